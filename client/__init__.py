@@ -1,0 +1,1 @@
+"""client: runs inside a hospital; reads its files, answers aggregate questions, decides what leaves."""

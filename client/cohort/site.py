@@ -1,0 +1,130 @@
+"""client/cohort: `site.toml`, the one file in which a hospital describes its tables and its policy."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.errors import FedmviError
+from common.study.dictionary import Name
+from common.study.loader import as_tuples, toml_problems
+from common.study.protocol import SiteName
+
+Risk = Literal["SUM", "CELLS", "RANK", "PROFILE", "MODEL"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class SiteHead(_Table):
+    """`[site]`: who the site is."""
+
+    name: SiteName = Field(description="The site's name in the consortium, as studies write it.")
+    simulated: bool = Field(default=False, description="True for a made-up or imported site.")
+
+
+class Tables(_Table):
+    """`[tables]`: where the tables are and how they are written."""
+
+    patients: str = Field(default="patients.csv", description="Path of the patient table, from the site's folder.")
+    encoding: str = Field(default="utf-8", description="Text encoding of the tables.")
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = Field(default=",", description="Cell separator.")
+    missing: tuple[str, ...] = Field(default=("", "NA"), description="Cells that mean missing; case matters.")
+
+
+class ColumnMap(_Table):
+    """An entry of `[columns]`: how one column of the study is found in the hospital's export."""
+
+    header: str | None = Field(default=None, description="The hospital's header for it.")
+    unit: str | None = Field(default=None, description="The unit in which the column is recorded.")
+    codes: dict[str, str] = Field(default_factory=dict, description="The hospital's cell -> the study's word.")
+    start: str | None = Field(default=None, description="Header of a date; the column is the days from it to `end`.")
+    end: str | None = Field(default=None, description="Header of the later date. Dates never leave the site.")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> ColumnMap:
+        if (self.start is None) != (self.end is None):
+            raise ValueError("`start` and `end` go together")
+        if self.start is not None and self.header is not None:
+            raise ValueError("a column is read from `header`, or computed from `start` and `end`")
+        return self
+
+
+class Policy(_Table):
+    """`[policy]`: what this hospital allows; the stricter of study and policy applies."""
+
+    approved_studies: tuple[str, ...] = Field(
+        default=(), description='Fingerprints of approved studies; ["any"] only for simulated sites.'
+    )
+    risks: tuple[Risk, ...] = Field(
+        default=("SUM", "CELLS", "RANK", "PROFILE", "MODEL"), description="Risk classes of queries that are answered."
+    )
+    refused_queries: tuple[str, ...] = Field(default=(), description="Query names that are never answered.")
+    min_patients: int = Field(default=20, ge=5, description="Fewest patients of a cohort here.")
+    min_class: int = Field(default=5, ge=3, description="Fewest patients in each class of an endpoint here.")
+    min_cell: int = Field(default=5, ge=3, description="Smallest count that may be shown for this site alone.")
+    min_sites: int = Field(default=3, ge=3, description="Fewest sites in a sum.")
+    max_parameters: float = Field(default=0.33, gt=0, le=0.33, description="Most parameters, as a share of patients.")
+    release_alone: bool = Field(default=False, description="Whether guarded results of this site alone may leave.")
+    pooled_detail: Literal["exact", "binned"] = Field(default="exact", description="`binned` refuses rank queries.")
+
+
+class Site(_Table):
+    """A validated `site.toml` and the folder it describes."""
+
+    site: SiteHead
+    tables: Tables = Tables()
+    columns: dict[Name, ColumnMap] = Field(default_factory=dict)
+    policy: Policy = Policy()
+    folder: Path = Field(default=Path("."), exclude=True)
+
+    @property
+    def name(self) -> str:
+        """The site's name."""
+        return self.site.name
+
+    @property
+    def store(self) -> Path:
+        """Where prepared tables, runs, the ledger and released bytes are kept."""
+        return self.folder / "store"
+
+    @property
+    def secret_file(self) -> Path:
+        """The site's own secret, the root of all its random draws; it never leaves."""
+        return self.folder / "site.secret"
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Site:
+        if "any" in self.policy.approved_studies and not self.site.simulated:
+            raise ValueError('`approved_studies = ["any"]` is for simulated sites only')
+        return self
+
+
+def load_site(folder: Path) -> Site:
+    """Read `folder/site.toml`.
+
+    Raises
+    ------
+    FedmviError
+        201 no such folder or file, 202 not TOML, 203 with every problem in `local`.
+    """
+    path = folder / "site.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FedmviError(201, f"{path}: {error}") from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FedmviError(202, f"{path}: {error}") from error
+    if "folder" in data:
+        raise FedmviError(203, f"{path}: unknown table 'folder'", count=1)
+    try:
+        return Site.model_validate({**as_tuples(data), "folder": folder.resolve()})
+    except ValidationError as error:
+        problems = toml_problems(error, text, Site)
+        raise FedmviError(203, f"{path}: " + "; ".join(problems), count=len(problems)) from error

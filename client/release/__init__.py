@@ -1,0 +1,1 @@
+"""client/release: what leaves the hospital: policy and gate, ledger, reply store."""

@@ -1,0 +1,1 @@
+"""common/study: the protocol, the dictionary of clinical variables, recipes and fingerprints."""

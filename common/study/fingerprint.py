@@ -1,0 +1,59 @@
+"""common/study: fingerprints: SHA-256 names of a study, of its preparation, and of the code that runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from common.study.protocol import Study
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys, no spaces, shortest float text; NaN and infinity are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def digest(text: str | bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
+
+
+def study_fingerprint(study: Study) -> str:
+    """Names a study by all that it says; comments and layout of its file do not count."""
+    return digest(canonical_json(study.model_dump(mode="json")))
+
+
+def preparation_fingerprint(study: Study) -> str:
+    """Names what a site prepares for a study: its variables, endpoints, eligibility and image settings.
+
+    Studies that agree on these share one prepared store.
+    """
+    parts = {
+        "variables": [study.variable(name).model_dump(mode="json") for name in study.variable_names()],
+        "endpoints": [e.model_dump(mode="json") for e in study.endpoints],
+        "eligibility": [[name, rule.model_dump(mode="json")] for name, rule in study.eligibility.rules()],
+        "preparation": study.preparation.model_dump(mode="json"),
+    }
+    return digest(canonical_json(parts))
+
+
+def code_fingerprint(root: Path | None = None) -> str:
+    """Names the code that both sides must share: every `*.py` of common/ and client/.
+
+    Line endings are normalised, so that a checkout on another system has the same fingerprint.
+    """
+    root = root or Path(__file__).resolve().parents[2]
+    total = hashlib.sha256()
+    for path in sorted(p for room in ("common", "client") for p in (root / room).rglob("*.py")):
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+        total.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode())
+        total.update(content)
+    return total.hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that can change a number."""
+    return {name: metadata.version(name) for name in ("numpy", "scipy", "flwr", "pyarrow")}

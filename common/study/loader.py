@@ -1,0 +1,149 @@
+"""common/study: reads study.toml; every problem is reported at once, with its line and a hint."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from common.errors import FedmviError
+from common.study.protocol import Study, contradictions
+
+Place = tuple[str | int, ...]
+
+
+def load_study(path: Path) -> Study:
+    """Read and validate a protocol.
+
+    Raises
+    ------
+    FedmviError
+        101 unreadable, 102 not TOML, 103 with every problem in `local`, 104 a preoperative model that uses
+        what only pathology or follow-up tells.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FedmviError(101, f"{path}: {error}") from error
+    return parse_study(text, str(path))
+
+
+def parse_study(text: str, name: str = "study.toml") -> Study:
+    """Validate the text of a protocol; see `load_study`."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FedmviError(102, f"{name}: {error}") from error
+    try:
+        study = Study.model_validate(as_tuples(data))
+    except ValidationError as error:
+        problems = toml_problems(error, text, Study)
+        raise FedmviError(103, f"{name}: " + "; ".join(problems), count=len(problems)) from error
+    found = contradictions(study)
+    if found:
+        problems = [f"line {line_of(text, place)}: {spell(place)}: {sentence}" for place, sentence in found]
+        raise FedmviError(103, f"{name}: " + "; ".join(problems), count=len(problems))
+    refuse_late_knowledge(study)
+    return study
+
+
+def refuse_late_knowledge(study: Study) -> None:
+    """A preoperative model may use only what is known before surgery."""
+    for model in study.models:
+        if model.timing != "preoperative":
+            continue
+        for term in model.predictors:
+            variable = study.variable(term.variable)
+            if variable.known != "preoperative":
+                why = f"{variable.leaks}." if variable.leaks else ""
+                known = "pathology" if variable.known == "pathological" else variable.known
+                raise FedmviError(104, why, model=model.name, variable=variable.name, known=known)
+
+
+def as_tuples(value: Any) -> Any:
+    """Lists as tuples, all the way down: validated objects are immutable."""
+    if isinstance(value, dict):
+        return {key: as_tuples(item) for key, item in value.items()}
+    return tuple(as_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def toml_problems(error: ValidationError, text: str, model: type[BaseModel]) -> list[str]:
+    """One sentence for each problem that pydantic found, with the line and, for a misspelt key, the likely one."""
+    sentences = []
+    for item in error.errors():
+        place = tuple(item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(place[-1]), _keys_at(model, place[:-1]), n=1)
+            message = "unknown field" + (f"; did you mean '{near[0]}'?" if near else "")
+        sentences.append(f"line {line_of(text, place)}: {spell(place)}: {message}")
+    return sentences
+
+
+def spell(place: Place) -> str:
+    """A place as people write it: `models[1].predictors`; positions count from 1."""
+    words = ""
+    for part in place:
+        words += f"[{part + 1}]" if isinstance(part, int) else (f".{part}" if words else part)
+    return words
+
+
+def line_of(text: str, place: Place) -> int:
+    """The line of a TOML text that a place most likely came from; its table's line where the key is absent.
+
+    TOML readers in the standard library keep no positions. Tables of a protocol are written as `[name]`,
+    `[name.sub]` and `[[name]]`, so counting headers finds the table and a key search the line in it.
+    """
+    lines = text.splitlines()
+    if not place:
+        return 1
+    table, rest = str(place[0]), list(place[1:])
+    start, wanted = 0, rest.pop(0) if rest and isinstance(rest[0], int) else None
+    header = re.compile(rf"^\s*\[\[?\s*{re.escape(table)}\s*\]?\]")
+    seen = -1
+    for number, line in enumerate(lines):
+        if header.match(line):
+            seen, start = seen + 1, number
+            if wanted is None or seen == wanted:
+                break
+        elif re.match(rf"^\s*{re.escape(table)}\s*=", line):
+            start = number
+            break
+    key = next((part for part in rest if isinstance(part, str)), None)
+    if key is not None:
+        for number in range(start, len(lines)):
+            if number > start and re.match(r"^\s*\[(?!\s*[\"'])", lines[number]) and "=" not in lines[number]:
+                sub = re.match(rf"^\s*\[{re.escape(table)}\.{re.escape(key)}\]", lines[number])
+                if not sub:
+                    break
+                return number + 1
+            if re.match(rf"^\s*{re.escape(key)}\s*[=.]", lines[number]):
+                return number + 1
+    return start + 1
+
+
+def _keys_at(model: type[BaseModel], place: Place) -> list[str]:
+    """The field names that a table at this place may have."""
+    current: Any = model
+    for part in place:
+        if isinstance(part, int):
+            continue
+        fields = getattr(current, "model_fields", {})
+        if part not in fields:
+            return []
+        current = _inner_model(fields[part].annotation)
+    return list(getattr(current, "model_fields", {}))
+
+
+def _inner_model(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        inner = _inner_model(argument)
+        if inner is not None:
+            return inner
+    return None

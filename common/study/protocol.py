@@ -1,0 +1,367 @@
+"""common/study: the study protocol: what `study.toml` may say, as typed and validated objects.
+
+Every field is described in its `Field(description=...)`; `docs/reference/study.md` is made from those. Unknown
+fields are refused. Checks of one table against another (a model that names an unknown endpoint) are in
+`contradictions`, which reports all of them at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from common.study.dictionary import DICTIONARY, Name, Variable
+
+Role = Literal["train", "internal-test", "calibration", "external-test", "outcome", "genomics"]
+CLOSED_ROLES: frozenset[Role] = frozenset({"external-test", "outcome", "genomics"})
+"""Roles whose endpoints stay closed until the models are frozen (DESIGN promise 7)."""
+
+SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class StudyHead(_Table):
+    """`[study]`: what the study is."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")] = Field(description="Short name, used in paths.")
+    title: str = Field(description="Title, printed on the report.")
+    description: str = Field(default="", description="One paragraph for readers of the report.")
+    simulated: bool = Field(default=False, description="True where the data are simulated; every output says so.")
+    sources: tuple[str, ...] = Field(default=(), description="Publications and data sources.")
+
+
+class Endpoint(_Table):
+    """`[[endpoints]]`: what is predicted or compared."""
+
+    name: Name = Field(description="Name of the endpoint.")
+    kind: Literal["binary", "survival"] = Field(description="binary, or survival (time from surgery and event).")
+    label: str = Field(default="", description="How reports print it.")
+    columns: tuple[str, ...] = Field(description="binary: one column; survival: the time column and the event column.")
+    positive: tuple[str, ...] = Field(default=("1", "yes"), description="Cells that mean present, or event.")
+    negative: tuple[str, ...] = Field(default=("0", "no"), description="Cells that mean absent, or censored.")
+    unit: Literal["days", "months"] | None = Field(default=None, description="Unit of a survival time.")
+    precision: float = Field(default=1.0, gt=0, description="The grid on which times are recorded, in `unit`.")
+    maximum: float | None = Field(
+        default=None, gt=0, description="Largest time accepted, in `unit` (default 30 years)."
+    )
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Endpoint:
+        wanted = 2 if self.kind == "survival" else 1
+        if len(self.columns) != wanted:
+            raise ValueError(f"a {self.kind} endpoint has {wanted} column(s)")
+        if self.kind == "survival" and self.unit is None:
+            raise ValueError("a survival endpoint needs `unit`, days or months")
+        if self.kind == "binary" and (self.unit is not None or self.maximum is not None):
+            raise ValueError("`unit` and `maximum` belong to survival endpoints")
+        if set(self.positive) & set(self.negative):
+            raise ValueError("a cell cannot be both positive and negative")
+        return self
+
+    @property
+    def title(self) -> str:
+        """The label, or the name where no label was given."""
+        return self.label or self.name
+
+    @property
+    def horizon(self) -> float:
+        """Largest time accepted, in `unit`."""
+        return self.maximum if self.maximum is not None else (10958.0 if self.unit == "days" else 360.0)
+
+    @property
+    def grid_points(self) -> int:
+        """Number of steps of the recording grid from 0 to the horizon, both included."""
+        return round(self.horizon / self.precision) + 1
+
+
+class Split(_Table):
+    """Takes a part of the sites' patients, drawn inside each site with the site's own secret."""
+
+    fraction: float = Field(gt=0, lt=1, description="Share of the patients that this cohort takes.")
+    stratify: Name | None = Field(default=None, description="Binary endpoint whose classes keep their shares.")
+
+
+class Cohort(_Table):
+    """`[[cohorts]]`: which patients of which sites play which role."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")] = Field(description="Name of the cohort.")
+    role: Role = Field(description="train, internal-test, calibration, external-test, outcome or genomics.")
+    sites: tuple[SiteName, ...] = Field(min_length=1, description="The sites whose patients belong to it.")
+    label: str | None = Field(default=None, description="Only patients whose `cohort` column holds this label.")
+    split: Split | None = Field(default=None, description="Only a part of them; the rest stays for the other role.")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Cohort:
+        if len(set(self.sites)) != len(self.sites):
+            raise ValueError("a site is named twice")
+        if self.split is not None and self.role not in ("internal-test", "calibration"):
+            raise ValueError("only internal-test and calibration cohorts are split off")
+        return self
+
+
+class Term(_Table):
+    """One predictor of a model: a variable and how it is coded into columns."""
+
+    variable: Name = Field(description="A variable of the dictionary or of [[variables]].")
+    coding: Literal["linear", "log", "above", "levels"] = Field(
+        description="linear (as it is), log (natural, of 1 + value), above (1 where greater than the cut-off), levels."
+    )
+    cutoff: float | None = Field(default=None, description="Cut-off for `above`; default: the dictionary's.")
+
+
+class Model(_Table):
+    """`[[models]]`: a logistic regression."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] = Field(description="Name of the model.")
+    label: str = Field(default="", description="How reports print it.")
+    endpoint: Name = Field(description="A binary endpoint.")
+    cohort: str = Field(description="The cohort it is trained in; its role is train.")
+    predictors: tuple[Term, ...] = Field(min_length=1, description="Names, or tables {variable, coding, cutoff}.")
+    missing: Literal["complete-case", "mean"] = Field(
+        default="complete-case",
+        description="Patients with a missing predictor are left out, or it is replaced by the training mean.",
+    )
+    timing: Literal["preoperative", "postoperative"] = Field(
+        default="preoperative", description="A preoperative model refuses pathological and follow-up variables."
+    )
+    evaluate: tuple[str, ...] = Field(default=(), description="Cohorts in which it is evaluated, besides its own.")
+
+    @property
+    def title(self) -> str:
+        """The label, or the name where no label was given."""
+        return self.label or self.name
+
+
+class Comparison(_Table):
+    """`[[comparisons]]`: survival by groups that are fixed before any endpoint is opened."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] = Field(description="Name of the comparison.")
+    endpoint: Name = Field(description="A survival endpoint.")
+    group: Name = Field(description="A binary endpoint or a binary or categorical variable.")
+    cohort: str = Field(description="The cohort compared.")
+    times: tuple[float, ...] = Field(
+        default=(), description="Times at which survival is reported, in the endpoint's unit."
+    )
+
+
+class Rule(_Table):
+    """One rule of `[eligibility]`: what a column must say for a patient to stay."""
+
+    column: Name | None = Field(default=None, description="Column of the site's table; default: the rule's name.")
+    accept: tuple[str, ...] = Field(default=(), description="Cells that pass; empty: every cell not refused.")
+    refuse: tuple[str, ...] = Field(default=(), description="Cells that fail.")
+    at_most: float | None = Field(default=None, description="Largest number that passes.")
+    at_least: float | None = Field(default=None, description="Smallest number that passes.")
+    missing: Literal["exclude", "keep"] = Field(default="exclude", description="What an empty cell means.")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Rule:
+        words, numbers = bool(self.accept or self.refuse), self.at_most is not None or self.at_least is not None
+        if words == numbers:
+            raise ValueError("a rule has accept/refuse, or at_most/at_least")
+        return self
+
+
+class Eligibility(_Table):
+    """`[eligibility]`: typed rules, applied at the site in this order and counted one by one."""
+
+    resection: Rule | None = Field(default=None, description="Treated by resection.")
+    histology_available: Rule | None = Field(default=None, description="MVI was assessed by histology.")
+    no_macrovascular_invasion: Rule | None = Field(default=None, description="Macrovascular invasion is not MVI.")
+    no_prior_treatment: Rule | None = Field(default=None, description="No treatment before surgery.")
+    imaging_to_surgery_days: Rule | None = Field(default=None, description="Imaging at most so many days before.")
+    image_quality: Rule | None = Field(default=None, description="Image quality sufficient.")
+
+    def rules(self) -> tuple[tuple[str, Rule], ...]:
+        """The rules in force, in order, each with its name."""
+        pairs = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return tuple((name, rule) for name, rule in pairs if rule is not None)
+
+
+class Limits(_Table):
+    """`[limits]`: disclosure limits; at each site the stricter of these and the site's policy applies."""
+
+    min_patients: int = Field(default=20, ge=5, description="Fewest patients of a cohort at a site.")
+    min_class: int = Field(default=5, ge=3, description="Fewest patients in each class of an endpoint at a site.")
+    min_cell: int = Field(default=5, ge=3, description="Smallest published count; smaller ones are shown as '<'.")
+    min_sites: int = Field(default=3, ge=3, description="Fewest sites in a sum.")
+    max_parameters: float = Field(default=0.33, gt=0, le=0.33, description="Most parameters, as a share of patients.")
+    min_test_class: int = Field(default=10, ge=5, description="Fewest patients per class for a published AUC.")
+
+
+class Preparation(_Table):
+    """`[preparation]`: how images become features; empty for a tabular study."""
+
+
+class Study(_Table):
+    """A whole study protocol."""
+
+    study: StudyHead
+    endpoints: tuple[Endpoint, ...] = Field(min_length=1)
+    variables: tuple[Variable, ...] = ()
+    eligibility: Eligibility = Eligibility()
+    cohorts: tuple[Cohort, ...] = Field(min_length=1)
+    models: tuple[Model, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    limits: Limits = Limits()
+    preparation: Preparation = Preparation()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, data: Any) -> Any:
+        return _expand_predictors(data)
+
+    def variable(self, name: str) -> Variable:
+        """The variable of that name; a study's own definition goes before the dictionary's."""
+        for own in self.variables:
+            if own.name == name:
+                return own
+        return DICTIONARY[name]
+
+    def endpoint(self, name: str) -> Endpoint:
+        """The endpoint of that name."""
+        return next(e for e in self.endpoints if e.name == name)
+
+    def cohort(self, name: str) -> Cohort:
+        """The cohort of that name."""
+        return next(c for c in self.cohorts if c.name == name)
+
+    def sites(self) -> tuple[str, ...]:
+        """All sites of all cohorts, sorted."""
+        return tuple(sorted({site for cohort in self.cohorts for site in cohort.sites}))
+
+    def variable_names(self) -> tuple[str, ...]:
+        """Variables that some model or comparison uses, sorted."""
+        used = {term.variable for model in self.models for term in model.predictors}
+        endpoints = {e.name for e in self.endpoints}
+        used |= {c.group for c in self.comparisons if c.group not in endpoints}
+        return tuple(sorted(used))
+
+
+def _expand_predictors(data: Any) -> Any:
+    """Let a predictor be written as a bare name: it gets the variable's usual coding."""
+    if not isinstance(data, dict) or not isinstance(data.get("models"), tuple):
+        return data
+    declared = data.get("variables", ())
+    own = {v["name"]: v for v in declared if isinstance(v, dict) and isinstance(v.get("name"), str)}
+
+    def term(entry: Any) -> Any:
+        if not isinstance(entry, str):
+            return entry
+        base = own.get(entry)
+        kind = base.get("kind") if base else getattr(DICTIONARY.get(entry), "kind", None)
+        cutoff = base.get("cutoff") if base else getattr(DICTIONARY.get(entry), "cutoff", None)
+        coding = "levels" if kind != "continuous" else ("above" if cutoff is not None else "linear")
+        return {"variable": entry, "coding": coding}
+
+    models = tuple(
+        {**m, "predictors": tuple(term(t) for t in m["predictors"])}
+        if isinstance(m, dict) and isinstance(m.get("predictors"), tuple)
+        else m
+        for m in data["models"]
+    )
+    return {**data, "models": models}
+
+
+def contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
+    """What one part of a protocol says against another: (place, sentence) pairs, empty for a sound protocol."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    found += _twice("endpoints", [e.name for e in study.endpoints])
+    found += _twice("cohorts", [c.name for c in study.cohorts])
+    found += _twice("models", [m.name for m in study.models])
+    found += _twice("variables", [v.name for v in study.variables])
+    found += _twice("comparisons", [c.name for c in study.comparisons])
+    for i, cohort in enumerate(study.cohorts):
+        found += _cohort_contradictions(study, i, cohort)
+    for i, model in enumerate(study.models):
+        found += _model_contradictions(study, i, model)
+    for i, comparison in enumerate(study.comparisons):
+        found += _comparison_contradictions(study, i, comparison)
+    return found
+
+
+_Found = list[tuple[tuple[str | int, ...], str]]
+
+
+def _twice(table: str, names: list[str]) -> _Found:
+    return [((table, i, "name"), f"'{n}' is declared twice") for i, n in enumerate(names) if n in names[:i]]
+
+
+def _cohort_contradictions(study: Study, i: int, cohort: Cohort) -> _Found:
+    found: _Found = []
+    prediction = ("train", "internal-test", "calibration", "external-test")
+    binary = {e.name for e in study.endpoints if e.kind == "binary"}
+    if cohort.split and cohort.split.stratify and cohort.split.stratify not in binary:
+        found.append((("cohorts", i, "split"), f"'{cohort.split.stratify}' is not a binary endpoint"))
+    for other in study.cohorts[:i]:
+        shared = sorted(set(cohort.sites) & set(other.sites))
+        if not shared or cohort.role not in prediction or other.role not in prediction:
+            continue
+        apart = cohort.label is not None and other.label is not None and cohort.label != other.label
+        if not apart and cohort.split is None and other.split is None:
+            found.append(
+                (
+                    ("cohorts", i, "sites"),
+                    f"the patients of '{shared[0]}' would be in '{other.name}' and '{cohort.name}'; "
+                    "a patient has one prediction role: tell them apart by `label` or `split`",
+                )
+            )
+    return found
+
+
+def _model_contradictions(study: Study, i: int, model: Model) -> _Found:
+    found: _Found = []
+    endpoints = {e.name: e for e in study.endpoints}
+    cohorts = {c.name: c for c in study.cohorts}
+    if model.endpoint not in endpoints or endpoints[model.endpoint].kind != "binary":
+        found.append((("models", i, "endpoint"), f"'{model.endpoint}' is not a binary endpoint of the study"))
+    if model.cohort not in cohorts or cohorts[model.cohort].role != "train":
+        found.append((("models", i, "cohort"), f"'{model.cohort}' is not a cohort with the role train"))
+    for name in model.evaluate:
+        if name not in cohorts or cohorts[name].role not in ("internal-test", "external-test"):
+            found.append((("models", i, "evaluate"), f"'{name}' is not an internal-test or external-test cohort"))
+    source = endpoints[model.endpoint].columns if model.endpoint in endpoints else ()
+    for j, term in enumerate(model.predictors):
+        place = ("models", i, "predictors", j)
+        found += _term_contradictions(study, place, term, source)
+        if term in model.predictors[:j]:
+            found.append((place, f"'{term.variable}' is used twice in the same coding"))
+    return found
+
+
+def _term_contradictions(study: Study, place: tuple[str | int, ...], term: Term, source: tuple[str, ...]) -> _Found:
+    try:
+        variable = study.variable(term.variable)
+    except KeyError:
+        return [(place, f"'{term.variable}' is neither in the dictionary nor in [[variables]]")]
+    found: _Found = []
+    if (term.coding == "levels") == (variable.kind == "continuous"):
+        found.append((place, f"the coding '{term.coding}' does not fit '{term.variable}', which is {variable.kind}"))
+    if term.cutoff is not None and term.coding != "above":
+        found.append((place, "`cutoff` belongs to the coding `above`"))
+    if term.coding == "above" and term.cutoff is None and variable.cutoff is None:
+        found.append((place, f"'{term.variable}' has no cut-off in the dictionary: give `cutoff`"))
+    if term.variable in source:
+        found.append((place, f"'{term.variable}' is the endpoint itself"))
+    return found
+
+
+def _comparison_contradictions(study: Study, i: int, comparison: Comparison) -> _Found:
+    found: _Found = []
+    endpoints = {e.name: e.kind for e in study.endpoints}
+    if endpoints.get(comparison.endpoint) != "survival":
+        found.append((("comparisons", i, "endpoint"), f"'{comparison.endpoint}' is not a survival endpoint"))
+    if comparison.cohort not in {c.name for c in study.cohorts}:
+        found.append((("comparisons", i, "cohort"), f"'{comparison.cohort}' is not a cohort"))
+    if endpoints.get(comparison.group) != "binary":
+        try:
+            grouped = study.variable(comparison.group).kind != "continuous"
+        except KeyError:
+            grouped = False
+        if not grouped:
+            found.append((("comparisons", i, "group"), f"'{comparison.group}' does not form groups"))
+    return found

@@ -1,0 +1,62 @@
+"""common/study: a site's table as the recipes see it: typed columns, endpoints, exclusions; never leaves a site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One variable for all patients of a site.
+
+    Attributes
+    ----------
+    values
+        (n,) float64. Continuous: the number in the variable's unit. Binary and categorical: the index into
+        `levels`. NaN where missing.
+    levels
+        Names of the levels, reference first; empty for a continuous variable.
+    censored
+        (n,) int8: -1 where the cell said "below `values`", +1 "above", 0 a plain value.
+    """
+
+    values: FloatArray
+    levels: tuple[str, ...]
+    censored: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class SiteTable:
+    """All patients of one site, before eligibility and cohorts.
+
+    Attributes
+    ----------
+    patients
+        Patient ids, in the order of all arrays.
+    columns
+        Variables by name.
+    endpoints
+        Binary endpoint `mvi`: (n,) of 0, 1, NaN under "mvi". Survival endpoint `os`: "os.time" in the
+        endpoint's unit and "os.event" 0/1; NaN in both where missing.
+    failed
+        For each eligibility rule, in order: (n,) bool, True where the patient fails it.
+    labels
+        The free `cohort` label of each patient, "" where none.
+    """
+
+    patients: tuple[str, ...]
+    columns: Mapping[str, Column]
+    endpoints: Mapping[str, FloatArray]
+    failed: Mapping[str, NDArray[np.bool_]]
+    labels: tuple[str, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of patients."""
+        return len(self.patients)
