@@ -140,6 +140,22 @@ CATALOGUE: Mapping[int, ErrorText] = MappingProxyType(
             "The endpoint '{endpoint}' is missing for some patients.",
             "Nothing need be done: they are left out of analyses of that endpoint, and counted.",
         ),
+        319: ErrorText(
+            "The unit that site.toml declares for '{variable}' is not one that the study knows.",
+            "Declare one of the units that are listed, or convert the column to {unit}.",
+        ),
+        320: ErrorText(
+            "The column '{column}' could be read from more than one column of the table.",
+            "Name the right header under [columns] in site.toml.",
+        ),
+        321: ErrorText(
+            "The key file of patient ids cannot be extended without changing its meaning, and nothing was written.",
+            "Restore the key file from a copy, or move it away if it belongs to another table.",
+        ),
+        322: ErrorText(
+            "The site's secret is missing or damaged, and patients cannot be assigned to the parts of a split.",
+            "Restore `site.secret` from a copy; a new one changes the split and needs a new run.",
+        ),
         # 4xx: the gate
         401: ErrorText("This site has not approved the study.", "Ask the site to run `fedmvi-site approve STUDY`."),
         402: ErrorText("The site does not answer queries of the kind '{query}'.", "Ask the site to widen its policy."),
@@ -248,6 +264,13 @@ class FedmviError(Exception):
         self.local = local
         self.severity = severity
         super().__init__(number, local)
+
+    @classmethod
+    def reported(cls, number: int, local: str, facts: Mapping[str, Fact]) -> FedmviError:
+        """An error that another party met and reported by number and public facts."""
+        error = cls(number, local)
+        error.facts = dict(facts)
+        return error
 
     @property
     def what(self) -> str:

@@ -1,0 +1,1 @@
+"""server: runs at the coordinator: the study's steps, the journal, the report."""

@@ -1,0 +1,1 @@
+"""common/federation: questions and answers between coordinator and sites, and how they travel."""

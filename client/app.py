@@ -1,0 +1,43 @@
+"""client: the Flower ClientApp: one action that answers an envelope for the site that this machine serves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+import common.statistics  # noqa: F401 - registers every query
+from client.answering import answer_message
+from common.errors import FedmviError
+from common.federation.envelope import failure, write_answers
+from common.federation.records import MESSAGE_TYPE, from_records, to_records
+
+SITES_VARIABLE = "FEDMVI_SITES"
+"""Environment variable with the folders of the sites that this machine serves, set by the hospital alone."""
+
+app = ClientApp()
+
+
+def site_folder(context: Context) -> Path:
+    """The folder of the site that this node stands for.
+
+    A machine may serve several sites; the node's own configuration (`partition-id`, from its command line) says
+    which. Nothing of it comes over the wire.
+    """
+    folders = os.environ.get(SITES_VARIABLE, "").split(os.pathsep)
+    position = int(context.node_config.get("partition-id", 0))
+    if not folders[0] or not 0 <= position < len(folders):
+        raise FedmviError(201, f"{SITES_VARIABLE} names no site {position}")
+    return Path(folders[position])
+
+
+@app.query(MESSAGE_TYPE.removeprefix("query."))
+def answer(message: Message, context: Context) -> Message:
+    """Answer one envelope."""
+    try:
+        packed = answer_message(site_folder(context), from_records(message.content))
+    except FedmviError as error:
+        packed = write_answers("", [failure("", error)])
+    return Message(to_records(packed), reply_to=message)

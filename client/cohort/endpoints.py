@@ -1,0 +1,151 @@
+"""client/cohort: the endpoints of a study for all patients, and what is wrong with them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from client.cohort.cells import word_index
+from client.cohort.columns import Columns, Source
+from client.cohort.problems import Place, Problems
+from client.cohort.units import Flags
+from client.cohort.values import known_values, read_numbers
+from common.errors import Severity
+from common.study.protocol import Endpoint, Study
+from common.study.table import Column, FloatArray
+
+ON_GRID = 1e-6
+"""A time counts as on the grid within this share of the recording precision: it allows for binary fractions only."""
+LEAK_PATIENTS = 20
+
+
+def read_endpoint(
+    endpoint: Endpoint, eligible: Flags, n: int, columns: Columns, problems: Problems
+) -> dict[str, FloatArray]:
+    """The arrays of `SiteTable.endpoints` for one endpoint; problems are noted.
+
+    A word that is neither positive nor negative is an error only for an eligible patient: a rule such as
+    `no_macrovascular_invasion` is how a study says what becomes of the others.
+    """
+    sources = [columns.get(name) for name in endpoint.columns]
+    if endpoint.kind == "binary":
+        source = sources[0]
+        values = np.full(n, math.nan) if source is None else _words(endpoint, source, eligible, columns, problems)
+        return {endpoint.name: values}
+    time, event = np.full(n, math.nan), np.full(n, math.nan)
+    if sources[0] is not None and sources[1] is not None:
+        time = _times(endpoint, sources[0], columns, problems)
+        event = _words(endpoint, sources[1], eligible, columns, problems)
+        _pairs(endpoint, (sources[0], sources[1]), columns, problems)
+        absent = np.isnan(time) | np.isnan(event)
+        time[absent] = event[absent] = math.nan
+    return {f"{endpoint.name}.time": time, f"{endpoint.name}.event": event}
+
+
+def _words(endpoint: Endpoint, source: Source, eligible: Flags, columns: Columns, problems: Problems) -> FloatArray:
+    words = endpoint.negative + endpoint.positive
+    values = np.full(len(source.cells), math.nan)
+    for i, cell in enumerate(source.cells):
+        if cell is None:
+            continue
+        index = word_index(cell, words)
+        if index is not None:
+            values[i] = float(index >= len(endpoint.negative))
+        elif eligible[i]:
+            detail = f"{cell!r}; positive: {', '.join(endpoint.positive)}; negative: {', '.join(endpoint.negative)}"
+            problems.add(316, columns.place(source, i), detail, variable=endpoint.name)
+    return values
+
+
+def _times(endpoint: Endpoint, source: Source, columns: Columns, problems: Problems) -> FloatArray:
+    unit = endpoint.unit or ""
+    if source.unit is not None and source.unit != unit:
+        detail = f"unit '{source.unit}'; known: {unit}"
+        problems.add(319, columns.place(source), detail, variable=source.name, unit=unit)
+        return np.full(len(source.cells), math.nan)
+    column = read_numbers(source, 1.0, columns, problems)
+    times = column.values
+    steps = times / endpoint.precision
+    bounded = column.censored != 0
+    with np.errstate(invalid="ignore"):
+        wrong: tuple[tuple[int, Flags, dict[str, str | float]], ...] = (
+            (305, bounded, {"variable": source.name}),
+            (310, ~bounded & (times < 0), {"endpoint": endpoint.name}),
+            (
+                311,
+                ~bounded & (np.abs(steps - np.round(steps)) > ON_GRID),
+                {"endpoint": endpoint.name, "precision": endpoint.precision, "unit": unit},
+            ),
+            (
+                312,
+                ~bounded & (times > endpoint.horizon),
+                {"endpoint": endpoint.name, "maximum": endpoint.horizon, "unit": unit},
+            ),
+        )
+    for number, rows, facts in wrong:
+        for i in np.flatnonzero(rows):
+            problems.add(number, columns.place(source, int(i)), repr(source.cells[i]), **facts)
+        times[rows] = math.nan
+    return times
+
+
+def _pairs(endpoint: Endpoint, sources: tuple[Source, Source], columns: Columns, problems: Problems) -> None:
+    for i, (time, event) in enumerate(zip(sources[0].cells, sources[1].cells, strict=True)):
+        if (time is None) != (event is None):
+            absent, present = (sources[0], sources[1]) if time is None else (sources[1], sources[0])
+            detail = f"empty, while '{present.header}' is {present.cells[i]!r}"
+            problems.add(309, columns.place(absent, i), detail, endpoint=endpoint.name)
+
+
+def check_endpoint(
+    study: Study, endpoint: Endpoint, values: FloatArray, eligible: Flags, site: str, problems: Problems
+) -> None:
+    """Note an endpoint that is missing (313, 318) or has one class (315) among the eligible patients.
+
+    Missing for everybody is an error only where a cohort of this site is asked for the endpoint: a site may serve
+    an outcome cohort alone.
+    """
+    known = values[eligible & ~np.isnan(values)]
+    missing = int(np.count_nonzero(eligible)) - known.size
+    if not np.any(eligible):
+        return
+    if known.size == 0:
+        severity = Severity.ERROR if endpoint.name in asked_endpoints(study, site) else Severity.WARNING
+        problems.add(313, Place(), endpoint.name, severity, endpoint=endpoint.name)
+        return
+    if missing:
+        detail = f"missing for {missing} of {missing + known.size} eligible patients"
+        problems.add(318, Place(), detail, Severity.NOTE, endpoint=endpoint.name)
+    if np.unique(known).size == 1:
+        detail = f"all {known.size} eligible patients have {'it' if known[0] else 'none'}"
+        problems.add(315, Place(), detail, Severity.WARNING, endpoint=endpoint.name)
+
+
+def asked_endpoints(study: Study, site: str) -> set[str]:
+    """Endpoints that models, comparisons or splits ask of this site's cohorts."""
+    here = {cohort.name for cohort in study.cohorts if site in cohort.sites}
+    asked = {m.endpoint for m in study.models if here & {m.cohort, *m.evaluate}}
+    for comparison in study.comparisons:
+        if comparison.cohort in here:
+            asked |= {comparison.endpoint, comparison.group}
+    splits = [c.split for c in study.cohorts if c.name in here and c.split is not None]
+    return asked | {split.stratify for split in splits if split.stratify is not None}
+
+
+def check_leaks(
+    study: Study, table: dict[str, Column], endpoints: dict[str, FloatArray], columns: Columns, problems: Problems
+) -> None:
+    """Note 314 for a predictor that equals its model's endpoint, or its complement, in at least 20 patients."""
+    pairs = sorted({(model.endpoint, term.variable) for model in study.models for term in model.predictors})
+    for endpoint, name in pairs:
+        outcome, column, source = endpoints[endpoint], table[name], columns.get(name)
+        values = known_values(column)
+        if values.size != 2 or source is None:
+            continue
+        both = ~np.isnan(outcome) & ~np.isnan(column.values)
+        same = (column.values[both] == values[1]) == (outcome[both] == 1)
+        two_classes = np.unique(outcome[both]).size == 2
+        if same.size >= LEAK_PATIENTS and two_classes and (np.all(same) or not np.any(same)):
+            detail = f"in {same.size} patients"
+            problems.add(314, columns.place(source), detail, variable=name, endpoint=endpoint)

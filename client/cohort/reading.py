@@ -1,0 +1,87 @@
+"""client/cohort: reads the patient table into typed columns, endpoints and exclusions, and notes every problem."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from client.cohort.columns import Columns, Source
+from client.cohort.eligibility import failed
+from client.cohort.endpoints import check_endpoint, check_leaks, read_endpoint
+from client.cohort.problems import Problems
+from client.cohort.sheet import Sheet, read_sheet
+from client.cohort.site import Site
+from client.cohort.values import check_bounds, read_variable
+from common.errors import FedmviError
+from common.study.protocol import Study
+from common.study.table import Column, SiteTable
+
+PATIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+ID_COLUMN = "patient_id"
+LABEL_COLUMN = "cohort"
+
+
+def read_table(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
+    """Everything that the study needs of the site's patient table.
+
+    Returns
+    -------
+    The table, and all problems in the order in which they were met. Nothing is raised: a cell that cannot be read
+    is NaN, and its problem is in the list; a table with a problem of severity ERROR must not be used.
+    """
+    problems = Problems()
+    sheet = read_sheet(site, problems) or Sheet(site.tables.patients, (), (), ())
+    if not sheet.header:
+        return _empty(study), problems.found
+    columns = Columns(site, study, sheet, problems)
+    patients = read_patients(columns, sheet, problems)
+    n = len(patients)
+    exclusions = {name: failed(name, rule, n, columns, problems) for name, rule in study.eligibility.rules()}
+    eligible = ~np.logical_or.reduce([np.zeros(n, bool), *exclusions.values()])
+    variables = {name: read_variable(study.variable(name), n, columns, problems) for name in study.variable_names()}
+    endpoints = {}
+    for endpoint in study.endpoints:
+        arrays = read_endpoint(endpoint, eligible, n, columns, problems)
+        endpoints.update(arrays)
+        if all(columns.get(name) is not None for name in endpoint.columns):
+            check_endpoint(study, endpoint, list(arrays.values())[-1], eligible, site.name, problems)
+    check_bounds(study, variables, columns, problems)
+    check_leaks(study, variables, endpoints, columns, problems)
+    labels = columns.get(LABEL_COLUMN, required=False)
+    words = ("",) * n if labels is None else tuple(cell or "" for cell in labels.cells)
+    return SiteTable(patients, variables, endpoints, exclusions, words), problems.found
+
+
+def read_patients(columns: Columns, sheet: Sheet, problems: Problems) -> tuple[str, ...]:
+    """Patient ids, one a record ("" where absent); bad ones (302) and repeated ones (301) are noted."""
+    source = columns.get(ID_COLUMN)
+    if source is None:
+        return ("",) * len(sheet.records)
+    first: dict[str, int] = {}
+    for i, cell in enumerate(source.cells):
+        if cell is None or not PATIENT_ID.fullmatch(cell):
+            problems.add(302, columns.place(source, i), "empty" if cell is None else repr(cell))
+        if cell is not None and first.setdefault(cell, i) != i:
+            problems.add(301, columns.place(source, i), _both_rows(source, sheet, first[cell], i))
+    return tuple(cell or "" for cell in source.cells)
+
+
+def _both_rows(source: Source, sheet: Sheet, first: int, again: int) -> str:
+    return f"{source.cells[again]!r} is in rows {sheet.numbers[first]} and {sheet.numbers[again]}"
+
+
+def _empty(study: Study) -> SiteTable:
+    """A table without patients, of the study's shape."""
+    nothing = np.zeros(0)
+    columns = {
+        name: Column(nothing, study.variable(name).levels, np.zeros(0, np.int8)) for name in study.variable_names()
+    }
+    keys = [key for e in study.endpoints for key in endpoint_keys(e.name, e.kind)]
+    exclusions = {name: np.zeros(0, bool) for name, _ in study.eligibility.rules()}
+    return SiteTable((), columns, dict.fromkeys(keys, nothing), exclusions, ())
+
+
+def endpoint_keys(name: str, kind: str) -> tuple[str, ...]:
+    """The keys of one endpoint in `SiteTable.endpoints`."""
+    return (name,) if kind == "binary" else (f"{name}.time", f"{name}.event")

@@ -1,0 +1,277 @@
+"""client/cohort: the prepared store: a study's table as typed arrays, whole or absent, tied to its inputs by hashes.
+
+`<store>/prepared/<preparation fingerprint>/` holds patients.parquet and manifest.json. The daemon reads nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.cohort.cells import YES_NO
+from client.cohort.check import inspect
+from client.cohort.files import sync_folder, write_whole
+from client.cohort.reading import endpoint_keys
+from client.cohort.sheet import table_path
+from client.cohort.site import Site
+from common.errors import FedmviError, Severity
+from common.study.fingerprint import canonical_json, digest, library_versions, preparation_fingerprint
+from common.study.protocol import Study
+from common.study.table import Column, SiteTable
+
+TABLE = "patients.parquet"
+MANIFEST = "manifest.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` did.
+
+    Attributes
+    ----------
+    folder
+        The prepared store.
+    fresh
+        True where this call wrote it, False where it was there already and nothing was written.
+    digest
+        See `store_digest`.
+    patients
+        Patients in the table, eligible or not.
+    problems
+        The warnings and notes of the check, worst first.
+    """
+
+    folder: Path
+    fresh: bool
+    digest: str
+    patients: int
+    problems: tuple[FedmviError, ...]
+
+
+class UnfitDataError(FedmviError):
+    """The worst problem of the data, with all of them in `problems`, worst first."""
+
+    def __init__(self, problems: Sequence[FedmviError]) -> None:
+        worst = problems[0]
+        super().__init__(worst.number, worst.local, severity=worst.severity, **worst.facts)
+        self.problems = tuple(problems)
+
+    def __reduce__(self) -> tuple[type[UnfitDataError], tuple[tuple[FedmviError, ...]]]:
+        return UnfitDataError, (self.problems,)
+
+
+def prepare(site: Site, study: Study) -> Prepared:
+    """Check the site's table and write the prepared store; a second call with nothing changed writes nothing.
+
+    Raises
+    ------
+    UnfitDataError
+        The check found errors; nothing was written, and an older store stays as it is.
+    FedmviError
+        212 the files changed while they were read.
+    """
+    before = _inputs(site)
+    table, problems = inspect(site, study)
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        raise UnfitDataError(problems)
+    if _inputs(site) != before:
+        raise FedmviError(212, "the table or site.toml changed while it was read")
+    folder = store_folder(site, study)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(folder.parent):
+        fresh = not _up_to_date(site, study, table)
+        if fresh:
+            _write(folder, table, _manifest(study, table, before))
+    return Prepared(folder, fresh, _data_digest(_read_manifest(folder)), table.n, tuple(problems))
+
+
+def load_prepared(site: Site, study: Study) -> SiteTable:
+    """The prepared table.
+
+    Raises
+    ------
+    FedmviError
+        212 not prepared, the inputs changed since, or the store is damaged; `local` says which.
+    """
+    folder = store_folder(site, study)
+    manifest = _read_manifest(folder)
+    if manifest["inputs"] != _inputs(site):
+        raise FedmviError(212, "the table, or [tables] or [columns] of site.toml, changed since it was prepared")
+    table = _read_table(folder / TABLE, study)
+    if content_digest(table) != manifest["content"]:
+        raise FedmviError(212, f"{folder / TABLE} is damaged: its content does not match its manifest")
+    return table
+
+
+def store_digest(site: Site, study: Study) -> str:
+    """Names the prepared data: the same for the same table, wherever, whenever and with whatever libraries made.
+
+    Raises
+    ------
+    FedmviError
+        212 not prepared, or a damaged manifest.
+    """
+    return _data_digest(_read_manifest(store_folder(site, study)))
+
+
+def store_folder(site: Site, study: Study) -> Path:
+    """Where the store of this study's preparation is."""
+    return site.store / "prepared" / preparation_fingerprint(study)
+
+
+def content_digest(table: SiteTable) -> str:
+    """SHA-256 of a table's names, ids, labels, levels and arrays; all NaN count as the same."""
+    head = {
+        "patients": table.patients,
+        "labels": table.labels,
+        "columns": {name: column.levels for name, column in table.columns.items()},
+        "endpoints": sorted(table.endpoints),
+        "failed": list(table.failed),
+    }
+    total = hashlib.sha256(canonical_json(head).encode())
+    for name in sorted(table.columns):
+        total.update(_real_bytes(table.columns[name].values))
+        total.update(table.columns[name].censored.astype("i1").tobytes())
+    for name in sorted(table.endpoints):
+        total.update(_real_bytes(table.endpoints[name]))
+    for fails in table.failed.values():
+        total.update(fails.astype("u1").tobytes())
+    return total.hexdigest()
+
+
+def _real_bytes(values: NDArray[np.float64]) -> bytes:
+    return np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes()
+
+
+def _inputs(site: Site) -> dict[str, str]:
+    """Hashes of what the store is made from; [policy] is not among them: changing it changes no data."""
+    settings = site.model_dump(mode="json", include={"tables", "columns"})
+    try:
+        patients = digest(table_path(site).read_bytes())
+    except OSError:
+        patients = ""  # the check says 204, and no store was ever made from nothing
+    return {"patients": patients, "site": digest(canonical_json(settings))}
+
+
+def _manifest(study: Study, table: SiteTable, inputs: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "preparation": preparation_fingerprint(study),
+        "settings": study.preparation.model_dump(mode="json"),
+        "inputs": dict(inputs),
+        "libraries": library_versions(),
+        "patients": table.n,
+        "excluded": {name: int(np.count_nonzero(fails)) for name, fails in table.failed.items()},
+        "content": content_digest(table),
+    }
+
+
+def _data_digest(manifest: Mapping[str, Any]) -> str:
+    return digest(canonical_json({key: manifest[key] for key in ("format", "preparation", "content")}))
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FedmviError(212, f"{path} is missing") from error
+    except (OSError, ValueError) as error:
+        raise FedmviError(212, f"{path} is damaged: {error}") from error
+    wanted = {"format", "preparation", "inputs", "content"}
+    if not isinstance(manifest, dict) or not wanted <= set(manifest) or manifest["format"] != _FORMAT:
+        raise FedmviError(212, f"{path} is damaged, or was written by another version")
+    return manifest
+
+
+def _up_to_date(site: Site, study: Study, table: SiteTable) -> bool:
+    try:
+        return content_digest(load_prepared(site, study)) == content_digest(table)
+    except FedmviError:
+        return False
+
+
+@contextlib.contextmanager
+def _locked(parent: Path) -> Iterator[None]:
+    """One preparation at a time; the lock ends with the process, however it ends."""
+    with (parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for leftover in (*parent.glob(".*.new"), *parent.glob(".*.old")):
+            shutil.rmtree(leftover)
+        yield
+
+
+def _write(folder: Path, table: SiteTable, manifest: Mapping[str, Any]) -> None:
+    """The store appears in one rename; until then there is the old one or none, never a part of one."""
+    new = folder.with_name(f".{folder.name}.new")
+    new.mkdir(mode=0o700)
+    _write_table(new / TABLE, table)
+    write_whole(new / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    old = folder.with_name(f".{folder.name}.old")
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    sync_folder(folder.parent)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _write_table(path: Path, table: SiteTable) -> None:
+    # Imported here and in `_read_table`: whoever only asks for a digest does not wait for it.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrays: dict[str, Any] = {"patient_id": pa.array(table.patients, pa.string())}
+    arrays["label"] = pa.array(table.labels, pa.string())
+    for name, column in table.columns.items():
+        arrays[f"value:{name}"] = pa.array(column.values, pa.float64())
+        arrays[f"censored:{name}"] = pa.array(column.censored, pa.int8())
+    arrays |= {f"endpoint:{key}": pa.array(values, pa.float64()) for key, values in table.endpoints.items()}
+    arrays |= {f"failed:{name}": pa.array(fails.astype(np.int8), pa.int8()) for name, fails in table.failed.items()}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(arrays), sink)
+    write_whole(path, sink.getvalue().to_pybytes())
+
+
+def _read_table(path: Path, study: Study) -> SiteTable:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # One thread and no memory map: a message is answered from a short-lived process beside the hospital's work.
+        stored = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
+        columns, failed = {}, {}
+        endpoints: dict[str, NDArray[np.float64]] = {}
+        for name in study.variable_names():
+            values, censored = _numpy(stored, f"value:{name}"), _numpy(stored, f"censored:{name}")
+            columns[name] = Column(values, levels_of(study, name), censored)
+        for endpoint in study.endpoints:
+            endpoints |= {k: _numpy(stored, f"endpoint:{k}") for k in endpoint_keys(endpoint.name, endpoint.kind)}
+        for name, _ in study.eligibility.rules():
+            failed[name] = _numpy(stored, f"failed:{name}").astype(np.bool_)
+        patients, labels = (tuple(stored[name].to_pylist()) for name in ("patient_id", "label"))
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise FedmviError(212, f"{path} is damaged: {error}") from error
+    return SiteTable(patients, columns, endpoints, failed, labels)
+
+
+def _numpy(stored: Any, name: str) -> NDArray[Any]:
+    """One column without nulls; not by pyarrow's `to_numpy`, which loads pandas wherever that is installed."""
+    return np.array(np.from_dlpack(stored[name].combine_chunks()))
+
+
+def levels_of(study: Study, name: str) -> tuple[str, ...]:
+    """The levels of a variable's column; a binary variable without declared ones has no and yes."""
+    variable = study.variable(name)
+    return () if variable.kind == "continuous" else variable.levels or YES_NO

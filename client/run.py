@@ -1,0 +1,122 @@
+"""client: what a site remembers of a run: the study as it was opened, the pinned data, and what was frozen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.cohort.site import Site
+from client.cohort.store import store_digest
+from common.errors import FedmviError
+from common.federation.codec import from_bytes, pack, to_bytes, unpack
+from common.federation.envelope import Ticket
+from common.federation.ports import write_durably
+from common.federation.query import Receipt
+from common.federation.tasks import Freeze, Open
+from common.study.fingerprint import code_fingerprint, library_versions, study_fingerprint
+from common.study.loader import as_tuples, refuse_late_knowledge
+from common.study.protocol import Study, contradictions
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run as this site opened it.
+
+    Attributes
+    ----------
+    study, rosters
+        As sent and checked at opening.
+    store
+        Digest of the prepared data at opening; other data are refused later.
+    frozen
+        What may be looked at in closed cohorts; None until then.
+    """
+
+    folder: Path
+    study: Study
+    rosters: dict[str, tuple[str, ...]]
+    store: str
+    frozen: Freeze | None
+
+
+def run_folder(site: Site, run_id: str) -> Path:
+    """Where the site keeps a run."""
+    return site.store / "runs" / run_id
+
+
+def read_study(text: str, fingerprint: str) -> Study:
+    """Validate a study that came over the wire; error 411 unless it is sound and has the claimed fingerprint."""
+    try:
+        study = Study.model_validate(as_tuples(json.loads(text)))
+    except (ValueError, RecursionError) as error:
+        raise FedmviError(411, str(error)) from error
+    refuse_late_knowledge(study)
+    if contradictions(study) or study_fingerprint(study) != fingerprint:
+        raise FedmviError(411)
+    return study
+
+
+def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
+    """Open a run, or confirm that it is open with the very same study, rosters and data.
+
+    Raises
+    ------
+    FedmviError
+        401 not approved, 411 another study, 412 other rosters, 502 other code, 212 not prepared.
+    """
+    study = read_study(task.study, ticket.study)
+    approved = site.policy.approved_studies
+    if ticket.study not in approved and "any" not in approved:
+        raise FedmviError(401)
+    ours = code_fingerprint()
+    if task.code != ours:
+        raise FedmviError(502)
+    expected = {cohort.name: tuple(sorted(cohort.sites)) for cohort in study.cohorts}
+    if dict(ticket.rosters) != expected or site.name not in ticket.roster(""):
+        raise FedmviError(412)
+    store = store_digest(site, study)
+    record = {"study": task.study, "fingerprint": ticket.study, "rosters": expected, "store": store}
+    folder = run_folder(site, ticket.run_id)
+    path = folder / "open.npz"
+    if path.exists():
+        if unpack(from_bytes(path.read_bytes()), dict) != record:
+            raise FedmviError(410)
+    else:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_durably(path, to_bytes(pack(record)))
+    return {"site": site.name, "code": ours, "store": store, **library_versions()}
+
+
+def load_run(site: Site, ticket: Ticket) -> OpenRun:
+    """The run that a message belongs to.
+
+    Raises
+    ------
+    FedmviError
+        507 never opened, 411 another study, 412 other rosters, 410 other data than at opening.
+    """
+    folder = run_folder(site, ticket.run_id)
+    try:
+        record = unpack(from_bytes((folder / "open.npz").read_bytes()), dict)
+    except OSError as error:
+        raise FedmviError(507) from error
+    if record["fingerprint"] != ticket.study:
+        raise FedmviError(411)
+    if record["rosters"] != dict(ticket.rosters):
+        raise FedmviError(412)
+    study = read_study(record["study"], ticket.study)
+    if store_digest(site, study) != record["store"]:
+        raise FedmviError(410)
+    frozen_path = folder / "frozen.npz"
+    frozen = unpack(from_bytes(frozen_path.read_bytes()), Freeze) if frozen_path.exists() else None
+    return OpenRun(folder, study, record["rosters"], record["store"], frozen)
+
+
+def freeze_run(run: OpenRun, task: Freeze) -> Receipt:
+    """Record what is frozen, once; a second, different manifest is error 411."""
+    if run.frozen is None:
+        write_durably(run.folder / "frozen.npz", to_bytes(pack(task, Freeze)))
+    elif run.frozen != task:
+        raise FedmviError(411)
+    return {"frozen": pack(task, Freeze).digest}

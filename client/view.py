@@ -1,0 +1,97 @@
+"""client: what queries see of a site: frames of a cohort's patients, closed where the study says so, and gated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.cohort.membership import flow, members
+from client.cohort.site import Site
+from client.release.gate import Gate
+from client.run import OpenRun
+from common.errors import FedmviError
+from common.federation.codec import pack
+from common.federation.query import Query
+from common.study.protocol import CLOSED_ROLES
+from common.study.recipe import Frame, Group, Recipe, Score
+from common.study.table import SiteTable
+
+
+def endpoint_columns(table: SiteTable, endpoint: str) -> tuple[str, ...]:
+    """The columns of an endpoint: one, or time and event."""
+    return (endpoint,) if endpoint in table.endpoints else (f"{endpoint}.time", f"{endpoint}.event")
+
+
+def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recipe) -> tuple[str, ...]:
+    """The endpoint columns that a recipe's frame may have in a cohort.
+
+    In a closed cohort: none before the models are frozen; afterwards the endpoint of each frozen score in the
+    recipe, and those of the frozen comparisons whose groups the recipe forms.
+
+    Raises
+    ------
+    FedmviError
+        407 groups by an endpoint that is still closed.
+    """
+    if run.study.cohort(cohort).role not in CLOSED_ROLES:
+        return tuple(table.endpoints)
+    visible: set[str] = set()
+    for step in recipe.steps:
+        if isinstance(step, Score) and run.frozen and pack(step, Score).digest in run.frozen.scores:
+            visible.update(endpoint_columns(table, step.endpoint))
+        if isinstance(step, Group):
+            allowed = [
+                c
+                for c in run.study.comparisons
+                if run.frozen and c.name in run.frozen.comparisons and c.cohort == cohort and c.group == step.by
+            ]
+            if not allowed:
+                raise FedmviError(407, cohort=cohort)
+            for comparison in allowed:
+                visible.update(endpoint_columns(table, comparison.endpoint))
+    return tuple(name for name in table.endpoints if name in visible)
+
+
+class GatedView:
+    """The view of one message: frames are built once for each recipe, and every one passes the gate."""
+
+    def __init__(self, site: Site, table: SiteTable, run: OpenRun, gate: Gate) -> None:
+        self._site, self._table, self._run, self._gate = site, table, run, gate
+        self._frames: dict[tuple[str, str], Frame] = {}
+        self._rows: dict[str, NDArray[np.bool_]] = {}
+
+    def frame(self, query: Query) -> Frame:
+        """See `SiteView`."""
+        key = (query.cohort, query.recipe.digest)
+        rows = self._members(query.cohort)
+        if key not in self._frames:
+            visible = visible_endpoints(self._run, self._table, query.cohort, query.recipe)
+            try:
+                self._frames[key] = query.recipe.apply(self._table, rows, visible)
+            except (KeyError, ValueError) as error:
+                raise FedmviError(501, f"recipe: {type(error).__name__}: {error}") from error
+        frame = self._frames[key]
+        if query.classes_of and query.classes_of not in frame.endpoints:
+            raise FedmviError(407, cohort=query.cohort)
+        self._gate.inspect(query, int(np.count_nonzero(rows)), frame)
+        return frame
+
+    def _members(self, cohort: str) -> NDArray[np.bool_]:
+        if cohort not in self._rows:
+            study = self._run.study
+            self._rows[cohort] = members(self._site, self._table, study, study.cohort(cohort))
+        return self._rows[cohort]
+
+    def flow(self, cohort: str) -> Sequence[tuple[str, int]]:
+        """See `SiteView`."""
+        return flow(self._site, self._table, self._run.study, self._run.study.cohort(cohort))
+
+    def classes(self, cohort: str, endpoint: str) -> tuple[int, int, int]:
+        """See `SiteView`. These counts are open in every cohort: the sample size is planned on them."""
+        rows = self._members(cohort)
+        values = self._table.endpoints[endpoint_columns(self._table, endpoint)[-1]][rows]
+        unknown = int(np.count_nonzero(np.isnan(values)))
+        present = int(np.count_nonzero(values == 1.0))
+        return values.size - unknown - present, present, unknown

@@ -1,0 +1,258 @@
+"""common/federation: what a coordinator may ask: queries (a summary leaves) and tasks (a receipt leaves)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict
+
+from common.errors import FedmviError
+from common.federation import fixedpoint
+from common.federation.codec import STRICT, Packed, pack, unpack
+from common.study.recipe import Frame, Recipe
+
+Summary = dict[str, NDArray[Any]]
+"""The blocks of an answer by name: int64 for counts, float64 otherwise."""
+
+Receipt = dict[str, str | int]
+"""What a task tells about itself: declared facts, no data."""
+
+
+class Risk(StrEnum):
+    """What kind of knowledge a query's answer carries; a site's policy allows or refuses each kind."""
+
+    SUM = "SUM"
+    CELLS = "CELLS"
+    RANK = "RANK"
+    PROFILE = "PROFILE"
+    MODEL = "MODEL"
+
+
+class Kind(StrEnum):
+    """How a block is encoded (see `fixedpoint`)."""
+
+    COUNT = "count"
+    REAL = "real"
+    UPDATE = "update"
+
+
+class Mode(StrEnum):
+    """How an answer is used: summed over the roster, kept one per site, or a task's receipt."""
+
+    TOTAL = "total"
+    EACH = "each"
+    PERFORM = "perform"
+
+
+@dataclass(frozen=True)
+class Block:
+    """The shape and kind of one array of an answer; `bits` behind the point for an update."""
+
+    shape: tuple[int, ...]
+    kind: Kind
+    bits: int = 0
+
+
+class SiteView(Protocol):
+    """What a query may use at a site: nothing but frames and counts."""
+
+    def frame(self, query: Query) -> Frame:
+        """The frame that the query's recipe makes of its cohort."""
+
+    def flow(self, cohort: str) -> Sequence[tuple[str, int]]:
+        """How many patients left at which step on the way into the cohort."""
+
+    def classes(self, cohort: str, endpoint: str) -> tuple[int, int, int]:
+        """Patients of the cohort without, with, and of unknown endpoint (survival: censored, event, unknown)."""
+
+
+@dataclass(frozen=True)
+class Query(ABC):
+    """A question to every site of a cohort; subclasses are frozen dataclasses with the broadcast state.
+
+    What gate, encoder, masks, validation, ledger and preview know of a query is `name`, `risk`, `cohort`,
+    `recipe`, `blocks`, `parameters`, `uses` and `words`: all of them computed from the query alone.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    name: ClassVar[str]
+    risk: ClassVar[Risk]
+    registry: ClassVar[dict[str, type[Query]]] = {}
+
+    cohort: str
+    recipe: Recipe
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in cls.__dict__:
+            Query.registry[cls.name] = cls
+
+    @abstractmethod
+    def blocks(self) -> Mapping[str, Block]:
+        """Name, shape and kind of every array of the answer, from the query alone."""
+
+    @abstractmethod
+    def words(self) -> str:
+        """What the answer is, in words, for the ledger and the preview."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters that the answer helps to fit; 0 for a description."""
+        return 0
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Columns of the frame that enter the answer; their levels are checked against the limits."""
+        return ()
+
+    @property
+    def classes_of(self) -> str:
+        """The binary endpoint whose classes the answer tells apart, or ""."""
+        return ""
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the sum over a roster is meant; False for what a site publishes on its own."""
+        return True
+
+    @property
+    def hides_below(self) -> int:
+        """The count below which the answer hides its cells; 0 if it hides none. Only such go out by site."""
+        return 0
+
+    def answer(self, frame: Frame) -> Summary:  # noqa: ARG002 - the signature that subclasses fill
+        """The site's half of the statistic, a pure function of the frame; overridden by almost every query."""
+        raise FedmviError(901, f"{type(self).__name__} answers from more than a frame")
+
+    def respond(self, site: SiteView) -> Summary:
+        """Answer with what the site offers; queries that need no more than a frame leave this as it is."""
+        return self.answer(site.frame(self))
+
+    @classmethod
+    def answer_many(cls, queries: Sequence[Query], site: SiteView) -> list[Summary]:
+        """Answer queries of this class that came in one message; override where a batch is faster than a loop."""
+        return [query.respond(site) for query in queries]
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """Work that a site does and keeps; only a receipt comes back."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    name: ClassVar[str]
+    registry: ClassVar[dict[str, type[Task]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in cls.__dict__:
+            Task.registry[cls.name] = cls
+
+    @abstractmethod
+    def words(self) -> str:
+        """What the site will do, in words."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question and how its answer is used. `cohort` says whom it is put to ("" = every site of the run)."""
+
+    mode: Mode
+    question: Query | Task
+
+    @property
+    def cohort(self) -> str:
+        """The cohort whose roster is asked."""
+        return self.question.cohort if isinstance(self.question, Query) else ""
+
+    @cached_property
+    def packed(self) -> Packed:
+        """The question ready to travel, in the form that it has after validation at the other end."""
+        kind = type(self.question)
+        return pack(unpack(pack(self.question, kind), kind), kind)
+
+    @cached_property
+    def digest(self) -> str:
+        """Names question and mode; equal questions are asked once."""
+        body = self.packed
+        return Packed(f"{self.mode.value}|{self.question.name}|{body.text}", body.arrays).digest
+
+
+def total(query: Query) -> Ask:
+    """Ask for the sum of the summaries over the roster; the server sees nothing else."""
+    return Ask(Mode.TOTAL, query)
+
+
+def each(query: Query) -> Ask:
+    """Ask for one summary per site, for what a site may show on its own."""
+    return Ask(Mode.EACH, query)
+
+
+def perform(task: Task) -> Ask:
+    """Ask every site of the run to do the work and keep its result."""
+    return Ask(Mode.PERFORM, task)
+
+
+def read_ask(mode: str, name: str, packed: Packed) -> Ask:
+    """Rebuild a question off the wire; an unknown name or an invalid body is error 501."""
+    kinds: Mapping[str, type[Query] | type[Task]] = Task.registry if mode == Mode.PERFORM else Query.registry
+    if name not in kinds or mode not in set(Mode):
+        raise FedmviError(501, f"no question {mode}/{name}")
+    question: Any = unpack(packed, kinds[name])
+    return Ask(Mode(mode), question)
+
+
+def check_summary(query: Query, summary: Mapping[str, NDArray[Any]]) -> None:
+    """Error 505 unless the summary has exactly the declared blocks, shapes and kinds, all finite."""
+    declared = query.blocks()
+    if set(summary) != set(declared):
+        raise FedmviError(505, f"{query.name}: blocks {sorted(summary)} for {sorted(declared)}")
+    for name, block in declared.items():
+        array = summary[name]
+        wanted = np.int64 if block.kind is Kind.COUNT else np.float64
+        if array.shape != block.shape or array.dtype != wanted:
+            raise FedmviError(505, f"{query.name}.{name}: {array.dtype}{array.shape}")
+        if not bool(np.all(np.isfinite(array))):
+            raise FedmviError(505, f"{query.name}.{name}: a value is not finite")
+
+
+def encode_total(query: Query, summary: Summary, sites: int) -> dict[str, fixedpoint.Limbs]:
+    """The summary as exact integers, ready to be summed over `sites` sites."""
+    encoded = {}
+    for name, block in query.blocks().items():
+        if block.kind is Kind.COUNT:
+            encoded[name] = fixedpoint.encode_count(summary[name], sites)
+        elif block.kind is Kind.REAL:
+            encoded[name] = fixedpoint.encode_real(summary[name], sites)
+        else:
+            encoded[name] = fixedpoint.encode_update(summary[name], block.bits, sites)
+    return encoded
+
+
+def decode_total(query: Query, parts: Sequence[Mapping[str, NDArray[Any]]]) -> Summary:
+    """Add the encoded summaries of all sites and decode the sum; a wrong shape is error 505."""
+    result: Summary = {}
+    declared = query.blocks()
+    for part in parts:
+        if set(part) != set(declared):
+            raise FedmviError(505, f"{query.name}: blocks {sorted(part)}")
+    for name, block in declared.items():
+        shape = (2 if block.kind is Kind.REAL else 1, *block.shape)
+        if any(part[name].shape != shape or part[name].dtype != np.uint64 for part in parts):
+            raise FedmviError(505, f"{query.name}.{name}")
+        sum_ = parts[0][name]
+        for part in parts[1:]:
+            sum_ = fixedpoint.add(sum_, part[name])
+        if block.kind is Kind.COUNT:
+            result[name] = fixedpoint.decode_count(sum_)
+        elif block.kind is Kind.REAL:
+            result[name] = fixedpoint.decode_real(sum_)
+        else:
+            result[name] = fixedpoint.decode_update(sum_, block.bits)
+    return result

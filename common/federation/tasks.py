@@ -1,0 +1,44 @@
+"""common/federation: tasks: what a site is asked to do and keep; how it does it is in the client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from common.federation.query import Task
+
+
+@dataclass(frozen=True)
+class Open(Task):
+    """Opens a run: the site checks the study, the rosters and the code, and pins its prepared data.
+
+    The study travels as data (its canonical JSON), never as code. The receipt has the site's name, code
+    fingerprint, store digest and library versions.
+    """
+
+    name: ClassVar[str] = "task.open"
+
+    study: str
+    code: str
+
+    def words(self) -> str:
+        """See `Task`."""
+        return "open the run: check study, rosters and code, pin the prepared data"
+
+
+@dataclass(frozen=True)
+class Freeze(Task):
+    """Freezes what may be looked at in closed cohorts: models by the digest of their score, and comparisons.
+
+    Until it is done, frames of external-test, outcome and genomics cohorts have no endpoints; afterwards they
+    have them only beside these scores or groups. It can be done once in a run.
+    """
+
+    name: ClassVar[str] = "task.freeze"
+
+    scores: tuple[str, ...]
+    comparisons: tuple[str, ...]
+
+    def words(self) -> str:
+        """See `Task`."""
+        return f"freeze {len(self.scores)} model(s) and {len(self.comparisons)} comparison(s)"

@@ -1,0 +1,252 @@
+"""common/study: recipes: how a site turns its table into the frame that a query sees.
+
+A recipe is an immutable list of steps with broadcast numbers only; everything fitted is in it. A site can
+always rebuild a frame from its table and the recipe, so it need not remember anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.special import expit
+
+from common.errors import FedmviError
+from common.federation.codec import STRICT, pack
+from common.study.protocol import Study, Term
+from common.study.table import Column, FloatArray, SiteTable
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a query sees: the patients of one cohort at one site.
+
+    Attributes
+    ----------
+    columns
+        Predictors, scores and groups by name, each (n,) float64, NaN where missing.
+    endpoints
+        Those endpoint columns that the query may see, each (n,) float64: "mvi", or "os.time" and "os.event".
+    n
+        Number of patients.
+    """
+
+    columns: Mapping[str, FloatArray]
+    endpoints: Mapping[str, FloatArray]
+    n: int
+
+    def matrix(self, names: tuple[str, ...]) -> FloatArray:
+        """(n, p) matrix of the named columns."""
+        if not names:
+            return np.empty((self.n, 0))
+        return np.column_stack([self.columns[name] for name in names])
+
+    def keep(self, rows: NDArray[np.bool_]) -> Frame:
+        """The frame of a part of the patients."""
+        return Frame(
+            {k: v[rows] for k, v in self.columns.items()},
+            {k: v[rows] for k, v in self.endpoints.items()},
+            int(np.count_nonzero(rows)),
+        )
+
+
+@dataclass(frozen=True)
+class CodedColumn:
+    """One column made from one variable: `afp>20`, `child_pugh=B`, `age`; `known` is 1 wherever there is a value."""
+
+    __pydantic_config__ = STRICT
+    name: str
+    variable: str
+    coding: Literal["linear", "log", "above", "equals", "known"]
+    cutoff: float = 0.0
+    level: str = ""
+
+    def code(self, column: Column) -> FloatArray:
+        """(n,) the coded values; a censored cell is used only where the cut-off decides it."""
+        missing = np.isnan(column.values)
+        if self.coding == "known":
+            return np.where(missing, np.nan, 1.0)
+        if self.coding == "equals":
+            return np.where(missing, np.nan, (column.values == column.levels.index(self.level)).astype(np.float64))
+        if self.coding == "above":
+            return np.where(missing, np.nan, self._above(column))
+        if bool(np.any(column.censored[~missing] != 0)):
+            raise FedmviError(305, variable=self.variable)
+        return column.values if self.coding == "linear" else np.log1p(column.values)
+
+    def _above(self, column: Column) -> FloatArray:
+        # "<20" is below 20 and so never above a cut-off of 20 or more; ">20" is above 20.
+        undecided = ((column.censored < 0) & (column.values > self.cutoff)) | (
+            (column.censored > 0) & (column.values < self.cutoff)
+        )
+        if bool(np.any(undecided)):
+            raise FedmviError(305, variable=self.variable)
+        return ((column.values > self.cutoff) | ((column.censored > 0) & (column.values >= self.cutoff))).astype(
+            np.float64
+        )
+
+
+@dataclass(frozen=True)
+class Select:
+    """Codes variables into columns."""
+
+    __pydantic_config__ = STRICT
+    columns: tuple[CodedColumn, ...]
+    step: Literal["select"] = "select"
+
+    def apply(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:
+        """Add the coded columns."""
+        coded = {c.name: c.code(table.columns[c.variable])[rows] for c in self.columns}
+        return replace(frame, columns={**frame.columns, **coded})
+
+
+@dataclass(frozen=True)
+class Group:
+    """A column `group` with the index of each patient's group: an endpoint's class or a variable's level."""
+
+    __pydantic_config__ = STRICT
+    by: str
+    labels: tuple[str, ...]
+    step: Literal["group"] = "group"
+
+    def apply(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:
+        """Add the column `group`."""
+        values = table.endpoints[self.by] if self.by in table.endpoints else table.columns[self.by].values
+        return replace(frame, columns={**frame.columns, "group": values[rows]})
+
+
+@dataclass(frozen=True)
+class Impute:
+    """Replaces missing values by broadcast ones."""
+
+    __pydantic_config__ = STRICT
+    names: tuple[str, ...]
+    values: tuple[float, ...]
+    step: Literal["impute"] = "impute"
+
+    def apply(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:  # noqa: ARG002
+        """Fill the named columns."""
+        filled = {
+            name: np.where(np.isnan(frame.columns[name]), value, frame.columns[name])
+            for name, value in zip(self.names, self.values, strict=True)
+        }
+        return replace(frame, columns={**frame.columns, **filled})
+
+
+@dataclass(frozen=True)
+class Complete:
+    """Keeps the patients for whom all named columns and endpoint columns are known."""
+
+    __pydantic_config__ = STRICT
+    columns: tuple[str, ...]
+    endpoints: tuple[str, ...]
+    step: Literal["complete"] = "complete"
+
+    def apply(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:  # noqa: ARG002
+        """Drop the others."""
+        known = np.ones(frame.n, dtype=bool)
+        for name in self.columns:
+            known &= ~np.isnan(frame.columns[name])
+        for name in self.endpoints:
+            if name in frame.endpoints:
+                known &= ~np.isnan(frame.endpoints[name])
+        return frame.keep(known)
+
+
+@dataclass(frozen=True)
+class Standardise:
+    """Centres and scales columns with broadcast means and standard deviations."""
+
+    __pydantic_config__ = STRICT
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    step: Literal["standardise"] = "standardise"
+
+    def apply(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:  # noqa: ARG002
+        """Replace the named columns."""
+        scaled = {
+            name: (frame.columns[name] - mean) / scale
+            for name, mean, scale in zip(self.names, self.mean, self.scale, strict=True)
+        }
+        return replace(frame, columns={**frame.columns, **scaled})
+
+
+@dataclass(frozen=True)
+class Score:
+    """A frozen logistic model: adds its predicted probability as the column `score.<model>`."""
+
+    __pydantic_config__ = STRICT
+    model: str
+    endpoint: str
+    names: tuple[str, ...]
+    coefficients: tuple[float, ...]
+    intercept: float
+    step: Literal["score"] = "score"
+
+    @property
+    def column(self) -> str:
+        """The name of the column that it makes."""
+        return f"score.{self.model}"
+
+    def apply(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:  # noqa: ARG002
+        """Add the score, columns taken in declared order so that every site adds in the same order."""
+        linear = np.full(frame.n, self.intercept)
+        for name, coefficient in zip(self.names, self.coefficients, strict=True):
+            linear = linear + coefficient * frame.columns[name]
+        return replace(frame, columns={**frame.columns, self.column: np.asarray(expit(linear), dtype=np.float64)})
+
+
+Step = Annotated[Select | Group | Impute | Complete | Standardise | Score, Field(discriminator="step")]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The steps from a site's table to a frame, in order."""
+
+    __pydantic_config__ = STRICT
+    steps: tuple[Step, ...] = field(default=())
+
+    def then(self, *steps: Step) -> Recipe:
+        """This recipe with more steps at its end."""
+        return Recipe((*self.steps, *steps))
+
+    def apply(self, table: SiteTable, rows: NDArray[np.bool_], endpoints: tuple[str, ...]) -> Frame:
+        """The frame of the patients in `rows`, with only those endpoint columns that may be seen."""
+        frame = Frame({}, {name: table.endpoints[name][rows] for name in endpoints}, int(np.count_nonzero(rows)))
+        kept = rows
+        for step in self.steps:
+            if isinstance(step, Select | Group) and frame.n != int(np.count_nonzero(kept)):
+                raise FedmviError(501, "columns are selected after patients were dropped")
+            frame = step.apply(frame, table, kept)
+        return frame
+
+    @property
+    def digest(self) -> str:
+        """Names the recipe."""
+        return pack(self, Recipe).digest
+
+
+def coded_columns(study: Study, terms: tuple[Term, ...]) -> tuple[CodedColumn, ...]:
+    """The columns that the terms of a model become, in order; a variable of k levels becomes k - 1 columns."""
+    columns: list[CodedColumn] = []
+    for term in terms:
+        variable = study.variable(term.variable)
+        if term.coding == "levels":
+            levels = variable.levels or ("no", "yes")
+            columns += [
+                CodedColumn(f"{variable.name}={level}", variable.name, "equals", level=level) for level in levels[1:]
+            ]
+        elif term.coding == "above":
+            cutoff = term.cutoff if term.cutoff is not None else variable.cutoff
+            if cutoff is None:
+                raise FedmviError(103, f"'{variable.name}' has no cut-off", count=1)
+            columns.append(CodedColumn(f"{variable.name}>{cutoff:g}", variable.name, "above", cutoff=cutoff))
+        else:
+            name = variable.name if term.coding == "linear" else f"log({variable.name})"
+            columns.append(CodedColumn(name, variable.name, term.coding))
+    return tuple(columns)

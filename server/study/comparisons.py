@@ -1,0 +1,204 @@
+"""server/study: step: survival by groups: Kaplan-Meier curves with numbers at risk and the log-rank test."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from common.errors import FedmviError
+from common.federation.query import Summary, each
+from common.federation.runner import Conclusion, attempt, together
+from common.statistics.counts import HIDDEN
+from common.statistics.survival import KaplanMeier, SurvivalAlone, SurvivalResult, survival
+from common.study.protocol import Comparison, Endpoint, Study
+from common.study.recipe import Complete, Group, Recipe
+from common.study.table import FloatArray
+from server.study.models import refusal
+from server.study.results import Curve, Estimate, Result
+
+MONTH_DAYS = 365.25 / 12
+PUBLISHED_POINTS = 121
+
+
+def compare(study: Study) -> Conclusion[list[Result]]:
+    """All comparisons of the study, in lock-step."""
+    groups: list[list[Result]] = yield from together(*(_one(study, c) for c in study.comparisons))
+    return [result for group in groups for result in group]
+
+
+def group_labels(study: Study, comparison: Comparison) -> tuple[str, ...]:
+    """What the groups are called, in the order of the column `group`."""
+    for endpoint in study.endpoints:
+        if endpoint.name == comparison.group:
+            return (f"{endpoint.title}: {endpoint.negative[0]}", f"{endpoint.title}: {endpoint.positive[0]}")
+    variable = study.variable(comparison.group)
+    return tuple(f"{variable.title}: {level}" for level in variable.levels or ("no", "yes"))
+
+
+def published_times(endpoint: Endpoint) -> FloatArray:
+    """Where a published curve is given: months up to ten years, or to the endpoint's maximum."""
+    month = MONTH_DAYS if endpoint.unit == "days" else 1.0
+    times = np.arange(PUBLISHED_POINTS, dtype=np.float64) * month
+    kept: FloatArray = times[times <= endpoint.horizon]
+    return kept
+
+
+def comparison_recipe(study: Study, comparison: Comparison) -> Recipe:
+    """Groups, then patients with group and endpoint known."""
+    known = (f"{comparison.endpoint}.time", f"{comparison.endpoint}.event")
+    return Recipe().then(Group(comparison.group, group_labels(study, comparison)), Complete(("group",), known))
+
+
+def _one(study: Study, comparison: Comparison) -> Conclusion[list[Result]]:
+    endpoint = study.endpoint(comparison.endpoint)
+    cohort = study.cohort(comparison.cohort)
+    groups = len(group_labels(study, comparison))
+    base: dict[str, Any] = {
+        "id": f"comparison.{comparison.name}",
+        "statistic": "survival",
+        "title": f"{endpoint.title} by {_group_title(study, comparison)}",
+        "cohort": cohort.name,
+        "sites": sorted(cohort.sites),
+        "how": "exact",
+    }
+    recipe = comparison_recipe(study, comparison)
+    grid = (endpoint.precision, endpoint.grid_points)
+    if len(cohort.sites) < study.limits.min_sites:
+        times = (*comparison.times, *published_times(endpoint).tolist())
+        query = SurvivalAlone(cohort.name, recipe, endpoint.name, groups, *grid, times, study.limits.min_cell)
+        parts = yield from attempt(_each(query))
+        if isinstance(parts, FedmviError):
+            status, note = refusal(parts)
+            return [Result.model_validate({**base, "how": "site-alone", "status": status, "note": note})]
+        return [_alone_result(study, comparison, site, parts[site], base) for site in sorted(parts)]
+    answer = yield from attempt(survival(cohort.name, recipe, endpoint.name, groups, *grid))
+    if isinstance(answer, FedmviError):
+        status, note = refusal(answer)
+        return [Result.model_validate({**base, "status": status, "note": note})]
+    return [_pooled_result(study, comparison, answer, base)]
+
+
+def _each(query: SurvivalAlone) -> Conclusion[dict[str, Summary]]:
+    parts: dict[str, Summary] = yield each(query)
+    return parts
+
+
+def _group_title(study: Study, comparison: Comparison) -> str:
+    for endpoint in study.endpoints:
+        if endpoint.name == comparison.group:
+            return endpoint.title
+    return study.variable(comparison.group).title
+
+
+def _pooled_result(study: Study, comparison: Comparison, answer: SurvivalResult, base: dict[str, Any]) -> Result:
+    endpoint, cell = study.endpoint(comparison.endpoint), study.limits.min_cell
+    estimates: list[Estimate] = []
+    curves: list[Curve] = []
+    events = sum(curve.n_events_ for curve in answer.curves_)
+    few = any(0 < curve.n_ < cell or 0 < curve.n_events_ < cell for curve in answer.curves_)
+    for label, curve in zip(group_labels(study, comparison), answer.curves_, strict=True):
+        estimates += _group_estimates(label, curve, endpoint, comparison.times, cell)
+        curves.append(_published_curve(label, curve, endpoint, cell))
+    if math.isfinite(answer.chi2_):
+        term = f"df={answer.degrees_}"
+        estimates.append(Estimate(name="log_rank_chi2", term=term, value=answer.chi2_, p=answer.p_))
+    n = sum(curve.n_ for curve in answer.curves_)
+    # With one small group the total would give it away.
+    shown = {"n": None if few else n, "events": None if few else events}
+    return Result.model_validate({**base, **shown, "estimates": estimates, "curves": curves})
+
+
+def _group_estimates(
+    label: str, curve: KaplanMeier, endpoint: Endpoint, times: tuple[float, ...], cell: int
+) -> list[Estimate]:
+    unit = endpoint.unit or ""
+    shown_n = float(curve.n_) if curve.n_ >= cell or curve.n_ == 0 else None
+    shown_events = float(curve.n_events_) if curve.n_events_ >= cell or curve.n_events_ == 0 else None
+    estimates = [
+        Estimate(name="patients", term=label, value=shown_n),
+        Estimate(name="events", term=label, value=shown_events),
+        _median_estimate(label, *curve.median, unit=unit),
+    ]
+    if times:
+        at = curve.at(np.array(times))
+        for i, time in enumerate(times):
+            estimates.append(_survival_estimate(label, time, at[:, i], unit, cell))
+    return estimates
+
+
+def _median_estimate(label: str, value: float, low: float, high: float, *, unit: str) -> Estimate:
+    def shown(x: float) -> float | None:
+        return x if math.isfinite(x) and x >= 0 else None
+
+    note = "" if shown(value) is not None else "not reached"
+    return Estimate(
+        name="median", term=label, value=shown(value), low=shown(low), high=shown(high), unit=unit, note=note
+    )
+
+
+def _survival_estimate(label: str, time: float, at: FloatArray, unit: str, cell: int) -> Estimate:
+    term = f"{label} at {time:g} {unit}"
+    if at[3] < cell:
+        return Estimate(name="survival", term=term, value=None, note=f"fewer than {cell} patients at risk")
+    return Estimate(name="survival", term=term, value=float(at[0]), low=float(at[1]), high=float(at[2]))
+
+
+def _published_curve(label: str, curve: KaplanMeier, endpoint: Endpoint, cell: int) -> Curve:
+    times = published_times(endpoint)
+    return _curve_of(label, times, curve.at(times), endpoint, cell)
+
+
+def _curve_of(label: str, times: FloatArray, at: FloatArray, endpoint: Endpoint, cell: int) -> Curve:
+    """The curve until fewer than `cell` patients are at risk."""
+    few = np.flatnonzero(at[3] < cell)
+    end = int(few[0]) if few.size else times.size
+    return Curve(
+        name=label,
+        x=times[:end].tolist(),
+        y=at[0, :end].tolist(),
+        low=at[1, :end].tolist(),
+        high=at[2, :end].tolist(),
+        at_risk=[int(v) for v in at[3, :end]],
+        unit=endpoint.unit or "",
+    )
+
+
+def _alone_result(study: Study, comparison: Comparison, site: str, summary: Summary, base: dict[str, Any]) -> Result:
+    endpoint, cell = study.endpoint(comparison.endpoint), study.limits.min_cell
+    patients, events = summary["patients"], summary["events"]
+    shown = {
+        **base,
+        "id": f"{base['id']}.{site}",
+        "title": f"{base['title']}, site {site}",
+        "sites": [site],
+        "how": "site-alone",
+        "n": None if HIDDEN in patients else int(patients.sum()),
+        "events": None if HIDDEN in events else int(events.sum()),
+    }
+    if not int(summary["estimable"]):
+        note = f"Not estimable: fewer than {cell} events in a group."
+        return Result.model_validate({**shown, "status": "not-estimable", "note": note})
+    estimates, curves = [], []
+    asked = len(comparison.times)
+    for i, label in enumerate(group_labels(study, comparison)):
+        unit = endpoint.unit or ""
+        estimates += [
+            Estimate(name="patients", term=label, value=_count(patients[i])),
+            Estimate(name="events", term=label, value=_count(events[i])),
+            _median_estimate(label, *(float(m) for m in summary["median"][i]), unit=unit),
+        ]
+        for j, time in enumerate(comparison.times):
+            estimates.append(_survival_estimate(label, time, summary["curve"][i, :, j], unit, cell))
+        times = published_times(endpoint)
+        curves.append(_curve_of(label, times, summary["curve"][i, :, asked:], endpoint, cell))
+    chi2, degrees = (float(v) for v in summary["test"])
+    p = float(stats.chi2.sf(chi2, degrees))
+    estimates.append(Estimate(name="log_rank_chi2", term=f"df={degrees:g}", value=chi2, p=p))
+    return Result.model_validate({**shown, "estimates": estimates, "curves": curves})
+
+
+def _count(value: int) -> float | None:
+    return None if value == HIDDEN else float(value)

@@ -1,0 +1,77 @@
+"""server/study: conducts a study: its steps in order over a port, from opening to `results.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from common.federation.query import Receipt, perform
+from common.federation.runner import Conclusion, Port, conclude
+from common.federation.tasks import Freeze, Open
+from common.study.fingerprint import canonical_json, code_fingerprint, preparation_fingerprint, study_fingerprint
+from common.study.protocol import Study
+from server.study import comparisons, counting, evaluation, models
+from server.study.results import CohortFacts, Result, Results
+
+
+@dataclass(frozen=True)
+class Conducted:
+    """A finished study: what is published, and the sites' receipts for `run.json`."""
+
+    results: Results
+    opened: dict[str, Receipt]
+    frozen: dict[str, Receipt]
+
+
+def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conducted:
+    """Run all steps: open, count, fit, freeze, evaluate, compare.
+
+    The models are frozen at every site before any closed cohort is looked at (DESIGN promise 7).
+    """
+    progress("open the run at every site")
+    opened = conclude(port, [_perform(Open(canonical_json(study.model_dump(mode="json")), code_fingerprint()))])[0]
+    progress("count patients and events")
+    counted = conclude(port, [counting.count(study)])[0]
+    results: list[Result] = counting.publish(study, counted)
+    progress("fit the models")
+    missing, fitted = conclude(port, [counting.missing(study), models.fit_all(study)])
+    results += counting.publish_missing(study, missing, counted)
+    for model in fitted:
+        results += models.publish(study, model)
+    progress("freeze the models")
+    scores = tuple(sorted(models.score_digest(model.score) for model in fitted if model.score is not None))
+    manifest = Freeze(scores, tuple(sorted(c.name for c in study.comparisons)))
+    frozen = conclude(port, [_perform(manifest)])[0]
+    progress("evaluate the models and compare survival")
+    for group in conclude(port, [evaluation.evaluate(study, fitted), comparisons.compare(study)]):
+        results += group
+    return Conducted(_results(study, results), opened, frozen)
+
+
+def plan(study: Study, port: Port) -> Results:
+    """Open and count only: patients, events, sample size; nothing is fitted and no closed cohort is looked at."""
+    conclude(port, [_perform(Open(canonical_json(study.model_dump(mode="json")), code_fingerprint()))])
+    counted = conclude(port, [counting.count(study)])[0]
+    return _results(study, counting.publish(study, counted))
+
+
+def _perform(task: Open | Freeze) -> Conclusion[dict[str, Receipt]]:
+    receipts: dict[str, Receipt] = yield perform(task)
+    return receipts
+
+
+def _results(study: Study, results: list[Result]) -> Results:
+    head = study.study
+    return Results(
+        study=head.name,
+        title=head.title,
+        description=head.description,
+        simulated=head.simulated,
+        sources=list(head.sources),
+        study_fingerprint=study_fingerprint(study),
+        code_fingerprint=code_fingerprint(),
+        preparation_fingerprint=preparation_fingerprint(study),
+        min_cell=study.limits.min_cell,
+        cohorts=[CohortFacts(name=c.name, role=c.role, sites=sorted(c.sites)) for c in study.cohorts],
+        results=results,
+    )

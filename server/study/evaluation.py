@@ -1,0 +1,117 @@
+"""server/study: step: discrimination of the frozen models in each cohort, pooled or by each site alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from common.errors import FedmviError
+from common.federation.query import Summary, each
+from common.federation.runner import Conclusion, attempt, together
+from common.statistics.counts import HIDDEN
+from common.statistics.roc import RocAlone, RocResult, roc
+from common.study.protocol import Cohort, Study
+from common.study.recipe import Recipe
+from server.study.models import FittedModel, refusal
+from server.study.results import Curve, Estimate, Result
+
+_ROLE_NOTES = {
+    "train": "Apparent: measured in the patients that the model was fitted on, and therefore optimistic.",
+    "internal-test": "Patients of the training sites that were set aside before fitting.",
+    "external-test": "Patients of sites that took no part in training; opened after the models were frozen.",
+}
+
+
+def evaluate(study: Study, fitted: list[FittedModel]) -> Conclusion[list[Result]]:
+    """AUC of every fitted model in its training cohort and in each cohort that it names, in lock-step."""
+    parts = []
+    for model in fitted:
+        for name in (model.model.cohort, *model.model.evaluate):
+            parts.append(_one(study, model, study.cohort(name)))
+    groups: list[list[Result]] = yield from together(*parts)
+    return [result for group in groups for result in group]
+
+
+def _one(study: Study, fitted: FittedModel, cohort: Cohort) -> Conclusion[list[Result]]:
+    recipe, score = fitted.scoring, fitted.score
+    base: dict[str, Any] = {
+        "id": f"model.{fitted.model.name}.auc.{cohort.name}",
+        "statistic": "auc",
+        "title": f"Discrimination of {fitted.model.title}, cohort {cohort.name}",
+        "cohort": cohort.name,
+        "sites": sorted(cohort.sites),
+        "how": "exact",
+    }
+    note = _ROLE_NOTES.get(cohort.role, "")
+    if recipe is None or score is None:
+        why = "The model could not be fitted."
+        return [Result.model_validate({**base, "status": "not-estimable", "note": why})]
+    if len(cohort.sites) < study.limits.min_sites:
+        return (yield from _alone(study, recipe, score.column, fitted, base, note))
+    answer = yield from attempt(roc(cohort.name, recipe, fitted.model.endpoint, score.column))
+    if isinstance(answer, FedmviError):
+        status, why = refusal(answer)
+        return [Result.model_validate({**base, "status": status, "note": why})]
+    return [_pooled_result(study, answer, base, note)]
+
+
+def _pooled_result(study: Study, answer: RocResult, base: dict[str, Any], note: str) -> Result:
+    cell = study.limits.min_cell
+    shown = {
+        "n": answer.n_,
+        "events": answer.events_ if min(answer.events_, answer.n_ - answer.events_) >= cell else None,
+    }
+    if min(answer.events_, answer.n_ - answer.events_) < study.limits.min_test_class:
+        why = f"Not estimable: fewer than {study.limits.min_test_class} patients in a class."
+        return Result.model_validate({**base, **shown, "status": "not-estimable", "note": why})
+    low, high = answer.interval
+    auc = Estimate(name="auc", value=answer.auc_, low=low, high=high, std_err=answer.std_err_)
+    curve = answer.curve(cell)
+    roc_curve = Curve(name=str(base["cohort"]), x=curve[0].tolist(), y=curve[1].tolist())
+    return Result.model_validate({**base, **shown, "estimates": [auc], "curves": [roc_curve], "note": note})
+
+
+def _alone(
+    study: Study, recipe: Recipe, column: str, fitted: FittedModel, base: dict[str, Any], note: str
+) -> Conclusion[list[Result]]:
+    query = RocAlone(
+        str(base["cohort"]),
+        recipe,
+        endpoint=fitted.model.endpoint,
+        column=column,
+        min_class=study.limits.min_test_class,
+        min_cell=study.limits.min_cell,
+    )
+    answer = yield from attempt(_each(query))
+    if isinstance(answer, FedmviError):
+        status, why = refusal(answer)
+        return [Result.model_validate({**base, "status": status, "note": why, "how": "site-alone"})]
+    return [_alone_result(study, site, answer[site], base, note) for site in sorted(answer)]
+
+
+def _each(query: RocAlone) -> Conclusion[dict[str, Summary]]:
+    answer: dict[str, Summary] = yield each(query)
+    return answer
+
+
+def _alone_result(study: Study, site: str, summary: Summary, base: dict[str, Any], note: str) -> Result:
+    absent, present, _ = (int(v) for v in summary["classes"])
+    shown = {
+        **base,
+        "id": f"{base['id']}.{site}",
+        "title": f"{base['title']}, site {site}",
+        "sites": [site],
+        "how": "site-alone",
+        "n": None if HIDDEN in (absent, present) else absent + present,
+        "events": None if present == HIDDEN else present,
+    }
+    if not int(summary["estimable"]):
+        why = f"Not estimable: fewer than {study.limits.min_test_class} patients in a class."
+        return Result.model_validate({**shown, "status": "not-estimable", "note": why})
+    auc, std_err = (float(v) for v in summary["auc"])
+    low, high = RocResult(np.array([]), np.array([]), auc, std_err, 0).interval
+    points = int(summary["points"])
+    curve = Curve(name=site, x=summary["curve"][0, :points].tolist(), y=summary["curve"][1, :points].tolist())
+    estimate = Estimate(name="auc", value=auc, low=low, high=high, std_err=std_err)
+    return Result.model_validate({**shown, "estimates": [estimate], "curves": [curve], "note": note})

@@ -1,0 +1,140 @@
+"""server/study: what `results.json` holds: every published number with its statistic, cohort, sites, n and how.
+
+The file is a function of study, data and code only: no times, no run ids. `docs/reference/results.schema.json` is
+the JSON schema of `Results`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.errors import FedmviError
+from common.federation.ports import write_durably
+from common.study.protocol import Role
+
+Statistic = Literal[
+    "patient-flow",
+    "endpoint-counts",
+    "sample-size",
+    "missing-values",
+    "moments",
+    "univariable-logistic",
+    "multivariable-logistic",
+    "auc",
+    "survival",
+]
+Status = Literal["estimated", "not-estimable", "refused"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Estimate(_Part):
+    """One number. `None` stands for what was not estimable, or is hidden because it is small."""
+
+    name: str = Field(description="What is estimated, such as `odds_ratio` or `auc`.")
+    term: str = Field(default="", description="Of what: a predictor, a group, a time.")
+    value: float | None = Field(description="The estimate.")
+    low: float | None = Field(default=None, description="Lower 95 % limit.")
+    high: float | None = Field(default=None, description="Upper 95 % limit.")
+    std_err: float | None = Field(default=None, description="Standard error.")
+    p: float | None = Field(default=None, description="Two-sided p value.")
+    unit: str = Field(default="", description="Unit of value and limits.")
+    note: str = Field(default="", description="What a reader must know, such as a reached or hidden limit.")
+
+
+class Count(_Part):
+    """One count by site. `None` stands for a small count, or one hidden with it."""
+
+    name: str = Field(description="What is counted.")
+    by_site: dict[str, int | None] = Field(default_factory=dict, description="Each site's count.")
+    pooled: int | None = Field(description="Over all sites.")
+
+
+class Curve(_Part):
+    """A curve, coarse enough to be published."""
+
+    name: str = Field(description="Which group or model.")
+    x: list[float] = Field(description="False positive rate, or time.")
+    y: list[float] = Field(description="True positive rate, or survival.")
+    low: list[float] = Field(default_factory=list, description="Lower 95 % band.")
+    high: list[float] = Field(default_factory=list, description="Upper 95 % band.")
+    at_risk: list[int | None] = Field(default_factory=list, description="Patients at risk; None where few.")
+    unit: str = Field(default="", description="Unit of x.")
+
+
+class Result(_Part):
+    """One statistic."""
+
+    id: str = Field(description="Unique, stable name, such as `model.clinical.auc.external-test`.")
+    statistic: Statistic
+    title: str = Field(description="For readers.")
+    cohort: str
+    sites: list[str]
+    n: int | None = Field(default=None, description="Patients that entered; None where hidden.")
+    events: int | None = Field(default=None, description="Those with the endpoint or event; None where hidden.")
+    how: str = Field(description="exact, exact-masked, binned(B), guarded(K), site-alone or private(eps).")
+    status: Status = "estimated"
+    note: str = ""
+    estimates: list[Estimate] = Field(default_factory=list)
+    counts: list[Count] = Field(default_factory=list)
+    curves: list[Curve] = Field(default_factory=list)
+
+
+class CohortFacts(_Part):
+    """A cohort of the study."""
+
+    name: str
+    role: Role
+    sites: list[str]
+
+
+class Results(_Part):
+    """The whole of `results.json`."""
+
+    schema_version: Literal[1] = 1
+    study: str
+    title: str
+    description: str
+    simulated: bool
+    sources: list[str]
+    study_fingerprint: str
+    code_fingerprint: str
+    preparation_fingerprint: str
+    min_cell: int = Field(description="Smaller counts are not shown.")
+    cohorts: list[CohortFacts]
+    results: list[Result]
+
+    def get(self, identifier: str) -> Result:
+        """The result of that id."""
+        return next(result for result in self.results if result.id == identifier)
+
+
+def to_text(results: Results) -> str:
+    """Sorted keys, shortest float text: equal results are equal bytes."""
+    return json.dumps(results.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+def write_results(results: Results, path: Path) -> None:
+    """Write `results.json`, whole or not at all."""
+    write_durably(path, to_text(results).encode())
+
+
+def read_results(path: Path) -> Results:
+    """Read `results.json`; error 702 if there is none, 704 if it does not follow the schema."""
+    try:
+        return Results.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise FedmviError(702, str(path)) from error
+    except ValidationError as error:
+        raise FedmviError(704, f"{path}: {error}") from error
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of `results.json`."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Results.model_json_schema()}

@@ -1,0 +1,554 @@
+"""simulation: one Flower run over Flower's simulation runtime, with a SuperLink that lives for this run only.
+
+Why a SuperLink of our own. `flwr run` would otherwise use one that Flower manages for the user. It outlives
+the run and keeps the folder it was first started in, from which the client processes import *before* they
+look at the bundle: a second app with the same package names can silently run the first app's code. Here every
+run has its own SuperLink, port, Flower home, Ray session and empty working directory, and nothing survives
+it. Runs at the same time share nothing.
+
+Which code runs. The bundle's, on both sides, also where FedMVI is installed, editable or not: Flower puts
+the unpacked bundle first on `sys.path`, and Ray hands that path to its workers as `PYTHONPATH`. Only the
+(empty) working directory, the folder of the commands and Ray's own folders come before it in a worker. The
+finder of an editable install is asked last. The tests hold this; what a run relies on is the code fingerprint
+that both sides exchange.
+
+What differs from a deployment. A worker process lives for the whole run and serves several sites in turn, so
+a client must keep nothing about a site in its modules. Nodes have no name, a random key and the status
+"online"; a client knows its site by `context.node_config["partition-id"]`, an index into `FEDMVI_SITES`, and
+the server learns which node that is only from a reply.
+
+Details of Flower and Ray on which this file depends were observed with the pinned versions; tests hold them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+SITES_VARIABLE = "FEDMVI_SITES"
+CONNECTION = "simulation"
+PACKAGES = ("common", "client", "server")
+
+_READY = "Uvicorn running on"
+_PORT_TAKEN = "address already in use"
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_POLL_SECONDS = 0.05
+_SUPERLINK_START_SECONDS = 120.0
+_LIST_SECONDS = 120.0
+_STOP_SECONDS = 3.0
+_KILL_SECONDS = 5.0
+_PORT_ATTEMPTS = 3
+_ACCESS_LOG = "[uvicorn.access]"
+_TAIL_LINES = 25
+_OBJECT_STORE_BYTES = 2**30
+_LICENCE_NOTICE = "SPDX-License-Identifier: Apache-2.0\n"
+
+
+@dataclass(frozen=True)
+class FlowerRun:
+    """How one run ended.
+
+    `status` is Flower's own word: "finished:completed", "finished:failed" or "finished:stopped". "Completed"
+    says only that the ServerApp returned; Flower says so too when every client failed. `startup_seconds` is
+    about the part of `seconds` before Flower called the run running. The start of Ray comes after it and
+    falls into the first round, because the ServerApp is running by then.
+    """
+
+    status: str
+    seconds: float
+    startup_seconds: float
+    log: str
+
+
+@dataclass(eq=False)
+class FlowerRuntimeError(Exception):
+    """The run could not be started or followed to its end. `message` says what happened and what to do."""
+
+    message: str
+    log: str = ""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def stage_bundle(target: Path) -> Path:
+    """Write the Flower app into the empty folder `target`, and return it: code only, no study and no data.
+
+    The packages are the ones installed beside this one, so a wheel and a checkout give the same bundle.
+    Flower silently drops folders named `lib` or `build` and files named `test_*.py` when it packs the app,
+    carries neither HTML nor CSS, and refuses an include pattern without a match.
+    """
+    root = Path(__file__).resolve().parents[1]
+    target.mkdir(parents=True, exist_ok=True)
+    if any(target.iterdir()):
+        raise FlowerRuntimeError(
+            f"The folder for the Flower app, {target}, is not empty; give a new or an empty folder."
+        )
+    include = ["LICENSE"]
+    for package in PACKAGES:
+        for suffix in ("py", "toml"):
+            files = sorted((root / package).rglob(f"*.{suffix}"))
+            for file in files:
+                copy = target / file.relative_to(root)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+            if files:
+                include.append(f"{package}/**/*.{suffix}")
+    licence = root / "LICENSE"
+    text = licence.read_text(encoding="utf-8") if licence.is_file() else _LICENCE_NOTICE
+    (target / "LICENSE").write_text(text, encoding="utf-8")
+    (target / "pyproject.toml").write_text(_bundle_pyproject(include), encoding="utf-8")
+    return target
+
+
+def run_on_flower(
+    bundle: Path,
+    run_config: dict[str, str | int | float | bool],
+    *,
+    sites: list[Path],
+    workdir: Path,
+    environment: dict[str, str] | None = None,
+    cpus: int = 2,
+    timeout_s: float = 3600.0,
+    on_line: Callable[[str], None] | None = None,
+) -> FlowerRun:
+    """Run the Flower app in `bundle` with one simulated SuperNode per entry of `sites`, and wait for its end.
+
+    Node i has `partition-id` i and finds its folder as entry i of `FEDMVI_SITES`. `run_config` overrides keys
+    that the bundle declares. At most `cpus` clients answer at a time. `environment` is added to that of every
+    process. `on_line` receives each line of the run's log as it comes, in the calling thread.
+
+    Everything started here has ended when this returns or raises, also on Ctrl-C, SIGTERM and `timeout_s`.
+    """
+    if not sites:
+        raise FlowerRuntimeError("A simulated run needs at least one site; name the sites' folders.")
+    if any(os.pathsep in str(site.resolve()) for site in sites):
+        raise FlowerRuntimeError(
+            f"A site's folder has {os.pathsep!r} in its path, but that separates the folders in "
+            f"{SITES_VARIABLE}; rename that folder."
+        )
+    begun = time.monotonic()
+    deadline = begun + timeout_s
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (
+        _terminate_as_exception(),
+        _private_folder("flower-", workdir.resolve()) as own,
+        _private_folder("fm-", _short_temporary_folder()) as ray_folder,
+    ):
+        home, neutral = Path(own, "home"), Path(own, "cwd")
+        home.mkdir()
+        neutral.mkdir()
+        flower = _Flower(
+            home=home,
+            cwd=neutral,
+            environment=_child_environment(home, Path(ray_folder), sites, environment or {}),
+            log=_Log(Path(own, "run.log"), on_line),
+            superlink_log=_Log(Path(own, "superlink.log"), None, skip=_ACCESS_LOG),
+            deadline=deadline,
+            timeout_s=timeout_s,
+        )
+        try:
+            flower.start_superlink()
+            flower.run_app(bundle.resolve(), run_config, nodes=len(sites), cpus=cpus)
+            ended = time.monotonic()
+            status, running_seconds = flower.outcome()
+        finally:
+            flower.stop()
+        return FlowerRun(
+            status=status,
+            seconds=time.monotonic() - begun,
+            startup_seconds=max(0.0, ended - begun - running_seconds),
+            log=flower.combined_log(),
+        )
+
+
+class _Log:
+    """A log file that a child process writes and that is read here as it grows, without terminal colours."""
+
+    def __init__(self, path: Path, on_line: Callable[[str], None] | None, skip: str | None = None) -> None:
+        self.path = path
+        self._skip = skip
+        self._on_line = on_line
+        self._lines: list[str] = []
+        self._rest = b""
+        self._offset = 0
+
+    def update(self, *, final: bool = False) -> None:
+        """Take up what was written since the last call; `final` also takes an unfinished last line."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as stream:
+            stream.seek(self._offset)
+            fresh = stream.read()
+        self._offset += len(fresh)
+        *complete, self._rest = (self._rest + fresh).split(b"\n")
+        if final and self._rest:
+            complete.append(self._rest)
+            self._rest = b""
+        for raw in complete:
+            line = _ANSI.sub("", raw.decode("utf-8", errors="replace")).rstrip()
+            if self._skip is not None and self._skip in line:
+                continue
+            self._lines.append(line)
+            if self._on_line is not None:
+                self._on_line(line)
+
+    def restart(self) -> None:
+        """Forget what was read, for a file that is written anew."""
+        self.path.unlink(missing_ok=True)
+        self._lines, self._rest, self._offset = [], b"", 0
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self._lines)
+
+    @property
+    def tail(self) -> str:
+        return "\n".join(self._lines[-_TAIL_LINES:])
+
+
+@dataclass
+class _Flower:
+    """The processes of one run: the SuperLink with all that it starts, and `flwr run` following the log."""
+
+    home: Path
+    cwd: Path
+    environment: dict[str, str]
+    log: _Log
+    superlink_log: _Log
+    deadline: float
+    timeout_s: float
+    superlink: subprocess.Popen[bytes] | None = None
+    client: subprocess.Popen[bytes] | None = None
+
+    def start_superlink(self) -> None:
+        """Start the SuperLink and wait until it says that it listens.
+
+        Its own word is awaited, not an open port: that could belong to the SuperLink of another run.
+        """
+        for _ in range(_PORT_ATTEMPTS):
+            port = _free_port()
+            self.superlink_log.restart()
+            self.superlink = self._spawn(
+                self.superlink_log,
+                "flower-superlink",
+                "--simulation",
+                "--insecure",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--disable-runtime-dependency-installation",
+            )
+            limit = min(self.deadline, time.monotonic() + _SUPERLINK_START_SECONDS)
+            while self.superlink.poll() is None:
+                self.superlink_log.update()
+                if _READY in self.superlink_log.text:
+                    self._write_connection(port)
+                    return
+                if time.monotonic() > limit:
+                    raise self._failure(
+                        "Flower's SuperLink did not start in time; look at the log below and try again."
+                    )
+                time.sleep(_POLL_SECONDS)
+            self.superlink_log.update(final=True)
+            if _PORT_TAKEN not in self.superlink_log.text:
+                break
+        raise self._failure(
+            "Flower's SuperLink ended before it was ready; check that flwr[simulation] is installed in this "
+            "environment and look at the log below."
+        )
+
+    def run_app(
+        self, bundle: Path, run_config: Mapping[str, str | int | float | bool], *, nodes: int, cpus: int
+    ) -> None:
+        """Let `flwr run` pack and submit the bundle, and pass the run's log on until the run has ended.
+
+        Streaming costs less than asking for the status again and again, which starts a process each time. The
+        exit code of `flwr run` says nothing about the run and is not read.
+        """
+        overrides = self.home / "run-config.toml"
+        overrides.write_text(
+            "".join(f"{key} = {_toml(value)}\n" for key, value in run_config.items()), encoding="utf-8"
+        )
+        federation = {
+            "num-supernodes": nodes,
+            "client-resources-num-cpus": 1,
+            "init-args-num-cpus": cpus,
+        }
+        self.client = client = self._spawn(
+            self.log,
+            "flwr",
+            "run",
+            str(bundle),
+            CONNECTION,
+            "--federation-config",
+            " ".join(f"{key}={value}" for key, value in federation.items()),
+            "--run-config",
+            str(overrides),
+            "--stream",
+        )
+        while client.poll() is None:
+            self.log.update()
+            self._check_alive()
+            time.sleep(_POLL_SECONDS)
+        self.log.update(final=True)
+
+    def outcome(self) -> tuple[str, float]:
+        """The run's true status and the seconds it was running, as the SuperLink knows them.
+
+        The SuperLink has this one run only. If the stream broke off early, wait here until the run has ended.
+        """
+        while True:
+            self._check_alive()
+            run = self._list_run()
+            if run is None:
+                raise self._failure(
+                    "Flower did not accept the app, so nothing was run; mend what the log below objects to "
+                    "and run again."
+                )
+            status = str(run["status"])
+            if status.startswith("finished"):
+                self.log.update(final=True)
+                return status, float(str(run["elapsed"]))
+            time.sleep(1.0)
+
+    def stop(self) -> None:
+        """End every process that carries this run's Flower home: first by asking, then by force.
+
+        Flower starts its helpers in a session of their own, in which Ray's processes stay, so the SuperLink's
+        own group is not enough. Where the system has no /proc, they notice that the SuperLink has ended.
+        """
+        groups = self._groups()
+        try:
+            _signal_groups(groups, signal.SIGTERM)
+            self._wait_for_end(_STOP_SECONDS)
+        finally:
+            _signal_groups(groups | self._groups(), signal.SIGKILL)
+            self._wait_for_end(_KILL_SECONDS)
+            self.superlink_log.update(final=True)
+
+    def combined_log(self) -> str:
+        return f"{self.log.text}\n\n--- SuperLink ---\n{self.superlink_log.text}\n"
+
+    def _wait_for_end(self, seconds: float) -> None:
+        limit = time.monotonic() + seconds
+        while self._groups() and time.monotonic() < limit:
+            time.sleep(_POLL_SECONDS)
+
+    def _groups(self) -> set[int]:
+        """The process groups of this run, never our own: of our children, and of all with its Flower home."""
+        marker = f"FLWR_HOME={self.home}".encode()
+        children = (self.client, self.superlink)
+        groups = {child.pid for child in children if child is not None and child.poll() is None}
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if marker in (entry / "environ").read_bytes().split(b"\0"):
+                    groups.add(os.getpgid(int(entry.name)))
+        return groups - {os.getpgrp()}
+
+    def _check_alive(self) -> None:
+        if time.monotonic() > self.deadline:
+            raise self._failure(
+                f"The run did not end within {self.timeout_s:g} seconds and was stopped; allow more time or "
+                "look at the log below for what it was waiting for."
+            )
+        if self.superlink is not None and self.superlink.poll() is not None:
+            raise self._failure(
+                "Flower's SuperLink ended while the run was going on, so the run is lost; the log below is "
+                "what it last said. Look there for the cause, often too little memory, and run again."
+            )
+
+    def _list_run(self) -> dict[str, object] | None:
+        """What `flwr ls` says about the run, or None when there is none."""
+        said = ""
+        try:
+            answer = subprocess.run(  # noqa: S603  our own executable, no shell
+                [_executable("flwr"), "ls", CONNECTION, "--format", "json"],
+                cwd=self.cwd,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_LIST_SECONDS,
+                check=False,
+            )
+            said = (answer.stdout + answer.stderr).strip()
+            runs = json.loads(answer.stdout)["runs"]
+        except (subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:
+            raise self._failure(
+                "Flower did not say how the run ended: `flwr ls` gave no list of runs but "
+                f"{said[-500:]!r}. Run again; if it stays so, check that the pinned flwr is installed."
+            ) from error
+        return dict(runs[0]) if runs else None
+
+    def _spawn(self, log: _Log, command: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with log.path.open("wb") as stream:
+            return subprocess.Popen(  # noqa: S603  our own executable, no shell
+                [_executable(command), *arguments],
+                cwd=self.cwd,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _write_connection(self, port: int) -> None:
+        (self.home / "config.toml").write_text(
+            f'[superlink]\ndefault = "{CONNECTION}"\n\n'
+            f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n',
+            encoding="utf-8",
+        )
+
+    def _failure(self, message: str) -> FlowerRuntimeError:
+        for log in (self.log, self.superlink_log):
+            log.update(final=True)
+        tails = [
+            f"--- last lines of {name} ---\n{log.tail}"
+            for name, log in (("the SuperLink", self.superlink_log), ("flwr run", self.log))
+            if log.tail
+        ]
+        return FlowerRuntimeError("\n".join([message, *tails]), self.combined_log())
+
+
+def _child_environment(
+    home: Path,
+    ray_folder: Path,
+    sites: list[Path],
+    extra: Mapping[str, str],
+) -> dict[str, str]:
+    """The environment of all processes of a run, into which no Flower or Ray setting of the caller leaks."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_"))}
+    environment = inherited | dict(extra)
+    # Without compiled modules every start takes twice as long.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    # Flower's HTTP client obeys proxy settings, also for this machine.
+    for name in ("no_proxy", "NO_PROXY"):
+        environment[name] = ",".join(filter(None, [environment.get(name, ""), "127.0.0.1", "localhost"]))
+    return environment | {
+        # Flower's daemons start their helpers by bare name.
+        "PATH": os.pathsep.join([str(_scripts()), environment.get("PATH", os.defpath)]),
+        SITES_VARIABLE: os.pathsep.join(str(site.resolve()) for site in sites),
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
+        "PYTHONUNBUFFERED": "1",
+        # Always a new Ray instance: without this Ray may attach to one that already runs on the machine.
+        "RAY_ADDRESS": "local",
+        "RAY_TMPDIR": str(ray_folder),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(_OBJECT_STORE_BYTES),
+        # Leave a GPU visible to the clients: all of them share it.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # Ray listens on all addresses of the machine, and who reaches it may run code: it asks for a secret.
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
+
+
+def _bundle_pyproject(include: list[str]) -> str:
+    flower = importlib.metadata.version("flwr")
+    return f"""\
+[project]
+name = "fedmvi"
+version = "{importlib.metadata.version("fedmvi")}"
+description = "FedMVI: federated prediction of microvascular invasion"
+license = {{ file = "LICENSE" }}
+dependencies = ["flwr>={flower}"]
+
+[tool.flwr.app]
+publisher = "fedmvi"
+fab-format-version = 1
+flwr-version-target = "{flower}"
+fab-include = {json.dumps(include)}
+
+[tool.flwr.app.components]
+serverapp = "server.app:app"
+clientapp = "client.app:app"
+
+[tool.flwr.app.config]
+run-dir = ""
+action = "run"
+site-names = "registered"
+"""
+
+
+def _toml(value: str | int | float | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)
+
+
+def _scripts() -> Path:
+    """The folder of this environment's commands; not resolved, as a venv's python is a link out of it."""
+    return Path(sys.executable).parent
+
+
+def _executable(name: str) -> str:
+    path = _scripts() / name
+    if not path.is_file():
+        raise FlowerRuntimeError(
+            f"The command {name} is missing from {_scripts()}; install FedMVI with its simulation extra."
+        )
+    return str(path)
+
+
+def _short_temporary_folder() -> Path:
+    """Where Ray's session goes: the paths of its sockets must stay under about 100 characters."""
+    short = Path("/tmp")  # noqa: S108  a folder that only we can read is made in it
+    return short if short.is_dir() else Path(tempfile.gettempdir())
+
+
+def _private_folder(prefix: str, parent: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder that is removed at the end; a failure to remove it must not hide how the run ended."""
+    return tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _signal_groups(groups: set[int], number: signal.Signals) -> None:
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, number)
+
+
+@contextlib.contextmanager
+def _terminate_as_exception() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit, so that a terminated run cleans up; a handler of the caller's is kept."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,42 @@
+"""tests/simulation: where the public data are, and folders imported from them once per session."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from simulation.importers import IMPORTERS
+from simulation.importers.folder import ImportReport
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def public_data() -> Callable[[str], Path]:
+    """A folder of the public test data by name; skips where it is absent."""
+    base = Path(os.environ.get("FEDMVI_DATA", ROOT.parent / "shared" / "data"))
+
+    def folder(name: str) -> Path:
+        if not (base / name).is_dir():
+            pytest.skip(f"the public data folder {base / name} is absent; set FEDMVI_DATA to where it is")
+        return base / name
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def imported(
+    public_data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Path, ImportReport]]:
+    """The folder of sites and the report of an importer by name; imported once."""
+    folders = {"tcga-lihc": "tcga_lihc", "heart-disease": "heart_disease_4centres", "asaur": "hcc_resection_asaur"}
+    done: dict[str, tuple[Path, ImportReport]] = {}
+
+    def run(name: str) -> tuple[Path, ImportReport]:
+        if name not in done:
+            out = tmp_path_factory.mktemp("sites") / name
+            done[name] = (out, IMPORTERS[name].run(public_data(folders[name]), out))
+        return done[name]
+
+    return run
