@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from flwr.app import Context, Message
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 import common.statistics  # noqa: F401 - registers every query
 from client.answering import answer_message
+from client.cohort.site import load_site
 from common.errors import FedmviError
 from common.federation.envelope import failure, write_answers
-from common.federation.records import MESSAGE_TYPE, from_records, to_records
+from common.federation.records import MESSAGE_TYPE, NAME_TYPE, from_records, to_records
 
 SITES_VARIABLE = "FEDMVI_SITES"
 """Environment variable with the folders of the sites that this machine serves, set by the hospital alone."""
@@ -31,6 +32,16 @@ def site_folder(context: Context) -> Path:
     if not folders[0] or not 0 <= position < len(folders):
         raise FedmviError(201, f"{SITES_VARIABLE} names no site {position}")
     return Path(folders[position])
+
+
+@app.query(NAME_TYPE.removeprefix("query."))
+def name(message: Message, context: Context) -> Message:
+    """Say which site this node stands for; believed only where nodes are not registered by name."""
+    try:
+        told = ConfigRecord({"site": load_site(site_folder(context)).name})
+    except FedmviError as error:
+        told = ConfigRecord({"error": error.number})
+    return Message(RecordDict({"name": told}), reply_to=message)
 
 
 @app.query(MESSAGE_TYPE.removeprefix("query."))

@@ -11,9 +11,9 @@ from client.cohort.store import store_digest
 from common.errors import FedmviError
 from common.federation.codec import from_bytes, pack, to_bytes, unpack
 from common.federation.envelope import Ticket
-from common.federation.ports import write_durably
 from common.federation.query import Receipt
 from common.federation.tasks import Freeze, Open
+from common.files import write_whole
 from common.study.fingerprint import code_fingerprint, library_versions, study_fingerprint
 from common.study.loader import as_tuples, refuse_late_knowledge
 from common.study.protocol import Study, contradictions
@@ -84,7 +84,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
             raise FedmviError(410)
     else:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_durably(path, to_bytes(pack(record)))
+        write_whole(path, to_bytes(pack(record)))
     return {"site": site.name, "code": ours, "store": store, **library_versions()}
 
 
@@ -114,9 +114,14 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
 
 
 def freeze_run(run: OpenRun, task: Freeze) -> Receipt:
-    """Record what is frozen, once; a second, different manifest is error 411."""
+    """Record what is frozen, once; a second, different manifest is error 411.
+
+    The receipt counts the runs that have frozen models at this site, this one included: each of them may have
+    looked at its closed cohorts.
+    """
     if run.frozen is None:
-        write_durably(run.folder / "frozen.npz", to_bytes(pack(task, Freeze)))
+        write_whole(run.folder / "frozen.npz", to_bytes(pack(task, Freeze)))
     elif run.frozen != task:
         raise FedmviError(411)
-    return {"frozen": pack(task, Freeze).digest}
+    openings = sum(1 for _ in run.folder.parent.glob("*/frozen.npz"))
+    return {"frozen": pack(task, Freeze).digest, "openings": openings}

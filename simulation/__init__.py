@@ -1,0 +1,1 @@
+"""simulation: synthetic cohorts, importers, and the one-machine runner."""

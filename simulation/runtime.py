@@ -23,31 +23,32 @@ Details of Flower and Ray on which this file depends were observed with the pinn
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import os
-import re
-import secrets
-import shutil
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
-SITES_VARIABLE = "FEDMVI_SITES"
+from client.app import SITES_VARIABLE
+from simulation.processes import (
+    FlowerRuntimeError,
+    FollowedLog,
+    child_environment,
+    executable,
+    free_port,
+    private_folder,
+    short_temporary_folder,
+    signal_groups,
+    terminate_as_exception,
+)
+
 CONNECTION = "simulation"
-PACKAGES = ("common", "client", "server")
 
 _READY = "Uvicorn running on"
 _PORT_TAKEN = "address already in use"
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _POLL_SECONDS = 0.05
 _SUPERLINK_START_SECONDS = 120.0
 _LIST_SECONDS = 120.0
@@ -55,9 +56,6 @@ _STOP_SECONDS = 3.0
 _KILL_SECONDS = 5.0
 _PORT_ATTEMPTS = 3
 _ACCESS_LOG = "[uvicorn.access]"
-_TAIL_LINES = 25
-_OBJECT_STORE_BYTES = 2**30
-_LICENCE_NOTICE = "SPDX-License-Identifier: Apache-2.0\n"
 
 
 @dataclass(frozen=True)
@@ -74,47 +72,6 @@ class FlowerRun:
     seconds: float
     startup_seconds: float
     log: str
-
-
-@dataclass(eq=False)
-class FlowerRuntimeError(Exception):
-    """The run could not be started or followed to its end. `message` says what happened and what to do."""
-
-    message: str
-    log: str = ""
-
-    def __str__(self) -> str:
-        return self.message
-
-
-def stage_bundle(target: Path) -> Path:
-    """Write the Flower app into the empty folder `target`, and return it: code only, no study and no data.
-
-    The packages are the ones installed beside this one, so a wheel and a checkout give the same bundle.
-    Flower silently drops folders named `lib` or `build` and files named `test_*.py` when it packs the app,
-    carries neither HTML nor CSS, and refuses an include pattern without a match.
-    """
-    root = Path(__file__).resolve().parents[1]
-    target.mkdir(parents=True, exist_ok=True)
-    if any(target.iterdir()):
-        raise FlowerRuntimeError(
-            f"The folder for the Flower app, {target}, is not empty; give a new or an empty folder."
-        )
-    include = ["LICENSE"]
-    for package in PACKAGES:
-        for suffix in ("py", "toml"):
-            files = sorted((root / package).rglob(f"*.{suffix}"))
-            for file in files:
-                copy = target / file.relative_to(root)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, copy)
-            if files:
-                include.append(f"{package}/**/*.{suffix}")
-    licence = root / "LICENSE"
-    text = licence.read_text(encoding="utf-8") if licence.is_file() else _LICENCE_NOTICE
-    (target / "LICENSE").write_text(text, encoding="utf-8")
-    (target / "pyproject.toml").write_text(_bundle_pyproject(include), encoding="utf-8")
-    return target
 
 
 def run_on_flower(
@@ -147,9 +104,9 @@ def run_on_flower(
     deadline = begun + timeout_s
     workdir.mkdir(parents=True, exist_ok=True)
     with (
-        _terminate_as_exception(),
-        _private_folder("flower-", workdir.resolve()) as own,
-        _private_folder("fm-", _short_temporary_folder()) as ray_folder,
+        terminate_as_exception(),
+        private_folder("flower-", workdir.resolve()) as own,
+        private_folder("fm-", short_temporary_folder()) as ray_folder,
     ):
         home, neutral = Path(own, "home"), Path(own, "cwd")
         home.mkdir()
@@ -157,9 +114,9 @@ def run_on_flower(
         flower = _Flower(
             home=home,
             cwd=neutral,
-            environment=_child_environment(home, Path(ray_folder), sites, environment or {}),
-            log=_Log(Path(own, "run.log"), on_line),
-            superlink_log=_Log(Path(own, "superlink.log"), None, skip=_ACCESS_LOG),
+            environment=child_environment(home, Path(ray_folder), sites, environment or {}),
+            log=FollowedLog(Path(own, "run.log"), on_line),
+            superlink_log=FollowedLog(Path(own, "superlink.log"), None, skip=_ACCESS_LOG),
             deadline=deadline,
             timeout_s=timeout_s,
         )
@@ -178,51 +135,6 @@ def run_on_flower(
         )
 
 
-class _Log:
-    """A log file that a child process writes and that is read here as it grows, without terminal colours."""
-
-    def __init__(self, path: Path, on_line: Callable[[str], None] | None, skip: str | None = None) -> None:
-        self.path = path
-        self._skip = skip
-        self._on_line = on_line
-        self._lines: list[str] = []
-        self._rest = b""
-        self._offset = 0
-
-    def update(self, *, final: bool = False) -> None:
-        """Take up what was written since the last call; `final` also takes an unfinished last line."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as stream:
-            stream.seek(self._offset)
-            fresh = stream.read()
-        self._offset += len(fresh)
-        *complete, self._rest = (self._rest + fresh).split(b"\n")
-        if final and self._rest:
-            complete.append(self._rest)
-            self._rest = b""
-        for raw in complete:
-            line = _ANSI.sub("", raw.decode("utf-8", errors="replace")).rstrip()
-            if self._skip is not None and self._skip in line:
-                continue
-            self._lines.append(line)
-            if self._on_line is not None:
-                self._on_line(line)
-
-    def restart(self) -> None:
-        """Forget what was read, for a file that is written anew."""
-        self.path.unlink(missing_ok=True)
-        self._lines, self._rest, self._offset = [], b"", 0
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self._lines)
-
-    @property
-    def tail(self) -> str:
-        return "\n".join(self._lines[-_TAIL_LINES:])
-
-
 @dataclass
 class _Flower:
     """The processes of one run: the SuperLink with all that it starts, and `flwr run` following the log."""
@@ -230,8 +142,8 @@ class _Flower:
     home: Path
     cwd: Path
     environment: dict[str, str]
-    log: _Log
-    superlink_log: _Log
+    log: FollowedLog
+    superlink_log: FollowedLog
     deadline: float
     timeout_s: float
     superlink: subprocess.Popen[bytes] | None = None
@@ -243,7 +155,7 @@ class _Flower:
         Its own word is awaited, not an open port: that could belong to the SuperLink of another run.
         """
         for _ in range(_PORT_ATTEMPTS):
-            port = _free_port()
+            port = free_port()
             self.superlink_log.restart()
             self.superlink = self._spawn(
                 self.superlink_log,
@@ -337,10 +249,10 @@ class _Flower:
         """
         groups = self._groups()
         try:
-            _signal_groups(groups, signal.SIGTERM)
+            signal_groups(groups, signal.SIGTERM)
             self._wait_for_end(_STOP_SECONDS)
         finally:
-            _signal_groups(groups | self._groups(), signal.SIGKILL)
+            signal_groups(groups | self._groups(), signal.SIGKILL)
             self._wait_for_end(_KILL_SECONDS)
             self.superlink_log.update(final=True)
 
@@ -380,7 +292,7 @@ class _Flower:
         said = ""
         try:
             answer = subprocess.run(  # noqa: S603  our own executable, no shell
-                [_executable("flwr"), "ls", CONNECTION, "--format", "json"],
+                [executable("flwr"), "ls", CONNECTION, "--format", "json"],
                 cwd=self.cwd,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -398,10 +310,10 @@ class _Flower:
             ) from error
         return dict(runs[0]) if runs else None
 
-    def _spawn(self, log: _Log, command: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, log: FollowedLog, command: str, *arguments: str) -> subprocess.Popen[bytes]:
         with log.path.open("wb") as stream:
             return subprocess.Popen(  # noqa: S603  our own executable, no shell
-                [_executable(command), *arguments],
+                [executable(command), *arguments],
                 cwd=self.cwd,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -428,127 +340,9 @@ class _Flower:
         return FlowerRuntimeError("\n".join([message, *tails]), self.combined_log())
 
 
-def _child_environment(
-    home: Path,
-    ray_folder: Path,
-    sites: list[Path],
-    extra: Mapping[str, str],
-) -> dict[str, str]:
-    """The environment of all processes of a run, into which no Flower or Ray setting of the caller leaks."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_"))}
-    environment = inherited | dict(extra)
-    # Without compiled modules every start takes twice as long.
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    # Flower's HTTP client obeys proxy settings, also for this machine.
-    for name in ("no_proxy", "NO_PROXY"):
-        environment[name] = ",".join(filter(None, [environment.get(name, ""), "127.0.0.1", "localhost"]))
-    return environment | {
-        # Flower's daemons start their helpers by bare name.
-        "PATH": os.pathsep.join([str(_scripts()), environment.get("PATH", os.defpath)]),
-        SITES_VARIABLE: os.pathsep.join(str(site.resolve()) for site in sites),
-        "FLWR_HOME": str(home),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
-        "PYTHONUNBUFFERED": "1",
-        # Always a new Ray instance: without this Ray may attach to one that already runs on the machine.
-        "RAY_ADDRESS": "local",
-        "RAY_TMPDIR": str(ray_folder),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(_OBJECT_STORE_BYTES),
-        # Leave a GPU visible to the clients: all of them share it.
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        # Ray listens on all addresses of the machine, and who reaches it may run code: it asks for a secret.
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-    }
-
-
-def _bundle_pyproject(include: list[str]) -> str:
-    flower = importlib.metadata.version("flwr")
-    return f"""\
-[project]
-name = "fedmvi"
-version = "{importlib.metadata.version("fedmvi")}"
-description = "FedMVI: federated prediction of microvascular invasion"
-license = {{ file = "LICENSE" }}
-dependencies = ["flwr>={flower}"]
-
-[tool.flwr.app]
-publisher = "fedmvi"
-fab-format-version = 1
-flwr-version-target = "{flower}"
-fab-include = {json.dumps(include)}
-
-[tool.flwr.app.components]
-serverapp = "server.app:app"
-clientapp = "client.app:app"
-
-[tool.flwr.app.config]
-run-dir = ""
-action = "run"
-site-names = "registered"
-"""
-
-
 def _toml(value: str | int | float | bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
-
-
-def _scripts() -> Path:
-    """The folder of this environment's commands; not resolved, as a venv's python is a link out of it."""
-    return Path(sys.executable).parent
-
-
-def _executable(name: str) -> str:
-    path = _scripts() / name
-    if not path.is_file():
-        raise FlowerRuntimeError(
-            f"The command {name} is missing from {_scripts()}; install FedMVI with its simulation extra."
-        )
-    return str(path)
-
-
-def _short_temporary_folder() -> Path:
-    """Where Ray's session goes: the paths of its sockets must stay under about 100 characters."""
-    short = Path("/tmp")  # noqa: S108  a folder that only we can read is made in it
-    return short if short.is_dir() else Path(tempfile.gettempdir())
-
-
-def _private_folder(prefix: str, parent: Path) -> tempfile.TemporaryDirectory[str]:
-    """A folder that is removed at the end; a failure to remove it must not hide how the run ended."""
-    return tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _signal_groups(groups: set[int], number: signal.Signals) -> None:
-    for group in groups:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, number)
-
-
-@contextlib.contextmanager
-def _terminate_as_exception() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit, so that a terminated run cleans up; a handler of the caller's is kept."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.cohort.columns import Columns
-from client.cohort.files import write_whole
 from client.cohort.problems import Problems
 from client.cohort.reading import ID_COLUMN, PATIENT_ID
 from client.cohort.sheet import Sheet, table_path, table_text
 from client.cohort.site import Site, load_site
 from common.errors import FedmviError
+from common.files import write_whole
 
 KEY_FILE = "patient_ids.key.csv"
 _KEY_HEADER = ["original", "assigned"]

@@ -80,7 +80,7 @@ class Site(_Table):
     tables: Tables = Tables()
     columns: dict[Name, ColumnMap] = Field(default_factory=dict)
     policy: Policy = Policy()
-    folder: Path = Field(default=Path("."), exclude=True)
+    folder: Path = Field(default=Path(), exclude=True)
 
     @property
     def name(self) -> str:

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from client.cohort.cells import YES_NO
 from client.cohort.check import inspect
-from client.cohort.files import sync_folder, write_whole
 from client.cohort.reading import endpoint_keys
 from client.cohort.sheet import table_path
 from client.cohort.site import Site
 from common.errors import FedmviError, Severity
+from common.files import sync_folder, write_whole
 from common.study.fingerprint import canonical_json, digest, library_versions, preparation_fingerprint
 from common.study.protocol import Study
 from common.study.table import Column, SiteTable

@@ -14,9 +14,9 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from client.cohort.files import write_whole
 from client.cohort.site import ColumnMap, Policy, SiteHead, Tables
 from common.errors import FedmviError
+from common.files import write_whole
 from common.study.dictionary import DICTIONARY, Variable
 from common.study.protocol import Eligibility
 

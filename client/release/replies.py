@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.federation.codec import Packed, from_bytes, to_bytes
-from common.federation.ports import write_durably
+from common.files import write_whole
 
 
 class ReplyStore:
@@ -26,4 +26,4 @@ class ReplyStore:
     def put(self, key: str, answer: Packed) -> None:
         """Keep an answer; on return it is on disk."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_durably(self._folder / f"{key}.npz", to_bytes(answer))
+        write_whole(self._folder / f"{key}.npz", to_bytes(answer))

@@ -45,9 +45,7 @@ def _float_array(value: Any, info: ValidationInfo) -> NDArray[np.float64]:
     return value
 
 
-FloatField = Annotated[
-    NDArray[np.float64], PlainValidator(_float_array), PlainSerializer(lambda a: a, return_type=Any)
-]
+FloatField = Annotated[NDArray[np.float64], PlainValidator(_float_array), PlainSerializer(lambda a: a, return_type=Any)]
 """A field that holds a finite float64 array."""
 
 
@@ -58,9 +56,7 @@ def _key_array(value: Any, info: ValidationInfo) -> NDArray[np.uint64]:
     return value
 
 
-KeyField = Annotated[
-    NDArray[np.uint64], PlainValidator(_key_array), PlainSerializer(lambda a: a, return_type=Any)
-]
+KeyField = Annotated[NDArray[np.uint64], PlainValidator(_key_array), PlainSerializer(lambda a: a, return_type=Any)]
 """A field that holds unsigned keys."""
 
 Plain = Annotated[Any, PlainValidator(_resolve)]

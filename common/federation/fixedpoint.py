@@ -52,19 +52,22 @@ def encode_real(values: NDArray[np.float64], sites: int) -> Limbs:
     # Scaling by a power of two is exact; a fraction that needs rounding is below 2^-11, so it cannot reach 2^64.
     low = np.rint((magnitude - whole) * _TWO_64).astype(np.uint64)
     high = whole.astype(np.uint64)
-    negative = values < 0
-    low = np.where(negative, ~low + np.uint64(1), low)
-    high = np.where(negative, ~high + (low == 0).astype(np.uint64), high)
-    return np.stack([low, high])
+    return _negate(np.stack([low, high]), values < 0)
+
+
+def _negate(limbs: Limbs, where: NDArray[np.bool_]) -> Limbs:
+    """Two's complement of the two limbs at the places named."""
+    with np.errstate(over="ignore"):  # wrapping around is the arithmetic that is meant
+        low = ~limbs[0] + np.uint64(1)
+        high = ~limbs[1] + (low == 0).astype(np.uint64)
+    return np.where(where, np.stack([low, high]), limbs)
 
 
 def decode_real(limbs: Limbs) -> NDArray[np.float64]:
     """The reals of `encode_real`, or of a sum of several."""
-    low, high = limbs
-    negative = (high >> np.uint64(63)).astype(bool)
-    low_m = np.where(negative, ~low + np.uint64(1), low)
-    high_m = np.where(negative, ~high + (low_m == 0).astype(np.uint64), high)
-    magnitude = high_m.astype(np.float64) + low_m.astype(np.float64) / _TWO_64
+    negative = (limbs[1] >> np.uint64(63)).astype(bool)
+    low, high = _negate(limbs, negative)
+    magnitude = high.astype(np.float64) + low.astype(np.float64) / _TWO_64
     values: NDArray[np.float64] = np.where(negative, -magnitude, magnitude)
     return values
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from common.federation.envelope import (
 )
 from common.federation.query import Ask, Mode, Query, SiteView, Summary, check_summary, decode_total
 from common.federation.runner import Port, Reply
+from common.files import write_whole
 
 
 class Transport(Protocol):
@@ -77,6 +77,26 @@ def _arrays(answer: Answer) -> Summary:
     if not all(isinstance(block, np.ndarray) for block in answer.blocks.values()):
         raise FedmviError(505)
     return dict(answer.blocks)
+
+
+@dataclass
+class Meter:
+    """A transport that counts what passes: rounds, messages and payload bytes."""
+
+    inner: Transport
+    rounds: int = 0
+    messages: int = 0
+    bytes_to_sites: int = 0
+    bytes_from_sites: int = 0
+
+    def send(self, messages: Mapping[str, Packed]) -> Mapping[str, Packed]:
+        """See `Transport`."""
+        replies = self.inner.send(messages)
+        self.rounds += 1
+        self.messages += len(messages)
+        self.bytes_to_sites += sum(message.nbytes for message in messages.values())
+        self.bytes_from_sites += sum(reply.nbytes for reply in replies.values())
+        return replies
 
 
 @dataclass
@@ -151,7 +171,7 @@ class Journal:
             fresh = dict(zip((ask.digest for ask in open_), self._inner.ask(open_), strict=True))
             kept = {key: reply for key, reply in fresh.items() if not isinstance(reply, FedmviError)}
             if kept:
-                write_durably(self._folder / f"{self.rounds:06d}.npz", to_bytes(pack(kept)))
+                write_whole(self._folder / f"{self.rounds:06d}.npz", to_bytes(pack(kept)))
                 self.rounds += 1
             self._known.update(kept)
         return [self._known.get(ask.digest, fresh.get(ask.digest, FedmviError(509))) for ask in asks]
@@ -162,18 +182,3 @@ def _read_round(path: Path) -> dict[str, Any]:
         return unpack(from_bytes(path.read_bytes()), dict)
     except FedmviError as error:
         raise FedmviError(510, f"{path}: {error.local}") from error
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file so that it is whole or absent whatever happens, readable by its owner only."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

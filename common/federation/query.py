@@ -250,9 +250,9 @@ def decode_total(query: Query, parts: Sequence[Mapping[str, NDArray[Any]]]) -> S
         for part in parts[1:]:
             sum_ = fixedpoint.add(sum_, part[name])
         if block.kind is Kind.COUNT:
-            result[name] = fixedpoint.decode_count(sum_)
+            result[name] = np.asarray(fixedpoint.decode_count(sum_))
         elif block.kind is Kind.REAL:
-            result[name] = fixedpoint.decode_real(sum_)
+            result[name] = np.asarray(fixedpoint.decode_real(sum_))
         else:
-            result[name] = fixedpoint.decode_update(sum_, block.bits)
+            result[name] = np.asarray(fixedpoint.decode_update(sum_, block.bits))
     return result

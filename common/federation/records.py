@@ -17,6 +17,9 @@ from common.federation.codec import Packed, check_array
 MESSAGE_TYPE = "query.answer"
 """The one action of the Flower apps: an envelope holds any number of questions."""
 
+NAME_TYPE = "query.name"
+"""The action by which a node says which site it stands for."""
+
 _CONFIG, _ARRAYS, _PAYLOAD, _STYPE = "message", "arrays", "payload", "fedmvi.raw"
 
 

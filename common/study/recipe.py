@@ -98,9 +98,9 @@ class Select:
     columns: tuple[CodedColumn, ...]
     step: Literal["select"] = "select"
 
-    def apply(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:
+    def read(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:
         """Add the coded columns."""
-        coded = {c.name: c.code(table.columns[c.variable])[rows] for c in self.columns}
+        coded = {c.name: c.code(table.columns[c.variable].of(rows)) for c in self.columns}
         return replace(frame, columns={**frame.columns, **coded})
 
 
@@ -113,7 +113,7 @@ class Group:
     labels: tuple[str, ...]
     step: Literal["group"] = "group"
 
-    def apply(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:
+    def read(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:
         """Add the column `group`."""
         values = table.endpoints[self.by] if self.by in table.endpoints else table.columns[self.by].values
         return replace(frame, columns={**frame.columns, "group": values[rows]})
@@ -128,7 +128,7 @@ class Impute:
     values: tuple[float, ...]
     step: Literal["impute"] = "impute"
 
-    def apply(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:  # noqa: ARG002
+    def apply(self, frame: Frame) -> Frame:
         """Fill the named columns."""
         filled = {
             name: np.where(np.isnan(frame.columns[name]), value, frame.columns[name])
@@ -146,7 +146,7 @@ class Complete:
     endpoints: tuple[str, ...]
     step: Literal["complete"] = "complete"
 
-    def apply(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:  # noqa: ARG002
+    def apply(self, frame: Frame) -> Frame:
         """Drop the others."""
         known = np.ones(frame.n, dtype=bool)
         for name in self.columns:
@@ -167,7 +167,7 @@ class Standardise:
     scale: tuple[float, ...]
     step: Literal["standardise"] = "standardise"
 
-    def apply(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:  # noqa: ARG002
+    def apply(self, frame: Frame) -> Frame:
         """Replace the named columns."""
         scaled = {
             name: (frame.columns[name] - mean) / scale
@@ -193,7 +193,7 @@ class Score:
         """The name of the column that it makes."""
         return f"score.{self.model}"
 
-    def apply(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:  # noqa: ARG002
+    def apply(self, frame: Frame) -> Frame:
         """Add the score, columns taken in declared order so that every site adds in the same order."""
         linear = np.full(frame.n, self.intercept)
         for name, coefficient in zip(self.names, self.coefficients, strict=True):
@@ -216,13 +216,24 @@ class Recipe:
         return Recipe((*self.steps, *steps))
 
     def apply(self, table: SiteTable, rows: NDArray[np.bool_], endpoints: tuple[str, ...]) -> Frame:
-        """The frame of the patients in `rows`, with only those endpoint columns that may be seen."""
+        """The frame of the patients in `rows`, with only those endpoint columns that may be seen.
+
+        Steps that read the table come before those that work on the frame (error 501).
+        """
         frame = Frame({}, {name: table.endpoints[name][rows] for name in endpoints}, int(np.count_nonzero(rows)))
-        kept = rows
+        reading = [step for step in self.steps if isinstance(step, Select | Group)]
+        if list(self.steps[: len(reading)]) != reading:
+            raise FedmviError(501, "a step that reads the table comes after others")
+        for step in reading:
+            frame = step.read(frame, table, rows)
+        return Recipe(self.steps[len(reading) :]).apply_to(frame)
+
+    def apply_to(self, frame: Frame) -> Frame:
+        """The frame after the steps that need no table."""
         for step in self.steps:
-            if isinstance(step, Select | Group) and frame.n != int(np.count_nonzero(kept)):
-                raise FedmviError(501, "columns are selected after patients were dropped")
-            frame = step.apply(frame, table, kept)
+            if isinstance(step, Select | Group):
+                raise FedmviError(501, "a step that reads the table has none")
+            frame = step.apply(frame)
         return frame
 
     @property

@@ -30,6 +30,10 @@ class Column:
     levels: tuple[str, ...]
     censored: NDArray[np.int8]
 
+    def of(self, rows: NDArray[np.bool_]) -> Column:
+        """The column of a part of the patients."""
+        return Column(self.values[rows], self.levels, self.censored[rows])
+
 
 @dataclass(frozen=True)
 class SiteTable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from common.errors import FedmviError
 from common.federation.query import Receipt, perform
 from common.federation.runner import Conclusion, Port, conclude
 from common.federation.tasks import Freeze, Open
@@ -29,7 +30,8 @@ def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conduc
     The models are frozen at every site before any closed cohort is looked at (DESIGN promise 7).
     """
     progress("open the run at every site")
-    opened = conclude(port, [_perform(Open(canonical_json(study.model_dump(mode="json")), code_fingerprint()))])[0]
+    opened = conclude(port, [_open(study)])[0]
+    check_receipts(opened)
     progress("count patients and events")
     counted = conclude(port, [counting.count(study)])[0]
     results: list[Result] = counting.publish(study, counted)
@@ -50,9 +52,29 @@ def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conduc
 
 def plan(study: Study, port: Port) -> Results:
     """Open and count only: patients, events, sample size; nothing is fitted and no closed cohort is looked at."""
-    conclude(port, [_perform(Open(canonical_json(study.model_dump(mode="json")), code_fingerprint()))])
+    check_receipts(conclude(port, [_open(study)])[0])
     counted = conclude(port, [counting.count(study)])[0]
     return _results(study, counting.publish(study, counted))
+
+
+def _open(study: Study) -> Conclusion[dict[str, Receipt]]:
+    return _perform(Open(canonical_json(study.model_dump(mode="json")), code_fingerprint()))
+
+
+def check_receipts(opened: dict[str, Receipt]) -> None:
+    """Every site must be the one that was addressed, and run the same code as we do.
+
+    Raises
+    ------
+    FedmviError
+        412 another site answered, 502 other code.
+    """
+    ours = code_fingerprint()
+    for site, receipt in opened.items():
+        if receipt.get("site") != site:
+            raise FedmviError(412, f"site {site} answered as {receipt.get('site')}")
+        if receipt.get("code") != ours:
+            raise FedmviError(502, f"site {site}")
 
 
 def _perform(task: Open | Freeze) -> Conclusion[dict[str, Receipt]]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import FedmviError
-from common.federation.ports import write_durably
+from common.files import write_whole
 from common.study.protocol import Role
 
 Statistic = Literal[
@@ -122,7 +122,7 @@ def to_text(results: Results) -> str:
 
 def write_results(results: Results, path: Path) -> None:
     """Write `results.json`, whole or not at all."""
-    write_durably(path, to_text(results).encode())
+    write_whole(path, to_text(results).encode())
 
 
 def read_results(path: Path) -> Results:

@@ -1,4 +1,4 @@
-"""client/cohort: writes files that are either whole or not there, readable by their owner only."""
+"""common: writes files that are either whole or not there, readable by their owner only."""
 
 from __future__ import annotations
 

@@ -1,0 +1,145 @@
+"""client: the command `fedmvi-site`, for a hospital's data manager."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from client.cohort.check import as_json, check_site
+from client.cohort.ids import assign_ids
+from client.cohort.site import load_site
+from client.cohort.store import UnfitDataError, prepare
+from client.cohort.template import init_site
+from client.release.ledger import Ledger
+from common.errors import FedmviError, Severity
+from common.study.fingerprint import study_fingerprint
+from common.study.loader import load_study
+from common.terminal import EXIT_PROBLEMS, err, out, print_json, run_app
+
+app = typer.Typer(
+    help="Check and prepare a hospital's data for federated studies, and see what left.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+ledger_app = typer.Typer(help="What left this hospital, when, and for which study.", no_args_is_help=True)
+app.add_typer(ledger_app, name="ledger")
+
+SiteFolder = Annotated[Path, typer.Option("--site", help="The site's folder, the one with site.toml.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
+
+
+@app.command(epilog="Example: fedmvi-site init hospital-a --name hospital-a")
+def init(
+    folder: Annotated[Path, typer.Argument(help="New folder for the site.")],
+    name: Annotated[str, typer.Option(help="The site's name in the consortium.")],
+) -> None:
+    """Make a new site's folder with a commented site.toml."""
+    for path in init_site(folder, name):
+        out.print(f"wrote {escape(str(path))}")
+    out.print("Next: put the patients into patients.csv, then run `fedmvi-site check`.")
+
+
+@app.command(epilog="Example: fedmvi-site check --site hospital-a --study study.toml")
+def check(
+    site: SiteFolder = Path(),
+    study: Annotated[Path | None, typer.Option(help="Check for this study; without it only the files' form.")] = None,
+    assign: Annotated[
+        bool, typer.Option("--assign-ids", help="First replace ids that may not be used; the key file stays here.")
+    ] = False,
+    json_: AsJson = False,
+) -> None:
+    """Find every problem of the site's files in one pass, worst first. Exit code 1 if there are errors."""
+    if assign:
+        assigned = assign_ids(site)
+        err.print(f"{assigned.replaced} ids replaced; the key is in {escape(str(assigned.key))}: keep it here.")
+    problems = check_site(site, study)
+    if json_:
+        print_json([as_json(problem) for problem in problems])
+    else:
+        _print_problems(problems)
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+def _print_problems(problems: list[FedmviError]) -> None:
+    for problem in problems:
+        colour = _COLOURS[problem.severity]
+        out.print(f"[{colour}]{problem.severity.name.lower()}[/] [bold]{problem.code}[/] {escape(problem.what)}")
+        if problem.local:
+            out.print(f"    {escape(problem.local)}")
+        out.print(f"    What to do: {escape(problem.do)}")
+    counts = {kind: sum(problem.severity is kind for problem in problems) for kind in reversed(Severity)}
+    words = ", ".join(f"{count} {kind.name.lower()}(s)" for kind, count in counts.items() if count)
+    out.print(words if words else "No problems found.")
+
+
+@app.command(name="prepare", epilog="Example: fedmvi-site prepare study.toml --site hospital-a")
+def prepare_command(
+    study: Annotated[Path, typer.Argument(help="The study's protocol.")],
+    site: SiteFolder = Path(),
+    json_: AsJson = False,
+) -> None:
+    """Check the data and write the prepared store that the daemon answers from. A second run does nothing."""
+    try:
+        done = prepare(load_site(site), load_study(study))
+    except UnfitDataError as error:
+        _print_problems(list(error.problems))
+        raise typer.Exit(EXIT_PROBLEMS) from error
+    if json_:
+        print_json(
+            {"folder": str(done.folder), "written": done.fresh, "digest": done.digest, "patients": done.patients}
+        )
+        return
+    _print_problems(list(done.problems))
+    state = "prepared" if done.fresh else "already prepared, nothing to do"
+    out.print(f"{done.patients} patients {state}: {escape(str(done.folder))}")
+
+
+@app.command(epilog="Example: fedmvi-site fingerprint study.toml")
+def fingerprint(study: Annotated[Path, typer.Argument(help="The study's protocol.")], json_: AsJson = False) -> None:
+    """Print the fingerprint to put under approved_studies in site.toml, once you have read the protocol."""
+    name = study_fingerprint(load_study(study))
+    if json_:
+        print_json({"fingerprint": name})
+    else:
+        out.print(name)
+
+
+@ledger_app.command(epilog="Example: fedmvi-site ledger show --site hospital-a")
+def show(site: SiteFolder = Path(), json_: AsJson = False) -> None:
+    """List everything that left, oldest first."""
+    entries = list(Ledger(load_site(site).store / "ledger.jsonl").entries())
+    if json_:
+        print_json(entries)
+        return
+    for entry in entries:
+        repeat = " (repeat)" if entry.get("repeat") else ""
+        out.print(
+            f"{entry['time']}  {entry['run_id']}  {entry['mode']:<5} {entry['bytes']:>8} bytes  "
+            f"{escape(str(entry['words']))}{repeat}"
+        )
+    out.print(f"{len(entries)} releases")
+
+
+@ledger_app.command(epilog="Example: fedmvi-site ledger verify --site hospital-a")
+def verify(site: SiteFolder = Path(), json_: AsJson = False) -> None:
+    """Check the chain of hashes: a changed, removed or inserted line is found. Exit code 1 if it is broken."""
+    state = Ledger(load_site(site).store / "ledger.jsonl").verify()
+    if json_:
+        print_json({"lines": state.lines, "head": state.head, "broken_at": state.broken_at or None})
+    elif state.broken_at:
+        out.print(f"The chain is broken at line {state.broken_at}; {state.lines} lines before it are whole.")
+    else:
+        out.print(f"{state.lines} lines, all whole; head {state.head}")
+    if state.broken_at:
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+def main() -> None:
+    """Entry point of `fedmvi-site`."""
+    run_app(app)

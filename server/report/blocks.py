@@ -1,0 +1,75 @@
+"""server/report: what a page is made of: sections of paragraphs, lists, tables and figures. Text only, no markup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from server.report.figures import Picture
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph; `kind` is `plain`, `note`, `warning` (not estimable, refused, underpowered)."""
+
+    text: str
+    kind: str = "plain"
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Words, each with what it means; the anchors are those of the words."""
+
+    pairs: tuple[tuple[str, str], ...]
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: its heading and its cells; `anchor` is the id of the result that it shows."""
+
+    head: str
+    cells: tuple[str, ...]
+    anchor: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first of `columns` is over the row headings. `notes` stand under it."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    anchor: str = ""
+    notes: tuple[str, ...] = ()
+    words: bool = False
+    """Whether the cells are text, to be set flush left."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure; `wide` ones scroll in their own box on a phone."""
+
+    picture: Picture
+    wide: bool = False
+
+
+Block = Paragraph | Bullets | Terms | Table | Drawing
+
+
+@dataclass
+class Section:
+    """A section with a heading, blocks, and sections inside it."""
+
+    anchor: str
+    title: str
+    blocks: list[Block] = field(default_factory=list)
+    parts: list[Section] = field(default_factory=list)

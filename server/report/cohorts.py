@@ -1,0 +1,138 @@
+"""server/report: the sections on who was in the study: patient flow, endpoints, sample size, missing values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from server.report import format as fmt
+from server.report.blocks import Block, Paragraph, Row, Section, Table
+from server.report.contents import estimate, models, of
+from server.report.explanations import hidden_note, status_words
+from server.study.results import Count, Result, Results
+
+_FLOW_WORDS = {
+    "other label": "of another labelled cohort",
+    "other role": "in another role (for instance set aside for testing)",
+}
+_SIZES = (
+    ("candidate_parameters", "Candidate parameters"),
+    ("events_per_parameter", "Events per parameter"),
+    ("needed_for_shrinkage", "Needed: shrinkage at least 0.9"),
+    ("needed_for_optimism", "Needed: optimism at most 0.05"),
+    ("needed_for_prevalence", "Needed: risk within 0.05"),
+    ("needed", "Needed: largest"),
+)
+
+
+def patients(results: Results) -> Section:
+    """Patient flow, a table a cohort."""
+    section = Section("patients", "Patients")
+    section.blocks.append(Paragraph("How many patients left at which step, and why, by site. Nothing was dropped "
+                                    "silently: every patient of a site's table is in one row."))  # fmt: skip
+    for result in of(results, "patient-flow"):
+        section.blocks += _count_table(results, [result], f"Patient flow, cohort {fmt.plain(result.cohort)}", _step)
+    return section
+
+
+def endpoints(results: Results) -> Section:
+    """Endpoint classes, a table a cohort."""
+    section = Section("endpoints", "Endpoints")
+    found = of(results, "endpoint-counts")
+    for cohort in dict.fromkeys(result.cohort for result in found):
+        of_cohort = [result for result in found if result.cohort == cohort]
+        section.blocks += _count_table(results, of_cohort, f"Endpoints, cohort {fmt.plain(cohort)}", _class)
+    return section
+
+
+def missing(results: Results) -> Section:
+    """Missing values, a table a training cohort."""
+    section = Section("missing", "Missing values")
+    for result in of(results, "missing-values"):
+        title = f"Patients without a value, cohort {fmt.plain(result.cohort)}"
+        section.blocks += _count_table(results, [result], title, lambda _, row: fmt.plain(row.name))
+    return section
+
+
+def sample_size(results: Results) -> Section:
+    """Riley's criteria for every model, and the verdicts."""
+    section = Section("sample-size", "Sample size")
+    shown = [(m.title, m.sample_size) for m in models(results) if m.sample_size is not None]
+    names = [fmt.plain(title) for title, _ in shown]
+    parts = [result for _, result in shown]
+    for name, result in zip(names, parts, strict=True):
+        poor = result.status != "estimated" or _short(result)
+        text = status_words(result) if result.status != "estimated" else fmt.plain(result.note)
+        section.blocks.append(Paragraph(f"{name}: {text}", "warning" if poor else "plain", result.id))
+    rows = [Row("Patients", tuple(fmt.optional_count(r.n) for r in parts))]
+    rows.append(Row("Patients with the endpoint", tuple(fmt.optional_count(r.events) for r in parts)))
+    for key, words in _SIZES:
+        cells = tuple(fmt.number(e.value) if (e := estimate(r, key)) else fmt.MISSING for r in parts)
+        rows.append(Row(words, cells, strong=key == "needed"))
+    note = (
+        "Criteria of Riley et al. (Stat Med 2019;38:1276; BMJ 2020;368:m441) at the observed prevalence; the "
+        "anticipated R² is 15 % of the largest possible. All candidate parameters count, chosen or not."
+    )
+    if parts:
+        section.blocks.append(Table("Patients needed and patients there are", ("Quantity", *names), tuple(rows),
+                                    notes=(note,)))  # fmt: skip
+    return section
+
+
+def _short(result: Result) -> bool:
+    needed = estimate(result, "needed")
+    return needed is not None and needed.value is not None and result.n is not None and result.n < needed.value
+
+
+def _step(_: Result, row: Count) -> str:
+    name = fmt.plain(row.name)
+    if name in _FLOW_WORDS:
+        return _FLOW_WORDS[name][0].upper() + _FLOW_WORDS[name][1:]
+    if name.startswith("excluded by "):
+        return f"Excluded: {name.removeprefix('excluded by ').replace('_', ' ')}"
+    return name[:1].upper() + name[1:]
+
+
+def _class(result: Result, row: Count) -> str:
+    name = fmt.plain(row.name)
+    title = fmt.plain(result.title.removesuffix(f", cohort {result.cohort}"))
+    return name if name.startswith(title) else f"{title}: {name}"
+
+
+def _count_table(
+    results: Results, parts: list[Result], caption: str, label: Callable[[Result, Count], str]
+) -> list[Block]:
+    """One table of the counts of some results of one cohort; a result's first row carries its id."""
+    sites = sorted({site for result in parts for site in result.sites})
+    bad: list[Block] = [Paragraph(f"{fmt.plain(r.title)}. {status_words(r)}", "warning", r.id)
+                        for r in parts if not r.counts]  # fmt: skip
+    several = len(sites) > 1
+    rows = []
+    for result in parts:
+        for i, row in enumerate(result.counts):
+            by_site = [_site_count(row, site, results.min_cell) for site in sites]
+            cells = (*by_site, fmt.count(row.pooled, results.min_cell)) if several else tuple(by_site)
+            last = row.name in ("in the cohort",)
+            rows.append(Row(label(result, row), (*cells, _share(result, row, i)), "" if i else result.id, last))
+    if not rows:
+        return bad
+    columns = ["", *(fmt.plain(site) for site in sites), *(["All sites"] if several else []), "Share"]
+    if not any(row.cells[-1] for row in rows):
+        columns, rows = columns[:-1], [Row(r.head, r.cells[:-1], r.anchor, r.strong) for r in rows]
+    hidden = any(fmt.MARK in cell for row in rows for cell in row.cells)
+    notes = [hidden_note(results.min_cell)] if hidden else []
+    if any(result.how == "site-alone" for result in parts) and several:
+        notes.append("Too few sites for a secure sum: each site's own counts, hidden where small, before any total.")
+    return [*bad, Table(caption, tuple(columns), tuple(rows), notes=tuple(notes))]
+
+
+def _site_count(row: Count, site: str, min_cell: int) -> str:
+    return fmt.count(row.by_site[site], min_cell) if site in row.by_site else fmt.MISSING
+
+
+def _share(result: Result, row: Count, place: int) -> str:
+    """Of all patients whose class is known, or of all patients of the cohort, where both numbers are shown."""
+    if row.pooled is None or not result.n:
+        return ""
+    if result.statistic == "missing-values" or (result.statistic == "endpoint-counts" and place < 2):
+        return fmt.share(row.pooled / result.n)
+    return ""

@@ -1,0 +1,154 @@
+"""server/report: reads `results.json` by the things a report speaks of: models, cohorts, groups, predictors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from common.study.dictionary import DICTIONARY
+from server.report.format import plain
+from server.study.results import Estimate, Result, Results, Statistic
+
+PREDICTION_ROLES = ("train", "internal-test", "calibration", "external-test")
+"""A patient has one of these roles in a study, so that their cohorts can be added up."""
+
+_TITLE_PREFIXES = ("Sample size for ", "All predictors together, ", "Each predictor alone, ", "Predictors, ")
+
+
+@dataclass
+class ModelParts:
+    """The results of one model."""
+
+    name: str
+    title: str
+    sample_size: Result | None = None
+    moments: Result | None = None
+    univariable: Result | None = None
+    coefficients: Result | None = None
+    aucs: list[Result] = field(default_factory=list)
+
+    @property
+    def fits(self) -> tuple[Result | None, Result | None]:
+        """Each predictor alone, and all together."""
+        return self.univariable, self.coefficients
+
+
+_PARTS: dict[Statistic, str] = {
+    "sample-size": "sample_size",
+    "moments": "moments",
+    "univariable-logistic": "univariable",
+    "multivariable-logistic": "coefficients",
+}
+
+
+def of(results: Results, *statistics: Statistic) -> list[Result]:
+    """The results of these kinds, in the order of the study."""
+    return [result for result in results.results if result.statistic in statistics]
+
+
+def models(results: Results) -> list[ModelParts]:
+    """The models, in the order of the study, each with what is known of it."""
+    found: dict[str, ModelParts] = {}
+    for result in of(results, "sample-size", "moments", "univariable-logistic", "multivariable-logistic", "auc"):
+        name = result.id.split(".")[1]
+        parts = found.setdefault(name, ModelParts(name, name))
+        if result.statistic == "auc":
+            parts.aucs.append(result)
+        else:
+            setattr(parts, _PARTS[result.statistic], result)
+        for prefix in _TITLE_PREFIXES:
+            if parts.title == name and result.title.startswith(prefix):
+                parts.title = plain(result.title.removeprefix(prefix))
+    return list(found.values())
+
+
+def estimate(result: Result | None, name: str, term: str | None = None) -> Estimate | None:
+    """The estimate of that name, and of that term if one is given."""
+    for found in result.estimates if result is not None else ():
+        if found.name == name and term in (None, found.term):
+            return found
+    return None
+
+
+def terms(*parts: Result | None) -> list[str]:
+    """The predictors that some results of a model speak of, in order; the intercept is none."""
+    named = (e.term for result in parts if result for e in result.estimates if e.name in ("mean", "odds_ratio"))
+    return list(dict.fromkeys(named))
+
+
+def where(result: Result) -> str:
+    """The cohort of a result, with the site that answered alone."""
+    alone = result.how == "site-alone" and len(result.sites) == 1
+    return plain(f"{result.cohort}, {result.sites[0]}" if alone else result.cohort)
+
+
+def role(results: Results, cohort: str) -> str:
+    """The role of a cohort."""
+    return next((c.role for c in results.cohorts if c.name == cohort), "")
+
+
+def prediction_cohorts(results: Results) -> list[str]:
+    """The cohorts that share no patient."""
+    return [c.name for c in results.cohorts if c.role in PREDICTION_ROLES]
+
+
+def all_sites(results: Results) -> list[str]:
+    """Every site of the study."""
+    return sorted({site for cohort in results.cohorts for site in cohort.sites})
+
+
+def groups(result: Result) -> list[str]:
+    """The groups of a survival result, as its estimates name them."""
+    named = [e.term for e in result.estimates if e.name == "patients"] or [c.name for c in result.curves]
+    return list(dict.fromkeys(named))
+
+
+def short_groups(result: Result) -> tuple[str, list[str]]:
+    """What the groups have in common, such as `Microvascular invasion`, and what tells them apart."""
+    names = groups(result)
+    heads = {name.partition(": ")[0] for name in names if ": " in name}
+    if len(heads) == 1 and all(": " in name for name in names):
+        return plain(heads.pop()), [plain(name.partition(": ")[2]) for name in names]
+    return "", [plain(name) for name in names]
+
+
+class Labels:
+    """How predictors are printed: `afp>20` as `AFP > 20`.
+
+    A title of the dictionary of clinical variables is used only where the results print it too: a study may
+    define a variable of that name in its own way.
+    """
+
+    def __init__(self, results: Results) -> None:
+        self._titles = {c.name for result in of(results, "missing-values") for c in result.counts}
+        moments: Iterable[Result] = of(results, "moments")
+        self._units = {e.term: e.unit for result in moments for e in result.estimates if e.name == "mean"}
+
+    def variable(self, name: str) -> str:
+        """A variable."""
+        if name in DICTIONARY:
+            title = DICTIONARY[name].label or name
+            if title in self._titles:
+                return plain(title)
+        return plain(name.replace("_", " "))
+
+    def term(self, term: str) -> str:
+        """A predictor as it enters a model."""
+        for sign, joint in (("=", ": "), (">", " > ")):
+            name, found, level = term.partition(sign)
+            if found:
+                return f"{self.variable(name)}{joint}{plain(level)}"
+        if term.startswith("log(") and term.endswith(")"):
+            return f"log {self.variable(term[4:-1])}"
+        return self.variable(term)
+
+    def effect(self, term: str) -> str:
+        """A predictor beside its odds ratio: a measured one with the step that the ratio is for."""
+        if self.is_share(term):
+            return self.term(term)
+        return f"{self.term(term)}, per {plain(self._units.get(term, '')) or 'unit'}"
+
+    @staticmethod
+    def is_share(term: str) -> bool:
+        """Whether the predictor is 0 or 1, so that its mean is a share."""
+        return "=" in term or ">" in term

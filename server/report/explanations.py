@@ -1,0 +1,64 @@
+"""server/report: the report's standing words: how a number was computed, and what left the hospitals for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from server.report.format import MARK
+from server.study.results import Result, Results, Statistic
+
+_HOW: Mapping[str, str] = MappingProxyType(
+    {
+        "exact": "Sums over all sites of the cohort. The result is that of the pooled patients, digit for digit up to "
+        "rounding, although no patient's record was sent.",
+        "exact-masked": "As exact, and every site's sums were masked, so that only their total could be read.",
+        "binned": "Computed from counts in that many bins, because a site allows no finer ranks; close to the pooled "
+        "result, not equal to it.",
+        "guarded": "A curve or table joined until every step holds at least that many patients.",
+        "site-alone": "The cohort has too few sites to hide one among the others. Each site computed its own result "
+        "and released it, with small counts hidden; nothing was pooled.",
+        "private": "Random noise was added for differential privacy with this epsilon.",
+    }
+)
+
+_LEFT: Mapping[Statistic, str] = MappingProxyType(
+    {
+        "patient-flow": "Patient flow: the number of patients at each step.",
+        "endpoint-counts": "Endpoints: the number of patients in each class.",
+        "missing-values": "Missing values: the number of patients without a value, by variable.",
+        "moments": "Predictors: the number of known values, their sum and their sum of squares.",
+        "univariable-logistic": "Regression: at each round of Newton's method the score vector, the information matrix "
+        "and the log-likelihood, each summed over a site's patients.",
+        "multivariable-logistic": "Regression: at each round of Newton's method the score vector, the information "
+        "matrix and the log-likelihood, each summed over a site's patients.",
+        "auc": "Discrimination: the number of patients of each class in ranges of the score; scores are not sent.",
+        "survival": "Survival: the number of events and of censored patients at each recorded time, by group.",
+    }
+)
+
+
+def hows(results: Results) -> list[tuple[str, str]]:
+    """Each way of computing that the study used, and what it means."""
+    used = dict.fromkeys(result.how for result in results.results)
+    return [(how, _HOW.get(how.partition("(")[0], "See the documentation.")) for how in used]
+
+
+def what_left(results: Results) -> list[str]:
+    """The kinds of sums that sites sent for these results."""
+    return list(dict.fromkeys(_LEFT[r.statistic] for r in results.results if r.statistic in _LEFT))
+
+
+def hidden_note(min_cell: int) -> str:
+    """Explains the mark of a hidden count."""
+    return (
+        f"{MARK} 1 to {min_cell - 1} patients, or another count that is hidden together with such a count, because "
+        "the difference of the shown numbers would give the small one away (complementary suppression)."
+    )
+
+
+def status_words(result: Result) -> str:
+    """Why a result has no estimate."""
+    word = "Refused by a site" if result.status == "refused" else "Not estimable"
+    note = result.note.removeprefix("Not estimable: ")
+    return f"{word}: {note}" if note else f"{word}."

@@ -1,0 +1,222 @@
+"""server/report: the figures: ROC curves of a model, Kaplan-Meier curves, odds ratios; SVG, the same bytes each time.
+
+Colours are those of Okabe & Ito; each also has its own line style, for prints in grey and readers who do not tell
+the colours apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from common.files import write_whole
+from server.report import format as fmt
+from server.report.contents import ModelParts, estimate, models, of, role, short_groups, where
+from server.report.forest import describe_forest, draw_forest
+from server.report.svg import new_figure, style, to_svg
+from server.study.results import Curve, Result, Results
+
+SIMULATED = "Simulated data"
+_STYLES = (
+    ("#0072b2", "-"), ("#d55e00", (0, (5, 1.6))), ("#009e73", (0, (6, 1.5, 1.2, 1.5))), ("#cc79a7", (0, (1.2, 1.2))),
+    ("#e69f00", (0, (9, 2))), ("#56b4e9", (0, (3, 1.2, 1, 1.2, 1, 1.2))), ("#000000", (0, (2.5, 2.5))),
+)  # fmt: skip
+_SHOWN_POINTS = 2
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: its name (of the file and of its place on the page), its caption, its words, and the SVG."""
+
+    name: str
+    title: str
+    caption: str
+    description: str
+    svg: str
+
+
+def draw_all(results: Results) -> Mapping[str, Picture]:
+    """Every figure of a study, by name."""
+    pictures: list[Picture] = []
+    with style():
+        styles = _cohort_styles(results)
+        for model in models(results):
+            if any(fit is not None and fit.estimates for fit in model.fits):
+                pictures.append(_forest(results, model))
+            if any(auc.curves for auc in model.aucs):
+                pictures.append(_roc(results, model, styles))
+        for result in of(results, "survival"):
+            if result.curves:
+                pictures.append(_kaplan_meier(results, result))
+    return {picture.name: picture for picture in pictures}
+
+
+def write_figures(pictures: Mapping[str, Picture], folder: Path) -> None:
+    """Write `figures/*.svg`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures.items():
+        write_whole(folder / f"{name}.svg", picture.svg.encode())
+
+
+def _cohort_styles(results: Results) -> dict[str, int]:
+    """A place for every cohort or site that any ROC curve is of: the same look in every figure."""
+    places = dict.fromkeys(where(result) for result in of(results, "auc"))
+    return {name: i for i, name in enumerate(places)}
+
+
+def _look(place: int) -> dict[str, object]:
+    colour, line = _STYLES[place % len(_STYLES)]
+    return {"color": colour, "linestyle": line, "linewidth": 1.6}
+
+
+def _mark(figure: Figure, results: Results) -> None:
+    if results.simulated:
+        box = {"boxstyle": "round,pad=0.3", "facecolor": "none", "edgecolor": "#000000", "linewidth": 0.8}
+        figure.text(0.99, 0.985, SIMULATED.upper(), ha="right", va="top", fontsize=7.5, weight="bold", bbox=box)
+
+
+def _finish(figure: Figure, results: Results, name: str, words: tuple[str, str, str]) -> Picture:
+    title, caption, description = words
+    _mark(figure, results)
+    if results.simulated:
+        description = f"{SIMULATED}. {description}"
+    return Picture(name, title, caption, description, to_svg(figure, name, title, description))
+
+
+# --------------------------------------------------------------------------------------------------------- ROC
+
+
+def _roc(results: Results, model: ModelParts, styles: Mapping[str, int]) -> Picture:
+    rows = len(model.aucs)
+    height = 4.45 + 0.2 * rows
+    figure = new_figure(4.9, height)
+    axes = figure.add_axes((0.13, 1 - 4.0 / height, 0.82, 3.75 / height))
+    handles, labels = [], []
+    for result in model.aucs:
+        look = _look(styles[where(result)])
+        drawn = any(len(curve.x) > _SHOWN_POINTS for curve in result.curves)
+        for curve in result.curves:
+            if drawn:
+                axes.plot(curve.x, curve.y, clip_on=False, **look)
+        handles.append(Line2D([], [], **look) if drawn else Line2D([], [], linestyle="none"))
+        labels.append(_roc_label(results, result, drawn=drawn))
+    axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.7, zorder=0)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_xlabel("False positive rate (1 - specificity)")
+    axes.set_ylabel("True positive rate (sensitivity)")
+    figure.legend(handles, labels, loc="lower left", bbox_to_anchor=(0.06, 0.0), handlelength=3.2)
+    caption = (
+        "The grey diagonal is chance. Curves are coarsened: each step holds several patients of either class, so "
+        "that no patient can be read from them; the AUC is that of the full curve."
+    )
+    title = f"Receiver operating characteristic, {model.title}"
+    description = f"{title}. " + " ".join(f"{_roc_label(results, r, drawn=True)}." for r in model.aucs)
+    return _finish(figure, results, f"roc-{slug(model.name)}", (title, caption, description))
+
+
+def _roc_label(results: Results, result: Result, *, drawn: bool) -> str:
+    auc = estimate(result, "auc")
+    apparent = " (apparent)" if role(results, result.cohort) == "train" else ""
+    place = f" {where(result)}{apparent}"  # the space: matplotlib leaves out labels that start with _
+    if auc is None or auc.value is None:
+        return f"{place}: {'refused' if result.status == 'refused' else 'not estimable'}"
+    text = f"{place}: AUC {fmt.area_interval(auc.value, auc.low, auc.high)}"
+    return text if drawn else f"{text}, too few for a curve"
+
+
+# ------------------------------------------------------------------------------------------------ Kaplan-Meier
+
+
+def _kaplan_meier(results: Results, result: Result) -> Picture:
+    common, names = short_groups(result)
+    groups = len(result.curves)
+    below = 0.95 + 0.34 * groups
+    height = 3.4 + below
+    figure = new_figure(5.4, height)
+    axes = figure.add_axes((0.12, below / height, 0.85, 3.1 / height))
+    ticks = _ticks(result.curves)
+    handles = []
+    for i, curve in enumerate(result.curves):
+        x = [fmt.in_months(t, curve.unit) for t in curve.x]
+        look = _look(i)
+        axes.step(x, curve.y, where="post", **look)
+        if curve.low and curve.high:
+            axes.fill_between(x, curve.low, curve.high, step="post", color=str(look["color"]), alpha=0.14, linewidth=0)
+        handles.append(Line2D([], [], **look))
+    test = estimate(result, "log_rank_chi2")
+    axes.set(xlim=(0, ticks[-1]), ylim=(0, 1.02), xticks=ticks[0], yticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
+    axes.set_ylabel("Proportion without event")
+    axes.set_xlabel("Time since surgery (months)")
+    legend = [Line2D([], [], linestyle="none")] if test is not None else []
+    words = [f"log-rank {fmt.p_words(test.p)}"] if test is not None else []
+    axes.legend([*handles, *legend], [f" {n}" for n in names] + [f" {w}" for w in words],
+                title=common or None, loc="lower left", handlelength=3.2, alignment="left")  # fmt: skip
+    _at_risk(axes, result, names, ticks[0], results.min_cell)
+    return _finish(figure, results, f"km-{slug(result.id)}", _kaplan_meier_words(results, result))
+
+
+def _ticks(curves: list[Curve]) -> tuple[list[float], float]:
+    end = max((fmt.in_months(t, curve.unit) for curve in curves for t in curve.x), default=1.0)
+    step = next((s for s in (3, 6, 12, 24) if end / s <= 7.5), 36)
+    return [float(t) for t in range(0, int(end + 1e-6) + 1, step)], max(end, 1.0)
+
+
+def _at_risk(axes: Axes, result: Result, names: list[str], ticks: list[float], min_cell: int) -> None:
+    """Numbers at risk under the axis; where a curve has ended, fewer than `min_cell` were left."""
+    place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "annotation_clip": False}
+    axes.annotate("Number at risk", (0, 0), (-30, -42), weight="bold", fontsize=8, **place)
+    for i, (name, curve) in enumerate(zip(names, result.curves, strict=True)):
+        line = -55 - 24.5 * i
+        axes.annotate(f" {name}".rstrip(), (0, 0), (-32, line), fontsize=8, **place)
+        for tick in ticks:
+            axes.annotate(at_risk(curve, tick, min_cell), (tick, 0), (0, line - 11.5), ha="center", fontsize=8, **place)
+
+
+def at_risk(curve: Curve, months: float, min_cell: int) -> str:
+    """Patients at risk at a time of the published grid; past the curve's end they are fewer than `min_cell`."""
+    times = [fmt.in_months(t, curve.unit) for t in curve.x]
+    known = [n for t, n in zip(times, curve.at_risk, strict=False) if abs(t - months) < 1e-6]
+    if known and known[0] is not None:
+        return str(known[0])
+    return f"<{min_cell}"
+
+
+def _kaplan_meier_words(results: Results, result: Result) -> tuple[str, str, str]:
+    title = fmt.plain(result.title)
+    place = f"{title}, {where(result)}"
+    caption = (
+        f"Cohort {where(result)}. Kaplan-Meier estimate with its pointwise log-log 95 % band, given once a month; "
+        f"a curve ends where fewer than {results.min_cell} patients are at risk."
+    )
+    parts = []
+    for curve, name in zip(result.curves, short_groups(result)[1], strict=True):
+        if curve.x:
+            last = f"{fmt.share(curve.y[-1])} at {fmt.in_months(curve.x[-1], curve.unit):.0f} months"
+            parts.append(f"{name}: {at_risk(curve, 0.0, results.min_cell)} at risk at first, {last}.")
+    test = estimate(result, "log_rank_chi2")
+    if test is not None:
+        parts.append(f"Log-rank {fmt.p_words(test.p)}.")
+    return title, caption, f"Kaplan-Meier curves of {place}. {' '.join(parts)}"
+
+
+# ------------------------------------------------------------------------------------------------- odds ratios
+
+
+def _forest(results: Results, model: ModelParts) -> Picture:
+    figure = draw_forest(results, model)
+    title = f"Odds ratios, {model.title}"
+    caption = (
+        "Odds ratios with 95 % Wald intervals on a logarithmic axis: each predictor alone (open) and all predictors "
+        "together (filled). An arrow marks an interval that goes on beyond the axis."
+    )
+    return _finish(figure, results, f"forest-{slug(model.name)}", (title, caption, describe_forest(results, model)))
+
+
+def slug(identifier: str) -> str:
+    """A file name: nothing but letters, digits, dots and hyphens."""
+    return "".join(c if (c.isascii() and c.isalnum()) or c in ".-" else "-" for c in identifier)

@@ -1,0 +1,150 @@
+"""server/report: how numbers become text, in one place: counts, p values, ratios, areas, shares and times.
+
+Digits are not grouped, so that a number on the page can be searched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MARK = "†"
+"""Follows a hidden count; every table that has one explains it."""
+
+MISSING = "–"
+"""Stands where there is nothing to show."""
+
+_MONTH_DAYS = 365.25 / 12
+
+
+def plain(text: str) -> str:
+    """Text without control characters, which neither XML nor a CSV cell may hold."""
+    return "".join(c if c.isprintable() else " " for c in text).strip()
+
+
+def count(value: float | None, min_cell: int) -> str:
+    """A count; `None` is a count below `min_cell`, or one that is hidden to protect such a count."""
+    return f"<{min_cell}{MARK}" if value is None else f"{value:.0f}"
+
+
+def optional_count(value: int | None) -> str:
+    """A total that a result may not have, or not show."""
+    return MISSING if value is None else str(value)
+
+
+def p_value(p: float | None) -> str:
+    """A p value for a table cell: two digits from 0.10, three from 0.001, and never zero or one."""
+    if p is None:
+        return MISSING
+    if p < 0.001:
+        return "<0.001"
+    if p > 0.995:
+        return ">0.99"
+    return f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+def p_words(p: float | None) -> str:
+    """A p value for a sentence: `p = 0.030` or `p < 0.001`."""
+    text = p_value(p)
+    return f"p {text[0]} {text[1:]}" if text[0] in "<>" else f"p = {text}"
+
+
+def ratio(value: float | None, decimals: int | None = None) -> str:
+    """An odds ratio with about three digits."""
+    if value is None:
+        return MISSING
+    if value >= 1e4 or 0 < value < 1e-3:
+        return f"{value:.1e}"
+    if decimals is None:
+        decimals = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{decimals}f}"
+
+
+def ratio_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """An odds ratio with its interval; three decimals where two could not tell it from 1."""
+    if value is None:
+        return "not estimable"
+    decimals = 3 if 0.95 < value < 1.05 else None
+    if low is None or high is None:
+        return ratio(value, decimals)
+    return f"{ratio(value, decimals)} ({ratio(low, decimals)} to {ratio(high, decimals)})"
+
+
+def area(value: float | None) -> str:
+    """An area under the curve: three decimals."""
+    return MISSING if value is None else f"{value:.3f}"
+
+
+def area_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """An area with its interval."""
+    if low is None or high is None:
+        return area(value)
+    return f"{area(value)} ({area(low)} to {area(high)})"
+
+
+def share(value: float | None) -> str:
+    """A share of 0 to 1 as per cent, one decimal."""
+    return MISSING if value is None else f"{100 * value:.1f} %"
+
+
+def share_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A share with its interval."""
+    if value is None or low is None or high is None:
+        return share(value)
+    return f"{100 * value:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def number(value: float | None) -> str:
+    """Any other number, to four significant digits."""
+    if value is None:
+        return MISSING
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def in_months(value: float, unit: str) -> float:
+    """A time in months; a month is 365.25 / 12 days."""
+    return value / _MONTH_DAYS if unit == "days" else value
+
+
+def time(value: float | None, unit: str) -> str:
+    """A time in the unit in which it was recorded, with months beside days."""
+    if value is None:
+        return "not reached"
+    text = f"{value:g} {unit}".strip()
+    return f"{text} ({in_months(value, unit):.1f} months)" if unit == "days" else text
+
+
+def time_interval(value: float | None, low: float | None, high: float | None, unit: str) -> str:
+    """A time with its interval, in words where a limit was not reached."""
+    limits = [MISSING if limit is None else f"{limit:g}" for limit in (low, high)]
+    if low is None and high is None:
+        return time(value, unit)
+    upper = "not reached" if high is None else limits[1]
+    lower = "not reached" if low is None else limits[0]
+    return f"{time(value, unit)}; 95 % CI {lower} to {upper}"
+
+
+def size(count_of_bytes: float) -> str:
+    """A number of bytes for people."""
+    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count_of_bytes >= limit:
+            return f"{count_of_bytes / limit:.1f} {unit}"
+    return f"{count_of_bytes:.0f} bytes"
+
+
+def duration(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    hours, rest = divmod(round(seconds), 3600)
+    minutes = f"{rest // 60} min {rest % 60} s"
+    return f"{hours} h {minutes}" if hours else minutes
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, or `a, b and c`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "none"
+
+
+def plural(n: int, one: str, many: str | None = None) -> str:
+    """`1 site`, `3 sites`."""
+    return f"{n} {one if n == 1 else many or one + 's'}"

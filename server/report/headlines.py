@@ -1,0 +1,86 @@
+"""server/report: the results in three to six plain sentences, for the report's first lines and the command line."""
+
+from __future__ import annotations
+
+from server.report import format as fmt
+from server.report.contents import (
+    ModelParts,
+    all_sites,
+    estimate,
+    groups,
+    models,
+    of,
+    prediction_cohorts,
+    role,
+    short_groups,
+    where,
+)
+from server.study.results import Result, Results
+
+_MODELS = 2
+_COMPARISONS = 2
+
+
+def headlines(results: Results) -> list[str]:
+    """Patients and sites; how common the endpoint is; discrimination by model; survival. All from the results."""
+    sentences = [_patients(results), *_prevalence(results)]
+    found = models(results)
+    sentences += [_discrimination(results, model) for model in found[:_MODELS] if model.aucs]
+    sentences += [_survival(result) for result in of(results, "survival")[:_COMPARISONS]]
+    return sentences
+
+
+def _patients(results: Results) -> str:
+    wanted = prediction_cohorts(results) or [c.name for c in results.cohorts[:1]]
+    sizes = [result.n for result in of(results, "patient-flow") if result.cohort in wanted]
+    known = [n for n in sizes if n is not None]
+    at_least = "At least " if len(known) < len(sizes) else ""
+    kind = "simulated patients" if results.simulated else "patients"
+    sites = fmt.plural(len(all_sites(results)), "site")
+    return f"{at_least}{sum(known)} {kind} of {sites} took part; no patient's record left its site."
+
+
+def _prevalence(results: Results) -> list[str]:
+    """How common the first binary endpoint is, over all cohorts that share no patient and show their counts."""
+    binary = [r for r in of(results, "endpoint-counts") if len(r.counts) > 1 and r.counts[1].name.endswith(" present")]
+    if not binary:
+        return []
+    endpoint = binary[0].id.rpartition(".")[2]
+    title = fmt.plain(binary[0].counts[1].name.removesuffix(" present"))
+    cohorts = prediction_cohorts(results)
+    pairs = [
+        (r.events, r.n)
+        for r in binary
+        if r.cohort in cohorts and r.id.rpartition(".")[2] == endpoint and r.events is not None and r.n
+    ]
+    events, n = sum(e for e, _ in pairs if e is not None), sum(n for _, n in pairs)
+    return [f"{title} was present in {events} of {n} patients ({fmt.share(events / n)})."] if n else []
+
+
+def _discrimination(results: Results, model: ModelParts) -> str:
+    parts = []
+    for result in model.aucs:
+        auc = estimate(result, "auc")
+        apparent = " (apparent)" if role(results, result.cohort) == "train" else ""
+        if auc is None or auc.value is None:
+            word = "refused" if result.status == "refused" else "not estimable"
+            parts.append(f"{word} in {where(result)}{apparent}")
+        else:
+            limits = f" (95 % CI {fmt.area(auc.low)} to {fmt.area(auc.high)})" if auc.low is not None else ""
+            parts.append(f"{fmt.area(auc.value)}{limits} in {where(result)}{apparent}")
+    return f"{model.title}: AUC {'; '.join(parts)}."
+
+
+def _survival(result: Result) -> str:
+    title = fmt.plain(result.title)
+    if result.status != "estimated":
+        return f"{title}: {'refused' if result.status == 'refused' else 'not estimable'}."
+    test = estimate(result, "log_rank_chi2")
+    tested = f"log-rank {fmt.p_words(test.p)}" if test is not None else "log-rank test not estimable"
+    medians = []
+    for name, short in zip(groups(result), short_groups(result)[1], strict=True):
+        median = estimate(result, "median", name)
+        if median is not None:
+            medians.append(f"{fmt.time(median.value, median.unit)} ({short})")
+    patients = f" ({result.n} patients, {result.events} events)" if None not in (result.n, result.events) else ""
+    return f"{title}{patients}: {tested}; median {' v '.join(medians)}."

@@ -1,0 +1,123 @@
+"""server/report: `tables/*.csv`: one table a kind of statistic, one row a number, with every digit that there is.
+
+Numbers are the shortest text that gives the same float again, as in `results.json`. A hidden count is the words
+`<5 or hidden`: below the study's `min_cell`, or hidden so that such a count cannot be worked out.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from common.files import write_whole
+from server.report.contents import of
+from server.study.results import Result, Results, Statistic
+
+FILES: Mapping[Statistic, str] = MappingProxyType(
+    {
+        "patient-flow": "flow",
+        "endpoint-counts": "endpoints",
+        "sample-size": "sample_size",
+        "missing-values": "missing",
+        "moments": "predictors",
+        "univariable-logistic": "univariable",
+        "multivariable-logistic": "multivariable",
+        "auc": "auc",
+        "survival": "survival",
+    }
+)
+"""The file of each kind of statistic, without `.csv`."""
+
+COUNTED: tuple[Statistic, ...] = ("patient-flow", "endpoint-counts", "missing-values")
+_RESULT = ("id", "title", "cohort", "sites", "n", "events", "how", "status", "result_note")
+_COUNT = ("count", "site", "patients")
+_ESTIMATE = ("estimate", "term", "value", "low", "high", "std_err", "p", "unit", "note")
+_CURVE = ("id", "cohort", "sites", "curve", "x", "y", "low", "high", "at_risk", "unit")
+_CURVES: tuple[Statistic, ...] = ("auc", "survival")
+ALL_SITES = "all sites"
+_NUMBERS_OF_PATIENTS = ("patients", "events")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_tables(results: Results, folder: Path) -> list[Path]:
+    """Write the tables into `folder` (made if need be) and say which: nine of numbers, and two of the curves drawn."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, text in tables(results).items():
+        path = folder / f"{name}.csv"
+        write_whole(path, text.encode())
+        paths.append(path)
+    return paths
+
+
+def tables(results: Results) -> dict[str, str]:
+    """Every table as CSV text, by name."""
+    texts = {}
+    for statistic, name in FILES.items():
+        counted = statistic in COUNTED
+        rows = [row for r in of(results, statistic) for row in (_counts if counted else _estimates)(r, results)]
+        texts[name] = _csv((*_RESULT, *(_COUNT if counted else _ESTIMATE)), rows)
+    for statistic in _CURVES:
+        rows = [row for r in of(results, statistic) for row in _points(r, results)]
+        texts[f"{FILES[statistic]}_curves"] = _csv(_CURVE, rows)
+    return texts
+
+
+def _result(result: Result) -> tuple[object, ...]:
+    sites = " ".join(result.sites)
+    return (
+        result.id, result.title, result.cohort, sites, result.n, result.events, result.how, result.status, result.note
+    )  # fmt: skip
+
+
+def _hidden(results: Results) -> str:
+    return f"<{results.min_cell} or hidden"
+
+
+def _counts(result: Result, results: Results) -> Iterator[tuple[object, ...]]:
+    hidden = _hidden(results)
+    for row in result.counts:
+        for site, value in (*sorted(row.by_site.items()), (ALL_SITES, row.pooled)):
+            yield (*_result(result), row.name, site, hidden if value is None else value)
+    if not result.counts:
+        yield (*_result(result), *[None] * len(_COUNT))
+
+
+def _estimates(result: Result, results: Results) -> Iterator[tuple[object, ...]]:
+    for e in result.estimates:
+        of_patients = e.name in _NUMBERS_OF_PATIENTS
+        value = _hidden(results) if of_patients and e.value is None else e.value
+        yield (*_result(result), e.name, e.term, value, e.low, e.high, e.std_err, e.p, e.unit, e.note)
+    if not result.estimates:
+        yield (*_result(result), *[None] * len(_ESTIMATE))
+
+
+def _points(result: Result, results: Results) -> Iterator[tuple[object, ...]]:
+    head = (result.id, result.cohort, " ".join(result.sites))
+    for curve in result.curves:
+        for i, (x, y) in enumerate(zip(curve.x, curve.y, strict=True)):
+            low, high = (band[i] if i < len(band) else None for band in (curve.low, curve.high))
+            at_risk: object = None
+            if i < len(curve.at_risk):
+                at_risk = f"<{results.min_cell}" if curve.at_risk[i] is None else curve.at_risk[i]
+            yield (*head, curve.name, x, y, low, high, at_risk, curve.unit)
+
+
+def _csv(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return buffer.getvalue()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        # A spreadsheet would run a text that starts like a formula.
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    return repr(value)

@@ -1,0 +1,122 @@
+"""server/study: a run's directory: where a study, its journal, its results and the facts of its run are kept."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from common.errors import FedmviError
+from common.federation.envelope import Ticket
+from common.files import write_whole
+from common.study.fingerprint import study_fingerprint
+from common.study.loader import load_study
+from common.study.protocol import Study
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run at `folder`: study.toml, run.json, journal/, results.json, tables/, figures/, report.html."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, folder: Path, study_file: Path) -> RunDirectory:
+        """Make the directory of a new run, or find that of an unfinished run of the same study, to resume it.
+
+        Raises
+        ------
+        FedmviError
+            213 the folder holds something else, 701 a finished run or one of another study; and those of
+            `load_study`.
+        """
+        study = load_study(study_file)
+        run = cls(folder)
+        if run.run_file.exists():
+            facts = run.facts()
+            if run.results_file.exists() or facts.get("study") != study_fingerprint(study):
+                raise FedmviError(701, str(folder))
+            return run
+        if folder.exists() and any(folder.iterdir()):
+            raise FedmviError(213, str(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(run.study_file, study_file.read_bytes(), 0o644)
+        run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(4)
+        run.write_facts({"run_id": run_id, "study": study_fingerprint(study), "submitted": _now()})
+        return run
+
+    @property
+    def study_file(self) -> Path:
+        """The protocol as submitted."""
+        return self.folder / "study.toml"
+
+    @property
+    def run_file(self) -> Path:
+        """Facts of the run: times, bytes, hosts; nothing scientific."""
+        return self.folder / "run.json"
+
+    @property
+    def results_file(self) -> Path:
+        """The results."""
+        return self.folder / "results.json"
+
+    @property
+    def plan_file(self) -> Path:
+        """Counts and sample sizes of a planned study."""
+        return self.folder / "plan.json"
+
+    @property
+    def failure_file(self) -> Path:
+        """Why the last attempt failed."""
+        return self.folder / "failure.json"
+
+    @property
+    def journal(self) -> Path:
+        """Answered rounds: the inner circle's, never copied out."""
+        return self.folder / "journal"
+
+    @property
+    def log_file(self) -> Path:
+        """What the programs said."""
+        return self.folder / "log.txt"
+
+    def study(self) -> Study:
+        """The protocol."""
+        return load_study(self.study_file)
+
+    def facts(self) -> dict[str, Any]:
+        """The content of run.json; error 702 if there is none."""
+        try:
+            facts: dict[str, Any] = json.loads(self.run_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FedmviError(702, str(self.folder)) from error
+        return facts
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """Replace run.json."""
+        write_whole(self.run_file, (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode(), 0o644)
+
+    def write_failure(self, error: FedmviError) -> None:
+        """Keep an error for whoever started the run: number, public facts, and local detail of this machine."""
+        content = {**error.public(), "local": error.local}
+        write_whole(self.failure_file, json.dumps(content).encode())
+
+    def failure(self) -> FedmviError | None:
+        """The error of the last attempt."""
+        if not self.failure_file.exists():
+            return None
+        content = json.loads(self.failure_file.read_text(encoding="utf-8"))
+        return FedmviError.reported(int(content["number"]), str(content["local"]), content["facts"])
+
+    def ticket(self, study: Study) -> Ticket:
+        """What every message of the run says about it."""
+        rosters = {cohort.name: tuple(sorted(cohort.sites)) for cohort in study.cohorts}
+        return Ticket(str(self.facts()["run_id"]), study_fingerprint(study), rosters)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

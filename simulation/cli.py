@@ -1,0 +1,163 @@
+"""simulation: the command `fedmvi-simulate`, for a methodologist on one machine."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from common.errors import FedmviError
+from common.terminal import err, out, print_json, run_app
+from server.plan import print_plan
+from server.report.headlines import headlines
+from server.report.page import write_report
+from server.study.execution import Action
+from server.study.results import Results, read_results
+from server.study.run_directory import RunDirectory
+from simulation.cohorts import make_hospitals
+from simulation.importers import IMPORTERS
+from simulation.importers.folder import ImportReport
+from simulation.running import Simulation
+
+app = typer.Typer(
+    help="Run federated studies over many sites on one machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+
+StudyFile = Annotated[Path, typer.Argument(help="A study protocol, or the name of a shipped one.")]
+Sites = Annotated[Path, typer.Option(help="Folder whose sub-folders are sites.")]
+InProcess = Annotated[bool, typer.Option("--in-process", help="Without Flower: the same questions, in this process.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+DEMO_SEED = 1
+
+
+def shipped_study(name: Path) -> Path:
+    """The protocol that a person means: a file, or a shipped one by its name with or without `.toml`."""
+    if name.exists():
+        return name
+    shipped = Path(str(resources.files("studies"))) / f"{name.name.removesuffix('.toml')}.toml"
+    if shipped.exists():
+        return shipped
+    raise FedmviError(101, f"{name}: there is no such file, and no shipped study of that name")
+
+
+@app.command(epilog="Example: fedmvi-simulate demo --out runs/demo")
+def demo(out_: Annotated[Path, typer.Option("--out", help="Folder for the run.")] = Path("runs/demo")) -> None:
+    """Make four synthetic hospitals and two external ones, run the demo study over Flower, write the report."""
+    _clear_finished_demo(out_)
+    sites = out_.with_name(f"{out_.name}-sites")
+    if not sites.exists():
+        make_hospitals(sites, DEMO_SEED)
+    _run(shipped_study(Path("demo")), sites, out_, in_process=False, json_=False)
+
+
+def _clear_finished_demo(folder: Path) -> None:
+    """A demo may be run again: what the earlier one wrote, and nothing else, makes way."""
+    run = RunDirectory(folder)
+    if not run.run_file.exists() or not run.results_file.exists():
+        return
+    if run.study().study.name != "demo":
+        raise FedmviError(701, str(folder))
+    stamp = str(run.facts()["run_id"])
+    folder.rename(folder.with_name(f"{folder.name}-{stamp}"))
+    err.print(f"The earlier demo is kept in {escape(str(folder.with_name(f'{folder.name}-{stamp}')))}.")
+
+
+@app.command(epilog="Example: fedmvi-simulate hospitals --out sites --seed 7")
+def hospitals(
+    out_: Annotated[Path, typer.Option("--out", help="New folder for the sites.")],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same hospitals.")] = DEMO_SEED,
+    json_: AsJson = False,
+) -> None:
+    """Make synthetic hospitals (tables, no images)."""
+    _print_import(make_hospitals(out_, seed), json_=json_)
+
+
+@app.command(name="import", epilog="Example: fedmvi-simulate import tcga-lihc data/tcga_lihc --out sites/tcga")
+def import_(
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(IMPORTERS)}.")],
+    source: Annotated[Path, typer.Argument(help="Folder with the data as published.")],
+    out_: Annotated[Path, typer.Option("--out", help="New folder for the sites.")],
+    json_: AsJson = False,
+) -> None:
+    """Turn a public data set into site folders, by stated rules."""
+    if name not in IMPORTERS:
+        raise typer.BadParameter(f"'{name}' is none of: {', '.join(IMPORTERS)}", param_hint="NAME")
+    report = IMPORTERS[name].run(source, out_)
+    _print_import(report, json_=json_)
+    if not json_:
+        out.print(f"Next: fedmvi-simulate run {IMPORTERS[name].study} --sites {escape(str(out_))} --out RUN")
+
+
+def _print_import(report: ImportReport, *, json_: bool) -> None:
+    if json_:
+        print_json(report.as_json())
+        return
+    table = Table("site", "patients", "classes", "made of", title=f"Sites of {report.importer}")
+    for site in report.sites:
+        classes = ", ".join(f"{name} {count}" for name, count in site.classes.items())
+        table.add_row(escape(site.name), str(site.patients), escape(classes), escape(" ".join(site.members)))
+    out.print(table)
+    for rule in report.rules:
+        if rule.count:
+            out.print(f"{rule.count:>5}  {escape(rule.variable)}: {rule.action}: {escape(rule.text)}")
+    for note in report.notes:
+        out.print(escape(note))
+
+
+@app.command(epilog="Example: fedmvi-simulate plan tcga-lihc-mvi --sites sites/tcga --out plans/tcga")
+def plan(study: StudyFile, sites: Sites, out_: Annotated[Path, typer.Option("--out")], json_: AsJson = False) -> None:
+    """Before any fit: patients, events, events per parameter and Riley's sample sizes, sites under the limits."""
+    simulation = Simulation.of(shipped_study(study), sites, out_, in_process=True)
+    simulation.conduct(Action.PLAN, _progress)
+    planned = read_results(simulation.run.plan_file)
+    if json_:
+        print_json(planned.model_dump(mode="json"))
+    else:
+        print_plan(planned, simulation.run.study())
+
+
+@app.command(epilog="Example: fedmvi-simulate run tcga-lihc-mvi --sites sites/tcga --out runs/tcga")
+def run(
+    study: StudyFile,
+    sites: Sites,
+    out_: Annotated[Path, typer.Option("--out", help="Folder for the run; an unfinished run there is resumed.")],
+    in_process: InProcess = False,
+    json_: AsJson = False,
+) -> None:
+    """Run a study over site folders and write its report."""
+    _run(shipped_study(study), sites, out_, in_process=in_process, json_=json_)
+
+
+def _run(study: Path, sites: Path, folder: Path, *, in_process: bool, json_: bool) -> None:
+    simulation = Simulation.of(study, sites, folder, in_process=in_process)
+    simulation.conduct(Action.RUN, _progress)
+    results = read_results(simulation.run.results_file)
+    report = write_report(results, simulation.run.facts(), folder)
+    if json_:
+        print_json(json.loads(simulation.run.results_file.read_text(encoding="utf-8")))
+    else:
+        print_headlines(results, report)
+
+
+def print_headlines(results: Results, report: Path) -> None:
+    """The run in a few sentences, and where its report is."""
+    for sentence in headlines(results):
+        out.print(f"- {escape(sentence)}")
+    out.print(f"Report: {escape(str(report))}")
+
+
+def _progress(step: str) -> None:
+    err.print(f"[dim]{escape(step)} …[/]")
+
+
+def main() -> None:
+    """Entry point of `fedmvi-simulate`."""
+    run_app(app)

@@ -1,0 +1,126 @@
+"""simulation: runs a study over site folders of this machine, over Flower's simulation runtime or in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from client.answering import answer_message
+from client.cohort.site import Site, load_site
+from client.cohort.store import prepare
+from common.errors import FedmviError
+from common.federation.codec import Packed
+from common.federation.ports import InProcess
+from common.study.protocol import Study
+from server.bundle import stage_bundle
+from server.study.execution import PROGRESS_MARK, Action, execute
+from server.study.run_directory import RunDirectory
+from simulation.processes import FlowerRuntimeError
+from simulation.runtime import run_on_flower
+
+Progress = Callable[[str], None]
+
+
+def find_sites(folder: Path) -> dict[str, Site]:
+    """All sites in the sub-folders of a folder, by name.
+
+    Raises
+    ------
+    FedmviError
+        802 there is none, 210 two have one name, and those of `load_site`.
+    """
+    found: dict[str, Site] = {}
+    for path in sorted(folder.glob("*/site.toml")):
+        site = load_site(path.parent)
+        if site.name in found:
+            raise FedmviError(210, f"{found[site.name].folder} and {site.folder}", site=site.name)
+        found[site.name] = site
+    if not found:
+        raise FedmviError(802, str(folder))
+    return found
+
+
+def sites_of_study(study: Study, sites: dict[str, Site]) -> dict[str, Site]:
+    """The study's sites; error 508 if one has no folder."""
+    for name in study.sites():
+        if name not in sites:
+            raise FedmviError(508, f"there are {', '.join(sorted(sites))}", site=name)
+    return {name: sites[name] for name in study.sites()}
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A study over the sites of a folder.
+
+    Attributes
+    ----------
+    in_process
+        Without Flower: the same questions, gate, encoding and journal in this process. Quicker to start.
+    """
+
+    run: RunDirectory
+    sites: dict[str, Site]
+    in_process: bool
+
+    @classmethod
+    def of(cls, study_file: Path, sites: Path, out: Path, *, in_process: bool) -> Simulation:
+        """Check study and sites and make (or find) the run's directory."""
+        found = find_sites(sites)
+        run = RunDirectory.create(out, study_file)
+        return cls(run, sites_of_study(run.study(), found), in_process)
+
+    def conduct(self, action: Action, progress: Progress) -> None:
+        """Prepare every site and run the study; an interrupted run goes on where it stopped.
+
+        Raises
+        ------
+        FedmviError
+            What a site, the study or the run met; 803 if Flower itself failed.
+        """
+        study = self.run.study()
+        for site in self.sites.values():
+            progress(f"prepare {site.name}")
+            prepare(site, study)
+        if self.in_process:
+            execute(self.run, InProcess({n: _handler(s.folder) for n, s in self.sites.items()}), action, progress)
+        else:
+            self._over_flower(action, progress)
+
+    def _over_flower(self, action: Action, progress: Progress) -> None:
+        progress("start Flower's simulation runtime")
+        self.run.failure_file.unlink(missing_ok=True)
+
+        def on_line(line: str) -> None:
+            if PROGRESS_MARK in line:
+                progress(line.split(PROGRESS_MARK, 1)[1])
+
+        with TemporaryDirectory(prefix="fedmvi-bundle-") as bundle:
+            config = {
+                "run-dir": str(self.run.folder.resolve()),
+                "action": action.value,
+                "site-names": "reported",
+            }
+            try:
+                ended = run_on_flower(
+                    stage_bundle(Path(bundle, "app")),
+                    dict(config),
+                    sites=[site.folder for site in self.sites.values()],
+                    workdir=self.run.folder,
+                    on_line=on_line,
+                )
+            except FlowerRuntimeError as error:
+                self.run.log_file.write_text(error.log, encoding="utf-8")
+                raise FedmviError(803, f"{self.run.log_file}: {error.message}") from error
+        self.run.log_file.write_text(ended.log, encoding="utf-8")
+        failure = self.run.failure()
+        if failure is not None:
+            raise failure
+        wanted = self.run.results_file if action is Action.RUN else self.run.plan_file
+        if ended.status != "finished:completed" or not wanted.exists():
+            raise FedmviError(803, f"{ended.status}; see {self.run.log_file}")
+
+
+def _handler(folder: Path) -> Callable[[Packed], Packed]:
+    return lambda message: answer_message(folder, message)

@@ -1,0 +1,150 @@
+"""common: one suite for the ports: sites in this process, and a journal that records and replays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.errors import FedmviError
+from common.federation.ports import Journal, SitesPort
+from common.federation.query import Ask, each, total
+from common.federation.runner import Conclusion, Port, Reply, attempt, conclude, together
+from common.statistics.counts import Missing
+from common.statistics.logistic import logistic
+from common.statistics.moments import Deviations, moments
+from common.study.recipe import Recipe
+from simulation.views import COHORT, federation_of
+
+RNG = np.random.default_rng(5)
+N = 200
+COLUMNS = {"a": RNG.normal(size=N), "b": RNG.normal(size=N) * 50 + 1000}
+ENDPOINTS = {"y": (RNG.random(N) < 0.4).astype(np.float64)}
+SITE = RNG.integers(0, 4, N)
+
+
+class Counting:
+    """A port that counts rounds and questions."""
+
+    def __init__(self, inner: Port) -> None:
+        self.inner, self.rounds, self.questions = inner, 0, 0
+
+    def ask(self, asks: Sequence[Ask]) -> list[Reply]:
+        self.rounds += 1
+        self.questions += len(asks)
+        return self.inner.ask(asks)
+
+
+def sites() -> SitesPort:
+    return federation_of(COLUMNS, ENDPOINTS, SITE)
+
+
+@pytest.fixture(params=["in-process", "recording", "replay"])
+def port(request: pytest.FixtureRequest, tmp_path: Path) -> Port:
+    if request.param == "in-process":
+        return sites()
+    if request.param == "replay":
+        recorder = Journal(tmp_path, sites())
+        conclude(recorder, [moments(COHORT, Recipe(), ("a", "b")), logistic(COHORT, Recipe(), "y", ("a", "b"))])
+        conclude(recorder, [_deviations("a"), _each_missing()])
+        return Journal(tmp_path)
+    return Journal(tmp_path, sites())
+
+
+def _deviations(name: str) -> Conclusion[object]:
+    reply = yield total(Deviations(COHORT, Recipe(), (name,), np.zeros(1)))
+    return reply
+
+
+def _each_missing() -> Conclusion[object]:
+    reply = yield each(Missing(COHORT, Recipe(), ("a",), 5, guarded=True))
+    return reply
+
+
+def test_a_total_is_the_pooled_sum(port: Port) -> None:
+    (reply,) = conclude(port, [_deviations("a")])
+    assert int(reply["n"][0]) == N
+    assert reply["sum"][0] == pytest.approx(COLUMNS["a"].sum(), abs=1e-12)
+
+
+def test_each_gives_one_summary_a_site(port: Port) -> None:
+    (reply,) = conclude(port, [_each_missing()])
+    assert sorted(reply) == ["site-0", "site-1", "site-2", "site-3"]
+    assert sum(int(part["n"]) for part in reply.values()) == N
+
+
+def test_a_conclusion_gets_the_same_result_on_every_port(port: Port) -> None:
+    fitted, m = conclude(port, [logistic(COHORT, Recipe(), "y", ("a", "b")), moments(COHORT, Recipe(), ("a", "b"))])
+    (direct,) = conclude(sites(), [logistic(COHORT, Recipe(), "y", ("a", "b"))])
+    assert fitted.coef_.tobytes() == direct.coef_.tobytes()
+    assert m.mean_ == pytest.approx([COLUMNS["a"].mean(), COLUMNS["b"].mean()], rel=1e-14)
+
+
+def test_lock_step_costs_the_rounds_of_the_slowest_and_asks_equal_questions_once() -> None:
+    alone = Counting(sites())
+    conclude(alone, [logistic(COHORT, Recipe(), "y", ("a",))])
+    together_ = Counting(sites())
+    conclude(together_, [logistic(COHORT, Recipe(), "y", ("a",)) for _ in range(5)])
+    assert together_.rounds == alone.rounds
+    assert together_.questions == alone.questions
+
+
+def test_one_failure_leaves_the_others_alone() -> None:
+    constant = {**COLUMNS, "c": np.ones(N)}
+    port = federation_of(constant, ENDPOINTS, SITE)
+    bad, good = conclude(
+        port, [attempt(logistic(COHORT, Recipe(), "y", ("c",), "m")), logistic(COHORT, Recipe(), "y", ("a",))]
+    )
+    assert isinstance(bad, FedmviError)
+    assert bad.number == 603
+    assert good.n_ == N
+
+
+def test_a_site_error_reaches_only_the_conclusion_that_asked() -> None:
+    def absent() -> Conclusion[object]:
+        return (yield total(Missing(COHORT, Recipe(), ("a",), 5, guarded=False)))
+
+    def impossible() -> Conclusion[object]:
+        from common.statistics.counts import Flow
+
+        return (yield total(Flow(COHORT, Recipe(), (), 5, guarded=False)))
+
+    failed, answered = conclude(sites(), [attempt(impossible()), absent()])
+    assert isinstance(failed, FedmviError)
+    assert int(answered["n"]) == N
+
+
+def test_conclusions_nest() -> None:
+    def outer() -> Conclusion[list[object]]:
+        return (yield from together(_deviations("a"), together(_deviations("b"), _deviations("a"))))
+
+    counting = Counting(sites())
+    (result,) = conclude(counting, [outer()])
+    assert counting.rounds == 1
+    assert counting.questions == 2
+    assert result[1][1]["sum"] == result[0]["sum"]
+
+
+def test_a_journal_never_asks_twice_and_knows_what_it_lacks(tmp_path: Path) -> None:
+    counting = Counting(sites())
+    conclude(Journal(tmp_path, counting), [_deviations("a")])
+    conclude(Journal(tmp_path, counting), [_deviations("a")])
+    assert counting.rounds == 1
+    with pytest.raises(FedmviError, match="509"):
+        conclude(Journal(tmp_path), [_deviations("b")])
+
+
+def test_a_damaged_journal_is_found(tmp_path: Path) -> None:
+    conclude(Journal(tmp_path, sites()), [_deviations("a")])
+    path = next(tmp_path.glob("*.npz"))
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(FedmviError, match="510"):
+        Journal(tmp_path)
+
+
+def test_journal_files_are_the_owners_only(tmp_path: Path) -> None:
+    conclude(Journal(tmp_path / "journal", sites()), [_deviations("a")])
+    assert (tmp_path / "journal").stat().st_mode & 0o777 == 0o700
+    assert next((tmp_path / "journal").glob("*.npz")).stat().st_mode & 0o777 == 0o600
