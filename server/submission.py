@@ -48,7 +48,8 @@ def submit(
             "wait-seconds": float(wait_seconds),
         }
         overrides = Path(folder, "run-config.toml")
-        overrides.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
+        lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in settings.items()]
+        overrides.write_text("".join(lines), encoding="utf-8")
         started = _flwr("run", str(bundle), superlink, "--run-config", str(overrides), "--format", "json")
         run_id = str(started["run-id"])
     try:

@@ -14,6 +14,8 @@ class Paragraph:
     text: str
     kind: str = "plain"
     anchor: str = ""
+    how: tuple[str, ...] = ()
+    """How its numbers were computed; each leads to its explanation. The same in a table."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Terms:
 
     pairs: tuple[tuple[str, str], ...]
     prefix: str = ""
+    code: bool = False
+    """Whether the meanings are for machines."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,9 @@ class Table:
     rows: tuple[Row, ...]
     anchor: str = ""
     notes: tuple[str, ...] = ()
-    words: bool = False
-    """Whether the cells are text, to be set flush left."""
+    by_site: bool = False
+    """Whether the columns are sites, whose names must not be broken."""
+    how: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

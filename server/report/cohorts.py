@@ -88,7 +88,7 @@ def _step(_: Result, row: Count) -> str:
     if name in _FLOW_WORDS:
         return _FLOW_WORDS[name][0].upper() + _FLOW_WORDS[name][1:]
     if name.startswith("excluded by "):
-        return f"Excluded: {name.removeprefix('excluded by ').replace('_', ' ')}"
+        return f"Criterion not met: {name.removeprefix('excluded by ').replace('_', ' ')}"
     return name[:1].upper() + name[1:]
 
 
@@ -122,7 +122,8 @@ def _count_table(
     notes = [hidden_note(results.min_cell)] if hidden else []
     if any(result.how == "site-alone" for result in parts) and several:
         notes.append("Too few sites for a secure sum: each site's own counts, hidden where small, before any total.")
-    return [*bad, Table(caption, tuple(columns), tuple(rows), notes=tuple(notes))]
+    how = tuple(dict.fromkeys(result.how for result in parts))
+    return [*bad, Table(caption, tuple(columns), tuple(rows), notes=tuple(notes), by_site=True, how=how)]
 
 
 def _site_count(row: Count, site: str, min_cell: int) -> str:

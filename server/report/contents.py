@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from common.study.dictionary import DICTIONARY
-from server.report.format import plain
+from server.report.format import per, plain
 from server.study.results import Estimate, Result, Results, Statistic
 
 PREDICTION_ROLES = ("train", "internal-test", "calibration", "external-test")
@@ -146,7 +146,7 @@ class Labels:
         """A predictor beside its odds ratio: a measured one with the step that the ratio is for."""
         if self.is_share(term):
             return self.term(term)
-        return f"{self.term(term)}, per {plain(self._units.get(term, '')) or 'unit'}"
+        return f"{self.term(term)}, {per(plain(self._units.get(term, '')))}"
 
     @staticmethod
     def is_share(term: str) -> bool:

@@ -74,15 +74,17 @@ def _look(place: int) -> dict[str, object]:
     return {"color": colour, "linestyle": line, "linewidth": 1.6}
 
 
-def _mark(figure: Figure, results: Results) -> None:
+def _mark(figure: Figure, results: Results, *, left: bool) -> None:
     if results.simulated:
         box = {"boxstyle": "round,pad=0.3", "facecolor": "none", "edgecolor": "#000000", "linewidth": 0.8}
-        figure.text(0.99, 0.985, SIMULATED.upper(), ha="right", va="top", fontsize=7.5, weight="bold", bbox=box)
+        x, align = (0.012, "left") if left else (0.985, "right")  # left where a phone shows the left part first
+        y = 1 - 6 / (72 * figure.get_figheight())
+        figure.text(x, y, SIMULATED.upper(), ha=align, va="top", fontsize=7.5, weight="bold", bbox=box)
 
 
 def _finish(figure: Figure, results: Results, name: str, words: tuple[str, str, str]) -> Picture:
     title, caption, description = words
-    _mark(figure, results)
+    _mark(figure, results, left=name.startswith("forest-"))
     if results.simulated:
         description = f"{SIMULATED}. {description}"
     return Picture(name, title, caption, description, to_svg(figure, name, title, description))
@@ -93,9 +95,9 @@ def _finish(figure: Figure, results: Results, name: str, words: tuple[str, str, 
 
 def _roc(results: Results, model: ModelParts, styles: Mapping[str, int]) -> Picture:
     rows = len(model.aucs)
-    height = 4.45 + 0.2 * rows
-    figure = new_figure(4.9, height)
-    axes = figure.add_axes((0.13, 1 - 4.0 / height, 0.82, 3.75 / height))
+    height = 4.35 + 0.19 * rows
+    figure = new_figure(4.3, height)
+    axes = figure.add_axes((0.13, 1 - 3.85 / height, 0.82, 3.53 / height))
     handles, labels = [], []
     for result in model.aucs:
         look = _look(styles[where(result)])
@@ -109,7 +111,7 @@ def _roc(results: Results, model: ModelParts, styles: Mapping[str, int]) -> Pict
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set_xlabel("False positive rate (1 - specificity)")
     axes.set_ylabel("True positive rate (sensitivity)")
-    figure.legend(handles, labels, loc="lower left", bbox_to_anchor=(0.06, 0.0), handlelength=3.2)
+    figure.legend(handles, labels, loc="lower left", bbox_to_anchor=(0.03, 0.0), handlelength=3.2)
     caption = (
         "The grey diagonal is chance. Curves are coarsened: each step holds several patients of either class, so "
         "that no patient can be read from them; the AUC is that of the full curve."
@@ -135,10 +137,10 @@ def _roc_label(results: Results, result: Result, *, drawn: bool) -> str:
 def _kaplan_meier(results: Results, result: Result) -> Picture:
     common, names = short_groups(result)
     groups = len(result.curves)
-    below = 0.95 + 0.34 * groups
-    height = 3.4 + below
-    figure = new_figure(5.4, height)
-    axes = figure.add_axes((0.12, below / height, 0.85, 3.1 / height))
+    below = 0.78 + 0.34 * groups
+    height = 3.2 + below
+    figure = new_figure(4.6, height)
+    axes = figure.add_axes((0.125, below / height, 0.85, 2.85 / height))
     ticks = _ticks(result.curves)
     handles = []
     for i, curve in enumerate(result.curves):
@@ -169,10 +171,10 @@ def _ticks(curves: list[Curve]) -> tuple[list[float], float]:
 def _at_risk(axes: Axes, result: Result, names: list[str], ticks: list[float], min_cell: int) -> None:
     """Numbers at risk under the axis; where a curve has ended, fewer than `min_cell` were left."""
     place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "annotation_clip": False}
-    axes.annotate("Number at risk", (0, 0), (-30, -42), weight="bold", fontsize=8, **place)
+    axes.annotate("Number at risk", (0, 0), (-32, -42), weight="bold", fontsize=8, **place)
     for i, (name, curve) in enumerate(zip(names, result.curves, strict=True)):
         line = -55 - 24.5 * i
-        axes.annotate(f" {name}".rstrip(), (0, 0), (-32, line), fontsize=8, **place)
+        axes.annotate(name, (0, 0), (-32, line), fontsize=8, **place)
         for tick in ticks:
             axes.annotate(at_risk(curve, tick, min_cell), (tick, 0), (0, line - 11.5), ha="center", fontsize=8, **place)
 

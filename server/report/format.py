@@ -113,14 +113,24 @@ def time(value: float | None, unit: str) -> str:
     return f"{text} ({in_months(value, unit):.1f} months)" if unit == "days" else text
 
 
-def time_interval(value: float | None, low: float | None, high: float | None, unit: str) -> str:
-    """A time with its interval, in words where a limit was not reached."""
-    limits = [MISSING if limit is None else f"{limit:g}" for limit in (low, high)]
+def time_limits(low: float | None, high: float | None, unit: str) -> str:
+    """The limits of a time, in words where one was not reached."""
     if low is None and high is None:
-        return time(value, unit)
-    upper = "not reached" if high is None else limits[1]
-    lower = "not reached" if low is None else limits[0]
-    return f"{time(value, unit)}; 95 % CI {lower} to {upper}"
+        return "not reached"
+    lower, upper = ("not reached" if limit is None else f"{limit:g}" for limit in (low, high))
+    return f"{lower} to {upper} {unit}".strip()
+
+
+def moment(value: float | None) -> str:
+    """A mean or a standard deviation, to three significant digits."""
+    if value is None:
+        return MISSING
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def per(unit: str) -> str:
+    """One of a unit: `per year` for years."""
+    return f"per {unit.removesuffix('s') if unit in ('years', 'days', 'months') else unit or 'unit'}"
 
 
 def size(count_of_bytes: float) -> str:

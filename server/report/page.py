@@ -103,7 +103,8 @@ def _provenance(results: Results) -> Section:
                 ("Study", results.study_fingerprint),
                 ("Code", results.code_fingerprint),
                 ("Preparation", results.preparation_fingerprint),
-            )
+            ),
+            code=True,
         )
     )
     data = "Every number is in results.json, and with all its digits in tables/*.csv; the figures are figures/*.svg."

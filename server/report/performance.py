@@ -50,7 +50,7 @@ def _moments(model: ModelParts, labels: Labels) -> list[Block]:
         rows.append(Row(labels.term(term), (_value(known), _mean(labels, term, mean, std))))
     caption = f"Predictors of the {_lower(model.title)}, cohort {fmt.plain(result.cohort)}"
     columns = ("Predictor", "Known values", "Mean (SD) or share")
-    return [Table(caption, columns, tuple(rows), result.id)]
+    return [Table(caption, columns, tuple(rows), result.id, how=(result.how,))]
 
 
 def _value(found: Estimate | None) -> str:
@@ -60,7 +60,7 @@ def _value(found: Estimate | None) -> str:
 def _mean(labels: Labels, term: str, mean: Estimate | None, std: Estimate | None) -> str:
     if mean is None or labels.is_share(term):
         return fmt.share(None if mean is None else mean.value)
-    return f"{fmt.number(mean.value)} ({_value(std)}) {fmt.plain(mean.unit)}".strip()
+    return f"{fmt.moment(mean.value)} ({fmt.moment(std.value if std else None)}) {fmt.plain(mean.unit)}".strip()
 
 
 def _lower(title: str) -> str:
@@ -69,11 +69,14 @@ def _lower(title: str) -> str:
 
 def _odds_ratios(model: ModelParts, labels: Labels, pictures: Pictures) -> list[Block]:
     blocks: list[Block] = []
+    anchored: set[str] = set()
     for fit in model.fits:
         if fit is not None and fit.status != "estimated":
             blocks += _failed(fit)
-        elif fit is not None:
+            anchored.add(fit.id)
+        elif fit is not None and (fit.note or fit.statistic == "multivariable-logistic"):
             blocks.append(_fit_words(fit))
+            anchored.add(fit.id)
     name = f"forest-{slug(model.name)}"
     if name in pictures:
         blocks.append(Drawing(pictures[name], wide=True))
@@ -85,7 +88,10 @@ def _odds_ratios(model: ModelParts, labels: Labels, pictures: Pictures) -> list[
         rows.append(Row(labels.effect(term), tuple(cells)))
     if rows:
         columns = ("Predictor", "Alone: OR (95 % CI)", "p", "AUC", "Together: OR (95 % CI)", "p")
-        blocks.append(Table(f"Odds ratios of the {_lower(model.title)}", columns, tuple(rows), notes=_why(model)))
+        alone = model.univariable.id if model.univariable is not None and model.univariable.id not in anchored else ""
+        how = tuple(dict.fromkeys(fit.how for fit in model.fits if fit is not None))
+        caption = f"Odds ratios of the {_lower(model.title)}"
+        blocks.append(Table(caption, columns, tuple(rows), alone, _why(model), how=how))
     return blocks
 
 
@@ -121,9 +127,8 @@ def _fit_words(fit: Result) -> Paragraph:
             facts.append(words.format(value=value, term=fmt.plain(found.term), p=fmt.p_words(found.p)))
     if fit.note:
         facts.append(fmt.plain(fit.note).rstrip("."))
-    facts.append(f"computed {fit.how}")
     kind = "warning" if fit.note.startswith("Suspected leak") else "plain"
-    return Paragraph(f"{head}: {'; '.join(facts)}.", kind, fit.id)
+    return Paragraph(f"{head}: {'; '.join(facts)}.", kind, fit.id, (fit.how,))
 
 
 def _discrimination(results: Results, model: ModelParts, pictures: Pictures) -> list[Block]:
@@ -183,7 +188,7 @@ def _test(result: Result) -> Paragraph:
     if test is not None:
         words = f"log-rank chi-square {fmt.number(test.value)} ({fmt.plain(test.term)}), {fmt.p_words(test.p)}"
     head = ", ".join([f"Cohort {where(result)}", *patients, *events])
-    return Paragraph(f"{head}; {words}; computed {result.how}. {fmt.plain(result.note)}".strip(), anchor=result.id)
+    return Paragraph(f"{head}; {words}. {fmt.plain(result.note)}".strip(), anchor=result.id, how=(result.how,))
 
 
 def _times(results: Results, result: Result) -> Table:
@@ -194,8 +199,9 @@ def _times(results: Results, result: Result) -> Table:
         found = [estimate(result, key, name) for name in names]
         rows.append(Row(words, tuple(fmt.count(e.value if e else None, results.min_cell) for e in found)))
     medians = [estimate(result, "median", name) for name in names]
-    cells = [fmt.time_interval(m.value, m.low, m.high, m.unit) if m else fmt.MISSING for m in medians]
-    rows.append(Row("Median time", tuple(cells)))
+    rows.append(Row("Median time", tuple(fmt.time(m.value, m.unit) if m else fmt.MISSING for m in medians)))
+    limits = (fmt.time_limits(m.low, m.high, m.unit) if m else fmt.MISSING for m in medians)
+    rows.append(Row("Median: 95 % CI", tuple(limits)))
     for time in _asked(result, names):
         at = [estimate(result, "survival", f"{name} at {time}") for name in names]
         rows.append(Row(f"Without event at {fmt.plain(time)}", tuple(_survival(e) for e in at)))

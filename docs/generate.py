@@ -1,0 +1,155 @@
+"""Writes the reference pages that are made from the program itself: run `python docs/generate.py` after a change."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from client.cohort.site import ColumnMap, Policy, SiteHead, Tables
+from common.errors import CATALOGUE
+from common.study import protocol
+from common.study.dictionary import DICTIONARY, Variable
+from server.study.results import schema
+
+DOCS = Path(__file__).resolve().parent
+MADE = "<!-- Made by docs/generate.py; do not edit. -->\n\n"
+
+_GROUPS = {
+    1: "The study protocol",
+    2: "A site's folder",
+    3: "Patients and values",
+    4: "What a site refuses",
+    5: "The federation",
+    6: "Statistics",
+    7: "Runs",
+    8: "Simulation and importers",
+    9: "FedMVI itself",
+}
+
+
+def errors() -> str:
+    """docs/errors.md."""
+    text = (
+        MADE
+        + "# Errors\n\nEvery error has a number. Only the number and the facts in `{braces}` may leave a hospital; "
+    )
+    text += "file, row, column and value are shown on the machine where the error happened.\n"
+    group = 0
+    for number, entry in sorted(CATALOGUE.items()):
+        if number // 100 != group:
+            group = number // 100
+            text += f"\n## {group}xx: {_GROUPS[group]}\n\n| number | what happened | what to do |\n|---|---|---|\n"
+        text += f'| <a id="fedmvi-{number}"></a>FEDMVI-{number} | {_cell(entry.what)} | {_cell(entry.do)} |\n'
+    return text
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    default = info.get_default(call_default_factory=True)
+    return f"`{json.dumps(default)}`" if not isinstance(default, BaseModel) else ""
+
+
+def _kind(info: FieldInfo) -> str:
+    def name(kind: object) -> str:
+        if isinstance(kind, type) and not get_args(kind):
+            return kind.__name__
+        text = str(kind).replace("typing.", "").replace("common.study.protocol.", "")
+        return text.split("Annotated[", 1)[-1].split(", FieldInfo", 1)[0] if "Annotated[" in text else text
+
+    return _cell(name(info.annotation))
+
+
+def table(model: type[BaseModel], heading: str) -> str:
+    """One table of a TOML file, from the descriptions of its fields."""
+    text = f"\n## {heading}\n\n{(model.__doc__ or '').strip()}\n\n| field | type | default | meaning |\n|---|---|---|---|\n"
+    for name, info in model.model_fields.items():
+        text += f"| `{name}` | {_kind(info)} | {_default(info)} | {_cell(info.description or '')} |\n"
+    return text
+
+
+def study() -> str:
+    """docs/reference/study.md."""
+    text = MADE + "# study.toml\n\nThe study protocol. Unknown fields are refused, with the line and a hint.\n"
+    parts: list[tuple[type[BaseModel], str]] = [
+        (protocol.StudyHead, "[study]"),
+        (protocol.Endpoint, "[[endpoints]]"),
+        (Variable, "[[variables]]"),
+        (protocol.Eligibility, "[eligibility]"),
+        (protocol.Rule, "A rule of [eligibility]"),
+        (protocol.Cohort, "[[cohorts]]"),
+        (protocol.Split, "split, of a cohort"),
+        (protocol.Model, "[[models]]"),
+        (protocol.Term, "A predictor of a model"),
+        (protocol.Comparison, "[[comparisons]]"),
+        (protocol.Limits, "[limits]"),
+        (protocol.Preparation, "[preparation]"),
+    ]
+    return text + "".join(table(model, heading) for model, heading in parts)
+
+
+def site() -> str:
+    """docs/reference/site.md."""
+    text = MADE + "# site.toml\n\nThe one file in which a hospital describes its tables and its policy.\n"
+    parts: list[tuple[type[BaseModel], str]] = [
+        (SiteHead, "[site]"),
+        (Tables, "[tables]"),
+        (ColumnMap, "An entry of [columns]"),
+        (Policy, "[policy]"),
+    ]
+    return text + "".join(table(model, heading) for model, heading in parts)
+
+
+def dictionary() -> str:
+    """docs/reference/dictionary.md."""
+    text = MADE + "# Clinical variables\n\nKnown to every study; a study adds its own under `[[variables]]`.\n\n"
+    text += "| name | label | kind | known | unit (other units) | cut-off | plausible | levels | aliases |\n"
+    text += "|---|---|---|---|---|---|---|---|---|\n"
+    for v in DICTIONARY.values():
+        units = v.unit + (f" ({', '.join(v.units)})" if v.units else "")
+        plausible = f"{v.low:g} to {v.high:g}" if v.low is not None and v.high is not None else ""
+        cutoff = f"> {v.cutoff:g}" if v.cutoff is not None else ""
+        cells = [
+            f"`{v.name}`",
+            v.title,
+            v.kind,
+            v.known,
+            units,
+            cutoff,
+            plausible,
+            ", ".join(v.levels),
+            ", ".join(v.aliases),
+        ]
+        text += "| " + " | ".join(cells) + " |\n"
+    return text
+
+
+def pages() -> dict[Path, str]:
+    """Every page that is made, by its path."""
+    return {
+        DOCS / "errors.md": errors(),
+        DOCS / "reference" / "study.md": study(),
+        DOCS / "reference" / "site.md": site(),
+        DOCS / "reference" / "dictionary.md": dictionary(),
+        DOCS / "reference" / "results.schema.json": json.dumps(schema(), indent=1, sort_keys=True) + "\n",
+    }
+
+
+def main() -> int:
+    """Write all pages."""
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
