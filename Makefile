@@ -1,5 +1,5 @@
 # The two commands of the README, and the checks that CI runs.
-PYTHON ?= python3.11
+PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # uv does not read pip's find-links; a local folder of wheels is handed over when pip knows one.

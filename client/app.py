@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from common.federation.records import MESSAGE_TYPE, NAME_TYPE, from_records, to_
 
 SITES_VARIABLE = "FEDMVI_SITES"
 """Environment variable with the folders of the sites that this machine serves, set by the hospital alone."""
+
+_LOG = logging.getLogger("fedmvi.site")
 
 app = ClientApp()
 
@@ -41,6 +44,9 @@ def name(message: Message, context: Context) -> Message:
         told = ConfigRecord({"site": load_site(site_folder(context)).name})
     except FedmviError as error:
         told = ConfigRecord({"error": error.number})
+    except Exception:  # noqa: BLE001 - Flower would send the text of the exception to the server
+        _LOG.exception("unforeseen error")
+        told = ConfigRecord({"error": 901})
     return Message(RecordDict({"name": told}), reply_to=message)
 
 
@@ -51,4 +57,7 @@ def answer(message: Message, context: Context) -> Message:
         packed = answer_message(site_folder(context), from_records(message.content))
     except FedmviError as error:
         packed = write_answers("", [failure("", error)])
+    except Exception:  # noqa: BLE001 - Flower would send the text of the exception to the server
+        _LOG.exception("unforeseen error")
+        packed = write_answers("", [failure("", FedmviError(901))])
     return Message(to_records(packed), reply_to=message)

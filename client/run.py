@@ -14,7 +14,7 @@ from common.federation.envelope import Ticket
 from common.federation.query import Receipt
 from common.federation.tasks import Freeze, Open
 from common.files import write_whole
-from common.study.fingerprint import code_fingerprint, library_versions, study_fingerprint
+from common.study.fingerprint import code_fingerprint, digest, library_versions, study_fingerprint
 from common.study.loader import as_tuples, refuse_late_knowledge
 from common.study.protocol import Study, contradictions
 
@@ -51,10 +51,24 @@ def read_study(text: str, fingerprint: str) -> Study:
         study = Study.model_validate(as_tuples(json.loads(text)))
     except (ValueError, RecursionError) as error:
         raise FedmviError(411, str(error)) from error
-    refuse_late_knowledge(study)
     if contradictions(study) or study_fingerprint(study) != fingerprint:
         raise FedmviError(411)
+    refuse_late_knowledge(study)
     return study
+
+
+def refuse_unapproved(site: Site, fingerprint: str) -> None:
+    """Error 401 unless the hospital approves the study now, whatever it did when the run was opened."""
+    if fingerprint not in site.policy.approved_studies and "any" not in site.policy.approved_studies:
+        raise FedmviError(401)
+
+
+def _secret_digest(site: Site) -> str:
+    """Names the site's secret without telling it: another one would draw other patients into the cohorts."""
+    try:
+        return digest(site.secret_file.read_bytes())
+    except OSError:
+        return ""
 
 
 def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
@@ -66,9 +80,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         401 not approved, 411 another study, 412 other rosters, 502 other code, 212 not prepared.
     """
     study = read_study(task.study, ticket.study)
-    approved = site.policy.approved_studies
-    if ticket.study not in approved and "any" not in approved:
-        raise FedmviError(401)
+    refuse_unapproved(site, ticket.study)
     ours = code_fingerprint()
     if task.code != ours:
         raise FedmviError(502)
@@ -76,7 +88,14 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
     if dict(ticket.rosters) != expected or site.name not in ticket.roster(""):
         raise FedmviError(412)
     store = store_digest(site, study)
-    record = {"study": task.study, "fingerprint": ticket.study, "rosters": expected, "store": store}
+    record = {
+        "study": task.study,
+        "fingerprint": ticket.study,
+        "rosters": expected,
+        "store": store,
+        "code": ours,
+        "secret": _secret_digest(site),
+    }
     folder = run_folder(site, ticket.run_id)
     path = folder / "open.npz"
     if path.exists():
@@ -94,7 +113,8 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
     Raises
     ------
     FedmviError
-        507 never opened, 411 another study, 412 other rosters, 410 other data than at opening.
+        507 never opened, 411 another study, 412 other rosters, 401 no longer approved, 502 other code and
+        410 other data (or another `site.secret`) than at opening.
     """
     folder = run_folder(site, ticket.run_id)
     try:
@@ -105,8 +125,11 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
         raise FedmviError(411)
     if record["rosters"] != dict(ticket.rosters):
         raise FedmviError(412)
+    refuse_unapproved(site, ticket.study)
+    if record["code"] != code_fingerprint():
+        raise FedmviError(502)
     study = read_study(record["study"], ticket.study)
-    if store_digest(site, study) != record["store"]:
+    if store_digest(site, study) != record["store"] or _secret_digest(site) != record["secret"]:
         raise FedmviError(410)
     frozen_path = folder / "frozen.npz"
     frozen = unpack(from_bytes(frozen_path.read_bytes()), Freeze) if frozen_path.exists() else None
@@ -114,14 +137,19 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
 
 
 def freeze_run(run: OpenRun, task: Freeze) -> Receipt:
-    """Record what is frozen, once; a second, different manifest is error 411.
+    """Record what is frozen, once; a second, different manifest is error 411, one beyond the study's models 414.
 
     The receipt counts the runs that have frozen models at this site, this one included: each of them may have
     looked at its closed cohorts.
     """
-    if run.frozen is None:
-        write_whole(run.folder / "frozen.npz", to_bytes(pack(task, Freeze)))
-    elif run.frozen != task:
+    known = {comparison.name for comparison in run.study.comparisons}
+    if len(task.scores) > len(run.study.models) or not known.issuperset(task.comparisons):
+        raise FedmviError(414, part="a model or comparison")
+    path = run.folder / "frozen.npz"
+    # What is on disk counts, not what `run` was loaded with: one message may freeze twice.
+    if not path.exists():
+        write_whole(path, to_bytes(pack(task, Freeze)))
+    elif unpack(from_bytes(path.read_bytes()), Freeze) != task:
         raise FedmviError(411)
     openings = sum(1 for _ in run.folder.parent.glob("*/frozen.npz"))
     return {"frozen": pack(task, Freeze).digest, "openings": openings}

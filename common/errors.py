@@ -197,6 +197,18 @@ CATALOGUE: Mapping[int, ErrorText] = MappingProxyType(
             "The same question would get a different answer than the one already given.",
             "The site's data or software changed during the run; start a new run.",
         ),
+        414: ErrorText(
+            "A question uses {part} that the approved study does not have.",
+            "This is a fault of the server program; report it.",
+        ),
+        415: ErrorText(
+            "A message asks for more numbers at once than a site answers ({limit}).",
+            "Ask in several messages; if one question alone is so large, report it.",
+        ),
+        416: ErrorText(
+            "The coefficients of a query give weight to fewer than {limit} patients of the cohort '{cohort}' here.",
+            "Leave out predictors that separate the classes.",
+        ),
         # 5xx: the federation
         501: ErrorText("A message cannot be decoded.", "Check that all parties run the same FedMVI version."),
         502: ErrorText(

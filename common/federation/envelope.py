@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from string import Formatter
 from typing import Any
 
 from numpy.typing import NDArray
 
-from common.errors import CATALOGUE, FedmviError
+from common.errors import CATALOGUE, Fact, FedmviError
 from common.federation.codec import STRICT, Packed, Plain, pack, unpack
 from common.federation.query import Ask, Mode, Query, SiteView, Summary, encode_total, read_ask
 from common.study.fingerprint import canonical_json, digest
@@ -16,6 +17,14 @@ from common.study.fingerprint import canonical_json, digest
 WIRE_VERSION = 1
 MAX_ASKS = 10_000
 MAX_FACT = 200
+KNOWN_FACTS = frozenset(
+    name
+    for text in CATALOGUE.values()
+    for sentence in (text.what, text.do)
+    for _, name, _, _ in Formatter().parse(sentence)
+    if name
+)
+"""The names of facts that a sentence of the catalogue has a place for; a site's others are dropped."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +119,29 @@ def read_envelope(packed: Packed) -> tuple[Ticket, list[Ask]]:
     raw = unpack(packed, _Envelope)
     if raw.version != WIRE_VERSION or len(raw.asks) > MAX_ASKS or not _is_run_id(raw.run_id):
         raise FedmviError(501, "version, number of questions or run id")
-    asks = []
+    asks, room = [], sum(array.nbytes for array in packed.arrays)
     for question in raw.asks:
-        ask = read_ask(question.mode, question.name, pack(question.body))
-        if ask.digest != question.digest:
-            raise FedmviError(501, "a question does not have its digest")
-        if ask.cohort and ask.cohort not in raw.rosters:
+        ask, size = _read_question(question)
+        # Each array of a message belongs to one question: work must not grow beyond what was sent.
+        room -= size
+        if room < 0:
+            raise FedmviError(501, "an array is used more than once")
+        if isinstance(ask.question, Query) and ask.cohort not in raw.rosters:
             raise FedmviError(412)
         asks.append(ask)
     return Ticket(raw.run_id, raw.study, raw.rosters), asks
+
+
+def _read_question(question: _Question) -> tuple[Ask, int]:
+    """A question and the bytes of its arrays."""
+    try:
+        body = pack(question.body)
+        ask = read_ask(question.mode, question.name, body)
+        if ask.digest != question.digest:
+            raise FedmviError(501, "a question does not have its digest")
+    except (ValueError, TypeError, RecursionError) as error:  # such as NaN, which no canonical JSON has
+        raise FedmviError(501, f"{type(error).__name__}: {error}") from error
+    return ask, sum(array.nbytes for array in body.arrays)
 
 
 def _is_run_id(text: str) -> bool:
@@ -155,15 +178,18 @@ def failure(digest: str, error: FedmviError) -> Answer:
 
 
 def error_of(answer: Answer, site: str) -> FedmviError:
-    """The error that a site reported; its facts are cut to a printable length, unknown numbers become 506."""
+    """The error that a site reported; its facts are made fit to print, unknown numbers become 506."""
     if answer.error not in CATALOGUE:
-        return FedmviError(506, f"site {site}, number {answer.error}")
-    facts = {
-        key: value[:MAX_FACT] if isinstance(value, str) else value
-        for key, value in answer.facts.items()
-        if key.isidentifier() and key not in ("number", "local", "severity")
-    }
+        return FedmviError(506, f"site {site}, an unknown number")
+    facts = {key: _fit_to_print(value) for key, value in answer.facts.items() if key in KNOWN_FACTS}
     return FedmviError.reported(answer.error, f"site {site}", facts)
+
+
+def _fit_to_print(fact: Fact) -> Fact:
+    """A site may be hostile: no control characters (terminals obey them), nothing long, no NaN or infinity."""
+    if isinstance(fact, str):
+        return "".join(c if c.isprintable() else "?" for c in fact[:MAX_FACT])
+    return fact if abs(fact) < 2**63 else "?"  # NaN is not below anything
 
 
 def outgoing(ask: Ask, summary: Summary, sites: int) -> dict[str, NDArray[Any]]:

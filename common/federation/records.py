@@ -39,7 +39,7 @@ def from_records(records: RecordDict) -> Packed:
         config = records.config_records[_CONFIG]
         text, layout = config["text"], json.loads(str(config["layout"]))
         payload = records.array_records[_ARRAYS][_PAYLOAD].data if _ARRAYS in records else b""
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FedmviError(501, f"{type(error).__name__}: {error}") from error
     if not isinstance(text, str) or not isinstance(layout, list):
         raise FedmviError(501, "text or layout")
@@ -48,7 +48,10 @@ def from_records(records: RecordDict) -> Packed:
         dtype, shape = _layout_entry(entry)
         size = 8 * int(np.prod(shape, dtype=object)) if shape else 8
         check_array(dtype, shape, min(size, len(payload) - position))
-        arrays.append(np.frombuffer(payload, dtype=dtype, count=size // 8, offset=position).reshape(shape))
+        try:
+            arrays.append(np.frombuffer(payload, dtype=dtype, count=size // 8, offset=position).reshape(shape))
+        except ValueError as error:  # no bytes, but a dimension that no array can have
+            raise FedmviError(501, f"an array of shape {shape}") from error
         position += size
     if position != len(payload):
         raise FedmviError(501, "payload and layout differ")

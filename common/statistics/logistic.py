@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import special, stats
 
 from common.errors import FedmviError
 from common.federation.codec import FloatField
 from common.federation.query import Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion
+from common.statistics.distributions import Z975, chi2_p, two_sided_p
 from common.statistics.moments import moments
-from common.study.recipe import Frame, Recipe, Standardise
+from common.study.recipe import Frame, Recipe, Standardise, logistic_function
 from common.study.table import FloatArray
 
 MAX_ROUNDS = 25
@@ -81,7 +81,7 @@ class LogisticSums(Query):
         design = np.column_stack([np.ones(frame.n), frame.matrix(self.columns)])
         y = frame.endpoints[self.endpoint]
         linear = design @ self.coefficients
-        mu = special.expit(linear)
+        mu = logistic_function(linear)
         information = design.T @ (design * (mu * (1.0 - mu))[:, np.newaxis])
         log_likelihood = -np.sum(np.logaddexp(0.0, np.where(y == 1.0, -linear, linear)))
         return {
@@ -128,10 +128,9 @@ class LogisticResult:
     @property
     def summary(self) -> list[dict[str, Any]]:
         """One row a parameter: coefficient, standard error, Wald z and p, odds ratio, each with its 95 % interval."""
-        z975 = float(stats.norm.ppf(0.975))
         rows = []
         for name, coef, se in zip(self.columns, self.coef_, self.std_err_, strict=True):
-            low, high = coef - z975 * se, coef + z975 * se
+            low, high = coef - Z975 * se, coef + Z975 * se
             rows.append(
                 {
                     "term": name,
@@ -140,7 +139,7 @@ class LogisticResult:
                     "coef_low": float(low),
                     "coef_high": float(high),
                     "z": float(coef / se),
-                    "p": float(2.0 * stats.norm.sf(abs(coef / se))),
+                    "p": two_sided_p(float(coef / se)),
                     "odds_ratio": float(np.exp(coef)),
                     "odds_ratio_low": float(np.exp(low)),
                     "odds_ratio_high": float(np.exp(high)),
@@ -153,7 +152,7 @@ class LogisticResult:
         """Chi-square, degrees of freedom and p of the test against the intercept alone."""
         chi2 = 2.0 * (self.log_likelihood_ - self.null_log_likelihood_)
         degrees = len(self.columns) - 1
-        return chi2, degrees, float(stats.chi2.sf(chi2, degrees))
+        return chi2, degrees, chi2_p(chi2, degrees)
 
     @property
     def aic(self) -> float:

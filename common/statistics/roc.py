@@ -14,7 +14,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from common.errors import FedmviError
 from common.federation.codec import KeyField
@@ -22,6 +21,7 @@ from common.federation.ports import over_views
 from common.federation.query import Block, Kind, Query, Risk, SiteView, Summary, total
 from common.federation.runner import Conclusion, conclude
 from common.statistics.counts import HIDDEN, hide_in_row
+from common.statistics.distributions import Z975
 from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
 
@@ -108,7 +108,7 @@ class RocResult:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval, auc -+ z * se, cut to [0, 1]."""
-        half = float(stats.norm.ppf(0.975)) * self.std_err_
+        half = Z975 * self.std_err_
         return max(0.0, self.auc_ - half), min(1.0, self.auc_ + half)
 
     def curve(self, min_cell: int) -> FloatArray:

@@ -12,13 +12,13 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from common.errors import FedmviError
 from common.federation.ports import over_views
 from common.federation.query import Block, Kind, Query, Risk, SiteView, Summary, total
 from common.federation.runner import Conclusion, conclude
 from common.statistics.counts import hide_in_row
+from common.statistics.distributions import Z975, chi2_p
 from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
 
@@ -131,7 +131,7 @@ def kaplan_meier(events: Counts, censored: Counts, precision: float) -> KaplanMe
         greenwood = np.cumsum(d / (r * (r - d)))
         std_err = np.where(survival > 0, survival * np.sqrt(greenwood), 0.0)
         log_survival = np.log(survival)
-        spread = float(stats.norm.ppf(0.975)) * np.sqrt(greenwood) / log_survival
+        spread = Z975 * np.sqrt(greenwood) / log_survival
         low, high = survival ** np.exp(-spread), survival ** np.exp(spread)
     flat, zero = survival == 1.0, survival == 0.0
     low = np.where(flat, 1.0, np.where(zero, 0.0, low))
@@ -182,7 +182,7 @@ def log_rank(events: Counts, censored: Counts) -> tuple[FloatArray, FloatArray, 
         return observed, expected, float("nan"), degrees, float("nan")
     difference = (observed - expected)[present]
     chi2 = float(difference @ np.linalg.solve(covariance[np.ix_(present, present)], difference))
-    return observed, expected, chi2, degrees, float(stats.chi2.sf(chi2, degrees))
+    return observed, expected, chi2, degrees, chi2_p(chi2, degrees)
 
 
 def survival(

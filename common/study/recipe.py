@@ -13,12 +13,17 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import expit
 
 from common.errors import FedmviError
 from common.federation.codec import STRICT, pack
 from common.study.protocol import Study, Term
 from common.study.table import Column, FloatArray, SiteTable
+
+
+def logistic_function(x: FloatArray) -> FloatArray:
+    """1 / (1 + exp(-x)), to full relative precision at both ends and without overflow."""
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0 / (1.0 + small), small / (1.0 + small))
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,7 @@ class Score:
         linear = np.full(frame.n, self.intercept)
         for name, coefficient in zip(self.names, self.coefficients, strict=True):
             linear = linear + coefficient * frame.columns[name]
-        return replace(frame, columns={**frame.columns, self.column: np.asarray(expit(linear), dtype=np.float64)})
+        return replace(frame, columns={**frame.columns, self.column: logistic_function(linear)})
 
 
 Step = Annotated[Select | Group | Impute | Complete | Standardise | Score, Field(discriminator="step")]

@@ -27,8 +27,11 @@ _SIZES = (
 def patients(results: Results) -> Section:
     """Patient flow, a table a cohort."""
     section = Section("patients", "Patients")
-    section.blocks.append(Paragraph("How many patients left at which step, and why, by site. Nothing was dropped "
-                                    "silently: every patient of a site's table is in one row."))  # fmt: skip
+    intro = (
+        "How many patients left at which step, and why, by site. The rows between the first and the last hold every "
+        "patient who is not in the cohort, once."
+    )
+    section.blocks.append(Paragraph(intro))
     for result in of(results, "patient-flow"):
         section.blocks += _count_table(results, [result], f"Patient flow, cohort {fmt.plain(result.cohort)}", _step)
     return section
@@ -66,7 +69,7 @@ def sample_size(results: Results) -> Section:
     rows = [Row("Patients", tuple(fmt.optional_count(r.n) for r in parts))]
     rows.append(Row("Patients with the endpoint", tuple(fmt.optional_count(r.events) for r in parts)))
     for key, words in _SIZES:
-        cells = tuple(fmt.number(e.value) if (e := estimate(r, key)) else fmt.MISSING for r in parts)
+        cells = tuple(_size(e.value) if (e := estimate(r, key)) else fmt.MISSING for r in parts)
         rows.append(Row(words, cells, strong=key == "needed"))
     note = (
         "Criteria of Riley et al. (Stat Med 2019;38:1276; BMJ 2020;368:m441) at the observed prevalence; the "
@@ -76,6 +79,10 @@ def sample_size(results: Results) -> Section:
         section.blocks.append(Table("Patients needed and patients there are", ("Quantity", *names), tuple(rows),
                                     notes=(note,)))  # fmt: skip
     return section
+
+
+def _size(value: float | None) -> str:
+    return fmt.number(value) if value is None or value.is_integer() else f"{value:.1f}"
 
 
 def _short(result: Result) -> bool:
@@ -109,8 +116,8 @@ def _count_table(
     rows = []
     for result in parts:
         for i, row in enumerate(result.counts):
-            by_site = [_site_count(row, site, results.min_cell) for site in sites]
-            cells = (*by_site, fmt.count(row.pooled, results.min_cell)) if several else tuple(by_site)
+            keys: list[str | None] = [*sites, None] if several else [*sites]
+            cells = tuple(_cell(result, row, key, results.min_cell) for key in keys)
             last = row.name in ("in the cohort",)
             rows.append(Row(label(result, row), (*cells, _share(result, row, i)), "" if i else result.id, last))
     if not rows:
@@ -126,8 +133,20 @@ def _count_table(
     return [*bad, Table(caption, tuple(columns), tuple(rows), notes=tuple(notes), by_site=True, how=how)]
 
 
-def _site_count(row: Count, site: str, min_cell: int) -> str:
-    return fmt.count(row.by_site[site], min_cell) if site in row.by_site else fmt.MISSING
+def _cell(result: Result, row: Count, site: str | None, min_cell: int) -> str:
+    """A count of a site, or of all (`None`)."""
+    if site is not None and site not in row.by_site:
+        return fmt.MISSING
+    value = _count_at(row, site)
+    if value is None and result.statistic == "patient-flow" and row is result.counts[0]:
+        left = _count_at(result.counts[-1], site)
+        if left is not None and left >= min_cell:
+            return f"hidden{fmt.MARK}"  # those who were left are no fewer: it cannot be a small count itself
+    return fmt.count(value, min_cell)
+
+
+def _count_at(row: Count, site: str | None) -> int | None:
+    return row.pooled if site is None else row.by_site.get(site)
 
 
 def _share(result: Result, row: Count, place: int) -> str:

@@ -146,7 +146,7 @@ class Labels:
         """A predictor beside its odds ratio: a measured one with the step that the ratio is for."""
         if self.is_share(term):
             return self.term(term)
-        return f"{self.term(term)}, {per(plain(self._units.get(term, '')))}"
+        return f"{self.term(term)}, {per(self._units.get(term, ''))}"
 
     @staticmethod
     def is_share(term: str) -> bool:

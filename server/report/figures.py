@@ -6,9 +6,11 @@ the colours apart.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -69,7 +71,7 @@ def _cohort_styles(results: Results) -> dict[str, int]:
     return {name: i for i, name in enumerate(places)}
 
 
-def _look(place: int) -> dict[str, object]:
+def _look(place: int) -> dict[str, Any]:
     colour, line = _STYLES[place % len(_STYLES)]
     return {"color": colour, "linestyle": line, "linewidth": 1.6}
 
@@ -80,6 +82,11 @@ def _mark(figure: Figure, results: Results, *, left: bool) -> None:
         x, align = (0.012, "left") if left else (0.985, "right")  # left where a phone shows the left part first
         y = 1 - 6 / (72 * figure.get_figheight())
         figure.text(x, y, SIMULATED.upper(), ha=align, va="top", fontsize=7.5, weight="bold", bbox=box)
+
+
+def _top(results: Results) -> float:
+    """Room above the axes, in inches: for the mark, or for half a tick label."""
+    return 0.35 if results.simulated else 0.1
 
 
 def _finish(figure: Figure, results: Results, name: str, words: tuple[str, str, str]) -> Picture:
@@ -94,24 +101,23 @@ def _finish(figure: Figure, results: Results, name: str, words: tuple[str, str, 
 
 
 def _roc(results: Results, model: ModelParts, styles: Mapping[str, int]) -> Picture:
-    rows = len(model.aucs)
-    height = 4.35 + 0.19 * rows
+    words = [_wrapped(_roc_label(results, r, drawn=_drawn(r))) for r in model.aucs]
+    top = _top(results)
+    below = 0.55 + 0.03 + 0.155 * sum(label.count("\n") + 1 for label in words) + 0.05 * len(words)
+    height = top + 3.53 + below
     figure = new_figure(4.3, height)
-    axes = figure.add_axes((0.13, 1 - 3.85 / height, 0.82, 3.53 / height))
-    handles, labels = [], []
+    axes = figure.add_axes((0.13, below / height, 0.82, 3.53 / height))
+    handles = []
     for result in model.aucs:
         look = _look(styles[where(result)])
-        drawn = any(len(curve.x) > _SHOWN_POINTS for curve in result.curves)
-        for curve in result.curves:
-            if drawn:
-                axes.plot(curve.x, curve.y, clip_on=False, **look)
-        handles.append(Line2D([], [], **look) if drawn else Line2D([], [], linestyle="none"))
-        labels.append(_roc_label(results, result, drawn=drawn))
+        for curve in result.curves if _drawn(result) else ():
+            axes.plot(curve.x, curve.y, clip_on=False, **look)
+        handles.append(Line2D([], [], **look) if _drawn(result) else Line2D([], [], linestyle="none"))
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.7, zorder=0)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set_xlabel("False positive rate (1 - specificity)")
     axes.set_ylabel("True positive rate (sensitivity)")
-    figure.legend(handles, labels, loc="lower left", bbox_to_anchor=(0.03, 0.0), handlelength=3.2)
+    figure.legend(handles, words, loc="lower left", bbox_to_anchor=(0.03, 0.0), handlelength=3.2)
     caption = (
         "The grey diagonal is chance. Curves are coarsened: each step holds several patients of either class, so "
         "that no patient can be read from them; the AUC is that of the full curve."
@@ -121,14 +127,24 @@ def _roc(results: Results, model: ModelParts, styles: Mapping[str, int]) -> Pict
     return _finish(figure, results, f"roc-{slug(model.name)}", (title, caption, description))
 
 
+def _drawn(result: Result) -> bool:
+    """Whether enough of a curve is left to show; two points are the diagonal, whatever the AUC."""
+    return any(len(curve.x) > _SHOWN_POINTS for curve in result.curves)
+
+
+def _wrapped(label: str) -> str:
+    """Lines that fit under the axes; they start with a space, as matplotlib leaves out labels that start with _."""
+    return " " + "\n ".join(textwrap.wrap(label.strip(), 48))
+
+
 def _roc_label(results: Results, result: Result, *, drawn: bool) -> str:
     auc = estimate(result, "auc")
     apparent = " (apparent)" if role(results, result.cohort) == "train" else ""
-    place = f" {where(result)}{apparent}"  # the space: matplotlib leaves out labels that start with _
+    place = f"{where(result)}{apparent}"
     if auc is None or auc.value is None:
         return f"{place}: {'refused' if result.status == 'refused' else 'not estimable'}"
     text = f"{place}: AUC {fmt.area_interval(auc.value, auc.low, auc.high)}"
-    return text if drawn else f"{text}, too few for a curve"
+    return text if drawn else f"{text}, too few patients for a curve"
 
 
 # ------------------------------------------------------------------------------------------------ Kaplan-Meier
@@ -138,7 +154,7 @@ def _kaplan_meier(results: Results, result: Result) -> Picture:
     common, names = short_groups(result)
     groups = len(result.curves)
     below = 0.78 + 0.34 * groups
-    height = 3.2 + below
+    height = 2.85 + _top(results) + below
     figure = new_figure(4.6, height)
     axes = figure.add_axes((0.125, below / height, 0.85, 2.85 / height))
     ticks = _ticks(result.curves)
@@ -153,11 +169,11 @@ def _kaplan_meier(results: Results, result: Result) -> Picture:
     test = estimate(result, "log_rank_chi2")
     axes.set(xlim=(0, ticks[-1]), ylim=(0, 1.02), xticks=ticks[0], yticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.set_ylabel("Proportion without event")
-    axes.set_xlabel("Time since surgery (months)")
+    axes.set_xlabel("Time (months)")
     legend = [Line2D([], [], linestyle="none")] if test is not None else []
     words = [f"log-rank {fmt.p_words(test.p)}"] if test is not None else []
     axes.legend([*handles, *legend], [f" {n}" for n in names] + [f" {w}" for w in words],
-                title=common or None, loc="lower left", handlelength=3.2, alignment="left")  # fmt: skip
+                title=common or None, loc="best", handlelength=3.2, alignment="left")  # fmt: skip
     _at_risk(axes, result, names, ticks[0], results.min_cell)
     return _finish(figure, results, f"km-{slug(result.id)}", _kaplan_meier_words(results, result))
 
@@ -170,7 +186,11 @@ def _ticks(curves: list[Curve]) -> tuple[list[float], float]:
 
 def _at_risk(axes: Axes, result: Result, names: list[str], ticks: list[float], min_cell: int) -> None:
     """Numbers at risk under the axis; where a curve has ended, fewer than `min_cell` were left."""
-    place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "annotation_clip": False}
+    place: dict[str, Any] = {
+        "xycoords": ("data", "axes fraction"),
+        "textcoords": "offset points",
+        "annotation_clip": False,
+    }
     axes.annotate("Number at risk", (0, 0), (-32, -42), weight="bold", fontsize=8, **place)
     for i, (name, curve) in enumerate(zip(names, result.curves, strict=True)):
         line = -55 - 24.5 * i

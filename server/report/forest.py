@@ -16,7 +16,7 @@ from server.study.results import Estimate, Result, Results
 
 _WIDTH = 8.2  # inches, as all below
 _LABEL, _PANEL, _TEXT, _GAP = 2.35, 1.5, 1.36, 0.06
-_TOP, _BOTTOM = 0.62, 0.55
+_TOP, _MARKED_TOP, _BOTTOM = 0.34, 0.62, 0.5
 _WRAP = 34
 _FAR = 64.0  # the axis never goes beyond 1/64 and 64
 _COLOURS = ("#0072b2", "#d55e00")
@@ -30,7 +30,7 @@ def draw_forest(results: Results, model: ModelParts) -> Figure:
     wrapped = [textwrap.wrap(labels.effect(term), _WRAP)[:3] or [term] for term in rows]
     row_height = 0.16 + 0.14 * max((len(lines) for lines in wrapped), default=1)
     inner = row_height * max(len(rows), 1)
-    height = _TOP + inner + _BOTTOM
+    height = (_MARKED_TOP if results.simulated else _TOP) + inner + _BOTTOM
     figure = new_figure(_WIDTH, height)
     limits = axis_limits([e for fit in model.fits for term in rows if (e := estimate(fit, "odds_ratio", term))])
     for panel, fit in enumerate(model.fits):

@@ -94,31 +94,33 @@ def share_interval(value: float | None, low: float | None, high: float | None) -
 
 
 def number(value: float | None) -> str:
-    """Any other number, to four significant digits."""
+    """Any other number, to four significant digits; whole numbers whole."""
     if value is None:
         return MISSING
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if value.is_integer() or abs(value) >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.4g}"
 
 
-def in_months(value: float, unit: str) -> float:
+def in_months(value: float, of_unit: str) -> float:
     """A time in months; a month is 365.25 / 12 days."""
-    return value / _MONTH_DAYS if unit == "days" else value
+    return value / _MONTH_DAYS if of_unit == "days" else value
 
 
-def time(value: float | None, unit: str) -> str:
+def time(value: float | None, of_unit: str) -> str:
     """A time in the unit in which it was recorded, with months beside days."""
     if value is None:
         return "not reached"
-    text = f"{value:g} {unit}".strip()
-    return f"{text} ({in_months(value, unit):.1f} months)" if unit == "days" else text
+    text = f"{value:g} {of_unit}".strip()
+    return f"{text} ({in_months(value, of_unit):.1f} months)" if of_unit == "days" else text
 
 
-def time_limits(low: float | None, high: float | None, unit: str) -> str:
+def time_limits(low: float | None, high: float | None, of_unit: str) -> str:
     """The limits of a time, in words where one was not reached."""
     if low is None and high is None:
         return "not reached"
     lower, upper = ("not reached" if limit is None else f"{limit:g}" for limit in (low, high))
-    return f"{lower} to {upper} {unit}".strip()
+    return f"{lower} to {upper} {of_unit}".strip()
 
 
 def moment(value: float | None) -> str:
@@ -128,16 +130,21 @@ def moment(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def per(unit: str) -> str:
+def unit(name: str) -> str:
+    """A unit as print has it."""
+    return plain(name).replace("umol", "µmol").replace("1e9/", "10⁹/")
+
+
+def per(name: str) -> str:
     """One of a unit: `per year` for years."""
-    return f"per {unit.removesuffix('s') if unit in ('years', 'days', 'months') else unit or 'unit'}"
+    return f"per {name.removesuffix('s') if name in ('years', 'days', 'months') else unit(name) or 'unit'}"
 
 
 def size(count_of_bytes: float) -> str:
     """A number of bytes for people."""
-    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+    for limit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count_of_bytes >= limit:
-            return f"{count_of_bytes / limit:.1f} {unit}"
+            return f"{count_of_bytes / limit:.1f} {name}"
     return f"{count_of_bytes:.0f} bytes"
 
 

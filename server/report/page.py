@@ -150,7 +150,9 @@ def _words(value: object) -> str:
     if isinstance(value, Mapping):
         inner = [(str(k), v) for k, v in sorted(value.items(), key=lambda item: str(item[0]))]
         deep = any(isinstance(v, Mapping) for _, v in inner)
-        return ("; " if deep else ", ").join(f"{k}{':' if isinstance(v, Mapping) else ''} {_words(v)}" for k, v in inner)
+        return ("; " if deep else ", ").join(
+            f"{k}{':' if isinstance(v, Mapping) else ''} {_words(v)}" for k, v in inner
+        )
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(_words(v) for v in value)
     return str(value)

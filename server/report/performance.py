@@ -60,7 +60,7 @@ def _value(found: Estimate | None) -> str:
 def _mean(labels: Labels, term: str, mean: Estimate | None, std: Estimate | None) -> str:
     if mean is None or labels.is_share(term):
         return fmt.share(None if mean is None else mean.value)
-    return f"{fmt.moment(mean.value)} ({fmt.moment(std.value if std else None)}) {fmt.plain(mean.unit)}".strip()
+    return f"{fmt.moment(mean.value)} ({fmt.moment(std.value if std else None)}) {fmt.unit(mean.unit)}".strip()
 
 
 def _lower(title: str) -> str:
@@ -111,7 +111,9 @@ def _why(model: ModelParts) -> tuple[str, ...]:
         for e in fit.estimates
         if e.name == "odds_ratio" and e.value is None and e.note
     }
-    head = "OR: odds ratio with 95 % Wald interval and p. AUC: of the predictor alone; below 0.5, higher values are rarer "
+    head = (
+        "OR: odds ratio with 95 % Wald interval and p. AUC: of the predictor alone; below 0.5, higher values are rarer "
+    )
     return (f"{head}in patients with the endpoint.", *(f"Not estimable: {note}" for note in notes))
 
 
@@ -142,13 +144,14 @@ def _discrimination(results: Results, model: ModelParts, pictures: Pictures) -> 
         without = result.n - result.events if result.n is not None and result.events is not None else None
         numbers = tuple(fmt.optional_count(n) for n in (result.events, without))
         if auc is None or auc.value is None:
-            text = status_words(result)
+            text = "refused" if result.status == "refused" else "not estimable"
+            notes[f"{where(result)}: {status_words(result)}"] = text
         else:
             text = fmt.area_interval(auc.value, auc.low, auc.high)
             notes[f"{_role(results, result)}: {fmt.plain(result.note)}"] = result.note
-        rows.append(Row(where(result), (_role(results, result), *numbers, text, result.how), result.id))
+        rows.append(Row(where(result), (text, *numbers, _role(results, result), result.how), result.id))
     if rows:
-        columns = ("Cohort", "Role", "With endpoint", "Without", "AUC (95 % CI)", "Computed")
+        columns = ("Cohort", "AUC (95 % CI)", "With endpoint", "Without", "Role", "Computed")
         shown = tuple(words for words, note in notes.items() if note)
         caption = f"Discrimination of the {_lower(model.title)}"
         blocks.append(Table(caption, columns, tuple(rows), notes=(*shown, "Intervals: DeLong.")))

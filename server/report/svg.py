@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -18,7 +21,7 @@ _HREF = "{http://www.w3.org/1999/xlink}href"
 _INK = "#000000"
 _FONTS = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: searchable, selectable, in the reader's own font
     "svg.hashsalt": "fedmvi",  # ids from content, not from chance
     "text.parse_math": False,  # a dollar sign in a site's name is a dollar sign
@@ -33,7 +36,7 @@ STYLE = {
     "legend.fontsize": 8.5,
     "legend.frameon": False,
 }
-"""What all figures share; nothing of a user's own matplotlib settings."""
+"""What all figures share."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -41,9 +44,13 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height))
 
 
-def style() -> object:
-    """The context in which figures are drawn."""
-    return mpl.rc_context({**mpl.rcParamsDefault, **STYLE})
+@contextmanager
+def style() -> Iterator[None]:
+    """The context in which figures are drawn: matplotlib's defaults, not the user's settings, and ours."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
 
 
 def to_svg(figure: Figure, name: str, title: str, description: str) -> str:

@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from common.errors import FedmviError
 from common.federation.query import Summary, each
 from common.federation.runner import Conclusion, attempt, together
 from common.statistics.counts import HIDDEN
+from common.statistics.distributions import chi2_p
 from common.statistics.survival import KaplanMeier, SurvivalAlone, SurvivalResult, survival
 from common.study.protocol import Comparison, Endpoint, Study
 from common.study.recipe import Complete, Group, Recipe
@@ -195,7 +195,7 @@ def _alone_result(study: Study, comparison: Comparison, site: str, summary: Summ
         times = published_times(endpoint)
         curves.append(_curve_of(label, times, summary["curve"][i, :, asked:], endpoint, cell))
     chi2, degrees = (float(v) for v in summary["test"])
-    p = float(stats.chi2.sf(chi2, degrees))
+    p = chi2_p(chi2, int(degrees))
     estimates.append(Estimate(name="log_rank_chi2", term=f"df={degrees:g}", value=chi2, p=p))
     return Result.model_validate({**shown, "estimates": estimates, "curves": curves})
 

@@ -1,0 +1,24 @@
+"""common/statistics: tails and quantiles that conclusions need; SciPy is loaded only there.
+
+A site answers without them, in a process that lives for one message, where loading SciPy would cost more than
+answering.
+"""
+
+from __future__ import annotations
+
+Z975 = 1.959963984540054
+"""The 97.5 % quantile of the standard normal distribution."""
+
+
+def two_sided_p(z: float) -> float:
+    """Two-sided p value of a standard normal statistic."""
+    from scipy import special
+
+    return float(2.0 * special.ndtr(-abs(z)))
+
+
+def chi2_p(chi2: float, degrees: int) -> float:
+    """Upper tail of the chi-square distribution."""
+    from scipy import special
+
+    return float(special.chdtrc(degrees, chi2))
