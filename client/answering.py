@@ -5,8 +5,11 @@ The process that does so lives for one message and remembers nothing; all it nee
 
 from __future__ import annotations
 
+import fcntl
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 
 from client.cohort.site import Site, load_site
@@ -14,6 +17,7 @@ from client.cohort.store import load_prepared
 from client.release.gate import Gate
 from client.release.ledger import Ledger
 from client.release.replies import ReplyStore
+from client.release.scope import elements
 from client.run import OpenRun, freeze_run, load_run, open_run
 from client.view import GatedView
 from common.errors import FedmviError
@@ -28,9 +32,15 @@ from common.federation.envelope import (
     roster_digest,
     write_answers,
 )
-from common.federation.query import Ask, Mode, Query, Summary, check_summary
+from common.federation.query import Ask, Mode, Query, Receipt, Summary, check_summary
 from common.federation.tasks import Freeze, Open
 from common.study.fingerprint import canonical_json, digest
+
+MAX_MESSAGE_ELEMENTS = 1 << 25
+"""Most numbers in all answers to one message."""
+
+MAX_WORDS = 300
+"""What is recorded of a question's words, parts of which the server chose."""
 
 _LOG = logging.getLogger("fedmvi.site")
 
@@ -45,7 +55,8 @@ def answer_message(folder: Path, message: Packed) -> Packed:
         site = load_site(folder)
         ticket, asks = read_envelope(message)
         run_id = ticket.run_id
-        return write_answers(run_id, _answers(site, ticket, asks))
+        with _alone(site):
+            return write_answers(run_id, _answers(site, ticket, asks))
     except FedmviError as error:
         _LOG.error("%s", error)
         return write_answers(run_id, [failure("", error)])
@@ -55,6 +66,15 @@ def answer_message(folder: Path, message: Packed) -> Packed:
         return write_answers(run_id, [failure("", FedmviError(901))])
 
 
+@contextmanager
+def _alone(site: Site) -> Iterator[None]:
+    """One message at a time: two at once could each give an answer before the other's is recorded."""
+    site.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (site.store / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _answers(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> list[Answer]:
     done: dict[str, Answer] = {}
     for ask in asks:
@@ -62,6 +82,7 @@ def _answers(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> list[Answer]:
             raise FedmviError(412)
         if isinstance(ask.question, Open):
             receipt = open_run(site, ticket, ask.question)
+            _Book(site, ticket).record(ask, Left.RECEIPT, pack(dict(receipt)))
             done[ask.digest] = Answer(ask.digest, receipt=receipt)
     rest = [ask for ask in asks if ask.digest not in done]
     if rest:
@@ -75,9 +96,10 @@ def _answer_in_run(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> dict[str,
     gate = Gate.of(site.policy, run.study)
     done: dict[str, Answer] = {}
     fresh: list[Ask] = []
-    for ask in asks:
+    numbers = 0
+    for ask in {ask.digest: ask for ask in asks}.values():
         if isinstance(ask.question, Freeze):
-            done[ask.digest] = Answer(ask.digest, receipt=freeze_run(run, ask.question))
+            done[ask.digest] = releases.receive(ask, freeze_run(run, ask.question))
             continue
         earlier = releases.earlier(ask)
         if earlier is not None:
@@ -85,9 +107,12 @@ def _answer_in_run(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> dict[str,
             continue
         try:
             gate.admit(ask, ticket.roster(ask.cohort))
+            numbers += elements(ask.question) if isinstance(ask.question, Query) else 0
+            if numbers > MAX_MESSAGE_ELEMENTS:
+                raise FedmviError(415, limit=MAX_MESSAGE_ELEMENTS)
             fresh.append(ask)
         except FedmviError as error:
-            done[ask.digest] = _refused(ask, error)
+            done[ask.digest] = releases.refuse(ask, error)
     if fresh:
         view = GatedView(site, load_prepared(site, run.study), run, gate)
         results = respond_all(fresh, view)
@@ -96,60 +121,37 @@ def _answer_in_run(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> dict[str,
     return done
 
 
-def _refused(ask: Ask, error: FedmviError) -> Answer:
-    _LOG.warning("refused: %s: %s", ask.question.words(), error)
-    return failure(ask.digest, error)
+class Left(StrEnum):
+    """What left: an answer with data, a task's receipt, or a refusal, which may tell something too."""
+
+    ANSWER = "answer"
+    RECEIPT = "receipt"
+    REFUSAL = "refusal"
 
 
-class _Releases:
-    """Everything that leaves in answer to a query of one run goes through here."""
+class _Book:
+    """Writes into the ledger what leaves in one run."""
 
-    def __init__(self, site: Site, ticket: Ticket, run: OpenRun) -> None:
-        self._ticket, self._run = ticket, run
+    def __init__(self, site: Site, ticket: Ticket) -> None:
+        self._ticket = ticket
         self._ledger = Ledger(site.store / "ledger.jsonl")
-        folder = run.folder / "replies"
-        if not folder.exists() and any(e.get("run_id") == ticket.run_id for e in self._ledger.entries()):
-            # Answers left, but the store that would repeat them is gone: they cannot be given a second time.
-            raise FedmviError(413)
-        self._replies = ReplyStore(folder)
 
-    def _key(self, ask: Ask) -> str:
-        roster = roster_digest(ask.cohort, self._ticket.roster(ask.cohort))
-        return digest(canonical_json([ask.digest, self._ticket.run_id, roster, self._run.store]))
+    def answered(self) -> frozenset[tuple[str, tuple[str, ...]]]:
+        """The questions of this run whose answers left, each with its roster."""
+        entries = self._ledger.of_run(self._ticket.run_id)
+        return frozenset((e["question"], tuple(e["roster"])) for e in entries if e.get("left") == Left.ANSWER)
 
-    def earlier(self, ask: Ask) -> Answer | None:
-        """The answer that already left for this question, marked as a repeat."""
-        stored = self._replies.get(self._key(ask))
-        if stored is None:
-            return None
-        self._record(ask, stored, repeat=True)
-        return Answer(ask.digest, blocks=unpack(stored, dict), repeat=True)
-
-    def release(self, ask: Ask, result: Summary | FedmviError) -> Answer:
-        """Check, encode, store and record an answer; on return it may leave."""
-        if isinstance(result, FedmviError):
-            return _refused(ask, result)
-        if not isinstance(ask.question, Query):
-            raise FedmviError(501)
-        try:
-            check_summary(ask.question, result)
-            blocks = outgoing(ask, result, len(self._ticket.roster(ask.cohort)))
-        except FedmviError as error:
-            return _refused(ask, error)
-        packed = pack(blocks)
-        # The bytes before the line: whatever happens between, a repeat finds the same bytes and records itself.
-        self._replies.put(self._key(ask), packed)
-        self._record(ask, packed, repeat=False)
-        return Answer(ask.digest, blocks=blocks)
-
-    def _record(self, ask: Ask, packed: Packed, *, repeat: bool) -> None:
-        query = ask.question
+    def record(self, ask: Ask, left: Left, packed: Packed, *, repeat: bool = False, refused: int = 0) -> None:
+        """One line; on return it is on disk."""
+        words = ask.question.words()[:MAX_WORDS]
+        printable = "".join(c if c.isprintable() else "?" for c in words)
         self._ledger.append(
             {
                 "run_id": self._ticket.run_id,
                 "study": self._ticket.study,
-                "query": query.name,
-                "words": query.words(),
+                "query": ask.question.name,
+                "words": (f"refused ({refused}): " if refused else "") + printable,
+                "left": left.value,
                 "mode": ask.mode.value,
                 "alone": ask.mode is Mode.EACH,
                 "cohort": ask.cohort,
@@ -160,3 +162,61 @@ class _Releases:
                 "repeat": repeat,
             }
         )
+
+
+class _Releases:
+    """Everything that leaves in answer to a question of one run goes through here."""
+
+    def __init__(self, site: Site, ticket: Ticket, run: OpenRun) -> None:
+        self._ticket, self._run = ticket, run
+        self._book = _Book(site, ticket)
+        self._answered = self._book.answered()
+        folder = run.folder / "replies"
+        if not folder.exists() and self._answered:
+            # Answers left, but the store that would repeat them is gone: they cannot be given a second time.
+            raise FedmviError(413)
+        self._replies = ReplyStore(folder)
+
+    def _key(self, ask: Ask) -> str:
+        roster = roster_digest(ask.cohort, self._ticket.roster(ask.cohort))
+        return digest(canonical_json([ask.digest, self._ticket.run_id, roster, self._run.store]))
+
+    def earlier(self, ask: Ask) -> Answer | None:
+        """The answer that already left for this question, marked as a repeat; error 413 if it is lost."""
+        stored = self._replies.get(self._key(ask))
+        if stored is None:
+            if (ask.digest, self._ticket.roster(ask.cohort)) in self._answered:
+                raise FedmviError(413)
+            return None
+        self._book.record(ask, Left.ANSWER, stored, repeat=True)
+        return Answer(ask.digest, blocks=unpack(stored, dict), repeat=True)
+
+    def receive(self, ask: Ask, receipt: Receipt) -> Answer:
+        """Record a task's receipt; on return it may leave."""
+        self._book.record(ask, Left.RECEIPT, pack(dict(receipt)))
+        return Answer(ask.digest, receipt=receipt)
+
+    def refuse(self, ask: Ask, error: FedmviError) -> Answer:
+        """Record a refusal: that a site refuses, and why, may tell something about its data."""
+        _LOG.warning("refused: %r: %s", ask.question.words()[:MAX_WORDS], error)
+        answer = failure(ask.digest, error)
+        packed = pack({"error": answer.error, "facts": answer.facts})
+        self._book.record(ask, Left.REFUSAL, packed, refused=error.number)
+        return answer
+
+    def release(self, ask: Ask, result: Summary | FedmviError) -> Answer:
+        """Check, encode, store and record an answer; on return it may leave."""
+        if isinstance(result, FedmviError):
+            return self.refuse(ask, result)
+        if not isinstance(ask.question, Query):
+            raise FedmviError(501)
+        try:
+            check_summary(ask.question, result)
+            blocks = outgoing(ask, result, len(self._ticket.roster(ask.cohort)))
+        except FedmviError as error:
+            return self.refuse(ask, error)
+        packed = pack(blocks)
+        # The bytes before the line: whatever happens between, a repeat finds the same bytes and records itself.
+        self._replies.put(self._key(ask), packed)
+        self._book.record(ask, Left.ANSWER, packed)
+        return Answer(ask.digest, blocks=blocks)

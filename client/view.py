@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from client.cohort.membership import flow, members
 from client.cohort.site import Site
 from client.release.gate import Gate
+from client.release.scope import columns_of
 from client.run import OpenRun
 from common.errors import FedmviError
 from common.federation.codec import pack
@@ -33,13 +35,17 @@ def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recip
     Raises
     ------
     FedmviError
-        407 groups by an endpoint that is still closed.
+        407 groups by an endpoint that is still closed, or a score that is not frozen, in any cohort: a server could
+        write what it likes to know of a patient into the digits of a score.
     """
+    for step in recipe.steps:
+        if isinstance(step, Score) and not (run.frozen and pack(step, Score).digest in run.frozen.scores):
+            raise FedmviError(407, cohort=cohort)
     if run.study.cohort(cohort).role not in CLOSED_ROLES:
         return tuple(table.endpoints)
     visible: set[str] = set()
     for step in recipe.steps:
-        if isinstance(step, Score) and run.frozen and pack(step, Score).digest in run.frozen.scores:
+        if isinstance(step, Score):
             visible.update(endpoint_columns(table, step.endpoint))
         if isinstance(step, Group):
             allowed = [
@@ -69,14 +75,24 @@ class GatedView:
         if key not in self._frames:
             visible = visible_endpoints(self._run, self._table, query.cohort, query.recipe)
             try:
-                self._frames[key] = query.recipe.apply(self._table, rows, visible)
+                frame = query.recipe.apply(self._table, rows, visible)
             except (KeyError, ValueError) as error:
                 raise FedmviError(501, f"recipe: {type(error).__name__}: {error}") from error
+            self._frames[key] = self._closed(query, frame)
         frame = self._frames[key]
+        if not set(columns_of(query)) <= set(frame.columns):
+            raise FedmviError(407, cohort=query.cohort)
         if query.classes_of and query.classes_of not in frame.endpoints:
             raise FedmviError(407, cohort=query.cohort)
         self._gate.inspect(query, int(np.count_nonzero(rows)), frame)
         return frame
+
+    def _closed(self, query: Query, frame: Frame) -> Frame:
+        """In a closed cohort endpoints are offered beside scores and groups only: nothing is fitted there."""
+        if self._run.study.cohort(query.cohort).role not in CLOSED_ROLES or not frame.endpoints:
+            return frame
+        beside = {"group", *(step.column for step in query.recipe.steps if isinstance(step, Score))}
+        return replace(frame, columns={name: frame.columns[name] for name in sorted(beside & set(frame.columns))})
 
     def _members(self, cohort: str) -> NDArray[np.bool_]:
         if cohort not in self._rows:

@@ -1,7 +1,7 @@
 """client/release: the gate: what this hospital answers, decided before anything is computed or leaves.
 
-It reads only what a query declares of itself, the site's policy, and the frame; the stricter of study and policy
-applies. The server is never trusted to filter.
+It reads only what a query declares of itself, the approved study (`scope`), the site's policy, and the frame; the
+stricter of study and policy applies. The server is never trusted to filter.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from client.cohort.site import Policy
+from client.release.scope import binary_columns, check_scope, elements
 from common.errors import FedmviError
 from common.federation.query import Ask, Mode, Query, Risk
 from common.study.protocol import Limits, Study
@@ -22,6 +23,7 @@ class Gate:
     """The rules in force for one study at one site."""
 
     policy: Policy
+    study: Study
     limits: Limits
 
     @classmethod
@@ -30,6 +32,7 @@ class Gate:
         ours, theirs = policy, study.limits
         return cls(
             policy,
+            study,
             Limits(
                 min_patients=max(ours.min_patients, theirs.min_patients),
                 min_class=max(ours.min_class, theirs.min_class),
@@ -46,7 +49,8 @@ class Gate:
         Raises
         ------
         FedmviError
-            402 kind of query, 406 a sum over too few sites, 408 results of this site alone.
+            402 kind of query, 406 a sum over too few sites, 408 results of this site alone, 415 too large an answer,
+            414 something that is not in the study.
         """
         query = ask.question
         if not isinstance(query, Query):
@@ -59,10 +63,14 @@ class Gate:
             raise FedmviError(406, limit=self.limits.min_sites)
         if not query.pooled and (ask.mode is not Mode.EACH or not self.policy.release_alone):
             raise FedmviError(408)
-        # What goes out by site hides small cells by our limit; a total must not hide, or the sum is wrong.
-        wrong = query.hides_below < self.limits.min_cell if ask.mode is Mode.EACH else query.hides_below > 0
-        if wrong:
+        # What goes out by site hides small cells by our limit, and by no other: several limits together would tell
+        # the hidden counts. A total must not hide, or the sum is wrong.
+        if query.hides_below != (self.limits.min_cell if ask.mode is Mode.EACH else 0):
             raise FedmviError(402, query=query.name)
+        if not query.pooled and getattr(query, "min_class", self.limits.min_test_class) < self.limits.min_test_class:
+            raise FedmviError(402, query=query.name)
+        elements(query)
+        check_scope(query, self.study)
 
     def inspect(self, query: Query, patients: int, frame: Frame) -> None:
         """Refuse by the data: too few patients, too many parameters, too small a class or level.
@@ -73,17 +81,32 @@ class Gate:
         Raises
         ------
         FedmviError
-            403, 404, 405, 409.
+            403, 404, 405, 409, 416.
         """
         if patients < self.limits.min_patients or frame.n < self.limits.min_cell:
             raise FedmviError(403, cohort=query.cohort, limit=self.limits.min_patients)
         if query.parameters > self.limits.max_parameters * frame.n:
             raise FedmviError(404, parameters=query.parameters, fraction=self.limits.max_parameters)
         if query.classes_of:
-            present = int(np.count_nonzero(frame.endpoints[query.classes_of] == 1.0))
-            if min(present, frame.n - present) < self.limits.min_class:
+            endpoint = frame.endpoints[query.classes_of]
+            present, absent = int(np.count_nonzero(endpoint == 1.0)), int(np.count_nonzero(endpoint == 0.0))
+            if min(present, absent) < self.limits.min_class:
                 raise FedmviError(405, endpoint=query.classes_of, cohort=query.cohort, limit=self.limits.min_class)
+        binary = binary_columns(query.recipe)
         for name in query.uses:
             values, counts = np.unique(frame.columns[name][~np.isnan(frame.columns[name])], return_counts=True)
-            if values.size == 2 and int(counts.min()) < self.limits.min_cell:
+            # A binary column with imputed values has a third one between its levels.
+            levels = values.size == 2 or (values.size > 2 and name in binary)
+            if levels and int(counts[[0, -1]].min()) < self.limits.min_cell:
                 raise FedmviError(409, f"column {name}", limit=self.limits.min_cell, cohort=query.cohort)
+        self._weigh(query, frame)
+
+    def _weigh(self, query: Query, frame: Frame) -> None:
+        """Refuse coefficients that give weight to a few patients only, whose rows the sums would then be."""
+        coefficients = getattr(query, "coefficients", None)
+        if coefficients is None:
+            return
+        linear = coefficients[0] + frame.matrix(query.uses) @ coefficients[1:]
+        weight = 1.0 / np.square(np.cosh(np.clip(linear / 2.0, -300.0, 300.0)))  # 4 mu (1 - mu), at most 1
+        if float(weight.sum()) < self.limits.min_cell:
+            raise FedmviError(416, limit=self.limits.min_cell, cohort=query.cohort)

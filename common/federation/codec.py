@@ -164,5 +164,5 @@ def from_bytes(content: bytes) -> Packed:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             text = stored["text"].tobytes().decode()
             return Packed(text, tuple(stored[str(i)] for i in range(len(stored.files) - 1)))
-    except Exception as error:  # noqa: BLE001 - damaged files make zipfile and NumPy raise almost anything
+    except Exception as error:  # damaged files make zipfile and NumPy raise almost anything
         raise FedmviError(501, f"{type(error).__name__}: {error}") from error

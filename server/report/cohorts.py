@@ -69,7 +69,7 @@ def sample_size(results: Results) -> Section:
     rows = [Row("Patients", tuple(fmt.optional_count(r.n) for r in parts))]
     rows.append(Row("Patients with the endpoint", tuple(fmt.optional_count(r.events) for r in parts)))
     for key, words in _SIZES:
-        cells = tuple(_size(e.value) if (e := estimate(r, key)) else fmt.MISSING for r in parts)
+        cells = tuple(_size(key, e.value) if (e := estimate(r, key)) else fmt.MISSING for r in parts)
         rows.append(Row(words, cells, strong=key == "needed"))
     note = (
         "Criteria of Riley et al. (Stat Med 2019;38:1276; BMJ 2020;368:m441) at the observed prevalence; the "
@@ -81,8 +81,8 @@ def sample_size(results: Results) -> Section:
     return section
 
 
-def _size(value: float | None) -> str:
-    return fmt.number(value) if value is None or value.is_integer() else f"{value:.1f}"
+def _size(key: str, value: float | None) -> str:
+    return fmt.per_parameter(value) if key == "events_per_parameter" else fmt.number(value)
 
 
 def _short(result: Result) -> bool:

@@ -134,7 +134,7 @@ def _drawn(result: Result) -> bool:
 
 def _wrapped(label: str) -> str:
     """Lines that fit under the axes; they start with a space, as matplotlib leaves out labels that start with _."""
-    return " " + "\n ".join(textwrap.wrap(label.strip(), 48))
+    return " " + "\n ".join(textwrap.wrap(label.strip(), 55))
 
 
 def _roc_label(results: Results, result: Result, *, drawn: bool) -> str:

@@ -5,8 +5,6 @@ Digits are not grouped, so that a number on the page can be searched for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 MARK = "†"
 """Follows a hidden count; every table that has one explains it."""
 
@@ -119,15 +117,22 @@ def time_limits(low: float | None, high: float | None, of_unit: str) -> str:
     """The limits of a time, in words where one was not reached."""
     if low is None and high is None:
         return "not reached"
-    lower, upper = ("not reached" if limit is None else f"{limit:g}" for limit in (low, high))
-    return f"{lower} to {upper} {of_unit}".strip()
+    if low is None:
+        return f"not reached to {high:g} {of_unit}".strip()
+    return f"{low:g} {of_unit} to not reached" if high is None else f"{low:g} to {high:g} {of_unit}".strip()
+
+
+def per_parameter(value: float | None) -> str:
+    """Events per parameter: one decimal."""
+    return MISSING if value is None else f"{value:.1f}"
 
 
 def moment(value: float | None) -> str:
     """A mean or a standard deviation, to three significant digits."""
     if value is None:
         return MISSING
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:.{decimals}f}" if abs(value) >= 1 else f"{value:.3g}"
 
 
 def unit(name: str) -> str:
@@ -155,11 +160,6 @@ def duration(seconds: float) -> str:
     hours, rest = divmod(round(seconds), 3600)
     minutes = f"{rest // 60} min {rest % 60} s"
     return f"{hours} h {minutes}" if hours else minutes
-
-
-def listed(parts: Sequence[str]) -> str:
-    """`a`, `a and b`, or `a, b and c`."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "none"
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:

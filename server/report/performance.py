@@ -125,7 +125,7 @@ def _fit_words(fit: Result) -> Paragraph:
     for name, words in _FIT_WORDS.items():
         found = estimate(fit, name)
         if found is not None:
-            value = fmt.number(found.value)
+            value = (fmt.per_parameter if name == "events_per_parameter" else fmt.number)(found.value)
             facts.append(words.format(value=value, term=fmt.plain(found.term), p=fmt.p_words(found.p)))
     if fit.note:
         facts.append(fmt.plain(fit.note).rstrip("."))

@@ -27,6 +27,7 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a dollar sign in a site's name is a dollar sign
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
+    "axes.facecolor": "none",
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,

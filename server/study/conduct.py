@@ -11,7 +11,9 @@ from common.federation.runner import Conclusion, Port, conclude
 from common.federation.tasks import Freeze, Open
 from common.study.fingerprint import canonical_json, code_fingerprint, preparation_fingerprint, study_fingerprint
 from common.study.protocol import Study
-from server.study import comparisons, counting, evaluation, models
+from server.study import comparisons, evaluation, models
+from server.study.count_tables import publish as publish_counts
+from server.study.counts import count
 from server.study.results import CohortFacts, Result, Results
 
 
@@ -33,11 +35,10 @@ def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conduc
     opened = conclude(port, [_open(study)])[0]
     check_receipts(opened)
     progress("count patients and events")
-    counted = conclude(port, [counting.count(study)])[0]
-    results: list[Result] = counting.publish(study, counted)
+    counts = conclude(port, [count(study)])[0]
+    results: list[Result] = publish_counts(study, counts)
     progress("fit the models")
-    missing, fitted = conclude(port, [counting.missing(study), models.fit_all(study)])
-    results += counting.publish_missing(study, missing, counted)
+    fitted = conclude(port, [models.fit_all(study)])[0]
     for model in fitted:
         results += models.publish(study, model)
     progress("freeze the models")
@@ -53,8 +54,8 @@ def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conduc
 def plan(study: Study, port: Port) -> Results:
     """Open and count only: patients, events, sample size; nothing is fitted and no closed cohort is looked at."""
     check_receipts(conclude(port, [_open(study)])[0])
-    counted = conclude(port, [counting.count(study)])[0]
-    return _results(study, counting.publish(study, counted))
+    counts = conclude(port, [count(study)])[0]
+    return _results(study, publish_counts(study, counts))
 
 
 def _open(study: Study) -> Conclusion[dict[str, Receipt]]:

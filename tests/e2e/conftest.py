@@ -27,6 +27,7 @@ from client.app import SITES_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 CONNECTION = "hospitals"
+NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/bin")
 START_SECONDS = 60.0
 COMMAND_SECONDS = 300.0
 STOP_SECONDS = 5.0
@@ -122,7 +123,7 @@ class Deployment:
             encoding="utf-8",
         )
         self.await_port(self.port)
-        self.fleet_port = self._start_proxy() if shutil.which("nginx") else self.port
+        self.fleet_port = self._start_proxy() if NGINX else self.port
 
     def _start_proxy(self) -> int:
         port = free_port()
@@ -132,7 +133,7 @@ class Deployment:
             text = text.replace(shipped, here)
         config = self.folder / "nginx.conf"
         config.write_text(text, encoding="utf-8")
-        command = ("nginx", "-p", str(self.folder), "-e", "stderr", "-c", str(config), "-g", "daemon off;")
+        command = (NGINX or "nginx", "-p", str(self.folder), "-e", "stderr", "-c", str(config), "-g", "daemon off;")
         self.start("nginx", *command, environment=self.environment("coordinator"))
         self.await_port(port)
         return port
@@ -171,12 +172,16 @@ class Deployment:
         return "\n".join(f"--- {name} ---\n{text[-3000:]}" for name, text in sorted(tails.items()))
 
     def living(self) -> set[int]:
-        """Processes of this deployment, helpers of the daemons included."""
+        """Processes of this deployment: those in the groups started here, and helpers with a Flower home of ours."""
         marker = f"FLWR_HOME={self.folder}{os.sep}".encode()
+        groups = {process.pid for process in self.started}
         found = set()
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if any(word.startswith(marker) for word in (entry / "environ").read_bytes().split(b"\0")):
+                # After the command's name in brackets: state, parent, process group.
+                state, _, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+                words = (entry / "environ").read_bytes().split(b"\0")
+                if state != "Z" and (int(group) in groups or any(word.startswith(marker) for word in words)):
                     found.add(int(entry.name))
         return found
 
@@ -187,8 +192,10 @@ class Deployment:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, number)
             limit = time.monotonic() + STOP_SECONDS
-            while time.monotonic() < limit and (self.living() or any(p.poll() is None for p in self.started)):
+            while self.living() and time.monotonic() < limit:
                 time.sleep(0.1)
+        for process in self.started:
+            process.wait(STOP_SECONDS)
         assert not self.living()
 
 

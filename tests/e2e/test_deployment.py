@@ -152,13 +152,6 @@ def test_a_site_that_is_not_connected_stops_the_study_by_name(deployment, sites)
     assert not (out / "journal").exists()
 
 
-def test_a_study_that_the_hospitals_have_not_approved_is_refused(deployment, sites):
-    study = write_study(deployment, "unread", STUDY.replace('"tiny"', '"unread"'), list(HOSPITALS))
-    out = deployment.folder / "unread"
-    done = deployment.coordinator(*commanded("plan", study, out))
-    assert refused(done, 401), told(deployment, done)
-
-
 def test_a_node_that_serves_another_site_than_the_registered_one_is_refused(deployment, sites, study):
     """The roster of the study holds both names, so only the name of the registered key tells them apart."""
     file = sites / "hospital-c" / "site.toml"

@@ -1,21 +1,28 @@
-"""common: one suite for the ports: sites in this process, and a journal that records and replays."""
+"""common: one suite for the ports: in this process, over a Flower grid, and a journal that records and replays."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
 
 from common.errors import FedmviError
-from common.federation.ports import Journal, SitesPort
+from common.federation.ports import InProcess, Journal, SitesPort
 from common.federation.query import Ask, each, total
+from common.federation.records import from_records, to_records
 from common.federation.runner import Conclusion, Port, Reply, attempt, conclude, together
 from common.statistics.counts import Missing
 from common.statistics.logistic import logistic
 from common.statistics.moments import Deviations, moments
 from common.study.recipe import Recipe
+from server.transport import FlowerTransport, SiteNames
 from simulation.views import COHORT, federation_of
 
 RNG = np.random.default_rng(5)
@@ -41,10 +48,70 @@ def sites() -> SitesPort:
     return federation_of(COLUMNS, ENDPOINTS, SITE)
 
 
-@pytest.fixture(params=["in-process", "recording", "replay"])
-def port(request: pytest.FixtureRequest, tmp_path: Path) -> Port:
+class LocalGrid(Grid):
+    """Flower's grid over real ClientApps in this process: every message passes through Flower's own records."""
+
+    def __init__(self, apps: dict[int, ClientApp]) -> None:
+        self.apps = apps
+        self.replies: dict[str, Message] = {}
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self.apps)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        pushed = []
+        for message in messages:
+            number = str(len(self.replies))
+            message.metadata.__dict__["_message_id"] = number
+            node = message.metadata.dst_node_id
+            context = Context(0, node, {}, RecordDict(), {})
+            self.replies[number] = self.apps[node](message, context)
+            pushed.append(number)
+        return pushed
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return [self.replies[number] for number in message_ids]
+
+    run = property(lambda self: None)  # type: ignore[assignment]
+
+    def set_run(self, run: object) -> None: ...
+
+    def create_message(self, *args: object, **kwargs: object) -> Message:
+        raise NotImplementedError
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        raise NotImplementedError
+
+
+def over_grid() -> SitesPort:
+    """The same sites, each a ClientApp behind the grid, told apart by the name that each reports."""
+    local = sites()
+    assert isinstance(local.transport, InProcess)
+    apps: dict[int, ClientApp] = {}
+    for node, (site, handler) in enumerate(local.transport.sites.items(), start=100):
+        app = ClientApp()
+
+        @app.query("answer")
+        def answer(message: Message, context: Context, handler: Any = handler) -> Message:
+            return Message(to_records(handler(from_records(message.content))), reply_to=message)
+
+        @app.query("name")
+        def name(message: Message, context: Context, site: str = site) -> Message:
+            return Message(RecordDict({"name": ConfigRecord({"site": site})}), reply_to=message)
+
+        apps[node] = app
+    grid = LocalGrid(apps)
+    return SitesPort(FlowerTransport.connect(grid, tuple(local.transport.sites), SiteNames.REPORTED), local.ticket)
+
+
+@pytest.fixture(params=["in-process", "flower", "recording", "replay"])
+def port(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Port:
     if request.param == "in-process":
         return sites()
+    if request.param == "flower":
+        for name in ("_run_id", "_task_id", "_node_id"):  # Flower's own processes set these
+            monkeypatch.setattr(TaskIdentity, name, 1)
+        return over_grid()
     if request.param == "replay":
         recorder = Journal(tmp_path, sites())
         conclude(recorder, [moments(COHORT, Recipe(), ("a", "b")), logistic(COHORT, Recipe(), "y", ("a", "b"))])

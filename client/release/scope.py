@@ -1,0 +1,209 @@
+"""client/release: the scope of a study: a question may use only what the protocol, which this hospital approved, has.
+
+Columns, cut-offs, groups, time grids and models are the protocol's; the server chooses none of them. What it does
+choose (coefficients, means, imputed values) is bounded so that no sum can leave the range of exact sums because
+of one site's data: whether it does would otherwise tell that site's own sum. All of it is decided from the question
+and the protocol, before any data is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from common.errors import FedmviError
+from common.federation.codec import pack
+from common.federation.query import Query
+from common.study.protocol import Endpoint, Study
+from common.study.recipe import (
+    CodedColumn,
+    Complete,
+    Group,
+    Impute,
+    Recipe,
+    Score,
+    Select,
+    Standardise,
+    coded_columns,
+)
+
+MAX_ELEMENTS = 1 << 22
+"""Most numbers in one answer."""
+
+LARGEST = 1e6
+"""Largest coefficient, and largest standardised value that a plausible patient may have."""
+
+_MONTH_DAYS = 365.25 / 12
+_ORDER = (Select, Group, Impute, Complete, Score, Standardise)
+
+Range = tuple[float, float]
+_UNBOUNDED: Range = (-math.inf, math.inf)
+
+
+def elements(query: Query) -> int:
+    """How many numbers the answer has; error 415 for more than one answer may have."""
+    shapes = [block.shape for block in query.blocks().values()]
+    count = sum(math.prod(shape) for shape in shapes)
+    if any(dimension < 0 for shape in shapes for dimension in shape) or count > MAX_ELEMENTS:
+        raise FedmviError(415, limit=MAX_ELEMENTS)
+    return count
+
+
+def columns_of(query: Query) -> tuple[str, ...]:
+    """The columns of the frame that a query names."""
+    named = (*getattr(query, "columns", ()), *query.uses)
+    return (*dict.fromkeys(named), *((query.column,) if hasattr(query, "column") else ()))
+
+
+def binary_columns(recipe: Recipe) -> frozenset[str]:
+    """The columns of a recipe that tell whether a patient has a level or is above a cut-off."""
+    coded = [column for step in recipe.steps if isinstance(step, Select) for column in step.columns]
+    return frozenset(column.name for column in coded if column.coding in ("above", "equals"))
+
+
+def check_scope(query: Query, study: Study) -> None:
+    """Refuse what the study does not have.
+
+    Raises
+    ------
+    FedmviError
+        414 with the part that is foreign to the study, 409 a binary column imputed with a level itself.
+    """
+    _need(all(math.isfinite(number) for number in _numbers(query)), "a number")
+    ranges = _recipe(query, study)
+    named = columns_of(query)
+    declared = getattr(query, "columns", ())
+    _need(set(named) <= set(ranges) and len(set(declared)) == len(declared), "a column")
+    _endpoint(query, study)
+    coefficients = np.asarray(getattr(query, "coefficients", ()), dtype=np.float64)
+    _need(not coefficients.size or coefficients.size == len(declared) + 1, "a number")
+    _need(bool(np.all(np.abs(coefficients) <= LARGEST)), "a number")
+    centre = np.asarray(getattr(query, "centre", ()), dtype=np.float64)
+    _need(not centre.size or centre.size == len(declared), "a number")
+    for name, value in zip(declared if centre.size else (), centre.tolist(), strict=True):
+        low, high = ranges[name]
+        _need(min(low, 0.0) <= value <= max(high, 0.0), "a number")
+
+
+def _need(sound: bool, part: str) -> None:
+    if not sound:
+        raise FedmviError(414, part=part)
+
+
+def _numbers(query: Query) -> Iterator[float]:
+    def inside(value: Any) -> Iterator[float]:
+        if isinstance(value, dict | list):
+            for item in value.values() if isinstance(value, dict) else value:
+                yield from inside(item)
+        elif isinstance(value, int | float):
+            yield float(value) if abs(value) < 1e300 else math.inf
+
+    packed = pack(query, type(query))
+    yield from inside(json.loads(packed.text))
+    yield from (float(np.max(np.abs(array))) for array in packed.arrays if array.size)
+
+
+def _recipe(query: Query, study: Study) -> dict[str, Range]:
+    """The range of every column that the recipe makes, for plausible patients."""
+    steps = query.recipe.steps
+    places = [_ORDER.index(type(step)) for step in steps]
+    _need(places == sorted(set(places)), "an order of steps")
+    ranges: dict[str, Range] = {}
+    for step in steps:
+        if isinstance(step, Select):
+            allowed = _columns(study)
+            _need(all(allowed.get(column) is not None for column in step.columns), "a column or cut-off")
+            ranges |= {column.name: allowed[column] for column in step.columns}
+        elif isinstance(step, Group):
+            groups = {c.group for c in study.comparisons if c.cohort == query.cohort}
+            _need(step.by in groups and len(step.labels) == _levels(study, step.by), "a group")
+            ranges["group"] = (0.0, float(len(step.labels)))
+        elif isinstance(step, Impute):
+            _impute(step, ranges, query)
+        elif isinstance(step, Complete):
+            endpoints = {name for e in study.endpoints for name in (e.name, f"{e.name}.time", f"{e.name}.event")}
+            _need(set(step.columns) <= set(ranges) and set(step.endpoints) <= endpoints, "a column")
+        elif isinstance(step, Score):
+            _score(step, ranges, study)
+            ranges[step.column] = (0.0, 1.0)
+        else:
+            _standardise(step, ranges)
+    return ranges
+
+
+def _columns(study: Study) -> dict[CodedColumn, Range]:
+    """Every column that the protocol has, with the range of its plausible values."""
+    allowed: dict[CodedColumn, Range] = {}
+    for known in study.variable_names():
+        allowed[CodedColumn(known, known, "known")] = (1.0, 1.0)
+    for column in (column for model in study.models for column in coded_columns(study, model.predictors)):
+        variable = study.variable(column.variable)
+        low = -math.inf if variable.low is None else variable.low
+        high = math.inf if variable.high is None else variable.high
+        if column.coding == "log":
+            low, high = (math.log1p(low) if low > -1 else -math.inf), math.log1p(high)
+        allowed[column] = (low, high) if column.coding in ("linear", "log") else (0.0, 1.0)
+    return allowed
+
+
+def _levels(study: Study, by: str) -> int:
+    return 2 if by in {e.name for e in study.endpoints} else len(study.variable(by).levels or ("no", "yes"))
+
+
+def _impute(step: Impute, ranges: Mapping[str, Range], query: Query) -> None:
+    _need(set(step.names) <= set(ranges) and len(step.names) == len(step.values), "a column")
+    binary = binary_columns(query.recipe)
+    for name, value in zip(step.names, step.values, strict=True):
+        low, high = ranges[name]
+        _need(low <= value <= high, "a number")
+        if name in binary and value in (0.0, 1.0):
+            # Patients without a value would count as having the level, and hide how few have it.
+            raise FedmviError(409, f"column {name} imputed with {value}", limit=1, cohort=query.cohort)
+
+
+def _score(step: Score, ranges: Mapping[str, Range], study: Study) -> None:
+    model = next((m for m in study.models if m.name == step.model), None)
+    _need(model is not None, "a model")
+    if model is not None:
+        names = tuple(column.name for column in coded_columns(study, model.predictors))
+        _need(step.names == names and set(names) <= set(ranges) and step.endpoint == model.endpoint, "a model")
+    _need(len(step.coefficients) == len(step.names), "a number")
+    _need(all(abs(number) <= LARGEST for number in (step.intercept, *step.coefficients)), "a number")
+
+
+def _standardise(step: Standardise, ranges: dict[str, Range]) -> None:
+    _need(set(step.names) <= set(ranges), "a column")
+    _need(len(step.names) == len(step.mean) == len(step.scale) == len(set(step.names)), "a number")
+    for name, mean, scale in zip(step.names, step.mean, step.scale, strict=True):
+        low, high = ranges[name]
+        _need(low <= mean <= high and scale > 0, "a number")
+        # A variable without declared range has no bound; the protocol should give it one.
+        ends = [abs(end - mean) / scale for end in (low, high) if math.isfinite(end)]
+        _need(all(end <= LARGEST for end in ends), "a number")
+        ranges[name] = ((low - mean) / scale, (high - mean) / scale)
+
+
+def _endpoint(query: Query, study: Study) -> None:
+    named = getattr(query, "endpoint", None)
+    if named is None:
+        return
+    endpoint = next((e for e in study.endpoints if e.name == named), None)
+    _need(endpoint is not None, "an endpoint")
+    if endpoint is not None and hasattr(query, "grid_points"):
+        grid = (endpoint.precision, endpoint.grid_points)
+        _need((getattr(query, "precision", None), query.grid_points) == grid, "a time grid")
+        groups = {len(step.labels) for step in query.recipe.steps if isinstance(step, Group)}
+        _need(groups == {getattr(query, "groups", 0)}, "a group")
+        _times(query, study, endpoint)
+
+
+def _times(query: Query, study: Study, endpoint: Endpoint) -> None:
+    """Curves of one site are given at the protocol's times and by the month, never by the day."""
+    month = _MONTH_DAYS if endpoint.unit == "days" else 1.0
+    declared = {time for c in study.comparisons for time in c.times if c.endpoint == endpoint.name}
+    times = getattr(query, "times", ())
+    _need(all(t in declared or (t >= 0 and t == round(t / month) * month) for t in times), "a time")

@@ -1,0 +1,210 @@
+"""tests: a small consortium of simulated site folders in this process, and ways to ask its sites."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import common.statistics  # noqa: F401 - registers every query
+from client.answering import answer_message
+from client.cohort.membership import members
+from client.cohort.site import load_site
+from client.cohort.store import load_prepared, prepare
+from common.errors import FedmviError
+from common.federation.codec import Packed
+from common.federation.envelope import Answer, Ticket, read_answers, write_envelope
+from common.federation.ports import InProcess, SitesPort
+from common.federation.query import Ask, perform
+from common.federation.tasks import Open
+from common.study.fingerprint import canonical_json, code_fingerprint, study_fingerprint
+from common.study.loader import parse_study
+from common.study.protocol import Study
+from common.study.recipe import CodedColumn, Complete, Frame, Recipe, Select, coded_columns
+from common.study.table import SiteTable
+
+STUDY = """
+[study]
+name = "small"
+title = "A small study"
+simulated = true
+
+[[endpoints]]
+name = "mvi"
+kind = "binary"
+columns = ["mvi"]
+
+[[endpoints]]
+name = "os"
+kind = "survival"
+columns = ["os_months", "os_event"]
+unit = "months"
+maximum = 60
+
+[[cohorts]]
+name = "train"
+role = "train"
+sites = ["a", "b", "c"]
+
+[[cohorts]]
+name = "external"
+role = "external-test"
+sites = ["d", "e", "f"]
+
+[[cohorts]]
+name = "alone"
+role = "outcome"
+sites = ["a"]
+
+[[models]]
+name = "clinical"
+endpoint = "mvi"
+cohort = "train"
+predictors = [{ variable = "age", coding = "linear" }, "sex", "afp", "cirrhosis"]
+missing = "mean"
+evaluate = ["external"]
+
+[[models]]
+name = "wide"
+endpoint = "mvi"
+cohort = "train"
+predictors = [
+  { variable = "age", coding = "linear" }, { variable = "albumin", coding = "linear" },
+  { variable = "platelets", coding = "linear" }, { variable = "inr", coding = "linear" },
+  { variable = "total_bilirubin", coding = "linear" }, { variable = "ast", coding = "linear" },
+  { variable = "alt", coding = "linear" }, { variable = "ggt", coding = "linear" },
+]
+missing = "complete-case"
+
+[[comparisons]]
+name = "os-by-mvi"
+endpoint = "os"
+group = "mvi"
+cohort = "alone"
+times = [12, 36]
+"""
+
+SITES = ("a", "b", "c", "d", "e", "f")
+HEADER = (
+    "patient_id", "cohort", "mvi", "os_months", "os_event", "age", "sex", "afp", "cirrhosis", "albumin", "platelets",
+    "inr", "total_bilirubin", "ast", "alt", "ggt",
+)  # fmt: skip
+POLICY = 'approved_studies = ["any"]\nrelease_alone = true\n'
+
+Row = dict[str, str]
+Change = Callable[[list[Row]], None]
+
+
+def rows_of(site: str, n: int = 60) -> list[Row]:
+    """Simulated patients; age has as many different values as there are patients."""
+    rng = np.random.default_rng(ord(site[0]))
+    ages = rng.permutation(n) * 0.5 + 30
+    rows = []
+    for i in range(n):
+        cells = [
+            f"{site}-{i:03d}", "2015", str(int(rng.random() < 0.4)), str(int(rng.integers(1, 60))),
+            str(int(rng.random() < 0.6)), f"{ages[i]:g}", "female" if rng.random() < 0.4 else "male",
+            f"{rng.lognormal(3, 1):.1f}", "yes" if rng.random() < 0.5 else "no", f"{rng.normal(40, 4):.1f}",
+            f"{rng.normal(180, 40):.0f}", f"{rng.normal(1.1, 0.1):.2f}", f"{rng.lognormal(2.6, 0.3):.1f}",
+            f"{rng.lognormal(3.6, 0.4):.0f}", f"{rng.lognormal(3.6, 0.4):.0f}", f"{rng.lognormal(4, 0.5):.0f}",
+        ]  # fmt: skip
+        rows.append(dict(zip(HEADER, cells, strict=True)))
+    return rows
+
+
+def write_site(folder: Path, name: str, rows: Sequence[Row], policy: str = POLICY, extra: str = "") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "patients.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "site.toml").write_text(f'[site]\nname = "{name}"\nsimulated = true\n{extra}\n[policy]\n{policy}')
+    (folder / "site.secret").write_text("5e" * 32)
+
+
+def as_dict(asks: Sequence[Ask], answers: Sequence[Answer]) -> dict[str, Answer]:
+    return dict(zip((ask.digest for ask in asks), answers, strict=True))
+
+
+@dataclass
+class Consortium:
+    """Prepared sites that one study is put to."""
+
+    folders: Mapping[str, Path]
+    study: Study
+    ticket: Ticket = field(init=False)
+
+    def __post_init__(self) -> None:
+        rosters = {c.name: tuple(sorted(c.sites)) for c in self.study.cohorts}
+        self.ticket = Ticket("run1", study_fingerprint(self.study), rosters)
+
+    def opening(self) -> Ask:
+        return perform(Open(canonical_json(self.study.model_dump(mode="json")), code_fingerprint()))
+
+    def open(self, *sites: str) -> Consortium:
+        for site in sites or SITES:
+            assert not self.put(site, self.opening())[0].error
+        return self
+
+    def message(self, *asks: Ask) -> Packed:
+        return write_envelope(self.ticket, asks)
+
+    def put(self, site: str, *asks: Ask) -> list[Answer]:
+        """The answers; raises where the site refuses the message as a whole."""
+        return read_answers(answer_message(self.folders[site], self.message(*asks)), self.ticket, asks, site)
+
+    def number(self, site: str, ask: Ask) -> int:
+        """The number of the error that a question meets, 0 if it is answered."""
+        try:
+            return self.put(site, ask)[0].error
+        except FedmviError as error:
+            return error.number
+
+    def port(self) -> SitesPort:
+        sites = {name: (lambda message, f=folder: answer_message(f, message)) for name, folder in self.folders.items()}
+        return SitesPort(InProcess(sites), self.ticket)
+
+    def with_ticket(self, **changes: Any) -> Consortium:
+        other = Consortium(self.folders, self.study)
+        other.ticket = replace(self.ticket, **changes)
+        return other
+
+    def table(self, site: str) -> SiteTable:
+        return load_prepared(load_site(self.folders[site]), self.study)
+
+    def frame(self, site: str, recipe: Recipe, cohort: str = "train") -> Frame:
+        """What the recipe makes of the site's patients, without any gate."""
+        table, own = self.table(site), load_site(self.folders[site])
+        return recipe.apply(table, members(own, table, self.study, self.study.cohort(cohort)), tuple(table.endpoints))
+
+
+def make(
+    folder: Path, change: Mapping[str, Change] | None = None, *, study: str = STUDY, policy: str = POLICY
+) -> Consortium:
+    """Write and prepare the sites; `change` edits a site's rows."""
+    protocol = parse_study(study)
+    folders = {}
+    for name in SITES:
+        rows = rows_of(name)
+        (change or {}).get(name, lambda _: None)(rows)
+        write_site(folder / name, name, rows, policy)
+        prepare(load_site(folder / name), protocol)
+        folders[name] = folder / name
+    return Consortium(folders, protocol)
+
+
+def columns(study: Study, model: str) -> tuple[CodedColumn, ...]:
+    return coded_columns(study, next(m for m in study.models if m.name == model).predictors)
+
+
+def names(study: Study, model: str) -> tuple[str, ...]:
+    return tuple(column.name for column in columns(study, model))
+
+
+def recipe(study: Study, model: str) -> Recipe:
+    """The recipe that a server sends for a model's complete cases."""
+    return Recipe((Select(columns(study, model)), Complete(names(study, model), ("mvi",))))

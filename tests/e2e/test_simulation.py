@@ -1,0 +1,73 @@
+"""e2e: the demo over Flower's simulation runtime is the demo in one process, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from client.release.ledger import Ledger
+from server.study.execution import Action
+from simulation.cohorts import make_hospitals
+from simulation.running import Simulation
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("e2e")
+    make_hospitals(folder / "sites", 1)
+    shutil.copytree(folder / "sites", folder / "sites-in-process")
+    command = [str(BIN / "fedmvi-simulate"), "run", "demo", "--sites", "sites", "--out", "run"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "said.txt").write_text(done.stdout)
+    return folder
+
+
+def test_flower_and_one_process_give_the_same_bytes(folder: Path) -> None:
+    local = Simulation.of(
+        ROOT / "studies" / "demo.toml", folder / "sites-in-process", folder / "local", in_process=True
+    )
+    local.conduct(Action.RUN, lambda step: None)
+    assert (folder / "run" / "results.json").read_bytes() == local.run.results_file.read_bytes()
+
+
+def test_results_follow_the_published_schema(folder: Path) -> None:
+    schema = json.loads((ROOT / "docs" / "reference" / "results.schema.json").read_text())
+    results = json.loads((folder / "run" / "results.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(results)
+    assert len({result["id"] for result in results["results"]}) == len(results["results"])
+
+
+def test_the_run_leaves_a_report_headlines_and_facts(folder: Path) -> None:
+    said = (folder / "said.txt").read_text()
+    assert "report.html" in said
+    assert "AUC" in said
+    assert "simulated" in (folder / "run" / "report.html").read_text().lower()
+    facts = json.loads((folder / "run" / "run.json").read_text())
+    assert facts["rounds"] < 30
+    assert set(facts["sites"]) == {f"hospital-{x}" for x in "abcd"} | {"external-e", "external-f"}
+    assert facts["external_openings"]["external-e"] == 1
+
+
+def test_every_site_has_a_whole_ledger(folder: Path) -> None:
+    for site in (folder / "sites").glob("*/store/ledger.jsonl"):
+        state = Ledger(site).verify()
+        assert state.lines > 10
+        assert state.broken_at == 0
+
+
+def test_a_finished_run_is_refused_with_its_number_and_exit_code(folder: Path) -> None:
+    command = [str(BIN / "fedmvi-simulate"), "run", "demo", "--sites", "sites", "--out", "run"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "FEDMVI-701" in done.stderr
+    assert "Traceback" not in done.stderr

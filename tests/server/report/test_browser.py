@@ -1,0 +1,141 @@
+"""tests: the page in a real browser: no overflow, every figure visible, no message in the console, no request."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.report.page import write_report
+from server.study.results import Results
+from tests.server.report.conftest import Make
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+WIDTHS = (360, 768, 1280)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium with a profile of its own, which records its console and every request."""
+    if not (CHROMIUM.exists() and DRIVER.exists()):
+        reason = "Debian's packages chromium and chromium-driver are not installed"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    options = Options()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+def show(browser: Any, page: Path, width: int, *, dark: bool = False) -> None:
+    """Load the page at a width, with empty logs before."""
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    browser.get_log("browser")
+    browser.get_log("performance")
+    browser.get(page.as_uri())
+
+
+def requests(browser: Any) -> list[str]:
+    """The addresses that the page asked for."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [address for address in sent if not address.startswith("chrome")]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_fits_and_asks_for_nothing(browser: Any, folder: Path, width: int) -> None:
+    page = folder / "report.html"
+    show(browser, page, width)
+    assert browser.execute_script("return innerWidth") == width
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.get_log("browser") == []
+    assert requests(browser) == [page.as_uri()]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_figure_is_drawn_inside_its_box(browser: Any, folder: Path, width: int) -> None:
+    show(browser, folder / "report.html", width)
+    sizes = browser.execute_script(
+        "return [...document.querySelectorAll('figure svg')].map(s => {"
+        " const a = s.getBoundingClientRect(), b = s.querySelector('text').getBoundingClientRect();"
+        " return [a.width, a.height, b.width]; })"
+    )
+    assert len(sizes) == 3
+    assert all(w > 250 and h > 100 and text > 5 for w, h, text in sizes)
+    outside = browser.execute_script(
+        "return [...document.querySelectorAll('figure svg')].flatMap(s => {"
+        " const a = s.getBoundingClientRect();"
+        " return [...s.querySelectorAll('text')].filter(t => { const b = t.getBoundingClientRect();"
+        "  return b.left < a.left - 1 || b.right > a.right + 1 || b.bottom > a.bottom + 1 || b.top < a.top - 1; })"
+        " .map(t => t.textContent); })"
+    )
+    assert outside == []
+
+
+def test_the_style_is_in_force_and_dark_where_asked(browser: Any, folder: Path) -> None:
+    ask = "return [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    show(browser, folder / "report.html", 1280)
+    light = browser.execute_script(ask)
+    show(browser, folder / "report.html", 1280, dark=True)
+    dark = browser.execute_script(ask)
+    assert light == ["rgb(255, 255, 255)", "rgb(28, 33, 38)"]
+    assert dark == ["rgb(20, 24, 28)", "rgb(228, 232, 236)"]
+    assert browser.execute_script("return getComputedStyle(document.querySelector('svg text')).fill") == dark[1]
+
+
+def test_a_print_is_black_on_white_even_from_a_dark_screen(browser: Any, folder: Path) -> None:
+    show(browser, folder / "report.html", 800, dark=True)
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
+    colours = browser.execute_script(
+        "return ['svg text', 'svg [stroke=\"#0072b2\"]'].map(s => getComputedStyle(document.querySelector(s)))"
+        ".map(s => [s.fill, s.stroke]).concat([getComputedStyle(document.body).backgroundColor])"
+    )
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert colours[0][0] == "rgb(0, 0, 0)"
+    assert colours[1][1] == "rgb(0, 114, 178)"
+    assert colours[2] == "rgb(255, 255, 255)"
+
+
+def test_the_contents_can_be_reached_with_the_keyboard(browser: Any, folder: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    show(browser, folder / "report.html", 1280)
+    browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.text == "Skip to the summary"
+    browser.find_element(By.CSS_SELECTOR, "nav a[href='#survival']").send_keys(Keys.ENTER)
+    assert browser.switch_to.active_element.get_attribute("id") == "survival"
+
+
+def test_hostile_and_long_names_neither_run_nor_overflow(browser: Any, make: Make, tmp_path: Path) -> None:
+    attack = "\"><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+    long = "a-hospital-with-a-name-without-any-space-that-goes-on-and-on-and-on" * 2
+    results: Results = make(title=attack, sites=(attack, long, "gamma"), far=long)
+    page = write_report(results, {"run_id": attack + long}, tmp_path)
+    for width in WIDTHS:
+        show(browser, page, width)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        assert browser.title == attack
+        assert browser.get_log("browser") == []
+        assert requests(browser) == [page.as_uri()]
