@@ -14,7 +14,6 @@ from client.release.gate import Gate
 from client.release.scope import columns_of
 from client.run import OpenRun
 from common.errors import FedmviError
-from common.federation.codec import pack
 from common.federation.query import Query
 from common.study.protocol import CLOSED_ROLES
 from common.study.recipe import Frame, Group, Recipe, Score
@@ -38,8 +37,10 @@ def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recip
         407 groups by an endpoint that is still closed, or a score that is not frozen, in any cohort: a server could
         write what it likes to know of a patient into the digits of a score.
     """
-    for step in recipe.steps:
-        if isinstance(step, Score) and not (run.frozen and pack(step, Score).digest in run.frozen.scores):
+    for i, step in enumerate(recipe.steps):
+        # The whole recipe up to the score is frozen: with other imputed values it would be another model.
+        scoring = Recipe(recipe.steps[: i + 1])
+        if isinstance(step, Score) and not (run.frozen and scoring.digest in run.frozen.scores):
             raise FedmviError(407, cohort=cohort)
     if run.study.cohort(cohort).role not in CLOSED_ROLES:
         return tuple(table.endpoints)

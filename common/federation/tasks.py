@@ -28,7 +28,7 @@ class Open(Task):
 
 @dataclass(frozen=True)
 class Freeze(Task):
-    """Freezes what may be looked at in closed cohorts: models by the digest of their score, and comparisons.
+    """Freezes what may be looked at in closed cohorts: models by the recipe that ends in their score, and comparisons.
 
     Until it is done, frames of external-test, outcome and genomics cohorts have no endpoints; afterwards they
     have them only beside these scores or groups. It can be done once in a run.

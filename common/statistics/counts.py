@@ -1,8 +1,8 @@
 """common/statistics: counts: patient flow, patients per endpoint class, missing values, and how small ones are hidden.
 
 A site's own counts of 1 to 4 do not leave it: they are replaced by -1 together with a complementary count, so
-that the hidden one is not the difference of those shown (`hide_in_flow`). Pooled counts are totals; what is
-published of them is hidden by `hide_in_table`.
+that the hidden one is not the difference of those shown (`hide_in_row`, `hide_in_flow`). What is published of
+all sites together is decided by the server, which hides more where tables would give a count away.
 """
 
 from __future__ import annotations
@@ -125,49 +125,46 @@ def _small(counts: Counts, min_cell: int) -> NDArray[np.bool_]:
     return (counts > 0) & (counts < min_cell)
 
 
+def _alike(hidden: Counts, min_cell: int) -> bool:
+    """Whether all are 1, or all are the largest small count: then their sum, which readers know, gives them away."""
+    return bool(np.all(hidden == 1) or np.all(hidden == min_cell - 1))
+
+
+def _uncertain(counts: Counts, hidden: NDArray[np.bool_], min_cell: int) -> bool:
+    """Whether hidden counts stay unknown to a reader who knows their sum and how they were chosen."""
+    chosen = counts[hidden]
+    return chosen.size >= 2 and int(chosen.sum()) >= min_cell and not _alike(chosen, min_cell)
+
+
 def hide_in_row(counts: Counts, min_cell: int) -> Counts:
     """Hide small counts of a row whose sum is known elsewhere, and then never only one or too few patients.
 
-    More cells are hidden, the smallest first, until at least two are and together they hold `min_cell` patients.
+    More cells are hidden until `_uncertain`: those that follow in the row, whatever they hold, because a choice by
+    size would tell the sizes to a reader who knows it.
     """
     hidden = _small(counts, min_cell)
-    while bool(hidden.any()) and not bool(hidden.all()):
-        if np.count_nonzero(hidden) >= 2 and int(counts[hidden].sum()) >= min_cell:
-            break
-        rest = np.where(hidden, np.iinfo(np.int64).max, np.where(counts == 0, np.iinfo(np.int64).max - 1, counts))
-        hidden[int(np.argmin(rest))] = True
+    while bool(hidden.any()) and not bool(hidden.all()) and not _uncertain(counts, hidden, min_cell):
+        after = np.roll(np.arange(counts.size), -int(np.flatnonzero(hidden)[-1]) - 1)
+        hidden[next(i for i in after if not hidden[i])] = True
     return np.where(hidden, HIDDEN, counts)
 
 
 def hide_in_flow(flow: Counts, min_cell: int) -> Counts:
-    """Hide small counts of a flow (start, left at each step, end), where start - left = end.
+    """Hide small counts of a flow: start, eligibility steps, the two steps of a cohort, end.
 
-    The end is shown with every result, so a second count is hidden among the steps, or else the start.
+    The eligibility steps are the same in every cohort of a site, so they are hidden by themselves, alike in every
+    cohort. The end is shown with every result; where the hidden steps alone are not uncertain, the start is hidden.
     """
-    start, left, end = flow[:1], flow[1:-1], flow[-1:]
-    if not bool(_small(left, min_cell).any()) and not bool(_small(flow[[0, -1]], min_cell).any()):
-        return flow
-    shown_end = np.where(_small(end, min_cell), HIDDEN, end)
-    steps = hide_in_row(left, min_cell)
-    hidden = steps == HIDDEN
-    enough = np.count_nonzero(hidden) >= 2 and int(left[hidden].sum()) >= min_cell
-    shown_start = start if enough and not bool(_small(start, min_cell)[0]) else np.array([HIDDEN])
-    return np.concatenate([shown_start, steps, shown_end]).astype(np.int64)
-
-
-def hide_in_table(table: Counts, min_cell: int) -> Counts:
-    """Hide small counts of a (rows, sites) table whose row sums are published beside it.
-
-    Counts that a site hid are negative. A row with exactly one hidden cell would give it away through the row
-    sum, so a second cell of the row is hidden too: the smallest that is not zero.
-    """
-    shown = np.where(_small(table, min_cell), HIDDEN, table)
-    for row in shown:
-        if np.count_nonzero(row == HIDDEN) == 1 and row.size > 1:
-            candidates = np.where(row == HIDDEN, np.iinfo(np.int64).max, row)
-            positive = np.where(candidates > 0, candidates, np.iinfo(np.int64).max - 1)
-            row[int(np.argmin(positive))] = HIDDEN
-    return shown
+    start, steps, cohort, end = flow[:1], flow[1:-3], flow[-3:-1], flow[-1:]
+    shown = [hide_in_row(steps, min_cell), hide_in_row(cohort, min_cell)]
+    sure = [
+        bool((part == HIDDEN).any()) and not _uncertain(true, part == HIDDEN, min_cell)
+        for true, part in zip((steps, cohort), shown, strict=True)
+    ]
+    few = bool(_small(start, min_cell)[0]) or bool(_small(end, min_cell)[0])
+    first = np.array([HIDDEN]) if any(sure) or few else start
+    last = np.where(_small(end, min_cell), HIDDEN, end)
+    return np.concatenate([first, *shown, last]).astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ SEPARATION_ROUND = 15
 SEPARATION_STEP = 1e-6
 SEPARATION_EIGENVALUE = 1e-9
 COLLINEAR_EIGENVALUE = 1e-11
+VANISHING_WEIGHT = 416
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,16 @@ def logistic(
     standard = recipe.then(Standardise(columns, tuple(scale.mean_.tolist()), tuple(scale.std_.tolist())))
     beta = np.zeros(len(columns) + 1)
     best, step, rounds, separated = -np.inf, np.zeros_like(beta), 0, False
+    information, n, events = np.zeros((beta.size, beta.size)), 0, 0
     while True:
-        sums = yield total(LogisticSums(cohort, standard, endpoint, columns, beta))
+        try:
+            sums = yield total(LogisticSums(cohort, standard, endpoint, columns, beta))
+        except FedmviError as error:
+            # A site refuses coefficients under which hardly a patient has weight: only separation leads there.
+            separated = error.number == VANISHING_WEIGHT and rounds > 0
+            if not separated:
+                raise
+            break
         rounds += 1
         n, events = int(sums["n"]), int(sums["events"])
         if events in (0, n):

@@ -244,7 +244,7 @@ class SurvivalAlone(Query):
         return self.min_cell
 
     def respond(self, site: SiteView) -> Summary:
-        """Not estimable unless every group has `min_cell` events; where fewer remain at risk, 0 is told."""
+        """Not estimable unless every group has `min_cell` events; numbers at risk are rounded down to `min_cell`s."""
         port = over_views({"self": site}, [self.cohort])
         (result,) = conclude(
             port,
@@ -264,7 +264,10 @@ class SurvivalAlone(Query):
             times = np.array(self.times)
             for i, curve in enumerate(result.curves_):
                 at = curve.at(times)
-                summary["curve"][i] = np.where(at[3] >= self.min_cell, at, 0.0)
+                told = at[3] >= self.min_cell
+                # Exact numbers at risk month by month would tell the few who left between them.
+                at[3] = np.where(times > 0, at[3] // self.min_cell * self.min_cell, at[3])
+                summary["curve"][i] = np.where(told, at, 0.0)
                 summary["median"][i] = [m if np.isfinite(m) else -1.0 for m in curve.median]
             summary["test"] = np.array([result.chi2_, float(result.degrees_)])
             summary["estimable"] = np.array(1, dtype=np.int64)

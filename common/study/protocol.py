@@ -345,6 +345,8 @@ def _term_contradictions(study: Study, place: tuple[str | int, ...], term: Term,
         found.append((place, "`cutoff` belongs to the coding `above`"))
     if term.coding == "above" and term.cutoff is None and variable.cutoff is None:
         found.append((place, f"'{term.variable}' has no cut-off in the dictionary: give `cutoff`"))
+    if term.coding in ("linear", "log") and (variable.low is None or variable.high is None):
+        found.append((place, f"'{term.variable}' is used as a number: give its plausible range, `low` and `high`"))
     if term.variable in source:
         found.append((place, f"'{term.variable}' is the endpoint itself"))
     return found

@@ -200,11 +200,11 @@ def _at_risk(axes: Axes, result: Result, names: list[str], ticks: list[float], m
 
 
 def at_risk(curve: Curve, months: float, min_cell: int) -> str:
-    """Patients at risk at a time of the published grid; past the curve's end they are fewer than `min_cell`."""
+    """Patients at risk at a time; "" where they are not told, and past the curve's end fewer than `min_cell`."""
     times = [fmt.in_months(t, curve.unit) for t in curve.x]
     known = [n for t, n in zip(times, curve.at_risk, strict=False) if abs(t - months) < 1e-6]
-    if known and known[0] is not None:
-        return str(known[0])
+    if known:
+        return "" if known[0] is None else str(known[0])
     return f"<{min_cell}"
 
 

@@ -100,9 +100,7 @@ def _points(result: Result, results: Results) -> Iterator[tuple[object, ...]]:
     for curve in result.curves:
         for i, (x, y) in enumerate(zip(curve.x, curve.y, strict=True)):
             low, high = (band[i] if i < len(band) else None for band in (curve.low, curve.high))
-            at_risk: object = None
-            if i < len(curve.at_risk):
-                at_risk = f"<{results.min_cell}" if curve.at_risk[i] is None else curve.at_risk[i]
+            at_risk = curve.at_risk[i] if i < len(curve.at_risk) else None
             yield (*head, curve.name, x, y, low, high, at_risk, curve.unit)
 
 

@@ -21,6 +21,8 @@ from server.study.results import Curve, Estimate, Result
 
 MONTH_DAYS = 365.25 / 12
 PUBLISHED_POINTS = 121
+YEARLY = 12
+"""Every so many points the patients at risk are told: monthly ones would tell monthly events by their differences."""
 
 
 def compare(study: Study) -> Conclusion[list[Result]]:
@@ -161,7 +163,7 @@ def _curve_of(label: str, times: FloatArray, at: FloatArray, endpoint: Endpoint,
         y=at[0, :end].tolist(),
         low=at[1, :end].tolist(),
         high=at[2, :end].tolist(),
-        at_risk=[int(v) for v in at[3, :end]],
+        at_risk=[int(v) if i % YEARLY == 0 else None for i, v in enumerate(at[3, :end])],
         unit=endpoint.unit or "",
     )
 
@@ -197,7 +199,8 @@ def _alone_result(study: Study, comparison: Comparison, site: str, summary: Summ
     chi2, degrees = (float(v) for v in summary["test"])
     p = chi2_p(chi2, int(degrees))
     estimates.append(Estimate(name="log_rank_chi2", term=f"df={degrees:g}", value=chi2, p=p))
-    return Result.model_validate({**shown, "estimates": estimates, "curves": curves})
+    note = f"Numbers at risk are rounded down to a multiple of {cell}."
+    return Result.model_validate({**shown, "estimates": estimates, "curves": curves, "note": note})
 
 
 def _count(value: int) -> float | None:

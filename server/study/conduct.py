@@ -42,7 +42,7 @@ def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conduc
     for model in fitted:
         results += models.publish(study, model)
     progress("freeze the models")
-    scores = tuple(sorted(models.score_digest(model.score) for model in fitted if model.score is not None))
+    scores = tuple(sorted(model.scoring.digest for model in fitted if model.scoring is not None))
     manifest = Freeze(scores, tuple(sorted(c.name for c in study.comparisons)))
     frozen = conclude(port, [_perform(manifest)])[0]
     progress("evaluate the models and compare survival")

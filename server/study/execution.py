@@ -64,7 +64,7 @@ def _execute(run: RunDirectory, transport: Transport, action: Action, progress: 
         "bytes_to_sites": meter.bytes_to_sites,
         "bytes_from_sites": meter.bytes_from_sites,
         "sites": conducted.opened,
-        "external_openings": {site: receipt["openings"] for site, receipt in conducted.frozen.items()},
+        "external_openings": {site: receipt.get("openings") for site, receipt in conducted.frozen.items()},
     }
     run.write_facts(facts)
     write_results(conducted.results, run.results_file)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from common.errors import FedmviError
-from common.federation.codec import pack
 from common.federation.runner import Conclusion, attempt, together
 from common.statistics.logistic import LogisticResult, logistic
 from common.statistics.moments import Moments, moments
@@ -58,11 +57,6 @@ class FittedModel:
     def scoring(self) -> Recipe | None:
         """The recipe that ends in the score."""
         return None if self.score is None else self.recipe.then(self.score)
-
-
-def score_digest(score: Score) -> str:
-    """Names a score in the freeze manifest."""
-    return pack(score, Score).digest
 
 
 def fit_all(study: Study) -> Conclusion[list[FittedModel]]:

@@ -64,7 +64,9 @@ class Curve(_Part):
     y: list[float] = Field(description="True positive rate, or survival.")
     low: list[float] = Field(default_factory=list, description="Lower 95 % band.")
     high: list[float] = Field(default_factory=list, description="Upper 95 % band.")
-    at_risk: list[int | None] = Field(default_factory=list, description="Patients at risk; None where few.")
+    at_risk: list[int | None] = Field(
+        default_factory=list, description="Patients at risk, told once a year; None between."
+    )
     unit: str = Field(default="", description="Unit of x.")
 
 
