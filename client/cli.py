@@ -17,7 +17,7 @@ from client.release.ledger import Ledger
 from common.errors import FedmviError, Severity
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
-from common.terminal import EXIT_PROBLEMS, err, out, print_json, run_app
+from common.terminal import EXIT_ERROR, EXIT_PROBLEMS, err, out, print_json, run_app
 
 app = typer.Typer(
     help="Check and prepare a hospital's data for federated studies, and see what left.",
@@ -30,6 +30,8 @@ app.add_typer(ledger_app, name="ledger")
 
 SiteFolder = Annotated[Path, typer.Option("--site", help="The site's folder, the one with site.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+UNREADABLE = frozenset({101, 102, 103, 104, 201, 202, 203})
+"""Study or site.toml cannot be used at all, so the tables were not checked."""
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
 
 
@@ -62,6 +64,8 @@ def check(
         print_json([as_json(problem) for problem in problems])
     else:
         _print_problems(problems)
+    if any(problem.number in UNREADABLE for problem in problems):
+        raise typer.Exit(EXIT_ERROR)
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise typer.Exit(EXIT_PROBLEMS)
 

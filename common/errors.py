@@ -157,7 +157,10 @@ CATALOGUE: Mapping[int, ErrorText] = MappingProxyType(
             "Restore `site.secret` from a copy; a new one changes the split and needs a new run.",
         ),
         # 4xx: the gate
-        401: ErrorText("This site has not approved the study.", "Ask the site to run `fedmvi-site approve STUDY`."),
+        401: ErrorText(
+            "This site has not approved the study.",
+            "Ask the site to read the study and add what `fedmvi-site fingerprint STUDY` prints to `approved_studies`.",
+        ),
         402: ErrorText("The site does not answer queries of the kind '{query}'.", "Ask the site to widen its policy."),
         403: ErrorText(
             "The cohort '{cohort}' has fewer than {limit} patients at this site.",
@@ -236,6 +239,10 @@ CATALOGUE: Mapping[int, ErrorText] = MappingProxyType(
         604: ErrorText("The model '{model}' did not converge.", "Use fewer predictors or check their scale."),
         # 7xx: runs
         701: ErrorText("The run's folder already holds a finished run.", "Name a new folder."),
+        705: ErrorText(
+            "The run's folder holds an unfinished run of another study.",
+            "Name a new folder, or give the study that this one was started with to resume it.",
+        ),
         702: ErrorText("The folder holds no run.", "Name a folder that a run was written to."),
         703: ErrorText("The run failed.", "Read the log that is named, mend the cause, and run it again."),
         704: ErrorText("results.json does not follow its schema.", "Restore the file from the run."),

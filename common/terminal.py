@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from typing import Any
@@ -33,6 +34,12 @@ def print_error(error: FedmviError) -> None:
     if error.local:
         err.print(f"  {escape(error.local)}")
     err.print(f"  [bold]What to do:[/] {escape(error.do)}")
+
+
+def need(extra: str, *modules: str) -> None:
+    """Error 804 if a library of an optional part is not installed."""
+    if any(importlib.util.find_spec(module) is None for module in modules):
+        raise FedmviError(804, extra=extra)
 
 
 def run_app(app: typer.Typer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -71,7 +72,8 @@ def _kind(info: FieldInfo) -> str:
 
 def table(model: type[BaseModel], heading: str) -> str:
     """One table of a TOML file, from the descriptions of its fields."""
-    text = f"\n## {heading}\n\n{(model.__doc__ or '').strip()}\n\n| field | type | default | meaning |\n|---|---|---|---|\n"
+    text = f"\n## {heading}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n"
+    text += "| field | type | default | meaning |\n|---|---|---|---|\n"
     for name, info in model.model_fields.items():
         text += f"| `{name}` | {_kind(info)} | {_default(info)} | {_cell(info.description or '')} |\n"
     return text

@@ -12,10 +12,8 @@ from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
 from common.study.protocol import Study
 from common.study.recipe import coded_columns
-from common.terminal import out, print_json, run_app
+from common.terminal import need, out, print_json, run_app
 from server.plan import print_plan
-from server.report.headlines import headlines
-from server.report.page import write_report
 from server.study.execution import Action
 from server.study.results import read_results
 from server.study.run_directory import RunDirectory
@@ -88,9 +86,9 @@ def _print_needs(study: Study, *, json_: bool) -> None:
     out.print(f"[bold]{escape(study.study.title)}[/] is a sound protocol; fingerprint {study_fingerprint(study)}")
     for cohort in study.cohorts:
         out.print(f"  cohort {cohort.name} ({cohort.role}): {escape(', '.join(cohort.sites))}")
-    for name, need in needs.items():
-        words = ", ".join(f"{n} at a prevalence of {p}" for p, n in need["patients_needed"].items())  # type: ignore[attr-defined]
-        out.print(f"  model {name}: {need['parameters']} parameters; patients needed (Riley): {words}")
+    for name, wanted in needs.items():
+        words = ", ".join(f"{n} at a prevalence of {p}" for p, n in wanted["patients_needed"].items())  # type: ignore[attr-defined]
+        out.print(f"  model {name}: {wanted['parameters']} parameters; patients needed (Riley): {words}")
     out.print("Patients and events of the sites: add --superlink and --out, or use `fedmvi-simulate plan`.")
 
 
@@ -112,9 +110,23 @@ def run(
 def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
     """Write report.html, figures and tables again, from results.json alone."""
     run_ = RunDirectory(folder)
+    show(*write(run_))
+
+
+def write(run_: RunDirectory) -> tuple[list[str], Path]:
+    """Write the report of a finished run; its headlines, and where it is."""
+    need("server", "jinja2", "matplotlib")
+    # Loaded here, so that a machine without the report's libraries is told what to install.
+    from server.report.headlines import headlines
+    from server.report.page import write_report
+
     results = read_results(run_.results_file)
-    page = write_report(results, run_.facts(), folder)
-    for sentence in headlines(results):
+    return headlines(results), write_report(results, run_.facts(), run_.folder)
+
+
+def show(sentences: list[str], page: Path) -> None:
+    """Print the run in a few sentences, and where its report is."""
+    for sentence in sentences:
         out.print(f"- {escape(sentence)}")
     out.print(f"Report: {escape(str(page))}")
 

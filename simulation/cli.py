@@ -12,12 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.errors import FedmviError
-from common.terminal import err, out, print_json, run_app
+from common.terminal import err, need, out, print_json, run_app
+from server.cli import show, write
 from server.plan import print_plan
-from server.report.headlines import headlines
-from server.report.page import write_report
 from server.study.execution import Action
-from server.study.results import Results, read_results
+from server.study.results import read_results
 from server.study.run_directory import RunDirectory
 from simulation.cohorts import make_hospitals
 from simulation.importers import IMPORTERS
@@ -93,7 +92,8 @@ def import_(
     report = IMPORTERS[name].run(source, out_)
     _print_import(report, json_=json_)
     if not json_:
-        out.print(f"Next: fedmvi-simulate run {IMPORTERS[name].study} --sites {escape(str(out_))} --out RUN")
+        study = IMPORTERS[name].study.removesuffix(".toml")
+        out.print(f"Next: fedmvi-simulate run {study} --sites {escape(str(out_))} --out RUN")
 
 
 def _print_import(report: ImportReport, *, json_: bool) -> None:
@@ -113,7 +113,12 @@ def _print_import(report: ImportReport, *, json_: bool) -> None:
 
 
 @app.command(epilog="Example: fedmvi-simulate plan tcga-lihc-mvi --sites sites/tcga --out plans/tcga")
-def plan(study: StudyFile, sites: Sites, out_: Annotated[Path, typer.Option("--out")], json_: AsJson = False) -> None:
+def plan(
+    study: StudyFile,
+    sites: Sites,
+    out_: Annotated[Path, typer.Option("--out", help="Folder for the plan.")],
+    json_: AsJson = False,
+) -> None:
     """Before any fit: patients, events, events per parameter and Riley's sample sizes, sites under the limits."""
     simulation = Simulation.of(shipped_study(study), sites, out_, in_process=True)
     simulation.conduct(Action.PLAN, _progress)
@@ -137,21 +142,14 @@ def run(
 
 
 def _run(study: Path, sites: Path, folder: Path, *, in_process: bool, json_: bool) -> None:
+    need("simulation", *([] if in_process else ["ray"]), "matplotlib")
     simulation = Simulation.of(study, sites, folder, in_process=in_process)
     simulation.conduct(Action.RUN, _progress)
-    results = read_results(simulation.run.results_file)
-    report = write_report(results, simulation.run.facts(), folder)
+    sentences, page = write(simulation.run)
     if json_:
         print_json(json.loads(simulation.run.results_file.read_text(encoding="utf-8")))
     else:
-        print_headlines(results, report)
-
-
-def print_headlines(results: Results, report: Path) -> None:
-    """The run in a few sentences, and where its report is."""
-    for sentence in headlines(results):
-        out.print(f"- {escape(sentence)}")
-    out.print(f"Report: {escape(str(report))}")
+        show(sentences, page)
 
 
 def _progress(step: str) -> None:

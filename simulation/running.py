@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from client.answering import answer_message
 from client.cohort.site import Site, load_site
-from client.cohort.store import prepare
+from client.cohort.store import UnfitDataError, prepare
 from common.errors import FedmviError
 from common.federation.codec import Packed
 from common.federation.ports import InProcess
@@ -82,9 +84,16 @@ class Simulation:
         study = self.run.study()
         for site in self.sites.values():
             progress(f"prepare {site.name}")
-            prepare(site, study)
+            try:
+                prepare(site, study)
+            except UnfitDataError as error:
+                many = f"{len(error.problems)} problem(s), the worst: " if len(error.problems) > 1 else ""
+                command = f"fedmvi-site check --site {site.folder} --study {self.run.study_file}"
+                local = f"site {site.name}: {many}{error.local}; all of them: {command}"
+                raise FedmviError.reported(error.number, local, error.facts) from error
         if self.in_process:
-            execute(self.run, InProcess({n: _handler(s.folder) for n, s in self.sites.items()}), action, progress)
+            with _sites_log_to(self.run.log_file):
+                execute(self.run, InProcess({n: _handler(s.folder) for n, s in self.sites.items()}), action, progress)
         else:
             self._over_flower(action, progress)
 
@@ -120,6 +129,22 @@ class Simulation:
         wanted = self.run.results_file if action is Action.RUN else self.run.plan_file
         if ended.status != "finished:completed" or not wanted.exists():
             raise FedmviError(803, f"{ended.status}; see {self.run.log_file}")
+
+
+@contextmanager
+def _sites_log_to(path: Path) -> Iterator[None]:
+    """What sites log for their own people goes to a file, not between the lines of progress."""
+    log = logging.getLogger("fedmvi.site")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    propagate, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+        log.propagate = propagate
 
 
 def _handler(folder: Path) -> Callable[[Packed], Packed]:

@@ -1,0 +1,1 @@
+"""studies: the study protocols that are shipped."""

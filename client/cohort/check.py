@@ -79,6 +79,8 @@ def _too_few(site: Site, table: SiteTable, study: Study, cohort: Cohort) -> list
     for endpoint in dict.fromkeys(asked):
         outcome = table.endpoints[endpoint][inside]
         present, absent = int(np.count_nonzero(outcome == 1)), int(np.count_nonzero(outcome == 0))
+        if present + absent == 0:
+            continue  # its column is missing, or empty: 207 or 313 says so
         if min(present, absent) < fewest:
             facts = {"endpoint": endpoint, "cohort": cohort.name}
             local = f"{present} with, {absent} without"

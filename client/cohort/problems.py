@@ -61,7 +61,7 @@ class Problems:
         self, number: int, place: Place, detail: str = "", severity: Severity = Severity.ERROR, /, **facts: Fact
     ) -> None:
         """Note one problem; `detail` follows the place in the local text."""
-        local = f"{place}: {detail}" if detail else str(place)
+        local = ": ".join(part for part in (str(place), detail) if part)
         self.found.append(CellError(number, local, place=place, severity=severity, **facts))
 
 

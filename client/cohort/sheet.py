@@ -101,7 +101,7 @@ def read_sheet(site: Site, problems: Problems) -> Sheet | None:
         return None
     header = tuple(records.pop(0)[1])
     if len(header) == 1 and any(mark in header[0] for mark in ";\t,|"):
-        hint = f"one header only, {header[0]!r}: is the `delimiter` under [tables] in site.toml right?"
+        hint = f"one header only, {header[0][:60]!r}: is the `delimiter` under [tables] in site.toml right?"
         problems.add(206, Place(file, 1), hint)
         return None
     for name in (name for name, count in Counter(header).items() if name and count > 1):

@@ -116,7 +116,7 @@ def load_site(folder: Path) -> Site:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise FedmviError(201, f"{path}: {error}") from error
+        raise FedmviError(201, str(path)) from error
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -95,6 +95,8 @@ class Gate:
         binary = binary_columns(query.recipe)
         for name in query.uses:
             values, counts = np.unique(frame.columns[name][~np.isnan(frame.columns[name])], return_counts=True)
+            if 0 < int(counts.sum()) < self.limits.min_cell:
+                raise FedmviError(409, f"column {name}: few known", limit=self.limits.min_cell, cohort=query.cohort)
             # A binary column with imputed values has a third one between its levels.
             levels = values.size == 2 or (values.size > 2 and name in binary)
             if levels and int(counts[[0, -1]].min()) < self.limits.min_cell:

@@ -58,19 +58,26 @@ class SitesPort:
 
     def _reply(self, ask: Ask, answers: Mapping[tuple[str, str], Answer]) -> Reply:
         mine = {site: answers[site, ask.digest] for site in self.ticket.roster(ask.cohort)}
-        for site, answer in mine.items():
-            if answer.error:
-                return error_of(answer, site)
+        errors = {site: error_of(answer, site) for site, answer in mine.items() if answer.error}
+        if isinstance(ask.question, Query) and not ask.question.pooled:
+            # Sites that answer alone do not lose their results because another one refuses.
+            return {site: errors.get(site) or self._part(ask.question, answer) for site, answer in mine.items()}
+        if errors:
+            return next(iter(errors.values()))
         if not isinstance(ask.question, Query):
             return {site: dict(answer.receipt) for site, answer in mine.items()}
         if ask.mode is Mode.TOTAL:
             summary = decode_total(ask.question, [_arrays(answer) for answer in mine.values()])
             check_summary(ask.question, summary)
             return summary
-        parts = {site: _arrays(answer) for site, answer in mine.items()}
-        for summary in parts.values():
-            check_summary(ask.question, summary)
-        return parts
+        question = ask.question
+        return {site: self._part(question, answer) for site, answer in mine.items()}
+
+    @staticmethod
+    def _part(query: Query, answer: Answer) -> Summary:
+        summary = _arrays(answer)
+        check_summary(query, summary)
+        return summary
 
 
 def _arrays(answer: Answer) -> Summary:
@@ -169,12 +176,16 @@ class Journal:
             if self._inner is None:
                 raise FedmviError(509, open_[0].question.words())
             fresh = dict(zip((ask.digest for ask in open_), self._inner.ask(open_), strict=True))
-            kept = {key: reply for key, reply in fresh.items() if not isinstance(reply, FedmviError)}
+            kept = {key: reply for key, reply in fresh.items() if not _has_error(reply)}
             if kept:
                 write_whole(self._folder / f"{self.rounds:06d}.npz", to_bytes(pack(kept)))
                 self.rounds += 1
             self._known.update(kept)
         return [self._known.get(ask.digest, fresh.get(ask.digest, FedmviError(509))) for ask in asks]
+
+
+def _has_error(reply: Reply) -> bool:
+    return isinstance(reply, FedmviError) or any(isinstance(part, FedmviError) for part in reply.values())
 
 
 def _read_round(path: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeVar
 from common.errors import FedmviError
 from common.federation.query import Ask, Receipt, Summary
 
-Reply = Summary | Mapping[str, Summary] | Mapping[str, Receipt] | FedmviError
-"""A total; or per site a summary or a receipt; or the error that a question met."""
+Reply = Summary | Mapping[str, Summary | FedmviError] | Mapping[str, Receipt] | FedmviError
+"""A total; or per site a summary (or, of a site that answers alone, its error) or a receipt; or an error."""
 
 R = TypeVar("R")
 Conclusion = Generator[Ask | tuple[Ask, ...], Any, R]

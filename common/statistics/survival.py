@@ -24,6 +24,8 @@ from common.study.table import FloatArray
 
 Counts = NDArray[np.int64]
 MAX_CELLS = 2_000_000
+HALF = 0.5 + 1e-12
+"""A product of fractions that is exactly one half may miss it by its last digits."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class KaplanMeier:
 
 
 def _first(time: FloatArray, curve: FloatArray) -> float:
-    reached = np.flatnonzero(curve <= 0.5)
+    reached = np.flatnonzero(curve <= HALF)
     return float(time[reached[0]]) if reached.size else float("inf")
 
 
@@ -138,6 +140,13 @@ def kaplan_meier(events: Counts, censored: Counts, precision: float) -> KaplanMe
     high = np.where(flat, 1.0, np.where(zero, 0.0, high))
     time = np.asarray(used * precision, dtype=np.float64)
     return KaplanMeier(time, at_risk[used], events[used], survival, std_err, low, high)
+
+
+def _medians_among(times: FloatArray, curve: KaplanMeier) -> list[float]:
+    """Median and limits to the next of some times, -1 where not reached: the exact one is one patient's time."""
+    at = curve.at(times)
+    reached = [np.flatnonzero(at[row] <= HALF) for row in range(3)]
+    return [float(times[places[0]]) if places.size else -1.0 for places in reached]
 
 
 @dataclass(frozen=True)
@@ -218,8 +227,8 @@ class SurvivalAlone(Query):
     min_cell: int
 
     def blocks(self) -> Mapping[str, Block]:
-        """`patients`, `events` (groups,); `curve` (groups, 4, times) as `KaplanMeier.at`; `median` (groups, 3),
-        -1 where not reached; `test` (2,): chi-square and degrees; `estimable` ()."""
+        """`patients`, `events` (groups,); `curve` (groups, 4, times) as `KaplanMeier.at`; `median` (groups, 3)
+        to the next of `times`, -1 where not reached; `test` (2,): chi-square and degrees; `estimable` ()."""
         return {
             "patients": Block((self.groups,), Kind.COUNT),
             "events": Block((self.groups,), Kind.COUNT),
@@ -268,7 +277,7 @@ class SurvivalAlone(Query):
                 # Exact numbers at risk month by month would tell the few who left between them.
                 at[3] = np.where(times > 0, at[3] // self.min_cell * self.min_cell, at[3])
                 summary["curve"][i] = np.where(told, at, 0.0)
-                summary["median"][i] = [m if np.isfinite(m) else -1.0 for m in curve.median]
+                summary["median"][i] = _medians_among(np.sort(times), curve)
             summary["test"] = np.array([result.chi2_, float(result.degrees_)])
             summary["estimable"] = np.array(1, dtype=np.int64)
         return summary

@@ -28,7 +28,7 @@ def load_study(path: Path) -> Study:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise FedmviError(101, f"{path}: {error}") from error
+        raise FedmviError(101, str(path)) from error
     return parse_study(text, str(path))
 
 
@@ -115,12 +115,13 @@ def line_of(text: str, place: Place) -> int:
             break
     key = next((part for part in rest if isinstance(part, str)), None)
     if key is not None:
+        sub_table = re.compile(rf"^\s*\[{re.escape(table)}\.{re.escape(key)}\]")
+        at = next((number for number, line in enumerate(lines) if sub_table.match(line)), None)
+        if at is not None:
+            return at + 1
         for number in range(start, len(lines)):
             if number > start and re.match(r"^\s*\[(?!\s*[\"'])", lines[number]) and "=" not in lines[number]:
-                sub = re.match(rf"^\s*\[{re.escape(table)}\.{re.escape(key)}\]", lines[number])
-                if not sub:
-                    break
-                return number + 1
+                break
             if re.match(rf"^\s*{re.escape(key)}\s*[=.]", lines[number]):
                 return number + 1
     return start + 1

@@ -321,6 +321,13 @@ def _model_contradictions(study: Study, i: int, model: Model) -> _Found:
         found.append((("models", i, "endpoint"), f"'{model.endpoint}' is not a binary endpoint of the study"))
     if model.cohort not in cohorts or cohorts[model.cohort].role != "train":
         found.append((("models", i, "cohort"), f"'{model.cohort}' is not a cohort with the role train"))
+    if model.cohort in cohorts and len(cohorts[model.cohort].sites) < study.limits.min_sites:
+        found.append(
+            (
+                ("models", i, "cohort"),
+                f"'{model.cohort}' has fewer than {study.limits.min_sites} sites: nothing can be summed",
+            )
+        )
     for name in model.evaluate:
         if name not in cohorts or cohorts[name].role not in ("internal-test", "external-test"):
             found.append((("models", i, "evaluate"), f"'{name}' is not an internal-test or external-test cohort"))

@@ -61,7 +61,7 @@ def tables(results: Results) -> dict[str, str]:
         rows = [row for r in of(results, statistic) for row in (_counts if counted else _estimates)(r, results)]
         texts[name] = _csv((*_RESULT, *(_COUNT if counted else _ESTIMATE)), rows)
     for statistic in _CURVES:
-        rows = [row for r in of(results, statistic) for row in _points(r, results)]
+        rows = [row for r in of(results, statistic) for row in _points(r)]
         texts[f"{FILES[statistic]}_curves"] = _csv(_CURVE, rows)
     return texts
 
@@ -95,7 +95,7 @@ def _estimates(result: Result, results: Results) -> Iterator[tuple[object, ...]]
         yield (*_result(result), *[None] * len(_ESTIMATE))
 
 
-def _points(result: Result, results: Results) -> Iterator[tuple[object, ...]]:
+def _points(result: Result) -> Iterator[tuple[object, ...]]:
     head = (result.id, result.cohort, " ".join(result.sites))
     for curve in result.curves:
         for i, (x, y) in enumerate(zip(curve.x, curve.y, strict=True)):

@@ -16,6 +16,7 @@ from common.statistics.survival import KaplanMeier, SurvivalAlone, SurvivalResul
 from common.study.protocol import Comparison, Endpoint, Study
 from common.study.recipe import Complete, Group, Recipe
 from common.study.table import FloatArray
+from server.study.evaluation import alone_base
 from server.study.models import refusal
 from server.study.results import Curve, Estimate, Result
 
@@ -71,21 +72,13 @@ def _one(study: Study, comparison: Comparison) -> Conclusion[list[Result]]:
     if len(cohort.sites) < study.limits.min_sites:
         times = (*comparison.times, *published_times(endpoint).tolist())
         query = SurvivalAlone(cohort.name, recipe, endpoint.name, groups, *grid, times, study.limits.min_cell)
-        parts = yield from attempt(_each(query))
-        if isinstance(parts, FedmviError):
-            status, note = refusal(parts)
-            return [Result.model_validate({**base, "how": "site-alone", "status": status, "note": note})]
+        parts: dict[str, Summary | FedmviError] = yield each(query)
         return [_alone_result(study, comparison, site, parts[site], base) for site in sorted(parts)]
     answer = yield from attempt(survival(cohort.name, recipe, endpoint.name, groups, *grid))
     if isinstance(answer, FedmviError):
         status, note = refusal(answer)
         return [Result.model_validate({**base, "status": status, "note": note})]
     return [_pooled_result(study, comparison, answer, base)]
-
-
-def _each(query: SurvivalAlone) -> Conclusion[dict[str, Summary]]:
-    parts: dict[str, Summary] = yield each(query)
-    return parts
 
 
 def _group_title(study: Study, comparison: Comparison) -> str:
@@ -168,15 +161,17 @@ def _curve_of(label: str, times: FloatArray, at: FloatArray, endpoint: Endpoint,
     )
 
 
-def _alone_result(study: Study, comparison: Comparison, site: str, summary: Summary, base: dict[str, Any]) -> Result:
+def _alone_result(
+    study: Study, comparison: Comparison, site: str, summary: Summary | FedmviError, base: dict[str, Any]
+) -> Result:
     endpoint, cell = study.endpoint(comparison.endpoint), study.limits.min_cell
+    alone = alone_base(base, site)
+    if isinstance(summary, FedmviError):
+        status, why = refusal(summary)
+        return Result.model_validate({**alone, "status": status, "note": why})
     patients, events = summary["patients"], summary["events"]
     shown = {
-        **base,
-        "id": f"{base['id']}.{site}",
-        "title": f"{base['title']}, site {site}",
-        "sites": [site],
-        "how": "site-alone",
+        **alone,
         "n": None if HIDDEN in patients else int(patients.sum()),
         "events": None if HIDDEN in events else int(events.sum()),
     }

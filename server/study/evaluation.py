@@ -72,6 +72,12 @@ def _pooled_result(study: Study, answer: RocResult, base: dict[str, Any], note: 
     return Result.model_validate({**base, **shown, "estimates": [auc], "curves": [roc_curve], "note": note})
 
 
+def alone_base(base: dict[str, Any], site: str) -> dict[str, Any]:
+    """What the result of one site that answers alone says about itself."""
+    title = f"{base['title']}, site {site}"
+    return {**base, "id": f"{base['id']}.{site}", "title": title, "sites": [site], "how": "site-alone"}
+
+
 def _alone(
     study: Study, recipe: Recipe, column: str, fitted: FittedModel, base: dict[str, Any], note: str
 ) -> Conclusion[list[Result]]:
@@ -83,26 +89,18 @@ def _alone(
         min_class=study.limits.min_test_class,
         min_cell=study.limits.min_cell,
     )
-    answer = yield from attempt(_each(query))
-    if isinstance(answer, FedmviError):
-        status, why = refusal(answer)
-        return [Result.model_validate({**base, "status": status, "note": why, "how": "site-alone"})]
+    answer: dict[str, Summary | FedmviError] = yield each(query)
     return [_alone_result(study, site, answer[site], base, note) for site in sorted(answer)]
 
 
-def _each(query: RocAlone) -> Conclusion[dict[str, Summary]]:
-    answer: dict[str, Summary] = yield each(query)
-    return answer
-
-
-def _alone_result(study: Study, site: str, summary: Summary, base: dict[str, Any], note: str) -> Result:
+def _alone_result(study: Study, site: str, summary: Summary | FedmviError, base: dict[str, Any], note: str) -> Result:
+    alone = alone_base(base, site)
+    if isinstance(summary, FedmviError):
+        status, why = refusal(summary)
+        return Result.model_validate({**alone, "status": status, "note": why})
     absent, present, _ = (int(v) for v in summary["classes"])
     shown = {
-        **base,
-        "id": f"{base['id']}.{site}",
-        "title": f"{base['title']}, site {site}",
-        "sites": [site],
-        "how": "site-alone",
+        **alone,
         "n": None if HIDDEN in (absent, present) else absent + present,
         "events": None if present == HIDDEN else present,
     }

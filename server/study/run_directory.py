@@ -31,15 +31,17 @@ class RunDirectory:
         Raises
         ------
         FedmviError
-            213 the folder holds something else, 701 a finished run or one of another study; and those of
+            213 the folder holds something else, 701 a finished run, 705 one of another study; and those of
             `load_study`.
         """
         study = load_study(study_file)
         run = cls(folder)
         if run.run_file.exists():
             facts = run.facts()
-            if run.results_file.exists() or facts.get("study") != study_fingerprint(study):
+            if run.results_file.exists():
                 raise FedmviError(701, str(folder))
+            if facts.get("study") != study_fingerprint(study):
+                raise FedmviError(705, str(folder))
             return run
         if folder.exists() and any(folder.iterdir()):
             raise FedmviError(213, str(folder))

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import time
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -226,17 +225,3 @@ def test_a_run_needs_sites_that_the_environment_can_carry(bundle: Path, tmp_path
     for sites in ([], [tmp_path / f"a{os.pathsep}b"]):
         with pytest.raises(runtime.FlowerRuntimeError):
             runtime.run_on_flower(bundle, {}, sites=sites, workdir=tmp_path / "work")
-
-
-def test_the_staged_bundle_holds_code_only(tmp_path: Path) -> None:
-    target = runtime.stage_bundle(tmp_path / "app")
-    files = {file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file()}
-    assert {"pyproject.toml", "LICENSE", "common/__init__.py", "client/__init__.py"} <= files
-    assert {Path(file).suffix for file in files - {"LICENSE"}} <= {".py", ".toml"}
-    assert not any(file.startswith(("simulation", "studies", "tests")) for file in files)
-
-    flower = tomllib.loads((target / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["flwr"]["app"]
-    assert flower["components"] == {"serverapp": "server.app:app", "clientapp": "client.app:app"}
-    assert flower["config"] == {"run-dir": "", "action": "run", "site-names": "registered"}
-    with pytest.raises(runtime.FlowerRuntimeError, match="not empty"):
-        runtime.stage_bundle(target)

@@ -44,7 +44,8 @@ def compare(time: np.ndarray, event: np.ndarray, group: np.ndarray, fit: Surviva
         inside = (curve.survival_ < 1) & (curve.survival_ > 0)
         assert np.nanmax(np.abs(at[1] - band[:, 0])[inside], initial=0) < 1e-12
         assert np.nanmax(np.abs(at[2] - band[:, 1])[inside], initial=0) < 1e-12
-        assert curve.median[0] == km.median_survival_time_
+        if not np.isclose(curve.survival_, 0.5, rtol=0, atol=1e-9).any():  # there the last digit decides in lifelines
+            assert curve.median[0] == km.median_survival_time_
     test = multivariate_logrank_test(time, group, event)
     if np.isfinite(fit.chi2_) and np.isfinite(test.test_statistic):
         assert fit.chi2_ == pytest.approx(test.test_statistic, abs=1e-9, rel=1e-9)
@@ -98,6 +99,12 @@ def test_a_time_beyond_the_declared_maximum_is_refused() -> None:
     )
     with pytest.raises(FedmviError, match="312"):
         conclude(port, [survival(COHORT, Recipe(), "os", 1, 1.0, 50)])
+
+
+def test_a_curve_that_is_one_half_has_reached_it() -> None:
+    exact = np.array([1.0, 2.0, 3.0, 4.0])
+    fit = federated(exact, np.ones(4), np.zeros(4, int), np.arange(4) % 3)
+    assert fit.curves_[0].median[0] == 2.0
 
 
 def test_a_group_without_events_still_counts_at_risk() -> None:

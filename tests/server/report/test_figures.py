@@ -60,7 +60,7 @@ def test_few_patients_at_risk_are_not_counted(results: Results) -> None:
     shown = texts(draw_all(results)["km-comparison.rfs-by-mvi"].svg)
     assert "<5" in shown and "Number at risk" in shown
     curve = Curve(name="x", x=[0.0, 1.0], y=[1.0, 0.5], at_risk=[8, None], unit="months")
-    assert [at_risk(curve, t, 5) for t in (0.0, 1.0, 2.0)] == ["8", "<5", "<5"]
+    assert [at_risk(curve, t, 5) for t in (0.0, 1.0, 2.0)] == ["8", "", "<5"]
 
 
 def test_a_curve_of_two_points_is_not_drawn_but_said(results: Results) -> None:
