@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from common.study.dictionary import DICTIONARY
-from server.report.format import per, plain
+from server.report.format import per, plain, unit
 from server.study.results import Estimate, Result, Results, Statistic
 
 PREDICTION_ROLES = ("train", "internal-test", "calibration", "external-test")
@@ -113,31 +112,29 @@ def short_groups(result: Result) -> tuple[str, list[str]]:
 
 
 class Labels:
-    """How predictors are printed: `afp>20` as `AFP > 20`.
-
-    A title of the dictionary of clinical variables is used only where the results print it too: a study may
-    define a variable of that name in its own way.
-    """
+    """How predictors are printed: `afp>20` as `AFP > 20 ng/mL`, `sex=male` as `Sex: male v female`."""
 
     def __init__(self, results: Results) -> None:
-        self._titles = {c.name for result in of(results, "missing-values") for c in result.counts}
+        self._variables = results.variables
         moments: Iterable[Result] = of(results, "moments")
         self._units = {e.term: e.unit for result in moments for e in result.estimates if e.name == "mean"}
 
     def variable(self, name: str) -> str:
         """A variable."""
-        if name in DICTIONARY:
-            title = DICTIONARY[name].label or name
-            if title in self._titles:
-                return plain(title)
-        return plain(name.replace("_", " "))
+        facts = self._variables.get(name)
+        return plain(facts.title if facts else name.replace("_", " "))
 
     def term(self, term: str) -> str:
         """A predictor as it enters a model."""
-        for sign, joint in (("=", ": "), (">", " > ")):
-            name, found, level = term.partition(sign)
-            if found:
-                return f"{self.variable(name)}{joint}{plain(level)}"
+        name, found, cutoff = term.partition(">")
+        if found:
+            facts = self._variables.get(name)
+            return f"{self.variable(name)} > {plain(cutoff)} {unit(facts.unit) if facts else ''}".rstrip()
+        name, found, level = term.partition("=")
+        if found:
+            facts = self._variables.get(name)
+            against = f" v {plain(facts.reference)}" if facts and facts.reference not in ("", "no") else ""
+            return f"{self.variable(name)}: {plain(level)}{against}"
         if term.startswith("log(") and term.endswith(")"):
             return f"log {self.variable(term[4:-1])}"
         return self.variable(term)

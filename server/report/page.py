@@ -127,14 +127,16 @@ def _run(facts: Mapping[str, object]) -> Section:
 
 _FACTS = {
     "run_id": "Run",
-    "started": "Started",
+    "submitted": "Submitted",
+    "finished": "Finished",
     "seconds": "Duration",
     "rounds": "Rounds",
-    "bytes_up": "Sent by the sites",
-    "bytes_down": "Sent to the sites",
-    "sites": "Sites and versions",
+    "bytes_from_sites": "Sent by the sites",
+    "bytes_to_sites": "Sent to the sites",
+    "sites": "Libraries and prepared data",
     "external_openings": "Openings of external cohorts so far, by any run",
 }
+_NOT_LIBRARIES = ("site", "code", "store")
 
 
 def _fact(key: str, value: object) -> str:
@@ -142,7 +144,20 @@ def _fact(key: str, value: object) -> str:
         if key == "seconds":
             return fmt.duration(value)
         return fmt.size(value) if key.startswith("bytes") else f"{value:g}"
+    if key == "sites" and isinstance(value, Mapping):
+        return fmt.plain(_sites(value))
     return fmt.plain(_words(value))
+
+
+def _sites(receipts: Mapping[str, Mapping[str, object]]) -> str:
+    """Library versions, told once for the sites that have the same, and the first digits of each site's data."""
+    versions: dict[str, list[str]] = {}
+    for site, receipt in sorted(receipts.items()):
+        words = ", ".join(f"{k} {v}" for k, v in sorted(receipt.items()) if k not in _NOT_LIBRARIES)
+        versions.setdefault(words, []).append(site)
+    told = [f"{', '.join(sites)}: {words}" for words, sites in versions.items()]
+    data = ", ".join(f"{site} {str(receipt.get('store', ''))[:12]}" for site, receipt in sorted(receipts.items()))
+    return "; ".join([*told, f"data: {data}"])
 
 
 def _words(value: object) -> str:

@@ -14,7 +14,7 @@ from common.study.protocol import Study
 from server.study import comparisons, evaluation, models
 from server.study.count_tables import publish as publish_counts
 from server.study.counts import count
-from server.study.results import CohortFacts, Result, Results
+from server.study.results import CohortFacts, Result, Results, VariableFacts
 
 
 @dataclass(frozen=True)
@@ -96,5 +96,13 @@ def _results(study: Study, results: list[Result]) -> Results:
         preparation_fingerprint=preparation_fingerprint(study),
         min_cell=study.limits.min_cell,
         cohorts=[CohortFacts(name=c.name, role=c.role, sites=sorted(c.sites)) for c in study.cohorts],
+        variables={name: _facts(study, name) for name in study.variable_names()},
         results=results,
     )
+
+
+def _facts(study: Study, name: str) -> VariableFacts:
+    variable = study.variable(name)
+    levels = variable.levels or ("no", "yes")
+    reference = "" if variable.kind == "continuous" else levels[0]
+    return VariableFacts(title=variable.title, unit=variable.unit, reference=reference)

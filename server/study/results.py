@@ -96,6 +96,14 @@ class CohortFacts(_Part):
     sites: list[str]
 
 
+class VariableFacts(_Part):
+    """A variable of the study, for readers."""
+
+    title: str
+    unit: str = Field(description="Unit of its values and cut-offs; empty for words.")
+    reference: str = Field(description="The level that others are compared with; empty for numbers.")
+
+
 class Results(_Part):
     """The whole of `results.json`."""
 
@@ -110,6 +118,7 @@ class Results(_Part):
     preparation_fingerprint: str
     min_cell: int = Field(description="Smaller counts are not shown.")
     cohorts: list[CohortFacts]
+    variables: dict[str, VariableFacts] = Field(description="Every variable that a model uses, by its name in terms.")
     results: list[Result]
 
     def get(self, identifier: str) -> Result:

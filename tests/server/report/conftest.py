@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.report.page import write_report
-from server.study.results import CohortFacts, Count, Curve, Estimate, Result, Results
+from server.study.results import CohortFacts, Count, Curve, Estimate, Result, Results, VariableFacts
 
 SITES = ("alpha", "beta", "gamma")
 DAYS = [i * 365.25 / 12 for i in range(31)]
@@ -161,6 +161,11 @@ def make() -> Make:
                 CohortFacts(name="train", role="train", sites=list(sites)),
                 CohortFacts(name="external", role="external-test", sites=[far]),
             ],
+            variables={
+                "age": VariableFacts(title="Age", unit="years", reference=""),
+                "afp": VariableFacts(title="AFP", unit="ng/mL", reference=""),
+                "sex": VariableFacts(title="Sex", unit="", reference="female"),
+            },
             results=[*_counting(sites, far), *_model(sites, far), *_survival(sites)],
         )
 
@@ -182,11 +187,11 @@ def folder(results: Results, tmp_path: Path) -> Path:
 
 RUN = {
     "run_id": "run-1",
-    "started": "2026-01-02T03:04:05Z",
+    "submitted": "2026-01-02T03:04:05Z",
     "seconds": 3723.4,
     "rounds": 31,
-    "bytes_up": 1834567,
-    "bytes_down": 912,
-    "sites": {"alpha": {"fedmvi": "0.1.0"}, "beta": {"fedmvi": "0.1.0"}},
+    "bytes_from_sites": 1834567,
+    "bytes_to_sites": 912,
+    "sites": {"alpha": {"numpy": "2.4.6", "store": "f" * 64}, "beta": {"numpy": "2.4.6", "store": "0" * 64}},
     "external_openings": {"external": 2},
 }

@@ -98,7 +98,7 @@ def test_the_security_policy_allows_this_style_sheet_and_nothing_else(html: str)
 def test_hostile_names_are_inert(make: Make, tmp_path: Path) -> None:
     attack = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
     hostile = make(title=attack, sites=("</style><svg onload=alert(3)>", "{{ 7 * 7 }}", "_$\\frac{$\x00"), far=attack)
-    write_report(hostile, {"run_id": attack, "sites": {attack: attack}}, tmp_path)
+    write_report(hostile, {"run_id": attack, "sites": {attack: {"numpy": attack}}}, tmp_path)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(html)
     assert not page.of("script", "img")
@@ -143,7 +143,7 @@ def test_numbers_are_rounded_as_a_journal_would(html: str) -> None:
     for words in ("0.712 (0.650 to 0.770)", "3.00 (1.67 to 5.41)", "<0.001",
                   "log-rank chi-square 21.12 (df=1), p < 0.001",
                   "57.1 (11.0) years", "57.8 %", "400 days (13.1 months)", "700 days to not reached",
-                  "AFP > 20", "Age, per year", "fewer than 5 patients at risk"):  # fmt: skip
+                  "AFP > 20 ng/mL", "Age, per year", "fewer than 5 patients at risk"):  # fmt: skip
         assert words in text, words
 
 
@@ -154,7 +154,7 @@ def test_the_run_is_described_only_if_its_facts_are_given(results: Results, html
         "1 h 2 min 3 s",
         "1.8 MB",
         "912 bytes",
-        "alpha: fedmvi 0.1.0; beta: fedmvi 0.1.0",
+        "alpha, beta: numpy 2.4.6; data: alpha ffffffffffff, beta 000000000000",
         "external 2",
     ):
         assert words in text, words
