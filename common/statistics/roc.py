@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import FedmviError
+from common.federation.alone import Alone
 from common.federation.codec import KeyField
-from common.federation.ports import over_views
 from common.federation.query import Block, Kind, Query, Risk, SiteView, Summary, total
-from common.federation.runner import Conclusion, conclude
-from common.statistics.counts import HIDDEN, hide_in_row
+from common.federation.runner import Conclusion
+from common.statistics.counts import hide_in_row
 from common.statistics.distributions import Z975
 from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
@@ -187,7 +187,7 @@ def delong(negatives: NDArray[np.int64], positives: NDArray[np.int64]) -> tuple[
 
 
 @dataclass(frozen=True)
-class RocAlone(Query):
+class RocAlone(Alone):
     """One site's own AUC: it runs the same conclusion over itself and releases the guarded result."""
 
     name: ClassVar[str] = "query.roc_alone"
@@ -196,7 +196,6 @@ class RocAlone(Query):
     endpoint: str
     column: str
     min_class: int
-    min_cell: int
 
     def blocks(self) -> Mapping[str, Block]:
         """`classes` (3,) as `Classes`, `estimable` (), `auc` (2,) area and error, `curve` (2, 51), `points` ()."""
@@ -212,16 +211,6 @@ class RocAlone(Query):
         """See `Query`."""
         return f"this site's own AUC of {self.column} for {self.endpoint}, with a coarse curve"
 
-    @property
-    def pooled(self) -> bool:
-        """Published by each site on its own."""
-        return False
-
-    @property
-    def hides_below(self) -> int:
-        """See `Query`."""
-        return self.min_cell
-
     def respond(self, site: SiteView) -> Summary:
         """With fewer than `min_class` patients in a class the area is not estimable, and only counts are told."""
         frame = site.frame(self)
@@ -235,14 +224,10 @@ class RocAlone(Query):
             "points": np.array(0, dtype=np.int64),
         }
         if min(events, frame.n - events) >= max(self.min_class, 2):
-            port = over_views({"self": site}, [self.cohort])
-            (result,) = conclude(port, [roc(self.cohort, self.recipe, self.endpoint, self.column)])
+            result = self.conclude(site, roc(self.cohort, self.recipe, self.endpoint, self.column))
             curve = result.curve(self.min_cell)
             summary["estimable"] = np.array(1, dtype=np.int64)
             summary["auc"] = np.array([result.auc_, result.std_err_])
             summary["curve"][:, : curve.shape[1]] = curve
             summary["points"] = np.array(curve.shape[1], dtype=np.int64)
         return summary
-
-
-__all__ = ["CURVE_POINTS", "HIDDEN", "RocAlone", "RocResult", "ScoreCounts", "delong", "order_keys", "roc"]

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import FedmviError
-from common.federation.ports import over_views
+from common.federation.alone import Alone
 from common.federation.query import Block, Kind, Query, Risk, SiteView, Summary, total
-from common.federation.runner import Conclusion, conclude
+from common.federation.runner import Conclusion
 from common.statistics.counts import hide_in_row
 from common.statistics.distributions import Z975, chi2_p
 from common.study.recipe import Frame, Recipe
@@ -213,7 +213,7 @@ def survival(
 
 
 @dataclass(frozen=True)
-class SurvivalAlone(Query):
+class SurvivalAlone(Alone):
     """One site's own curves at given times and its log-rank test, guarded."""
 
     name: ClassVar[str] = "query.survival_alone"
@@ -224,7 +224,6 @@ class SurvivalAlone(Query):
     precision: float
     grid_points: int
     times: tuple[float, ...]
-    min_cell: int
 
     def blocks(self) -> Mapping[str, Block]:
         """`patients`, `events` (groups,); `curve` (groups, 4, times) as `KaplanMeier.at`; `median` (groups, 3)
@@ -242,23 +241,10 @@ class SurvivalAlone(Query):
         """See `Query`."""
         return f"this site's own survival curves of {self.endpoint} in {self.groups} groups, with log-rank test"
 
-    @property
-    def pooled(self) -> bool:
-        """Published by each site on its own."""
-        return False
-
-    @property
-    def hides_below(self) -> int:
-        """See `Query`."""
-        return self.min_cell
-
     def respond(self, site: SiteView) -> Summary:
         """Not estimable unless every group has `min_cell` events; numbers at risk are rounded down to `min_cell`s."""
-        port = over_views({"self": site}, [self.cohort])
-        (result,) = conclude(
-            port,
-            [survival(self.cohort, self.recipe, self.endpoint, self.groups, self.precision, self.grid_points)],
-        )
+        grid = (self.groups, self.precision, self.grid_points)
+        result = self.conclude(site, survival(self.cohort, self.recipe, self.endpoint, *grid))
         patients = np.array([c.n_ for c in result.curves_], dtype=np.int64)
         events = np.array([c.n_events_ for c in result.curves_], dtype=np.int64)
         summary: Summary = {

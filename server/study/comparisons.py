@@ -71,7 +71,7 @@ def _one(study: Study, comparison: Comparison) -> Conclusion[list[Result]]:
     grid = (endpoint.precision, endpoint.grid_points)
     if len(cohort.sites) < study.limits.min_sites:
         times = (*comparison.times, *published_times(endpoint).tolist())
-        query = SurvivalAlone(cohort.name, recipe, endpoint.name, groups, *grid, times, study.limits.min_cell)
+        query = SurvivalAlone(cohort.name, recipe, endpoint.name, groups, *grid, times, min_cell=study.limits.min_cell)
         parts: dict[str, Summary | FedmviError] = yield each(query)
         return [_alone_result(study, comparison, site, parts[site], base) for site in sorted(parts)]
     answer = yield from attempt(survival(cohort.name, recipe, endpoint.name, groups, *grid))

@@ -296,7 +296,7 @@ def test_407_endpoints_of_closed_cohorts_before_and_after_the_freeze(made: Conso
 
 def test_408_results_of_this_site_alone(made: Consortium):
     policy(made, "d", 'approved_studies = ["any"]')
-    query = RocAlone("external", Recipe(), "mvi", "age", 10, 5)
+    query = RocAlone("external", Recipe(), "mvi", "age", 10, min_cell=5)
     assert made.number("d", each(query)) == 408
     policy(made, "d", POLICY)
     assert made.number("d", total(query)) == 408

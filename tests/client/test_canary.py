@@ -165,8 +165,8 @@ def _all_questions(study) -> list:
         total(Deviations("train", selected, used, np.zeros(4))),
         total(LogisticSums("train", recipe(study, "clinical"), "mvi", used, np.zeros(5))),
         total(ScoreCounts("train", recipe(study, "clinical"), "mvi", "age", 0, np.zeros(1, np.uint64))),
-        each(RocAlone("train", recipe(study, "clinical"), "mvi", "age", 10, 5)),
-        each(SurvivalAlone("alone", Recipe(), "os", 2, 1.0, 61, (12.0,), 5)),
+        each(RocAlone("train", recipe(study, "clinical"), "mvi", "age", 10, min_cell=5)),
+        each(SurvivalAlone("alone", Recipe(), "os", 2, 1.0, 61, (12.0,), min_cell=5)),
         total(LifeTable("train", Recipe(), "os", 2, 1.0, 61)),
     ]
 

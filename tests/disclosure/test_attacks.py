@@ -176,9 +176,9 @@ def test_a_rare_level_is_not_hidden_by_imputed_values(made: Consortium):
 
 def test_an_area_of_few_patients_is_not_released(made: Consortium):
     for min_class in (1, 2, 9, -5):
-        query = RocAlone("train", recipe(made.study, "clinical"), "mvi", "age", min_class, 5)
+        query = RocAlone("train", recipe(made.study, "clinical"), "mvi", "age", min_class, min_cell=5)
         assert made.number("a", each(query)) == 402
-    assert made.number("a", each(RocAlone("train", recipe(made.study, "clinical"), "mvi", "age", 10, 5))) == 0
+    assert made.number("a", each(RocAlone("train", recipe(made.study, "clinical"), "mvi", "age", 10, min_cell=5))) == 0
 
 
 # ------------------------------------------------------------------------ what a refusal would tell
@@ -246,16 +246,16 @@ def test_a_time_grid_of_the_servers_own_would_tell_the_longest_follow_up(made: C
     longest = next(points for points in range(1, 100) if not beyond(points)) - 1
     assert longest == frame.endpoints["os.time"].max()
     for points in (longest, longest + 1, 1, 0):
-        query = SurvivalAlone("alone", grouped, "os", 2, 1.0, points, (12.0,), 5)
+        query = SurvivalAlone("alone", grouped, "os", 2, 1.0, points, (12.0,), min_cell=5)
         assert made.number("a", each(query)) == 414
     for precision in (0.5, 2.0, 1e-9):
-        query = SurvivalAlone("alone", grouped, "os", 2, precision, 61, (12.0,), 5)
+        query = SurvivalAlone("alone", grouped, "os", 2, precision, 61, (12.0,), min_cell=5)
         assert made.number("a", each(query)) == 414
 
 
 def test_a_curve_of_one_site_is_not_given_at_arbitrary_times(made: Consortium):
     grouped = Recipe((Group("mvi", ("no", "yes")), Complete(("group",), ("os.time",))))
-    query = SurvivalAlone("alone", grouped, "os", 2, 1.0, 61, tuple(i / 30 for i in range(900)), 5)
+    query = SurvivalAlone("alone", grouped, "os", 2, 1.0, 61, tuple(i / 30 for i in range(900)), min_cell=5)
     assert made.number("a", each(query)) == 414
 
 
@@ -331,7 +331,7 @@ def test_scores_that_carry_patients_values_in_their_digits_are_refused_in_open_c
 
 def test_survival_in_a_closed_cohort_only_after_its_comparison_is_frozen(fresh: Consortium):
     grouped = Recipe((Group("mvi", ("no", "yes")), Complete(("group",), ("os.time", "os.event"))))
-    query = each(SurvivalAlone("alone", grouped, "os", 2, 1.0, 61, (12.0, 36.0), 5))
+    query = each(SurvivalAlone("alone", grouped, "os", 2, 1.0, 61, (12.0, 36.0), min_cell=5))
     assert fresh.number("a", query) == 407
     fresh.put("a", perform(Freeze((), ())))
     assert fresh.number("a", query) == 407
