@@ -15,6 +15,7 @@ from pathlib import Path
 from client.cohort.site import Site, load_site
 from client.cohort.store import load_prepared
 from client.release.gate import Gate
+from client.release.keys import masked
 from client.release.ledger import Ledger
 from client.release.replies import ReplyStore
 from client.release.scope import elements
@@ -168,7 +169,7 @@ class _Releases:
     """Everything that leaves in answer to a question of one run goes through here."""
 
     def __init__(self, site: Site, ticket: Ticket, run: OpenRun) -> None:
-        self._ticket, self._run = ticket, run
+        self._site, self._ticket, self._run = site, ticket, run
         self._book = _Book(site, ticket)
         self._answered = self._book.answered()
         folder = run.folder / "replies"
@@ -213,6 +214,8 @@ class _Releases:
         try:
             check_summary(ask.question, result)
             blocks = outgoing(ask, result, len(self._ticket.roster(ask.cohort)))
+            if ask.mode is Mode.TOTAL and self._site.policy.masks == "required":
+                blocks = dict(masked(self._site, self._ticket, ask, blocks))
         except FedmviError as error:
             return self.refuse(ask, error)
         packed = pack(blocks)

@@ -13,6 +13,7 @@ from client.cohort.ids import assign_ids
 from client.cohort.site import load_site
 from client.cohort.store import UnfitDataError, prepare
 from client.cohort.template import init_site
+from client.release.keys import own_key, trust
 from client.release.ledger import Ledger
 from common.errors import FedmviError, Severity
 from common.study.fingerprint import study_fingerprint
@@ -112,6 +113,27 @@ def fingerprint(study: Annotated[Path, typer.Argument(help="The study's protocol
         print_json({"fingerprint": name})
     else:
         out.print(name)
+
+
+@app.command(epilog="Example: fedmvi-site key --site hospital-a")
+def key(site: SiteFolder = Path(), json_: AsJson = False) -> None:
+    """Print this site's public key, which the other hospitals must get from you and not from the coordinator."""
+    loaded = load_site(site)
+    if json_:
+        print_json({"site": loaded.name, "key": own_key(loaded)})
+    else:
+        out.print(f"{escape(loaded.name)} {own_key(loaded)}")
+
+
+@app.command(name="trust", epilog="Example: fedmvi-site trust hospital-b 5f1c...e0 --site hospital-a")
+def trust_command(
+    name: Annotated[str, typer.Argument(help="The other site's name in the consortium.")],
+    public_key: Annotated[str, typer.Argument(help="What `fedmvi-site key` printed there.")],
+    site: SiteFolder = Path(),
+) -> None:
+    """Trust another hospital's key, so that sums with it can be masked."""
+    trust(load_site(site), name, public_key)
+    out.print(f"The key of {escape(name)} is trusted.")
 
 
 @ledger_app.command(epilog="Example: fedmvi-site ledger show --site hospital-a")

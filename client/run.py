@@ -104,7 +104,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
     else:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(path, to_bytes(pack(record)))
-    return {"site": site.name, "code": ours, "store": store, **library_versions()}
+    return {"site": site.name, "code": ours, "store": store, "masks": site.policy.masks, **library_versions()}
 
 
 def load_run(site: Site, ticket: Ticket) -> OpenRun:

@@ -212,6 +212,14 @@ CATALOGUE: Mapping[int, ErrorText] = MappingProxyType(
             "The coefficients of a query give weight to fewer than {limit} patients of the cohort '{cohort}' here.",
             "Leave out predictors that separate the classes.",
         ),
+        417: ErrorText(
+            "The sum cannot be masked: this site does not trust a key of the site '{site}'.",
+            "Let both sites exchange what `fedmvi-site key` prints, and enter it with `fedmvi-site trust`.",
+        ),
+        418: ErrorText(
+            "Some sites mask their parts of a sum and others do not.",
+            "Set `masks` under [policy] alike in every site's site.toml.",
+        ),
         # 5xx: the federation
         501: ErrorText("A message cannot be decoded.", "Check that all parties run the same FedMVI version."),
         502: ErrorText(

@@ -98,7 +98,7 @@ def import_(
 
 def _print_import(report: ImportReport, *, json_: bool) -> None:
     if json_:
-        print_json(report.as_json())
+        print_json(json.loads(report.as_json()))
         return
     table = Table("site", "patients", "classes", "made of", title=f"Sites of {report.importer}")
     for site in report.sites:

@@ -70,6 +70,10 @@ class Policy(_Table):
     min_sites: int = Field(default=3, ge=3, description="Fewest sites in a sum.")
     max_parameters: float = Field(default=0.33, gt=0, le=0.33, description="Most parameters, as a share of patients.")
     release_alone: bool = Field(default=False, description="Whether guarded results of this site alone may leave.")
+    masks: Literal["required", "off"] = Field(
+        default="required",
+        description="Parts of sums leave only under masks that cancel in the sum; `off` shows them to the coordinator.",
+    )
     pooled_detail: Literal["exact", "binned"] = Field(default="exact", description="`binned` refuses rank queries.")
 
 

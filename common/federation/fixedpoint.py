@@ -56,19 +56,27 @@ def encode_real(values: NDArray[np.float64], sites: int) -> Limbs:
 
 
 def _negate(limbs: Limbs, where: NDArray[np.bool_]) -> Limbs:
-    """Two's complement of the two limbs at the places named."""
+    """Two's complement at the places named."""
+    return np.where(where, negative(limbs), limbs)
+
+
+def negative(limbs: Limbs) -> Limbs:
+    """Two's complement: what an encoding must be added to for zero."""
+    result = ~limbs
+    carry = np.ones(limbs.shape[1:], dtype=bool)
     with np.errstate(over="ignore"):  # wrapping around is the arithmetic that is meant
-        low = ~limbs[0] + np.uint64(1)
-        high = ~limbs[1] + (low == 0).astype(np.uint64)
-    return np.where(where, np.stack([low, high]), limbs)
+        for limb in range(limbs.shape[0]):
+            result[limb] = result[limb] + carry.astype(np.uint64)
+            carry = carry & (result[limb] == 0)
+    return result
 
 
 def decode_real(limbs: Limbs) -> NDArray[np.float64]:
     """The reals of `encode_real`, or of a sum of several."""
-    negative = (limbs[1] >> np.uint64(63)).astype(bool)
-    low, high = _negate(limbs, negative)
+    below = (limbs[1] >> np.uint64(63)).astype(bool)
+    low, high = _negate(limbs, below)
     magnitude = high.astype(np.float64) + low.astype(np.float64) / _TWO_64
-    values: NDArray[np.float64] = np.where(negative, -magnitude, magnitude)
+    values: NDArray[np.float64] = np.where(below, -magnitude, magnitude)
     return values
 
 

@@ -48,14 +48,15 @@ def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conduc
     progress("evaluate the models and compare survival")
     for group in conclude(port, [evaluation.evaluate(study, fitted), comparisons.compare(study)]):
         results += group
-    return Conducted(_results(study, results), opened, frozen)
+    return Conducted(_results(study, results, opened), opened, frozen)
 
 
 def plan(study: Study, port: Port) -> Results:
     """Open and count only: patients, events, sample size; nothing is fitted and no closed cohort is looked at."""
-    check_receipts(conclude(port, [_open(study)])[0])
+    opened = conclude(port, [_open(study)])[0]
+    check_receipts(opened)
     counts = conclude(port, [count(study)])[0]
-    return _results(study, publish_counts(study, counts))
+    return _results(study, publish_counts(study, counts), opened)
 
 
 def _open(study: Study) -> Conclusion[dict[str, Receipt]]:
@@ -68,9 +69,11 @@ def check_receipts(opened: dict[str, Receipt]) -> None:
     Raises
     ------
     FedmviError
-        412 another site answered, 502 other code.
+        412 another site answered, 502 other code, 418 only some sites mask their sums.
     """
     ours = code_fingerprint()
+    if len({receipt.get("masks") for receipt in opened.values()}) > 1:
+        raise FedmviError(418, ", ".join(f"{site}: {receipt.get('masks')}" for site, receipt in opened.items()))
     for site, receipt in opened.items():
         if receipt.get("site") != site:
             raise FedmviError(412, f"site {site} answered as {receipt.get('site')}")
@@ -83,7 +86,13 @@ def _perform(task: Open | Freeze) -> Conclusion[dict[str, Receipt]]:
     return receipts
 
 
-def _results(study: Study, results: list[Result]) -> Results:
+def _how(result: Result, opened: dict[str, Receipt]) -> Result:
+    """A total says whether it came under masks; what sites show on their own does not."""
+    masked = all(receipt.get("masks") == "required" for receipt in opened.values())
+    return result.model_copy(update={"how": "exact-masked"}) if masked and result.how == "exact" else result
+
+
+def _results(study: Study, results: list[Result], opened: dict[str, Receipt]) -> Results:
     head = study.study
     return Results(
         study=head.name,
@@ -97,7 +106,7 @@ def _results(study: Study, results: list[Result]) -> Results:
         min_cell=study.limits.min_cell,
         cohorts=[CohortFacts(name=c.name, role=c.role, sites=sorted(c.sites)) for c in study.cohorts],
         variables={name: _facts(study, name) for name in study.variable_names()},
-        results=results,
+        results=[_how(result, opened) for result in results],
     )
 
 

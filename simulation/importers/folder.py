@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from client.cohort.site import load_site
+from client.release.keys import PEERS, own_key, write_peers
 from common.errors import FedmviError
 from simulation.importers.source import Action, SourceFile, Tally
 
@@ -182,6 +184,7 @@ def write_sites(
     partial.mkdir()
     for site in sites:
         _write_site(partial / site.name, importer, site, about)
+    introduce({name: partial / name for name in names})
     (partial / record).write_text(report.as_json(), encoding="utf-8", newline="\n")
     partial.replace(out)
     return report
@@ -198,6 +201,13 @@ def _write_site(folder: Path, importer: str, site: SiteRows, about: str) -> None
     secret = folder / "site.secret"
     secret.touch(mode=0o600)
     secret.write_text(simulated_secret(importer, site.name) + "\n", encoding="ascii", newline="\n")
+
+
+def introduce(folders: Mapping[str, Path]) -> None:
+    """Let sites trust each other's keys, as hospitals do among themselves, so that they can mask their sums."""
+    keys = {name: own_key(load_site(folder)) for name, folder in folders.items()}
+    for name, folder in folders.items():
+        write_peers(folder / PEERS, {peer: key for peer, key in keys.items() if peer != name})
 
 
 def simulated_secret(importer: str, site: str) -> str:

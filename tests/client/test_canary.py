@@ -72,7 +72,7 @@ def plant(folder: Path, site: str) -> None:
         f'[site]\nname = "{site}"\nsimulated = true\n'
         f'[tables]\npatients = "{table.name}"\nmissing = ["", "NA", "{CANARY}?"]\n'
         + "\n".join(entries)
-        + f'\n[policy]\napproved_studies = ["any", "{CANARY}"]\nrelease_alone = true\n',
+        + f'\n[policy]\nmasks = "off"\napproved_studies = ["any", "{CANARY}"]\nrelease_alone = true\n',
         encoding="utf-8",
     )
     (folder / "site.secret").write_text("5e" * 32)

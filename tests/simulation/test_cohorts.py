@@ -154,7 +154,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: 
     for name, seed in (("one", 7), ("two", 7), ("other", 8)):
         make_hospitals(tmp_path / name, seed)
     files = sorted(p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*") if p.is_file())
-    assert len(files) == 3 * len(HOSPITALS) + 1
+    assert len(files) == 4 * len(HOSPITALS) + 1
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     table = Path("hospital-a") / "patients.csv"

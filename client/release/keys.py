@@ -1,0 +1,95 @@
+"""client/release: the site's mask key and the keys of the other hospitals that it trusts, in `peers.toml`.
+
+The keys come from the other hospitals themselves (by telephone, paper or signed mail). A coordinator who could choose
+them would stand between every pair of sites and could take the masks off.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from client.cohort.membership import site_secret
+from client.cohort.site import Site
+from common.errors import FedmviError
+from common.federation.envelope import Ticket, roster_digest
+from common.federation.fixedpoint import Limbs
+from common.federation.masks import KEY_BYTES, mask, private_key, public_key
+from common.federation.query import Ask
+from common.files import write_whole
+from common.study.fingerprint import canonical_json
+
+PEERS = "peers.toml"
+
+
+def own_key(site: Site) -> str:
+    """The public key that the other hospitals need, as 64 hexadecimal digits."""
+    return public_key(private_key(site_secret(site))).hex()
+
+
+def peers(site: Site) -> dict[str, bytes]:
+    """The trusted keys of other sites by name; error 417 if `peers.toml` is damaged."""
+    path = site.folder / PEERS
+    if not path.exists():
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {name: _key(str(text)) for name, text in table.items()}
+    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError, ValueError) as error:
+        raise FedmviError(417, f"{path}: {error}", site="") from error
+
+
+def trust(site: Site, name: str, key: str) -> None:
+    """Trust a key as that of another site; a different key of that name must be removed by hand first.
+
+    Raises
+    ------
+    FedmviError
+        417 no key, or another one is trusted already under that name.
+    """
+    try:
+        wanted = _key(key)
+    except ValueError as error:
+        raise FedmviError(417, str(error), site=name) from error
+    known = peers(site)
+    if known.get(name, wanted) != wanted:
+        raise FedmviError(417, f"another key of '{name}' is in {PEERS}; remove its line if it was replaced", site=name)
+    write_peers(site.folder / PEERS, {**{n: k.hex() for n, k in known.items()}, name: wanted.hex()})
+
+
+def write_peers(path: Path, keys: Mapping[str, str]) -> None:
+    """Write `peers.toml`: one line a site."""
+    lines = [f"{json.dumps(name)} = {json.dumps(key)}\n" for name, key in sorted(keys.items())]
+    write_whole(path, "".join(lines).encode())
+
+
+def _key(text: str) -> bytes:
+    key = bytes.fromhex(text)
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a key has {2 * KEY_BYTES} hexadecimal digits")
+    return key
+
+
+def masked(site: Site, ticket: Ticket, ask: Ask, blocks: Mapping[str, Limbs]) -> dict[str, Limbs]:
+    """The blocks of a total as they may leave: masked against every other site of the roster.
+
+    Raises
+    ------
+    FedmviError
+        417 a site of the roster whose key this hospital does not trust.
+    """
+    roster = ticket.roster(ask.cohort)
+    trusted = peers(site)
+    others = {}
+    for name in roster:
+        if name != site.name:
+            if name not in trusted:
+                raise FedmviError(417, site=name)
+            others[name] = trusted[name]
+    context = canonical_json([ticket.study, ticket.run_id, ask.digest, roster_digest(ask.cohort, roster)])
+    try:
+        return mask(blocks, site.name, private_key(site_secret(site)), others, context.encode())
+    except ValueError as error:  # a trusted key that is none
+        raise FedmviError(417, f"{PEERS}: {error}", site="") from error
