@@ -116,9 +116,10 @@ def _answer_in_run(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> dict[str,
             done[ask.digest] = releases.refuse(ask, error)
     if fresh:
         view = GatedView(site, load_prepared(site, run.study), run, gate)
-        results = respond_all(fresh, view)
+        strict = {ask.digest: gate.tighten(ask) for ask in fresh}
+        results = respond_all(list(strict.values()), view)
         for ask in fresh:
-            done[ask.digest] = releases.release(ask, results[ask.digest])
+            done[ask.digest] = releases.release(ask, results[strict[ask.digest].digest])
     return done
 
 

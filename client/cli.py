@@ -33,6 +33,7 @@ SiteFolder = Annotated[Path, typer.Option("--site", help="The site's folder, the
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 UNREADABLE = frozenset({101, 102, 103, 104, 201, 202, 203})
 """Study or site.toml cannot be used at all, so the tables were not checked."""
+SHOWN_ALIKE = 5
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
 
 
@@ -72,12 +73,20 @@ def check(
 
 
 def _print_problems(problems: list[FedmviError]) -> None:
+    alike: dict[tuple[int, str], int] = {}
     for problem in problems:
         colour = _COLOURS[problem.severity]
+        kind = (problem.number, problem.what)
+        alike[kind] = alike.get(kind, 0) + 1
+        if alike[kind] > SHOWN_ALIKE:
+            continue
         out.print(f"[{colour}]{problem.severity.name.lower()}[/] [bold]{problem.code}[/] {escape(problem.what)}")
         if problem.local:
             out.print(f"    {escape(problem.local)}")
         out.print(f"    What to do: {escape(problem.do)}")
+    for (number, what), count in alike.items():
+        if count > SHOWN_ALIKE:
+            out.print(f"... and {count - SHOWN_ALIKE} more of FEDMVI-{number} {escape(what)} (`--json` lists all)")
     counts = {kind: sum(problem.severity is kind for problem in problems) for kind in reversed(Severity)}
     words = ", ".join(f"{count} {kind.name.lower()}(s)" for kind, count in counts.items() if count)
     out.print(words if words else "No problems found.")
@@ -93,7 +102,10 @@ def prepare_command(
     try:
         done = prepare(load_site(site), load_study(study))
     except UnfitDataError as error:
-        _print_problems(list(error.problems))
+        if json_:
+            print_json([as_json(problem) for problem in error.problems])
+        else:
+            _print_problems(list(error.problems))
         raise typer.Exit(EXIT_PROBLEMS) from error
     if json_:
         print_json(

@@ -6,15 +6,16 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.cohort.limits import under_limits
 from client.cohort.site import Site
-from client.cohort.store import store_digest
+from client.cohort.store import load_prepared, store_digest
 from common.errors import FedmviError
 from common.federation.codec import from_bytes, pack, to_bytes, unpack
 from common.federation.envelope import Ticket
 from common.federation.query import Receipt
 from common.federation.tasks import Freeze, Open
 from common.files import write_whole
-from common.study.fingerprint import code_fingerprint, digest, library_versions, study_fingerprint
+from common.study.fingerprint import canonical_json, code_fingerprint, digest, library_versions, study_fingerprint
 from common.study.loader import as_tuples, refuse_late_knowledge
 from common.study.protocol import Study, contradictions
 
@@ -104,7 +105,15 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
     else:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(path, to_bytes(pack(record)))
-    return {"site": site.name, "code": ours, "store": store, "masks": site.policy.masks, **library_versions()}
+    hints = under_limits(site, load_prepared(site, study), study)
+    return {
+        "site": site.name,
+        "code": ours,
+        "store": store,
+        "masks": site.policy.masks,
+        "under_limits": canonical_json([hint.public() for hint in hints]),
+        **library_versions(),
+    }
 
 
 def load_run(site: Site, ticket: Ticket) -> OpenRun:

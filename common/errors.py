@@ -247,13 +247,17 @@ CATALOGUE: Mapping[int, ErrorText] = MappingProxyType(
         604: ErrorText("The model '{model}' did not converge.", "Use fewer predictors or check their scale."),
         # 7xx: runs
         701: ErrorText("The run's folder already holds a finished run.", "Name a new folder."),
+        702: ErrorText("The folder holds no run.", "Name a folder that a run was written to."),
+        703: ErrorText("The run failed.", "Read the log that is named, mend the cause, and run it again."),
+        704: ErrorText("results.json does not follow its schema.", "Restore the file from the run."),
         705: ErrorText(
             "The run's folder holds an unfinished run of another study.",
             "Name a new folder, or give the study that this one was started with to resume it.",
         ),
-        702: ErrorText("The folder holds no run.", "Name a folder that a run was written to."),
-        703: ErrorText("The run failed.", "Read the log that is named, mend the cause, and run it again."),
-        704: ErrorText("results.json does not follow its schema.", "Restore the file from the run."),
+        706: ErrorText(
+            "Another process works on the run's folder.",
+            "Wait until it has ended; if it was killed, it ends in seconds.",
+        ),
         # 8xx: simulation and importers
         801: ErrorText("The data folder does not hold the expected files.", "Name the folder that holds them."),
         802: ErrorText("The folder of sites holds no site.", "Name a folder whose sub-folders have a site.toml."),
@@ -261,6 +265,10 @@ CATALOGUE: Mapping[int, ErrorText] = MappingProxyType(
         804: ErrorText(
             "The program needs a part that is not installed: {extra}.",
             "Install it with `pip install 'fedmvi[{extra}]'`.",
+        ),
+        805: ErrorText(
+            "There is no folder for the site '{site}' of the study.",
+            "Mend the site's name in its site.toml or in the study, or name the folder that holds it.",
         ),
         # 9xx: ourselves
         901: ErrorText(
@@ -290,13 +298,15 @@ class FedmviError(Exception):
         self.facts: dict[str, Fact] = dict(facts)
         self.local = local
         self.severity = severity
+        self.site = ""
         super().__init__(number, local)
 
     @classmethod
-    def reported(cls, number: int, local: str, facts: Mapping[str, Fact]) -> FedmviError:
-        """An error that another party met and reported by number and public facts."""
+    def reported(cls, number: int, local: str, facts: Mapping[str, Fact], site: str = "") -> FedmviError:
+        """An error that another party, such as a site, met and reported by number and public facts."""
         error = cls(number, local)
         error.facts = dict(facts)
+        error.site = site
         return error
 
     @property

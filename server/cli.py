@@ -12,7 +12,7 @@ from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
 from common.study.protocol import Study
 from common.study.recipe import coded_columns
-from common.terminal import need, out, print_json, run_app
+from common.terminal import EXIT_PROBLEMS, need, out, print_json, run_app
 from server.plan import print_plan
 from server.study.execution import Action
 from server.study.results import read_results
@@ -64,7 +64,7 @@ def plan(
     if json_:
         print_json(planned.model_dump(mode="json"))
     else:
-        print_plan(planned, protocol)
+        print_plan(planned)
 
 
 def _print_needs(study: Study, *, json_: bool) -> None:
@@ -99,18 +99,25 @@ def run(
     out_: Annotated[Path, typer.Option("--out", help="Folder for the run; an unfinished run there is resumed.")],
     site_names: Names = SiteNames.REGISTERED,
     wait_seconds: Wait = WAIT_SECONDS,
+    json_: AsJson = False,
 ) -> None:
     """Run a study over the sites that are connected to a SuperLink on this machine, and write its report."""
     run_ = RunDirectory.create(out_, study)
     submit(run_, superlink, Action.RUN, site_names, wait_seconds)
-    report(out_)
+    report(out_, json_)
 
 
 @app.command(epilog="Example: fedmvi-server report runs/study")
-def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
+def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")], json_: AsJson = False) -> None:
     """Write report.html, figures and tables again, from results.json alone."""
     run_ = RunDirectory(folder)
-    show(*write(run_))
+    sentences, page = write(run_)
+    if json_:
+        print_json(read_results(run_.results_file).model_dump(mode="json"))
+    else:
+        show(sentences, page)
+    if read_results(run_.results_file).refused:
+        raise typer.Exit(EXIT_PROBLEMS)
 
 
 def write(run_: RunDirectory) -> tuple[list[str], Path]:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.errors import FedmviError
-from common.terminal import err, need, out, print_json, run_app
+from common.terminal import EXIT_PROBLEMS, err, need, out, print_json, run_app
 from server.cli import show, write
 from server.plan import print_plan
 from server.study.execution import Action
@@ -48,13 +48,15 @@ def shipped_study(name: Path) -> Path:
 
 
 @app.command(epilog="Example: fedmvi-simulate demo --out runs/demo")
-def demo(out_: Annotated[Path, typer.Option("--out", help="Folder for the run.")] = Path("runs/demo")) -> None:
+def demo(
+    out_: Annotated[Path, typer.Option("--out", help="Folder for the run.")] = Path("runs/demo"), json_: AsJson = False
+) -> None:
     """Make four synthetic hospitals and two external ones, run the demo study over Flower, write the report."""
     _clear_finished_demo(out_)
     sites = out_.with_name(f"{out_.name}-sites")
     if not sites.exists():
         make_hospitals(sites, DEMO_SEED)
-    _run(shipped_study(Path("demo")), sites, out_, in_process=False, json_=False)
+    _run(shipped_study(Path("demo")), sites, out_, in_process=False, json_=json_)
 
 
 def _clear_finished_demo(folder: Path) -> None:
@@ -126,7 +128,7 @@ def plan(
     if json_:
         print_json(planned.model_dump(mode="json"))
     else:
-        print_plan(planned, simulation.run.study())
+        print_plan(planned)
 
 
 @app.command(epilog="Example: fedmvi-simulate run tcga-lihc-mvi --sites sites/tcga --out runs/tcga")
@@ -144,12 +146,15 @@ def run(
 def _run(study: Path, sites: Path, folder: Path, *, in_process: bool, json_: bool) -> None:
     need("simulation", *([] if in_process else ["ray"]), "matplotlib")
     simulation = Simulation.of(study, sites, folder, in_process=in_process)
-    simulation.conduct(Action.RUN, _progress)
+    if not simulation.run.results_file.exists():
+        simulation.conduct(Action.RUN, _progress)
     sentences, page = write(simulation.run)
     if json_:
         print_json(json.loads(simulation.run.results_file.read_text(encoding="utf-8")))
     else:
         show(sentences, page)
+    if read_results(simulation.run.results_file).refused:
+        raise typer.Exit(EXIT_PROBLEMS)
 
 
 def _progress(step: str) -> None:

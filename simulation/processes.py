@@ -8,6 +8,7 @@ import re
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -148,6 +149,29 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def groups_of(home: Path) -> set[int]:
+    """The process groups, other than ours, with a process whose Flower home is `home`; none where there is no /proc."""
+    marker = f"FLWR_HOME={home}".encode()
+    groups: set[int] = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if marker in (entry / "environ").read_bytes().split(b"\0"):
+                groups.add(os.getpgid(int(entry.name)))
+    return groups - {os.getpgrp()}
+
+
+def start_watchdog(*folders: Path) -> subprocess.Popen[bytes]:
+    """Start what ends the run and removes the folders when this process ends, even by SIGKILL; see `watchdog`."""
+    return subprocess.Popen(  # noqa: S603 - our own module, no shell
+        [sys.executable, "-m", "simulation.watchdog", *map(str, folders)],
+        cwd=Path(__file__).resolve().parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def signal_groups(groups: set[int], number: signal.Signals) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 from client.answering import answer_message
 from client.cohort.site import Site, load_site
 from client.cohort.store import UnfitDataError, prepare
-from common.errors import FedmviError
+from common.errors import FedmviError, Severity
 from common.federation.codec import Packed
 from common.federation.ports import InProcess
 from common.study.protocol import Study
@@ -23,6 +24,8 @@ from simulation.processes import FlowerRuntimeError
 from simulation.runtime import run_on_flower
 
 Progress = Callable[[str], None]
+FEW = 5
+"""Smaller counts of repaired cells are not printed."""
 
 
 def find_sites(folder: Path) -> dict[str, Site]:
@@ -45,11 +48,28 @@ def find_sites(folder: Path) -> dict[str, Site]:
 
 
 def sites_of_study(study: Study, sites: dict[str, Site]) -> dict[str, Site]:
-    """The study's sites; error 508 if one has no folder."""
+    """The study's sites; error 805 if one has no folder."""
     for name in study.sites():
         if name not in sites:
-            raise FedmviError(508, f"there are {', '.join(sorted(sites))}", site=name)
+            raise FedmviError(805, f"there are {', '.join(sorted(sites))}", site=name)
     return {name: sites[name] for name in study.sites()}
+
+
+def origin_of(folder: Path) -> list[str]:
+    """How the folder's sites were made, in sentences, as the importer recorded it beside them; none for real sites."""
+    sentences: list[str] = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            sentences += [f"{s['name']}: {' '.join(s['members'])}" for s in record["sites"] if s["members"]]
+            for rule in record["rules"]:
+                if rule["count"]:
+                    count = rule["count"] if rule["count"] >= FEW else f"fewer than {FEW}"
+                    sentences.append(f"{rule['variable']}: {rule['action']} ({count}): {rule['text']}")
+            sentences += record["notes"]
+        except (ValueError, KeyError, TypeError):
+            continue  # another file of the user's that happens to lie there
+    return sentences
 
 
 @dataclass(frozen=True)
@@ -60,18 +80,23 @@ class Simulation:
     ----------
     in_process
         Without Flower: the same questions, gate, encoding and journal in this process. Quicker to start.
+    ignored
+        Sites of the folder that the study does not name.
     """
 
     run: RunDirectory
     sites: dict[str, Site]
     in_process: bool
+    ignored: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, study_file: Path, sites: Path, out: Path, *, in_process: bool) -> Simulation:
         """Check study and sites and make (or find) the run's directory."""
         found = find_sites(sites)
         run = RunDirectory.create(out, study_file)
-        return cls(run, sites_of_study(run.study(), found), in_process)
+        chosen = sites_of_study(run.study(), found)
+        run.write_facts({**run.facts(), "origin": origin_of(sites)})
+        return cls(run, chosen, in_process, tuple(name for name in found if name not in chosen))
 
     def conduct(self, action: Action, progress: Progress) -> None:
         """Prepare every site and run the study; an interrupted run goes on where it stopped.
@@ -82,10 +107,15 @@ class Simulation:
             What a site, the study or the run met; 803 if Flower itself failed.
         """
         study = self.run.study()
+        for name in self.ignored:
+            progress(f"{name} is not in the study and is left out")
         for site in self.sites.values():
             progress(f"prepare {site.name}")
             try:
-                prepare(site, study)
+                prepared = prepare(site, study)
+                for problem in prepared.problems:
+                    if problem.severity is Severity.WARNING:
+                        progress(f"{site.name}: {problem.code} {problem.what}")
             except UnfitDataError as error:
                 many = f"{len(error.problems)} problem(s), the worst: " if len(error.problems) > 1 else ""
                 command = f"fedmvi-site check --site {site.folder} --study {self.run.study_file}"

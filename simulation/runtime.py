@@ -22,7 +22,6 @@ Details of Flower and Ray on which this file depends were observed with the pinn
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -39,9 +38,11 @@ from simulation.processes import (
     child_environment,
     executable,
     free_port,
+    groups_of,
     private_folder,
     short_temporary_folder,
     signal_groups,
+    start_watchdog,
     terminate_as_exception,
 )
 
@@ -108,6 +109,7 @@ def run_on_flower(
         private_folder("flower-", workdir.resolve()) as own,
         private_folder("fm-", short_temporary_folder()) as ray_folder,
     ):
+        watchdog = start_watchdog(Path(own), Path(ray_folder))
         home, neutral = Path(own, "home"), Path(own, "cwd")
         home.mkdir()
         neutral.mkdir()
@@ -127,6 +129,7 @@ def run_on_flower(
             status, running_seconds = flower.outcome()
         finally:
             flower.stop()
+            watchdog.communicate()
         return FlowerRun(
             status=status,
             seconds=time.monotonic() - begun,
@@ -266,14 +269,9 @@ class _Flower:
 
     def _groups(self) -> set[int]:
         """The process groups of this run, never our own: of our children, and of all with its Flower home."""
-        marker = f"FLWR_HOME={self.home}".encode()
         children = (self.client, self.superlink)
-        groups = {child.pid for child in children if child is not None and child.poll() is None}
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if marker in (entry / "environ").read_bytes().split(b"\0"):
-                    groups.add(os.getpgid(int(entry.name)))
-        return groups - {os.getpgrp()}
+        own = {child.pid for child in children if child is not None and child.poll() is None}
+        return (own | groups_of(self.home)) - {os.getpgrp()}
 
     def _check_alive(self) -> None:
         if time.monotonic() > self.deadline:

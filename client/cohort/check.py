@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from client.cohort.columns import Columns
-from client.cohort.membership import members
+from client.cohort.limits import under_limits
 from client.cohort.problems import CellError, Problems, worst_first
 from client.cohort.reading import read_patients, read_table
 from client.cohort.sheet import read_sheet
 from client.cohort.site import Site, load_site
-from common.errors import FedmviError, Severity
+from common.errors import FedmviError
 from common.study.loader import load_study
-from common.study.protocol import Cohort, Study
+from common.study.protocol import Study
 from common.study.table import SiteTable
 
 
@@ -60,32 +58,9 @@ def _hints(site: Site, table: SiteTable, study: Study) -> list[FedmviError]:
     if table.n == 0:
         return []
     try:
-        return [hint for cohort in cohorts for hint in _too_few(site, table, study, cohort)]
+        return under_limits(site, table, study)
     except FedmviError as error:
         return [error]
-
-
-def _too_few(site: Site, table: SiteTable, study: Study, cohort: Cohort) -> list[FedmviError]:
-    """403 and 405 as warnings: the gate refuses on the day, but the site may lower its limits until then."""
-    inside = members(site, table, study, cohort)
-    count = int(np.count_nonzero(inside))
-    limit = max(study.limits.min_patients, site.policy.min_patients)
-    if count < limit:
-        local = f"{count} patients"
-        return [FedmviError(403, local, severity=Severity.WARNING, cohort=cohort.name, limit=limit)]
-    hints: list[FedmviError] = []
-    fewest = max(study.limits.min_class, site.policy.min_class)
-    asked = [model.endpoint for model in study.models if cohort.name in (model.cohort, *model.evaluate)]
-    for endpoint in dict.fromkeys(asked):
-        outcome = table.endpoints[endpoint][inside]
-        present, absent = int(np.count_nonzero(outcome == 1)), int(np.count_nonzero(outcome == 0))
-        if present + absent == 0:
-            continue  # its column is missing, or empty: 207 or 313 says so
-        if min(present, absent) < fewest:
-            facts = {"endpoint": endpoint, "cohort": cohort.name}
-            local = f"{present} with, {absent} without"
-            hints.append(FedmviError(405, local, severity=Severity.WARNING, limit=fewest, **facts))
-    return hints
 
 
 def as_json(problem: FedmviError) -> dict[str, object]:

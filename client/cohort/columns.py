@@ -10,6 +10,7 @@ from client.cohort.cells import parse_date
 from client.cohort.problems import Place, Problems
 from client.cohort.sheet import Sheet
 from client.cohort.site import ColumnMap, Site
+from common.errors import FedmviError
 from common.study.dictionary import DICTIONARY, Variable
 from common.study.protocol import Study
 
@@ -61,6 +62,13 @@ class Columns:
         if name not in self._known:
             self._known[name] = self._find(name, required)
         return self._known[name]
+
+    def require(self, name: str) -> Source:
+        """The column of that name, which the caller knows to be there."""
+        source = self.get(name)
+        if source is None:
+            raise FedmviError(207, column=name)
+        return source
 
     def _find(self, name: str, required: bool) -> Source | None:
         entry = self._site.columns.get(name, ColumnMap())

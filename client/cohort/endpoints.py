@@ -99,7 +99,13 @@ def _pairs(endpoint: Endpoint, sources: tuple[Source, Source], columns: Columns,
 
 
 def check_endpoint(
-    study: Study, endpoint: Endpoint, values: FloatArray, eligible: Flags, site: str, problems: Problems
+    study: Study,
+    endpoint: Endpoint,
+    values: FloatArray,
+    eligible: Flags,
+    site: str,
+    place: Place,
+    problems: Problems,
 ) -> None:
     """Note an endpoint that is missing (313, 318) or has one class (315) among the eligible patients.
 
@@ -108,18 +114,18 @@ def check_endpoint(
     """
     known = values[eligible & ~np.isnan(values)]
     missing = int(np.count_nonzero(eligible)) - known.size
-    if not np.any(eligible):
+    if not np.any(eligible) and not bool(np.isnan(values).all()):
         return
     if known.size == 0:
         severity = Severity.ERROR if endpoint.name in asked_endpoints(study, site) else Severity.WARNING
-        problems.add(313, Place(), endpoint.name, severity, endpoint=endpoint.name)
+        problems.add(313, place, "", severity, endpoint=endpoint.name)
         return
     if missing:
         detail = f"missing for {missing} of {missing + known.size} eligible patients"
-        problems.add(318, Place(), detail, Severity.NOTE, endpoint=endpoint.name)
+        problems.add(318, place, detail, Severity.NOTE, endpoint=endpoint.name)
     if np.unique(known).size == 1:
         detail = f"all {known.size} eligible patients have {'it' if known[0] else 'none'}"
-        problems.add(315, Place(), detail, Severity.WARNING, endpoint=endpoint.name)
+        problems.add(315, place, detail, Severity.WARNING, endpoint=endpoint.name)
 
 
 def asked_endpoints(study: Study, site: str) -> set[str]:

@@ -45,7 +45,8 @@ def read_table(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
         arrays = read_endpoint(endpoint, eligible, n, columns, problems)
         endpoints.update(arrays)
         if all(columns.get(name) is not None for name in endpoint.columns):
-            check_endpoint(study, endpoint, list(arrays.values())[-1], eligible, site.name, problems)
+            place = columns.place(columns.require(endpoint.columns[-1]))
+            check_endpoint(study, endpoint, list(arrays.values())[-1], eligible, site.name, place, problems)
     check_bounds(study, variables, columns, problems)
     check_leaks(study, variables, endpoints, columns, problems)
     labels = columns.get(LABEL_COLUMN, required=False)

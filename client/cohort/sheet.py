@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.cohort.problems import Place, Problems
+from client.cohort.problems import CellError, Place, Problems
 from client.cohort.site import Site
 from common.errors import FedmviError
 
@@ -61,16 +61,17 @@ def table_text(path: Path, encoding: str) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise FedmviError(204, f"{path}: {error.strerror}") from error
+        raise CellError(204, f"{path}: {error.strerror}", place=Place(path.name)) from error
     # A byte order mark proves UTF-8, whatever was declared.
     codec = "utf-8-sig" if codec == "utf-8" or data.startswith(codecs.BOM_UTF8) else codec
     try:
         text = data.decode(codec)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise FedmviError(205, f"{path.name}, line {line}: not {encoding}{_looks_like(data)}") from error
+        local = f"{path.name}, line {line}: not {encoding}{_looks_like(data)}"
+        raise CellError(205, local, place=Place(path.name, line)) from error
     if "\0" in text:
-        raise FedmviError(205, f"{path.name}: zero bytes, as in UTF-16{_looks_like(data)}")
+        raise CellError(205, f"{path.name}: zero bytes, as in UTF-16{_looks_like(data)}", place=Place(path.name))
     return text
 
 

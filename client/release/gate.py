@@ -6,7 +6,7 @@ stricter of study and policy applies. The server is never trusted to filter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,14 +63,23 @@ class Gate:
             raise FedmviError(406, limit=self.limits.min_sites)
         if not query.pooled and (ask.mode is not Mode.EACH or not self.policy.release_alone):
             raise FedmviError(408)
-        # What goes out by site hides small cells by our limit, and by no other: several limits together would tell
-        # the hidden counts. A total must not hide, or the sum is wrong.
-        if query.hides_below != (self.limits.min_cell if ask.mode is Mode.EACH else 0):
+        # What goes out by site is asked with the study's limit, and hidden by ours if that is stricter (`tighten`),
+        # by no other: several limits together would tell the hidden counts. A total must not hide: the sum is wrong.
+        if query.hides_below != (self.study.limits.min_cell if ask.mode is Mode.EACH else 0):
             raise FedmviError(402, query=query.name)
         if not query.pooled and getattr(query, "min_class", self.limits.min_test_class) < self.limits.min_test_class:
             raise FedmviError(402, query=query.name)
         elements(query)
         check_scope(query, self.study)
+
+    def tighten(self, ask: Ask) -> Ask:
+        """The question as this site answers it: small counts are hidden by its own limit where that is stricter."""
+        query = ask.question
+        if not isinstance(query, Query) or not 0 < query.hides_below < self.limits.min_cell:
+            return ask
+        # Every query that hides counts has its limit as `min_cell`.
+        stricter: Query = replace(query, min_cell=self.limits.min_cell)  # type: ignore[call-arg]
+        return Ask(ask.mode, stricter)
 
     def inspect(self, query: Query, patients: int, frame: Frame) -> None:
         """Refuse by the data: too few patients, too many parameters, too small a class or level.

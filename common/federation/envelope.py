@@ -178,11 +178,16 @@ def failure(digest: str, error: FedmviError) -> Answer:
 
 
 def error_of(answer: Answer, site: str) -> FedmviError:
+    """The error that a site reported in an answer."""
+    return reported_error(answer.error, answer.facts, site)
+
+
+def reported_error(number: int, told: Mapping[str, Fact], site: str) -> FedmviError:
     """The error that a site reported; its facts are made fit to print, unknown numbers become 506."""
-    if answer.error not in CATALOGUE:
-        return FedmviError(506, f"site {site}, an unknown number")
-    facts = {key: _fit_to_print(value) for key, value in answer.facts.items() if key in KNOWN_FACTS}
-    return FedmviError.reported(answer.error, f"site {site}", facts)
+    if number not in CATALOGUE:
+        return FedmviError.reported(506, f"site {site}, an unknown number", {}, site)
+    facts = {key: _fit_to_print(value) for key, value in told.items() if key in KNOWN_FACTS}
+    return FedmviError.reported(number, f"site {site}", facts, site)
 
 
 def _fit_to_print(fact: Fact) -> Fact:

@@ -31,6 +31,8 @@ SEPARATION_STEP = 1e-6
 SEPARATION_EIGENVALUE = 1e-9
 COLLINEAR_EIGENVALUE = 1e-11
 VANISHING_WEIGHT = 416
+PERFECT_FIT = 0.02
+"""Loss per patient below which the classes are told apart almost without error."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +189,9 @@ def logistic(
         try:
             sums = yield total(LogisticSums(cohort, standard, endpoint, columns, beta))
         except FedmviError as error:
-            # A site refuses coefficients under which hardly a patient has weight: only separation leads there.
-            separated = error.number == VANISHING_WEIGHT and rounds > 0
+            # A site refuses coefficients under which hardly one of its patients has weight. Separation leads there
+            # for the pooled patients too; otherwise it is the refusal of a site whose patients are extreme.
+            separated = error.number == VANISHING_WEIGHT and n > 0 and -best / n < PERFECT_FIT
             if not separated:
                 raise
             break

@@ -55,5 +55,7 @@ def code_fingerprint(root: Path | None = None) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that can change a number."""
-    return {name: metadata.version(name) for name in ("numpy", "scipy", "flwr", "pyarrow")}
+    """Versions of the libraries that can change a number, as far as they are installed."""
+    wanted = ("flwr", "numpy", "pyarrow", "scipy")
+    installed = {distribution.name for name in wanted for distribution in metadata.distributions(name=name)}
+    return {name: metadata.version(name) for name in wanted if name in installed}

@@ -47,21 +47,29 @@ def parse_study(text: str, name: str = "study.toml") -> Study:
     if found:
         problems = [f"line {line_of(text, place)}: {spell(place)}: {sentence}" for place, sentence in found]
         raise FedmviError(103, f"{name}: " + "; ".join(problems), count=len(problems))
-    refuse_late_knowledge(study)
+    refuse_late_knowledge(study, text)
     return study
 
 
-def refuse_late_knowledge(study: Study) -> None:
-    """A preoperative model may use only what is known before surgery."""
-    for model in study.models:
-        if model.timing != "preoperative":
-            continue
-        for term in model.predictors:
-            variable = study.variable(term.variable)
-            if variable.known != "preoperative":
-                why = f"{variable.leaks}." if variable.leaks else ""
-                known = "pathology" if variable.known == "pathological" else variable.known
-                raise FedmviError(104, why, model=model.name, variable=variable.name, known=known)
+def refuse_late_knowledge(study: Study, text: str = "") -> None:
+    """A preoperative model may use only what is known before surgery; error 104 for the first, `local` has all."""
+    late = [
+        (i, j, model.name, study.variable(term.variable))
+        for i, model in enumerate(study.models)
+        if model.timing == "preoperative"
+        for j, term in enumerate(model.predictors)
+        if study.variable(term.variable).known != "preoperative"
+    ]
+    if not late:
+        return
+    sentences = []
+    for i, j, model, variable in late:
+        line = f"line {line_of(text, ('models', i, 'predictors', j))}: " if text else ""
+        why = f" ({variable.leaks})" if variable.leaks else ""
+        sentences.append(f"{line}{model}: '{variable.name}' is {variable.known}{why}")
+    _, _, first, variable = late[0]
+    known = "pathology" if variable.known == "pathological" else variable.known
+    raise FedmviError(104, "; ".join(sentences), model=first, variable=variable.name, known=known)
 
 
 def as_tuples(value: Any) -> Any:

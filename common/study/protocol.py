@@ -275,6 +275,11 @@ def contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
     found += _twice("models", [m.name for m in study.models])
     found += _twice("variables", [v.name for v in study.variables])
     found += _twice("comparisons", [c.name for c in study.comparisons])
+    for i, variable in enumerate(study.variables):
+        usual = DICTIONARY.get(variable.name)
+        if usual is not None and (usual.known != variable.known or usual.leaks != variable.leaks):
+            sentence = f"the dictionary's '{variable.name}' is {usual.known}: give your variable another name"
+            found.append((("variables", i, "known"), sentence))
     for i, cohort in enumerate(study.cohorts):
         found += _cohort_contradictions(study, i, cohort)
     for i, model in enumerate(study.models):

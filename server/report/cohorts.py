@@ -8,7 +8,7 @@ from server.report import format as fmt
 from server.report.blocks import Block, Paragraph, Row, Section, Table
 from server.report.contents import estimate, models, of
 from server.report.explanations import hidden_note, status_words
-from server.study.results import Count, Result, Results
+from server.study.results import ALL_SITES, Count, Result, Results
 
 _FLOW_WORDS = {
     "other label": "of another labelled cohort",
@@ -66,6 +66,10 @@ def sample_size(results: Results) -> Section:
         poor = result.status != "estimated" or _short(result)
         text = status_words(result) if result.status != "estimated" else fmt.plain(result.note)
         section.blocks.append(Paragraph(f"{name}: {text}", "warning" if poor else "plain", result.id))
+    for model in models(results):
+        for result in model.evaluation_sizes:
+            text = f"{fmt.plain(model.title)}, evaluated in {fmt.plain(result.cohort)}: {fmt.plain(result.note)}"
+            section.blocks.append(Paragraph(text, "plain", result.id))
     rows = [Row("Patients", tuple(fmt.optional_count(r.n) for r in parts))]
     rows.append(Row("Patients with the endpoint", tuple(fmt.optional_count(r.events) for r in parts)))
     for key, words in _SIZES:
@@ -117,7 +121,7 @@ def _count_table(
     for result in parts:
         for i, row in enumerate(result.counts):
             keys: list[str | None] = [*sites, None] if several else [*sites]
-            cells = tuple(_cell(result, row, key, results.min_cell) for key in keys)
+            cells = tuple(_cell(row, key, results.min_cell) for key in keys)
             last = row.name in ("in the cohort",)
             rows.append(Row(label(result, row), (*cells, _share(result, row, i)), "" if i else result.id, last))
     if not rows:
@@ -133,16 +137,11 @@ def _count_table(
     return [*bad, Table(caption, tuple(columns), tuple(rows), notes=tuple(notes), by_site=True, how=how)]
 
 
-def _cell(result: Result, row: Count, site: str | None, min_cell: int) -> str:
+def _cell(row: Count, site: str | None, min_cell: int) -> str:
     """A count of a site, or of all (`None`)."""
     if site is not None and site not in row.by_site:
         return fmt.MISSING
-    value = _count_at(row, site)
-    if value is None and result.statistic == "patient-flow" and row is result.counts[0]:
-        left = _count_at(result.counts[-1], site)
-        if left is not None and left >= min_cell:
-            return f"hidden{fmt.MARK}"  # those who were left are no fewer: it cannot be a small count itself
-    return fmt.count(value, min_cell)
+    return fmt.hidden_or(_count_at(row, site), min_cell, large=(site or ALL_SITES) in row.large)
 
 
 def _count_at(row: Count, site: str | None) -> int | None:

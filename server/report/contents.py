@@ -25,6 +25,7 @@ class ModelParts:
     univariable: Result | None = None
     coefficients: Result | None = None
     aucs: list[Result] = field(default_factory=list)
+    evaluation_sizes: list[Result] = field(default_factory=list)
 
     @property
     def fits(self) -> tuple[Result | None, Result | None]:
@@ -48,11 +49,15 @@ def of(results: Results, *statistics: Statistic) -> list[Result]:
 def models(results: Results) -> list[ModelParts]:
     """The models, in the order of the study, each with what is known of it."""
     found: dict[str, ModelParts] = {}
-    for result in of(results, "sample-size", "moments", "univariable-logistic", "multivariable-logistic", "auc"):
+    for result in of(
+        results, "sample-size", "evaluation-size", "moments", "univariable-logistic", "multivariable-logistic", "auc"
+    ):
         name = result.id.split(".")[1]
         parts = found.setdefault(name, ModelParts(name, name))
         if result.statistic == "auc":
             parts.aucs.append(result)
+        elif result.statistic == "evaluation-size":
+            parts.evaluation_sizes.append(result)
         else:
             setattr(parts, _PARTS[result.statistic], result)
         for prefix in _TITLE_PREFIXES:

@@ -37,6 +37,15 @@ _LEFT: Mapping[Statistic, str] = MappingProxyType(
     }
 )
 
+_ALONE: Mapping[Statistic, str] = MappingProxyType(
+    {
+        "patient-flow": _LEFT["patient-flow"],
+        "endpoint-counts": _LEFT["endpoint-counts"],
+        "auc": "A site alone: its own area under the curve with its standard error, and a coarse curve.",
+        "survival": "A site alone: its own survival curves by the month, rounded numbers at risk, medians and test.",
+    }
+)
+
 
 def hows(results: Results) -> list[tuple[str, str]]:
     """Each way of computing that the study used, and what it means."""
@@ -46,7 +55,8 @@ def hows(results: Results) -> list[tuple[str, str]]:
 
 def what_left(results: Results) -> list[str]:
     """The kinds of sums that sites sent for these results."""
-    return list(dict.fromkeys(_LEFT[r.statistic] for r in results.results if r.statistic in _LEFT))
+    words = [(_ALONE if r.how == "site-alone" else _LEFT).get(r.statistic) for r in results.results]
+    return list(dict.fromkeys(word for word in words if word))
 
 
 def hidden_note(min_cell: int) -> str:

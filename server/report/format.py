@@ -24,6 +24,11 @@ def count(value: float | None, min_cell: int) -> str:
     return f"<{min_cell}{MARK}" if value is None else f"{value:.0f}"
 
 
+def hidden_or(value: int | None, min_cell: int, *, large: bool) -> str:
+    """A count, or what is told of a hidden one: that it may be small, or that it is not."""
+    return f"hidden{MARK}" if value is None and large else count(value, min_cell)
+
+
 def optional_count(value: int | None) -> str:
     """A total that a result may not have, or not show."""
     return MISSING if value is None else str(value)

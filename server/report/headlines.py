@@ -1,4 +1,4 @@
-"""server/report: the results in three to six plain sentences, for the report's first lines and the command line."""
+"""server/report: the results in a few plain sentences, for the report's first lines and the command line."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from server.report.contents import (
 )
 from server.study.results import Result, Results
 
-_MODELS = 2
-_COMPARISONS = 2
+_MODELS = 4
+_COMPARISONS = 4
 
 
 def headlines(results: Results) -> list[str]:
-    """Patients and sites; how common the endpoint is; discrimination by model; survival. All from the results."""
+    """Patients and sites; how common the endpoint is; discrimination by model; survival; warnings and refusals."""
     sentences = [_patients(results), *_prevalence(results)]
     found = models(results)
     sentences += [_discrimination(results, model) for model in found[:_MODELS] if model.aucs]
     sentences += [_survival(result) for result in of(results, "survival")[:_COMPARISONS]]
-    return sentences
+    sentences += [fmt.plain(r.note) for r in of(results, "univariable-logistic") if r.note]
+    refused = dict.fromkeys(fmt.plain(r.note) for r in results.results if r.status == "refused")
+    return sentences + [f"Refused: {note}" for note in refused]
 
 
 def _patients(results: Results) -> str:

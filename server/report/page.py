@@ -77,7 +77,7 @@ def _sections(
         _provenance(results),
     ]
     if run_facts is not None:
-        sections.append(_run(run_facts))
+        sections += [_origin(run_facts), _run(run_facts)]
     return [section for section in sections if section.blocks or section.parts]
 
 
@@ -113,6 +113,15 @@ def _provenance(results: Results) -> Section:
 
 
 # ----------------------------------------------------------------------------------------------------- the run
+
+
+def _origin(facts: Mapping[str, object]) -> Section:
+    """How imported or synthetic sites were made: groups of centres, and what was repaired or set missing."""
+    told = facts.get("origin")
+    sentences = (
+        tuple(fmt.plain(str(s)) for s in told) if isinstance(told, Sequence) and not isinstance(told, str) else ()
+    )
+    return Section("origin", "How the sites were made", [Bullets(sentences)] if sentences else [])
 
 
 def _run(facts: Mapping[str, object]) -> Section:

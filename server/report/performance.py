@@ -127,6 +127,8 @@ def _fit_words(fit: Result) -> Paragraph:
         if found is not None:
             value = (fmt.per_parameter if name == "events_per_parameter" else fmt.number)(found.value)
             facts.append(words.format(value=value, term=fmt.plain(found.term), p=fmt.p_words(found.p)))
+    if fit.counts and fit.counts[1].pooled:
+        facts.append(f"{fit.counts[1].pooled} more lack a predictor")
     if fit.note:
         facts.append(fmt.plain(fit.note).rstrip("."))
     kind = "warning" if fit.note.startswith("Suspected leak") else "plain"
@@ -149,9 +151,13 @@ def _discrimination(results: Results, model: ModelParts, pictures: Pictures) -> 
         else:
             text = fmt.area_interval(auc.value, auc.low, auc.high)
             notes[f"{_role(results, result)}: {fmt.plain(result.note)}"] = result.note
-        rows.append(Row(where(result), (text, *numbers, _role(results, result), result.how), result.id))
+        less = fmt.count(result.counts[1].pooled, results.min_cell) if result.counts else fmt.MISSING
+        rows.append(Row(where(result), (text, *numbers, less, _role(results, result), result.how), result.id))
     if rows:
-        columns = ("Cohort", "AUC (95 % CI)", "With endpoint", "Without", "Role", "Computed")
+        columns = ("Cohort", "AUC (95 % CI)", "With endpoint", "Without", "Left out", "Role", "Computed")
+        notes["Left out: patients of the cohort who lack a predictor."] = "note"
+        if any(fmt.MARK in cell for row in rows for cell in row.cells):
+            notes[hidden_note(results.min_cell)] = "note"
         shown = tuple(words for words, note in notes.items() if note)
         caption = f"Discrimination of the {_lower(model.title)}"
         blocks.append(Table(caption, columns, tuple(rows), notes=(*shown, "Intervals: DeLong.")))

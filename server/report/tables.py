@@ -14,13 +14,14 @@ from types import MappingProxyType
 
 from common.files import write_whole
 from server.report.contents import of
-from server.study.results import Result, Results, Statistic
+from server.study.results import ALL_SITES, Result, Results, Statistic
 
 FILES: Mapping[Statistic, str] = MappingProxyType(
     {
         "patient-flow": "flow",
         "endpoint-counts": "endpoints",
         "sample-size": "sample_size",
+        "evaluation-size": "evaluation_size",
         "missing-values": "missing",
         "moments": "predictors",
         "univariable-logistic": "univariable",
@@ -37,13 +38,12 @@ _COUNT = ("count", "site", "patients")
 _ESTIMATE = ("estimate", "term", "value", "low", "high", "std_err", "p", "unit", "note")
 _CURVE = ("id", "cohort", "sites", "curve", "x", "y", "low", "high", "at_risk", "unit")
 _CURVES: tuple[Statistic, ...] = ("auc", "survival")
-ALL_SITES = "all sites"
 _NUMBERS_OF_PATIENTS = ("patients", "events")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_tables(results: Results, folder: Path) -> list[Path]:
-    """Write the tables into `folder` (made if need be) and say which: nine of numbers, and two of the curves drawn."""
+    """Write the tables into `folder` (made if need be): one a kind of statistic, and two of the curves drawn."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, text in tables(results).items():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.errors import FedmviError
+from common.federation.envelope import reported_error
 from common.federation.query import Receipt, perform
 from common.federation.runner import Conclusion, Port, conclude
 from common.federation.tasks import Freeze, Open
@@ -14,6 +16,7 @@ from common.study.protocol import Study
 from server.study import comparisons, evaluation, models
 from server.study.count_tables import publish as publish_counts
 from server.study.counts import count
+from server.study.published import left_out, published_counts
 from server.study.results import CohortFacts, Result, Results, VariableFacts
 
 
@@ -36,18 +39,21 @@ def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conduc
     check_receipts(opened)
     progress("count patients and events")
     counts = conclude(port, [count(study)])[0]
-    results: list[Result] = publish_counts(study, counts)
+    published = published_counts(study, counts)
+    results: list[Result] = publish_counts(study, counts, published)
     progress("fit the models")
     fitted = conclude(port, [models.fit_all(study)])[0]
     for model in fitted:
-        results += models.publish(study, model)
+        results += [left_out(result, published, model.model.endpoint) for result in models.publish(study, model)]
     progress("freeze the models")
     scores = tuple(sorted(model.scoring.digest for model in fitted if model.scoring is not None))
     manifest = Freeze(scores, tuple(sorted(c.name for c in study.comparisons)))
     frozen = conclude(port, [_perform(manifest)])[0]
     progress("evaluate the models and compare survival")
-    for group in conclude(port, [evaluation.evaluate(study, fitted), comparisons.compare(study)]):
-        results += group
+    evaluated, compared = conclude(port, [evaluation.evaluate(study, fitted), comparisons.compare(study)])
+    endpoints = {model.name: model.endpoint for model in study.models}
+    results += [left_out(result, published, endpoints[result.id.split(".")[1]]) for result in evaluated]
+    results += compared
     return Conducted(_results(study, results, opened), opened, frozen)
 
 
@@ -56,7 +62,7 @@ def plan(study: Study, port: Port) -> Results:
     opened = conclude(port, [_open(study)])[0]
     check_receipts(opened)
     counts = conclude(port, [count(study)])[0]
-    return _results(study, publish_counts(study, counts), opened)
+    return _results(study, publish_counts(study, counts, published_counts(study, counts)), opened)
 
 
 def _open(study: Study) -> Conclusion[dict[str, Receipt]]:
@@ -86,6 +92,19 @@ def _perform(task: Open | Freeze) -> Conclusion[dict[str, Receipt]]:
     return receipts
 
 
+def _under_limits(opened: dict[str, Receipt]) -> list[str]:
+    """Sentences of the sites' own warnings; a receipt that is malformed is error 501."""
+    sentences = []
+    for site, receipt in sorted(opened.items()):
+        try:
+            hints = json.loads(str(receipt.get("under_limits", "[]")))
+            errors = [reported_error(int(hint["number"]), dict(hint["facts"]), site) for hint in hints]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise FedmviError(501, f"site {site}: receipt") from error
+        sentences += [f"{site}: {error.code} {error.what}" for error in errors]
+    return sentences
+
+
 def _how(result: Result, opened: dict[str, Receipt]) -> Result:
     """A total says whether it came under masks; what sites show on their own does not."""
     masked = all(receipt.get("masks") == "required" for receipt in opened.values())
@@ -106,6 +125,7 @@ def _results(study: Study, results: list[Result], opened: dict[str, Receipt]) ->
         min_cell=study.limits.min_cell,
         cohorts=[CohortFacts(name=c.name, role=c.role, sites=sorted(c.sites)) for c in study.cohorts],
         variables={name: _facts(study, name) for name in study.variable_names()},
+        under_limits=_under_limits(opened),
         results=[_how(result, opened) for result in results],
     )
 

@@ -10,18 +10,21 @@ from common.study.protocol import Cohort, Endpoint, Model, Study
 from common.study.recipe import coded_columns
 from server.study.counts import Counted, flow_keys
 from server.study.models import refusal
-from server.study.published import Published, published_counts
+from server.study.published import Published
 from server.study.results import Count, Estimate, Result
 from server.study.sample_size import SampleSize, sample_size
 
+EVALUATION_EVENTS = 100
 
-def publish(study: Study, counts: Counted) -> list[Result]:
+
+def publish(study: Study, counts: Counted, shown: Published) -> list[Result]:
     """Patient flow, endpoint counts, sample size and missing values, small counts and their complements hidden."""
-    shown = published_counts(study, counts)
     results = [_flow_result(study, cohort, shown) for cohort in study.cohorts]
     for cohort in study.cohorts:
         results += [_classes_result(study, cohort, endpoint, shown) for endpoint in study.endpoints]
-    results += [_sample_size_result(study, model, shown) for model in study.models]
+    for model in study.models:
+        results.append(_sample_size_result(study, model, shown))
+        results += [_evaluation_size(study, model, name, shown) for name in model.evaluate]
     return results + [
         _missing_result(study, name, answer, counts.variables[name], shown) for name, answer in counts.missing.items()
     ]
@@ -83,6 +86,32 @@ def _sample_size_result(study: Study, model: Model, shown: Published) -> Result:
     size = sample_size(n, events, len(coded_columns(study, model.predictors)))
     facts |= {"n": n, "events": events, "note": size.verdict, "estimates": _size_estimates(size)}
     return _result(study, model.cohort, [], **facts)
+
+
+def _evaluation_size(study: Study, model: Model, cohort: str, shown: Published) -> Result:
+    """Patients and events that a model is evaluated in, by the rule of 100 events and 100 others.
+
+    (Vergouwe et al., J Clin Epidemiol 2005;58:475; Collins, Ogundimu & Altman, Stat Med 2016;35:214.)
+    """
+    rows = _class_rows(cohort, study.endpoint(model.endpoint), shown)
+    n, events = _known(rows), rows[1].pooled
+    facts: dict[str, Any] = {
+        "id": f"model.{model.name}.sample-size.{cohort}",
+        "statistic": "evaluation-size",
+        "title": f"Sample size for evaluating {model.title} in {cohort}",
+    }
+    if n is None or events is None:
+        return _result(study, cohort, [], note="Too few patients of a class for a count to be shown.", **facts)
+    parameters = len(coded_columns(study, model.predictors))
+    enough = min(events, n - events) >= EVALUATION_EVENTS
+    word = "meet" if enough else "fall short of"
+    facts |= {
+        "n": n,
+        "events": events,
+        "note": f"{events} with and {n - events} without {word} the {EVALUATION_EVENTS} of each that are advised.",
+        "estimates": [Estimate(name="events_per_parameter", value=events / parameters)],
+    }
+    return _result(study, cohort, [], **facts)
 
 
 def _missing_result(

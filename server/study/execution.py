@@ -35,7 +35,8 @@ def execute(run: RunDirectory, transport: Transport, action: Action, progress: C
     """
     run.failure_file.unlink(missing_ok=True)
     try:
-        _execute(run, transport, action, progress)
+        with run.locked():
+            _execute(run, transport, action, progress)
     except FedmviError as error:
         run.write_failure(error)
         raise

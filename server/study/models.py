@@ -97,7 +97,8 @@ def publish(study: Study, fitted: FittedModel) -> list[Result]:
 
 def refusal(error: FedmviError) -> tuple[str, str]:
     """Status and note of a result that met an error: the gate refused, or it cannot be estimated."""
-    return ("refused" if 400 <= error.number < 500 else "not-estimable"), f"{error.code}: {error.what} {error.do}"
+    by = f"Site {error.site}: " if error.site else ""
+    return ("refused" if 400 <= error.number < 500 else "not-estimable"), f"{by}{error.code}: {error.what} {error.do}"
 
 
 def _base(study: Study, fitted: FittedModel, part: str, statistic: str, title: str) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def _moments_result(study: Study, fitted: FittedModel) -> Result:
             Estimate(name="mean", term=column.name, value=float(mean), unit=unit),
             Estimate(name="std", term=column.name, value=_finite(std), unit=unit),
         ]
-    return Result.model_validate({**base, "estimates": estimates})
+    return Result.model_validate({**base, "n": int(fitted.moments.n_.max()), "estimates": estimates})
 
 
 def _finite(value: float | np.floating) -> float | None:
@@ -142,6 +143,7 @@ def _alone_result(study: Study, fitted: FittedModel) -> Result:
         elif single.separated_:
             estimates.append(Estimate(name="odds_ratio", term=column.name, value=None, note=_SEPARATED))
         else:
+            estimates.append(Estimate(name="patients", term=column.name, value=float(single.n_)))
             estimates += _coefficient_estimates(single, skip_intercept=True)
         if isinstance(area, RocResult):
             low, high = area.interval
@@ -155,6 +157,10 @@ def _alone_result(study: Study, fitted: FittedModel) -> Result:
     if leaks:
         note = f"Suspected leak: {', '.join(leaks)} alone has an AUC above {LEAK_AUC}; check how it was recorded."
     base = _base(study, fitted, "univariable", "univariable-logistic", "Each predictor alone")
+    fits = [single for single in fitted.alone if isinstance(single, LogisticResult)]
+    if fits:
+        widest = max(fits, key=lambda single: single.n_)
+        base |= {"n": widest.n_, "events": widest.events_}
     return Result.model_validate({**base, "estimates": estimates, "note": note})
 
 

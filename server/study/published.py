@@ -9,7 +9,7 @@ from common.errors import FedmviError
 from common.statistics.counts import HIDDEN, SiteCounts
 from common.study.protocol import Cohort, Study
 from server.study.counts import Counted, flow_keys
-from server.study.results import Count
+from server.study.results import ALL_SITES, Count, Result
 from server.study.suppression import CountSystem, Key
 
 POOLED = ""
@@ -21,6 +21,7 @@ class Published:
     """Published counts, looked up by cohort and row."""
 
     values: Mapping[Key, int | None]
+    large: frozenset[Key]
     study: Study
 
     def row(self, cohort: str, name: str, quantity: Key) -> Count:
@@ -28,10 +29,37 @@ class Published:
         sites = sorted(self.study.cohort(cohort).sites)
         by_site = {site: self.values[cell(self.study, cohort, quantity, site)] for site in sites}
         key = cell(self.study, cohort, quantity, POOLED)
+        large = [site for site in sites if cell(self.study, cohort, quantity, site) in self.large]
+        large += [ALL_SITES] if key in self.large else []
         if key in self.values:
-            return Count(name=name, by_site=by_site, pooled=self.values[key])
+            pooled = self.values[key]
+            small = pooled is not None and 0 < pooled < self.study.limits.min_cell
+            return Count(name=name, by_site=by_site, pooled=None if small else pooled, large=large)
         known = [count for count in by_site.values() if count is not None]
-        return Count(name=name, by_site=by_site, pooled=sum(known) if len(known) == len(sites) else None)
+        pooled = sum(known) if len(known) == len(sites) else None
+        return Count(name=name, by_site=by_site, pooled=pooled, large=large)
+
+
+def left_out(result: Result, published: Published, endpoint: str) -> Result:
+    """A result of a model with the patients counted whom it leaves out because a predictor is missing."""
+    if result.n is None or result.statistic not in ("multivariable-logistic", "auc"):
+        return result
+    one = result.sites[0] if result.how == "site-alone" and len(result.sites) == 1 else None
+    known = 0
+    for i in ("0", "1"):
+        row = published.row(result.cohort, "", ("class", endpoint, i))
+        count = row.pooled if one is None else row.by_site.get(one)
+        if count is None:
+            return result
+        known += count
+    less = known - result.n
+    shown = None if 0 < less < published.study.limits.min_cell else less
+    rows = [
+        Count(name="in the cohort, endpoint known", pooled=known),
+        Count(name="left out: a predictor is missing", pooled=shown),
+        Count(name="in the analysis", pooled=result.n),
+    ]
+    return result.model_copy(update={"counts": rows})
 
 
 def selection(study: Study, cohort: Cohort, site: str) -> str:
@@ -80,7 +108,8 @@ def published_counts(study: Study, counts: Counted) -> Published:
             _enter(system, study, cohort, variables, answer)
         _mark(system, study, cohort)
     _overlaps(system, study)
-    return Published(system.protect(study.limits.min_cell), study)
+    values = system.protect(study.limits.min_cell)
+    return Published(values, system.not_small(study.limits.min_cell), study)
 
 
 def _enter(system: CountSystem, study: Study, cohort: Cohort, quantities: Sequence[Key], answer: SiteCounts) -> None:
@@ -101,7 +130,7 @@ def _enter(system: CountSystem, study: Study, cohort: Cohort, quantities: Sequen
 
 
 def _is_missingness(quantity: Key) -> bool:
-    """Pooled numbers of patients without a value are shown: they are nobody's attribute, and every n tells them."""
+    """Pooled numbers of patients without a value need no complement: nobody's attribute, and every n tells them."""
     return quantity[0] == "missing" or (quantity[0] == "class" and quantity[2] == "2")
 
 

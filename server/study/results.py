@@ -20,6 +20,7 @@ Statistic = Literal[
     "patient-flow",
     "endpoint-counts",
     "sample-size",
+    "evaluation-size",
     "missing-values",
     "moments",
     "univariable-logistic",
@@ -28,6 +29,10 @@ Statistic = Literal[
     "survival",
 ]
 Status = Literal["estimated", "not-estimable", "refused"]
+
+
+ALL_SITES = "all sites"
+"""Stands for the pooled count among names of sites."""
 
 
 class _Part(BaseModel):
@@ -54,6 +59,10 @@ class Count(_Part):
     name: str = Field(description="What is counted.")
     by_site: dict[str, int | None] = Field(default_factory=dict, description="Each site's count.")
     pooled: int | None = Field(description="Over all sites.")
+    large: list[str] = Field(
+        default_factory=list,
+        description="Sites (`all sites` for the pooled one) whose hidden count is not small, as the shown ones tell.",
+    )
 
 
 class Curve(_Part):
@@ -118,8 +127,14 @@ class Results(_Part):
     preparation_fingerprint: str
     min_cell: int = Field(description="Smaller counts are not shown.")
     cohorts: list[CohortFacts]
+    under_limits: list[str] = Field(description="What sites will refuse for want of patients, as they say themselves.")
     variables: dict[str, VariableFacts] = Field(description="Every variable that a model uses, by its name in terms.")
     results: list[Result]
+
+    @property
+    def refused(self) -> bool:
+        """Whether a site refused to answer for some result."""
+        return any(result.status == "refused" for result in self.results)
 
     def get(self, identifier: str) -> Result:
         """The result of that id."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +40,7 @@ class RunDirectory:
         run = cls(folder)
         if run.run_file.exists():
             facts = run.facts()
-            if run.results_file.exists():
+            if run.results_file.exists() and run.report_file.exists():
                 raise FedmviError(701, str(folder))
             if facts.get("study") != study_fingerprint(study):
                 raise FedmviError(705, str(folder))
@@ -65,6 +67,11 @@ class RunDirectory:
     def results_file(self) -> Path:
         """The results."""
         return self.folder / "results.json"
+
+    @property
+    def report_file(self) -> Path:
+        """The report; a run whose results are there without it was interrupted at its very end."""
+        return self.folder / "report.html"
 
     @property
     def plan_file(self) -> Path:
@@ -113,6 +120,16 @@ class RunDirectory:
             return None
         content = json.loads(self.failure_file.read_text(encoding="utf-8"))
         return FedmviError.reported(int(content["number"]), str(content["local"]), content["facts"])
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time; the lock ends with the process, however it ends. Error 706 while another has it."""
+        with (self.folder / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise FedmviError(706, str(self.folder)) from error
+            yield
 
     def ticket(self, study: Study) -> Ticket:
         """What every message of the run says about it."""

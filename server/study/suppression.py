@@ -74,6 +74,11 @@ class CountSystem:
             self._protect_one(key, min_cell - 1)
         return self.values
 
+    def not_small(self, min_cell: int) -> frozenset[Key]:
+        """Hidden counts that are at least `min_cell`, as a reader can tell; they were hidden for the sake of others."""
+        hidden = [key for key, value in self.values.items() if value is None]
+        return frozenset(key for key in hidden if self.interval(key)[0] > min_cell - 1 + _EXACT)
+
     def _protect_one(self, key: Key, wanted: float) -> None:
         """Hide counts until the interval is wide enough, then show again those that it did not need."""
         if self._width(key) >= wanted - _EXACT:

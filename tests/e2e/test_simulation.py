@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
@@ -71,3 +74,43 @@ def test_a_finished_run_is_refused_with_its_number_and_exit_code(folder: Path) -
     assert done.returncode == 3
     assert "FEDMVI-701" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def processes_below(folder: Path) -> list[str]:
+    """Processes whose Flower home is in the folder; those that have ended and wait for their parent do not count."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"FLWR_HOME={folder}".encode() in (entry / "environ").read_bytes():
+                found.append(entry.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_a_flower_run_that_is_killed_leaves_nothing_and_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    make_hospitals(tmp_path / "sites", 1)
+    command = [str(BIN / "fedmvi-simulate"), "run", "demo", "--sites", "sites", "--out", "run"]
+    with (tmp_path / "said.txt").open("w") as said:
+        doomed = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True)
+    limit = time.monotonic() + 120
+    while len(list((tmp_path / "run" / "journal").glob("0*.npz"))) < 3 and time.monotonic() < limit:
+        time.sleep(0.05)
+    os.kill(doomed.pid, signal.SIGKILL)
+    doomed.wait()
+    assert not (tmp_path / "run" / "results.json").exists()
+    while (processes_below(tmp_path) or list((tmp_path / "run").glob("flower-*"))) and time.monotonic() < limit:
+        time.sleep(0.2)
+    assert processes_below(tmp_path) == []
+    assert list((tmp_path / "run").glob("flower-*")) == []
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "run" / "results.json").read_bytes() == (folder / "run" / "results.json").read_bytes()
+
+
+def test_a_run_that_lacks_only_its_report_gets_it(folder: Path) -> None:
+    (folder / "run" / "report.html").unlink()
+    command = [str(BIN / "fedmvi-simulate"), "run", "demo", "--sites", "sites", "--out", "run"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "run" / "report.html").exists()

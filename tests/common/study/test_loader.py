@@ -112,8 +112,15 @@ def test_a_preoperative_model_refuses_what_only_pathology_tells(variable: str) -
 
 def test_the_stage_says_why_it_leaks() -> None:
     with pytest.raises(FedmviError) as refused:
-        parse_study(SOUND.replace('"sex"', '"ajcc_stage"'))
+        parse_study(SOUND.replace('"sex"', '"ajcc_stage"').replace('"age"', '"edmondson"'))
     assert "defined by vascular invasion" in refused.value.local
+    assert refused.value.local.count("line 32") == 2
+
+
+def test_a_study_cannot_call_a_pathological_variable_preoperative() -> None:
+    own = '\n[[variables]]\nname = "edmondson"\nkind = "categorical"\nlevels = ["I", "II"]\nknown = "preoperative"\n'
+    with pytest.raises(FedmviError, match=r"103.*give your variable another name"):
+        parse_study(SOUND.replace('"sex"', '"edmondson"') + own)
 
 
 def test_text_that_is_not_toml() -> None:

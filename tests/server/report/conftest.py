@@ -31,6 +31,7 @@ def _counting(sites: tuple[str, ...], far: str) -> list[Result]:
     classes = ["Microvascular invasion absent", "Microvascular invasion present", "unknown"]
     flow = _counts(steps, [[70, 60, 50], [None, None, 6], [0, 0, 0], [60, 57, 44]], [180, 19, 0, 161], sites)
     far_flow = _counts(steps, [[None], [None], [0], [41]], [None, None, 0, 41], (far,))
+    far_flow[0] = far_flow[0].model_copy(update={"large": [far]})
     present = _counts(classes, [[30, 28, 24], [30, 27, 20], [0, None, None]], [82, 77, None], sites)
     far_present = _counts(classes, [[21], [20], [0]], [21, 20, 0], (far,))
     missing = _counts(["Age", "AFP"], [[0, 0, 0], [None, 0, None]], [0, 9], sites)
@@ -161,6 +162,7 @@ def make() -> Make:
                 CohortFacts(name="train", role="train", sites=list(sites)),
                 CohortFacts(name="external", role="external-test", sites=[far]),
             ],
+            under_limits=[],
             variables={
                 "age": VariableFacts(title="Age", unit="years", reference=""),
                 "afp": VariableFacts(title="AFP", unit="ng/mL", reference=""),
