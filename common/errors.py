@@ -156,6 +156,10 @@ CATALOGUE: Mapping[int, ErrorText] = MappingProxyType(
             "The site's secret is missing or damaged, and patients cannot be assigned to the parts of a split.",
             "Restore `site.secret` from a copy; a new one changes the split and needs a new run.",
         ),
+        323: ErrorText(
+            "The header of '{variable}' names another unit than {unit}.",
+            "Declare the column's unit under [columns] in site.toml, or mend the header.",
+        ),
         # 4xx: the gate
         401: ErrorText(
             "This site has not approved the study.",
@@ -164,7 +168,7 @@ CATALOGUE: Mapping[int, ErrorText] = MappingProxyType(
         402: ErrorText("The site does not answer queries of the kind '{query}'.", "Ask the site to widen its policy."),
         403: ErrorText(
             "The cohort '{cohort}' has fewer than {limit} patients at this site.",
-            "Leave the site out of the cohort, or ask it whether its limit may be lowered.",
+            "Leave the site out of the cohort; a site with a stricter limit than the study's may lower it.",
         ),
         404: ErrorText(
             "A query asks for {parameters} parameters, more than {fraction} of the patients allow.",

@@ -91,8 +91,9 @@ def _times(endpoint: Endpoint, source: Source, columns: Columns, problems: Probl
 
 
 def _pairs(endpoint: Endpoint, sources: tuple[Source, Source], columns: Columns, problems: Problems) -> None:
+    unread = problems.rows_with(317)  # a date that cannot be read says itself why there is no time
     for i, (time, event) in enumerate(zip(sources[0].cells, sources[1].cells, strict=True)):
-        if (time is None) != (event is None):
+        if (time is None) != (event is None) and columns.place(sources[0], i).row not in unread:
             absent, present = (sources[0], sources[1]) if time is None else (sources[1], sources[0])
             detail = f"empty, while '{present.header}' is {present.cells[i]!r}"
             problems.add(309, columns.place(absent, i), detail, endpoint=endpoint.name)

@@ -64,6 +64,10 @@ class Problems:
         local = ": ".join(part for part in (str(place), detail) if part)
         self.found.append(CellError(number, local, place=place, severity=severity, **facts))
 
+    def rows_with(self, number: int) -> frozenset[int]:
+        """The rows in which a problem of that number was noted."""
+        return frozenset(p.place.row for p in self.found if isinstance(p, CellError) and p.number == number)
+
 
 def worst_first(problems: Iterable[FedmviError]) -> list[FedmviError]:
     """Sorted by severity (worst first), then number, then file, row and column."""

@@ -63,7 +63,7 @@ def check_values(
     others = [unit for unit in mentioned if unit != variable.unit and variable.units[unit] != 1.0]
     if others and variable.unit not in mentioned:
         detail = f"the header says {others[0]}, and site.toml declares no unit"
-        problems.add(307, columns.place(source), detail, variable=variable.name, unit=variable.unit)
+        problems.add(323, columns.place(source), detail, variable=variable.name, unit=variable.unit)
         return
     suspicion = _by_range(source, variable, values, out) or _by_groups(source, variable, values, censored)
     if suspicion is not None:

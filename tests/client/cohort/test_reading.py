@@ -10,7 +10,9 @@ import pytest
 from client.cohort.problems import CellError
 from client.cohort.reading import read_table
 from common.errors import FedmviError, Severity
+from common.study.loader import parse_study
 from common.study.protocol import Study
+from tests.client.cohort.conftest import STUDY
 
 
 def found(problems: list[FedmviError]) -> set[tuple[int, int, str]]:
@@ -149,7 +151,7 @@ def test_two_candidates_and_equal_headers_are_refused(make_site: Any, study: Stu
 
 def test_a_unit_in_the_header_or_an_unknown_unit_is_refused(make_site: Any, study: Study) -> None:
     (problem,) = read_table(_renamed(make_site, "afp", "AFP (IU/ml)"), study)[1]
-    assert problem.number == 307 and "IU/mL" in problem.local
+    assert problem.number == 323 and "IU/mL" in problem.local
     assert (
         read_table(_renamed(make_site, "afp", "AFP (IU/ml)", '[columns]\nafp = { unit = "IU/mL" }\n'), study)[1] == []
     )
@@ -167,6 +169,17 @@ def test_dates_become_days_and_bad_dates_are_named(make_site: Any, study: Study)
     table, problems = read_table(site, study)
     assert table.failed["imaging_to_surgery_days"][:6].tolist() == [True, False, False, False, True, False]
     assert found(problems) == {(317, 4, "ct")}
+
+
+def test_a_bad_date_of_an_event_is_one_problem_and_not_two(make_site: Any) -> None:
+    study = parse_study(STUDY.replace('unit = "months"\nprecision = 0.1\nmaximum = 120', 'unit = "days"'))
+    site = make_site(toml='[columns]\nos_months = { start = "operation", end = "last_seen" }\n')
+    lines = (site.folder / "patients.csv").read_text().splitlines()
+    dates = ["operation,last_seen", "2024-01-01,2024-13-01"] + ["2024-01-01,2024-03-01"] * 59
+    (site.folder / "patients.csv").write_text("\n".join(f"{a},{b}" for a, b in zip(lines, dates, strict=True)))
+    noted = found(read_table(site, study)[1])
+    assert (317, 2, "last_seen") in noted
+    assert not [problem for problem in noted if problem[0] == 309]
 
 
 BROKEN_TABLES: list[tuple[bytes, int, str]] = [
