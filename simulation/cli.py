@@ -39,7 +39,7 @@ DEMO_SEED = 1
 
 def shipped_study(name: Path) -> Path:
     """The protocol that a person means: a file, or a shipped one by its name with or without `.toml`."""
-    if name.exists():
+    if name.is_file():
         return name
     shipped = Path(str(resources.files("studies"))) / f"{name.name.removesuffix('.toml')}.toml"
     if shipped.exists():

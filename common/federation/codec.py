@@ -151,7 +151,7 @@ def check_array(dtype: str, shape: Sequence[int], nbytes: int) -> None:
 
 
 def to_bytes(packed: Packed) -> bytes:
-    """A packed value as one file's content (NumPy's npz, without pickle)."""
+    """A packed value as one file's content (NumPy's npz; objects are refused)."""
     buffer = io.BytesIO()
     text = np.frombuffer(packed.text.encode(), dtype=np.uint8)
     np.savez(buffer, allow_pickle=False, text=text, **{str(i): a for i, a in enumerate(packed.arrays)})

@@ -77,10 +77,10 @@ class LocalGrid(Grid):
     def set_run(self, run: object) -> None: ...
 
     def create_message(self, *args: object, **kwargs: object) -> Message:
-        raise NotImplementedError
+        raise AssertionError("the transport does not use it")
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        raise NotImplementedError
+        raise AssertionError("the transport does not use it")
 
 
 def over_grid() -> SitesPort:

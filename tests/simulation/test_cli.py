@@ -1,0 +1,44 @@
+"""simulation: how the command finds studies, and what it says when used wrongly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from common.errors import FedmviError
+from simulation.cli import app, shipped_study
+
+
+def test_a_shipped_study_is_found_by_name_even_beside_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("demo", "demo.toml"):
+        assert shipped_study(Path(name)).name == "demo.toml"
+    with pytest.raises(FedmviError, match="101"):
+        shipped_study(Path("no-such-study"))
+
+
+def test_a_users_file_goes_before_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo.toml").write_text("[study]\n")
+    assert shipped_study(Path("demo.toml")) == Path("demo.toml")
+
+
+def test_an_import_tells_programs_what_it_did(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["hospitals", "--out", str(tmp_path / "sites"), "--seed", "2", "--json"])
+    report = json.loads(done.stdout)
+    assert len(report["sites"]) == 6
+    again = CliRunner().invoke(app, ["hospitals", "--out", str(tmp_path / "sites")])
+    assert isinstance(again.exception, FedmviError)
+    assert again.exception.number == 213
+
+
+def test_an_unknown_importer_is_a_usage_error(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["import", "nothing", str(tmp_path), "--out", str(tmp_path / "x")])
+    assert done.exit_code == 2
+    assert "tcga-lihc" in done.output
