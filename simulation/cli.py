@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,7 @@ from server.study.execution import Action
 from server.study.results import read_results
 from server.study.run_directory import RunDirectory
 from simulation.cohorts import make_hospitals
+from simulation.exactness import Row, as_markdown, cases, measure
 from simulation.importers import IMPORTERS
 from simulation.importers.folder import ImportReport
 from simulation.running import Simulation
@@ -141,6 +143,37 @@ def run(
 ) -> None:
     """Run a study over site folders and write its report."""
     _run(shipped_study(study), sites, out_, in_process=in_process, json_=json_)
+
+
+@app.command(epilog="Example: fedmvi-simulate exactness --out exactness.md")
+def exactness(
+    out_: Annotated[Path | None, typer.Option("--out", help="Also write the table as Markdown to this file.")] = None,
+    json_: AsJson = False,
+) -> None:
+    """Measure how far every federated statistic is from the pooled one. Exit code 1 if any is beyond its tolerance."""
+    need("exactness", "lifelines", "sklearn", "statsmodels")
+    rows = measure(cases())
+    if out_ is not None:
+        out_.write_text(as_markdown(rows), encoding="utf-8")
+    if json_:
+        print_json([{**dataclasses.asdict(row), "passed": row.passed} for row in rows])
+    else:
+        _print_exactness(rows)
+    if not all(row.passed for row in rows):
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+def _print_exactness(rows: list[Row]) -> None:
+    for data, oracle in dict.fromkeys((row.data, row.oracle) for row in rows):
+        table = Table("statistic", "difference", "tolerance", "masked = plain", "rounds", title_justify="left",
+                      title=escape(f"{data}; {oracle}"))  # fmt: skip
+        for row in rows:
+            if (row.data, row.oracle) == (data, oracle):
+                mark = "" if row.passed else "[red]"
+                cells = (f"{row.difference:.1e}", f"{row.tolerance:.0e}", "yes" if row.masked_equal else "no")
+                table.add_row(mark + escape(row.statistic), *(mark + cell for cell in cells), str(row.rounds))
+        out.print(table)
+    out.print(f"{sum(row.passed for row in rows)} of {len(rows)} within their tolerance, masked and plain alike.")
 
 
 def _run(study: Path, sites: Path, folder: Path, *, in_process: bool, json_: bool) -> None:

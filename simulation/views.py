@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import FedmviError
-from common.federation.ports import SitesPort, over_views
-from common.federation.query import Query
+from common.federation.envelope import Ticket
+from common.federation.masks import mask, mask_context, private_key, public_key
+from common.federation.ports import Blocks, Hide, InProcess, SitesPort, over_views, ungated
+from common.federation.query import Ask, Query
 from common.study.recipe import Frame
 from common.study.table import FloatArray
 
@@ -46,7 +48,11 @@ class ArrayView:
 
 
 def federation_of(
-    columns: Mapping[str, FloatArray], endpoints: Mapping[str, FloatArray], site: NDArray[np.int64]
+    columns: Mapping[str, FloatArray],
+    endpoints: Mapping[str, FloatArray],
+    site: NDArray[np.int64],
+    *,
+    masked: bool = False,
 ) -> SitesPort:
     """Split the rows of a pooled table into sites by their (n,) labels; a port whose cohort `all` has them all."""
     views = {}
@@ -55,4 +61,18 @@ def federation_of(
         views[f"site-{label}"] = ArrayView(
             {k: v[rows] for k, v in columns.items()}, {k: v[rows] for k, v in endpoints.items()}
         )
-    return over_views(views, [COHORT])
+    if not masked:
+        return over_views(views, [COHORT])
+    handlers = {name: ungated(view, _masks(name, tuple(views))) for name, view in views.items()}
+    return SitesPort(InProcess(handlers), Ticket("local", "", {COHORT: tuple(sorted(views))}))
+
+
+def _masks(name: str, sites: tuple[str, ...]) -> Hide:
+    """Masks of a site with keys that are made of names: they protect nothing, and cancel like any."""
+    keys = {site: private_key(site.encode()) for site in sites}
+    peers = {site: public_key(key) for site, key in keys.items() if site != name}
+
+    def hide(ticket: Ticket, ask: Ask, blocks: Blocks) -> Blocks:
+        return dict(mask(blocks, name, keys[name], peers, mask_context(ticket, ask)))
+
+    return hide

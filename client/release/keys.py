@@ -14,12 +14,11 @@ from pathlib import Path
 from client.cohort.membership import site_secret
 from client.cohort.site import Site
 from common.errors import FedmviError
-from common.federation.envelope import Ticket, roster_digest
+from common.federation.envelope import Ticket
 from common.federation.fixedpoint import Limbs
-from common.federation.masks import KEY_BYTES, mask, private_key, public_key
+from common.federation.masks import KEY_BYTES, mask, mask_context, private_key, public_key
 from common.federation.query import Ask
 from common.files import write_whole
-from common.study.fingerprint import canonical_json
 
 PEERS = "peers.toml"
 
@@ -88,8 +87,7 @@ def masked(site: Site, ticket: Ticket, ask: Ask, blocks: Mapping[str, Limbs]) ->
             if name not in trusted:
                 raise FedmviError(417, site=name)
             others[name] = trusted[name]
-    context = canonical_json([ticket.study, ticket.run_id, ask.digest, roster_digest(ask.cohort, roster)])
     try:
-        return mask(blocks, site.name, private_key(site_secret(site)), others, context.encode())
+        return mask(blocks, site.name, private_key(site_secret(site)), others, mask_context(ticket, ask))
     except ValueError as error:  # a trusted key that is none
         raise FedmviError(417, f"{PEERS}: {error}", site="") from error

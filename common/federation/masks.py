@@ -24,6 +24,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from numpy.typing import NDArray
 
 from common.federation import fixedpoint
+from common.federation.envelope import Ticket, roster_digest
+from common.federation.query import Ask
+from common.study.fingerprint import canonical_json
 
 KEY_BYTES = 32
 _MASK_KEY = b"fedmvi mask key 1"
@@ -65,6 +68,12 @@ def mask(
             position += blocks[name].size
             masked[name] = fixedpoint.add(masked[name], part if site < peer else fixedpoint.negative(part))
     return masked
+
+
+def mask_context(ticket: Ticket, ask: Ask) -> bytes:
+    """Names a question of a run, for `mask`: study, run, question and roster."""
+    roster = roster_digest(ask.cohort, ticket.roster(ask.cohort))
+    return canonical_json([ticket.study, ticket.run_id, ask.digest, roster]).encode()
 
 
 def _derive(secret: bytes, info: bytes) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import FedmviError
 from common.federation.codec import Packed, from_bytes, pack, to_bytes, unpack
@@ -117,7 +118,12 @@ class InProcess:
         return {site: self.sites[site](message) for site, message in messages.items()}
 
 
-def ungated(view: SiteView) -> Callable[[Packed], Packed]:
+Blocks = dict[str, NDArray[Any]]
+Hide = Callable[[Ticket, Ask, Blocks], Blocks]
+"""Puts masks on the blocks of a total."""
+
+
+def ungated(view: SiteView, hide: Hide | None = None) -> Callable[[Packed], Packed]:
     """A site without gate or ledger over a view of its data: for pooled comparisons and a federation of one."""
 
     def handle(message: Packed) -> Packed:
@@ -132,7 +138,10 @@ def ungated(view: SiteView) -> Callable[[Packed], Packed]:
             if isinstance(ask.question, Query):
                 check_summary(ask.question, result)
             sites = len(ticket.roster(ask.cohort))
-            answers.append(Answer(ask.digest, blocks=outgoing(ask, result, sites)))
+            blocks = outgoing(ask, result, sites)
+            if hide is not None and ask.mode is Mode.TOTAL:
+                blocks = hide(ticket, ask, blocks)
+            answers.append(Answer(ask.digest, blocks=blocks))
         return write_answers(ticket.run_id, answers)
 
     return handle

@@ -84,6 +84,7 @@ def test_a_finished_run_is_not_written_over(hospitals: Path, tmp_path: Path) -> 
     sites = tmp_path / "sites"
     shutil.copytree(hospitals, sites)
     Simulation.of(STUDY, sites, tmp_path / "run", in_process=True).conduct(Action.RUN, lambda step: None)
+    (tmp_path / "run" / "report.html").write_text("a report")
     with pytest.raises(FedmviError, match="701"):
         Simulation.of(STUDY, sites, tmp_path / "run", in_process=True)
 
