@@ -274,6 +274,9 @@ CATALOGUE: Mapping[int, ErrorText] = MappingProxyType(
             "There is no folder for the site '{site}' of the study.",
             "Mend the site's name in its site.toml or in the study, or name the folder that holds it.",
         ),
+        806: ErrorText(
+            "The record of how the sites were made cannot be read.", "Import the sites again, or remove the file."
+        ),
         # 9xx: ourselves
         901: ErrorText(
             "FedMVI met an error that it does not know.", "Report it with the local log; nothing was released."

@@ -24,6 +24,8 @@ from simulation.processes import FlowerRuntimeError
 from simulation.runtime import run_on_flower
 
 Progress = Callable[[str], None]
+RECORDS = ("import.json", "cohort.json")
+"""What importers and generators leave beside the sites that they made."""
 FEW = 5
 """Smaller counts of repaired cells are not printed."""
 
@@ -56,9 +58,15 @@ def sites_of_study(study: Study, sites: dict[str, Site]) -> dict[str, Site]:
 
 
 def origin_of(folder: Path) -> list[str]:
-    """How the folder's sites were made, in sentences, as the importer recorded it beside them; none for real sites."""
+    """How the folder's sites were made, in sentences, as the importer recorded it beside them; none for real sites.
+
+    Raises
+    ------
+    FedmviError
+        806 a record that cannot be read.
+    """
     sentences: list[str] = []
-    for path in sorted(folder.glob("*.json")):
+    for path in (folder / name for name in RECORDS if (folder / name).exists()):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             sentences += [f"{s['name']}: {' '.join(s['members'])}" for s in record["sites"] if s["members"]]
@@ -67,8 +75,8 @@ def origin_of(folder: Path) -> list[str]:
                     count = rule["count"] if rule["count"] >= FEW else f"fewer than {FEW}"
                     sentences.append(f"{rule['variable']}: {rule['action']} ({count}): {rule['text']}")
             sentences += record["notes"]
-        except (ValueError, KeyError, TypeError):
-            continue  # another file of the user's that happens to lie there
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FedmviError(806, str(path)) from error
     return sentences
 
 

@@ -1,7 +1,7 @@
 """common/federation: exact sums: numbers as two's-complement integers in 64-bit limbs.
 
 Adding integers modulo a power of two is associative, so the order of sites cannot change a digit, and masks
-that cancel leave the sum bit for bit as it was (DESIGN promise 2). A `count` is one limb. A `real` is 128-bit
+that cancel leave the sum bit for bit as it was. A `count` is one limb. A `real` is 128-bit
 fixed point in two limbs, 64 of its bits behind the point. An `update` is one limb with a declared number of
 bits behind the point.
 """

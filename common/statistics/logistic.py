@@ -24,7 +24,7 @@ from common.study.table import FloatArray
 
 MAX_ROUNDS = 25
 STEP_TOLERANCE = 1e-10
-# Separation: STATISTICS-style rule on the standardised scale. A finite fit takes full Newton steps below 1e-6
+# Separation, on the standardised scale: a finite fit takes full Newton steps below 1e-6
 # well before this round; a separated one drifts on by about one unit a round.
 SEPARATION_ROUND = 15
 SEPARATION_STEP = 1e-6

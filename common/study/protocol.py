@@ -15,7 +15,7 @@ from common.study.dictionary import DICTIONARY, Name, Variable
 
 Role = Literal["train", "internal-test", "calibration", "external-test", "outcome", "genomics"]
 CLOSED_ROLES: frozenset[Role] = frozenset({"external-test", "outcome", "genomics"})
-"""Roles whose endpoints stay closed until the models are frozen (DESIGN promise 7)."""
+"""Roles whose endpoints stay closed until the models are frozen."""
 
 SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 

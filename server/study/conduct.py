@@ -32,7 +32,7 @@ class Conducted:
 def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conducted:
     """Run all steps: open, count, fit, freeze, evaluate, compare.
 
-    The models are frozen at every site before any closed cohort is looked at (DESIGN promise 7).
+    The models are frozen at every site before any closed cohort is looked at.
     """
     progress("open the run at every site")
     opened = conclude(port, [_open(study)])[0]

@@ -18,7 +18,7 @@ from tests.simulation.pooled import Differences, compare_models, compare_surviva
 ROOT = Path(__file__).parents[2]
 Imported = Callable[[str], tuple[Path, ImportReport]]
 
-# STATISTICS of the project's reference: absolute, on the standardised scale where so named.
+# Absolute differences, on the standardised scale where so named.
 TOLERANCE = {
     "logistic coef (standardised)": 1e-9,
     "logistic SE (standardised)": 1e-9,
