@@ -43,7 +43,9 @@ class Endpoint(_Table):
     columns: tuple[str, ...] = Field(description="binary: one column; survival: the time column and the event column.")
     positive: tuple[str, ...] = Field(default=("1", "yes"), description="Cells that mean present, or event.")
     negative: tuple[str, ...] = Field(default=("0", "no"), description="Cells that mean absent, or censored.")
-    unit: Literal["days", "months"] | None = Field(default=None, description="Unit of a survival time.")
+    unit: Literal["days", "months"] | None = Field(
+        default=None, description="Unit of a survival time, counted from surgery."
+    )
     precision: float = Field(default=1.0, gt=0, description="The grid on which times are recorded, in `unit`.")
     maximum: float | None = Field(
         default=None, gt=0, description="Largest time accepted, in `unit` (default 30 years)."

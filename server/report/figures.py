@@ -169,7 +169,7 @@ def _kaplan_meier(results: Results, result: Result) -> Picture:
     test = estimate(result, "log_rank_chi2")
     axes.set(xlim=(0, ticks[-1]), ylim=(0, 1.02), xticks=ticks[0], yticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.set_ylabel("Proportion without event")
-    axes.set_xlabel("Time (months)")
+    axes.set_xlabel("Time since surgery (months)")
     legend = [Line2D([], [], linestyle="none")] if test is not None else []
     words = [f"log-rank {fmt.p_words(test.p)}"] if test is not None else []
     axes.legend([*handles, *legend], [f" {n}" for n in names] + [f" {w}" for w in words],
