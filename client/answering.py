@@ -15,7 +15,7 @@ from pathlib import Path
 from client.cohort.site import Site, load_site
 from client.cohort.store import load_prepared
 from client.release.gate import Gate
-from client.release.keys import masked
+from client.release.keys import MaskKeys
 from client.release.ledger import Ledger
 from client.release.replies import ReplyStore
 from client.release.scope import elements
@@ -171,6 +171,7 @@ class _Releases:
 
     def __init__(self, site: Site, ticket: Ticket, run: OpenRun) -> None:
         self._site, self._ticket, self._run = site, ticket, run
+        self._keys = MaskKeys(site)
         self._book = _Book(site, ticket)
         self._answered = self._book.answered()
         folder = run.folder / "replies"
@@ -216,7 +217,7 @@ class _Releases:
             check_summary(ask.question, result)
             blocks = outgoing(ask, result, len(self._ticket.roster(ask.cohort)))
             if ask.mode is Mode.TOTAL and self._site.policy.masks == "required":
-                blocks = dict(masked(self._site, self._ticket, ask, blocks))
+                blocks = dict(self._keys.masked(self._ticket, ask, blocks))
         except FedmviError as error:
             return self.refuse(ask, error)
         packed = pack(blocks)

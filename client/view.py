@@ -20,11 +20,6 @@ from common.study.recipe import Frame, Group, Recipe, Score
 from common.study.table import SiteTable
 
 
-def endpoint_columns(table: SiteTable, endpoint: str) -> tuple[str, ...]:
-    """The columns of an endpoint: one, or time and event."""
-    return (endpoint,) if endpoint in table.endpoints else (f"{endpoint}.time", f"{endpoint}.event")
-
-
 def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recipe) -> tuple[str, ...]:
     """The endpoint columns that a recipe's frame may have in a cohort.
 
@@ -47,7 +42,7 @@ def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recip
     visible: set[str] = set()
     for step in recipe.steps:
         if isinstance(step, Score):
-            visible.update(endpoint_columns(table, step.endpoint))
+            visible.update(run.study.endpoint(step.endpoint).keys)
         if isinstance(step, Group):
             allowed = [
                 c
@@ -57,7 +52,7 @@ def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recip
             if not allowed:
                 raise FedmviError(407, cohort=cohort)
             for comparison in allowed:
-                visible.update(endpoint_columns(table, comparison.endpoint))
+                visible.update(run.study.endpoint(comparison.endpoint).keys)
     return tuple(name for name in table.endpoints if name in visible)
 
 
@@ -108,7 +103,7 @@ class GatedView:
     def classes(self, cohort: str, endpoint: str) -> tuple[int, int, int]:
         """See `SiteView`. These counts are open in every cohort: the sample size is planned on them."""
         rows = self._members(cohort)
-        values = self._table.endpoints[endpoint_columns(self._table, endpoint)[-1]][rows]
+        values = self._table.endpoints[self._run.study.endpoint(endpoint).keys[-1]][rows]
         unknown = int(np.count_nonzero(np.isnan(values)))
         present = int(np.count_nonzero(values == 1.0))
         return values.size - unknown - present, present, unknown

@@ -111,31 +111,26 @@ def run(
 def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")], json_: AsJson = False) -> None:
     """Write report.html, figures and tables again, from results.json alone."""
     run_ = RunDirectory(folder)
-    sentences, page = write(run_)
-    if json_:
-        print_json(read_results(run_.results_file).model_dump(mode="json"))
-    else:
-        show(sentences, page)
-    if read_results(run_.results_file).refused:
-        raise typer.Exit(EXIT_PROBLEMS)
+    publish(run_, json_=json_)
 
 
-def write(run_: RunDirectory) -> tuple[list[str], Path]:
-    """Write the report of a finished run; its headlines, and where it is."""
+def publish(run_: RunDirectory, *, json_: bool) -> None:
+    """Write the report of a finished run, and print its headlines or its results; exit code 1 if a site refused."""
     need("server", "jinja2", "matplotlib")
     # Loaded here, so that a machine without the report's libraries is told what to install.
     from server.report.headlines import headlines
     from server.report.page import write_report
 
     results = read_results(run_.results_file)
-    return headlines(results), write_report(results, run_.facts(), run_.folder)
-
-
-def show(sentences: list[str], page: Path) -> None:
-    """Print the run in a few sentences, and where its report is."""
-    for sentence in sentences:
-        out.print(f"- {escape(sentence)}")
-    out.print(f"Report: {escape(str(page))}")
+    page = write_report(results, run_.facts(), run_.folder)
+    if json_:
+        print_json(results.model_dump(mode="json"))
+    else:
+        for sentence in headlines(results):
+            out.print(f"- {escape(sentence)}")
+        out.print(f"Report: {escape(str(page))}")
+    if results.refused:
+        raise typer.Exit(EXIT_PROBLEMS)
 
 
 def main() -> None:

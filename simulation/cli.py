@@ -14,7 +14,7 @@ from rich.table import Table
 
 from common.errors import FedmviError
 from common.terminal import EXIT_PROBLEMS, err, need, out, print_json, run_app
-from server.cli import show, write
+from server.cli import publish
 from server.plan import print_plan
 from server.study.execution import Action
 from server.study.results import read_results
@@ -181,13 +181,7 @@ def _run(study: Path, sites: Path, folder: Path, *, in_process: bool, json_: boo
     simulation = Simulation.of(study, sites, folder, in_process=in_process)
     if not simulation.run.results_file.exists():
         simulation.conduct(Action.RUN, _progress)
-    sentences, page = write(simulation.run)
-    if json_:
-        print_json(json.loads(simulation.run.results_file.read_text(encoding="utf-8")))
-    else:
-        show(sentences, page)
-    if read_results(simulation.run.results_file).refused:
-        raise typer.Exit(EXIT_PROBLEMS)
+    publish(simulation.run, json_=json_)
 
 
 def _progress(step: str) -> None:

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from common.study.dictionary import YES_NO
+
 _DIGITS = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _PLAIN = re.compile(_DIGITS, re.ASCII)
 _BOUNDED = re.compile(rf"(<=|>=|[<>≤≥＜＞])\s*({_DIGITS})", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _RELATIONS = {"≤": "<=", "≥": ">=", "＜": "<", "＞": ">"}
 
-YES_NO = ("no", "yes")
-"""The levels for which `1`, `true` or `present` can have only one meaning."""
 _YES = frozenset({"yes", "y", "true", "1", "present"})
 _NO = frozenset({"no", "n", "false", "0", "absent"})
 

@@ -40,7 +40,7 @@ def read_endpoint(
         _pairs(endpoint, (sources[0], sources[1]), columns, problems)
         absent = np.isnan(time) | np.isnan(event)
         time[absent] = event[absent] = math.nan
-    return {f"{endpoint.name}.time": time, f"{endpoint.name}.event": event}
+    return dict(zip(endpoint.keys, (time, event), strict=True))
 
 
 def _words(endpoint: Endpoint, source: Source, eligible: Flags, columns: Columns, problems: Problems) -> FloatArray:

@@ -76,13 +76,8 @@ def _empty(study: Study) -> SiteTable:
     """A table without patients, of the study's shape."""
     nothing = np.zeros(0)
     columns = {
-        name: Column(nothing, study.variable(name).levels, np.zeros(0, np.int8)) for name in study.variable_names()
+        name: Column(nothing, study.variable(name).level_names, np.zeros(0, np.int8)) for name in study.variable_names()
     }
-    keys = [key for e in study.endpoints for key in endpoint_keys(e.name, e.kind)]
+    keys = [key for e in study.endpoints for key in e.keys]
     exclusions = {name: np.zeros(0, bool) for name, _ in study.eligibility.rules()}
     return SiteTable((), columns, dict.fromkeys(keys, nothing), exclusions, ())
-
-
-def endpoint_keys(name: str, kind: str) -> tuple[str, ...]:
-    """The keys of one endpoint in `SiteTable.endpoints`."""
-    return (name,) if kind == "binary" else (f"{name}.time", f"{name}.event")

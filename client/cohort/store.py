@@ -18,9 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohort.cells import YES_NO
 from client.cohort.check import inspect
-from client.cohort.reading import endpoint_keys
 from client.cohort.sheet import table_path
 from client.cohort.site import Site
 from common.errors import FedmviError, Severity
@@ -255,9 +253,9 @@ def _read_table(path: Path, study: Study) -> SiteTable:
         endpoints: dict[str, NDArray[np.float64]] = {}
         for name in study.variable_names():
             values, censored = _numpy(stored, f"value:{name}"), _numpy(stored, f"censored:{name}")
-            columns[name] = Column(values, levels_of(study, name), censored)
+            columns[name] = Column(values, study.variable(name).level_names, censored)
         for endpoint in study.endpoints:
-            endpoints |= {k: _numpy(stored, f"endpoint:{k}") for k in endpoint_keys(endpoint.name, endpoint.kind)}
+            endpoints |= {k: _numpy(stored, f"endpoint:{k}") for k in endpoint.keys}
         for name, _ in study.eligibility.rules():
             failed[name] = _numpy(stored, f"failed:{name}").astype(np.bool_)
         patients, labels = (tuple(stored[name].to_pylist()) for name in ("patient_id", "label"))
@@ -269,9 +267,3 @@ def _read_table(path: Path, study: Study) -> SiteTable:
 def _numpy(stored: Any, name: str) -> NDArray[Any]:
     """One column without nulls; not by pyarrow's `to_numpy`, which loads pandas wherever that is installed."""
     return np.array(np.from_dlpack(stored[name].combine_chunks()))
-
-
-def levels_of(study: Study, name: str) -> tuple[str, ...]:
-    """The levels of a variable's column; a binary variable without declared ones has no and yes."""
-    variable = study.variable(name)
-    return () if variable.kind == "continuous" else variable.levels or YES_NO

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from client.cohort.cells import YES_NO, level_index, parse_number
+from client.cohort.cells import level_index, parse_number
 from client.cohort.columns import Columns, Source
 from client.cohort.problems import Problems
 from client.cohort.units import Flags, check_values, conversion
@@ -17,7 +17,7 @@ from common.study.table import Column, FloatArray
 
 def read_variable(variable: Variable, n: int, columns: Columns, problems: Problems) -> Column:
     """The variable as the recipes see it; NaN where missing or wrong, and what is wrong is noted."""
-    levels = () if variable.kind == "continuous" else variable.levels or YES_NO
+    levels = variable.level_names
     source = columns.get(variable.name)
     if source is None:
         return Column(np.full(n, math.nan), levels, np.zeros(n, np.int8))

@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from client.cohort.membership import site_secret
 from client.cohort.site import Site
@@ -71,23 +74,34 @@ def _key(text: str) -> bytes:
     return key
 
 
-def masked(site: Site, ticket: Ticket, ask: Ask, blocks: Mapping[str, Limbs]) -> dict[str, Limbs]:
-    """The blocks of a total as they may leave: masked against every other site of the roster.
+class MaskKeys:
+    """What masks need of a site, read once a message: its own key and those that it trusts."""
 
-    Raises
-    ------
-    FedmviError
-        417 a site of the roster whose key this hospital does not trust.
-    """
-    roster = ticket.roster(ask.cohort)
-    trusted = peers(site)
-    others = {}
-    for name in roster:
-        if name != site.name:
-            if name not in trusted:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    @cached_property
+    def _own(self) -> X25519PrivateKey:
+        return private_key(site_secret(self._site))
+
+    @cached_property
+    def _trusted(self) -> dict[str, bytes]:
+        return peers(self._site)
+
+    def masked(self, ticket: Ticket, ask: Ask, blocks: Mapping[str, Limbs]) -> dict[str, Limbs]:
+        """The blocks of a total as they may leave: masked against every other site of the roster.
+
+        Raises
+        ------
+        FedmviError
+            417 a site of the roster whose key this hospital does not trust.
+        """
+        others = [name for name in ticket.roster(ask.cohort) if name != self._site.name]
+        for name in others:
+            if name not in self._trusted:
                 raise FedmviError(417, site=name)
-            others[name] = trusted[name]
-    try:
-        return mask(blocks, site.name, private_key(site_secret(site)), others, mask_context(ticket, ask))
-    except ValueError as error:  # a trusted key that is none
-        raise FedmviError(417, f"{PEERS}: {error}", site="") from error
+        keys = {name: self._trusted[name] for name in others}
+        try:
+            return mask(blocks, self._site.name, self._own, keys, mask_context(ticket, ask))
+        except ValueError as error:  # a trusted key that is none
+            raise FedmviError(417, f"{PEERS}: {error}", site="") from error

@@ -37,7 +37,6 @@ MAX_ELEMENTS = 1 << 22
 LARGEST = 1e6
 """Largest coefficient, and largest standardised value that a plausible patient may have."""
 
-_MONTH_DAYS = 365.25 / 12
 _ORDER = (Select, Group, Impute, Complete, Score, Standardise)
 
 Range = tuple[float, float]
@@ -125,7 +124,7 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
         elif isinstance(step, Impute):
             _impute(step, ranges, query)
         elif isinstance(step, Complete):
-            endpoints = {name for e in study.endpoints for name in (e.name, f"{e.name}.time", f"{e.name}.event")}
+            endpoints = {key for e in study.endpoints for key in e.keys}
             _need(set(step.columns) <= set(ranges) and set(step.endpoints) <= endpoints, "a column")
         elif isinstance(step, Score):
             _score(step, ranges, study)
@@ -151,7 +150,7 @@ def _columns(study: Study) -> dict[CodedColumn, Range]:
 
 
 def _levels(study: Study, by: str) -> int:
-    return 2 if by in {e.name for e in study.endpoints} else len(study.variable(by).levels or ("no", "yes"))
+    return 2 if by in {e.name for e in study.endpoints} else len(study.variable(by).level_names)
 
 
 def _impute(step: Impute, ranges: Mapping[str, Range], query: Query) -> None:
@@ -203,7 +202,7 @@ def _endpoint(query: Query, study: Study) -> None:
 
 def _times(query: Query, study: Study, endpoint: Endpoint) -> None:
     """Curves of one site are given at the protocol's times and by the month, never by the day."""
-    month = _MONTH_DAYS if endpoint.unit == "days" else 1.0
+    month = endpoint.month
     declared = {time for c in study.comparisons for time in c.times if c.endpoint == endpoint.name}
     times = getattr(query, "times", ())
     _need(all(t in declared or (t >= 0 and t == round(t / month) * month) for t in times), "a time")

@@ -20,6 +20,10 @@ Known = Literal["preoperative", "pathological", "follow-up"]
 Kind = Literal["continuous", "binary", "categorical"]
 
 
+YES_NO = ("no", "yes")
+"""The levels of a binary variable that declares none, and the only ones for which 1 or true has one meaning."""
+
+
 class Variable(BaseModel):
     """A clinical variable: what a column of the site's table means.
 
@@ -60,6 +64,11 @@ class Variable(BaseModel):
         return self
 
     @property
+    def level_names(self) -> tuple[str, ...]:
+        """The levels; no and yes for a binary variable that declares none, nothing for a continuous one."""
+        return () if self.kind == "continuous" else self.levels or YES_NO
+
+    @property
     def title(self) -> str:
         """The label, or the name where no label was given."""
         return self.label or self.name
@@ -91,9 +100,7 @@ def _lab(
 def _binary(
     name: str, label: str, known: Known = "preoperative", aliases: tuple[str, ...] = (), leaks: str = ""
 ) -> Variable:
-    return Variable(
-        name=name, label=label, kind="binary", known=known, levels=("no", "yes"), aliases=aliases, leaks=leaks
-    )
+    return Variable(name=name, label=label, kind="binary", known=known, levels=YES_NO, aliases=aliases, leaks=leaks)
 
 
 def _levels(

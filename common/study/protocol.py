@@ -17,6 +17,9 @@ Role = Literal["train", "internal-test", "calibration", "external-test", "outcom
 CLOSED_ROLES: frozenset[Role] = frozenset({"external-test", "outcome", "genomics"})
 """Roles whose endpoints stay closed until the models are frozen."""
 
+MONTH_DAYS = 365.25 / 12
+"""The mean length of a month."""
+
 SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
@@ -68,6 +71,16 @@ class Endpoint(_Table):
     def title(self) -> str:
         """The label, or the name where no label was given."""
         return self.label or self.name
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of its arrays in tables and frames: one, or time and event."""
+        return (self.name,) if self.kind == "binary" else (f"{self.name}.time", f"{self.name}.event")
+
+    @property
+    def month(self) -> float:
+        """The length of a month, in `unit`."""
+        return MONTH_DAYS if self.unit == "days" else 1.0
 
     @property
     def horizon(self) -> float:

@@ -253,9 +253,9 @@ def coded_columns(study: Study, terms: tuple[Term, ...]) -> tuple[CodedColumn, .
     for term in terms:
         variable = study.variable(term.variable)
         if term.coding == "levels":
-            levels = variable.levels or ("no", "yes")
             columns += [
-                CodedColumn(f"{variable.name}={level}", variable.name, "equals", level=level) for level in levels[1:]
+                CodedColumn(f"{variable.name}={level}", variable.name, "equals", level=level)
+                for level in variable.level_names[1:]
             ]
         elif term.coding == "above":
             cutoff = term.cutoff if term.cutoff is not None else variable.cutoff

@@ -5,13 +5,13 @@ Digits are not grouped, so that a number on the page can be searched for.
 
 from __future__ import annotations
 
+from common.study.protocol import MONTH_DAYS
+
 MARK = "†"
 """Follows a hidden count; every table that has one explains it."""
 
 MISSING = "–"
 """Stands where there is nothing to show."""
-
-_MONTH_DAYS = 365.25 / 12
 
 
 def plain(text: str) -> str:
@@ -107,7 +107,7 @@ def number(value: float | None) -> str:
 
 def in_months(value: float, of_unit: str) -> float:
     """A time in months; a month is 365.25 / 12 days."""
-    return value / _MONTH_DAYS if of_unit == "days" else value
+    return value / MONTH_DAYS if of_unit == "days" else value
 
 
 def time(value: float | None, of_unit: str) -> str:

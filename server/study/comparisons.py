@@ -20,7 +20,6 @@ from server.study.evaluation import alone_base
 from server.study.models import refusal
 from server.study.results import Curve, Estimate, Result
 
-MONTH_DAYS = 365.25 / 12
 PUBLISHED_POINTS = 121
 YEARLY = 12
 """Every so many points the patients at risk are told: monthly ones would tell monthly events by their differences."""
@@ -38,20 +37,19 @@ def group_labels(study: Study, comparison: Comparison) -> tuple[str, ...]:
         if endpoint.name == comparison.group:
             return (f"{endpoint.title}: {endpoint.negative[0]}", f"{endpoint.title}: {endpoint.positive[0]}")
     variable = study.variable(comparison.group)
-    return tuple(f"{variable.title}: {level}" for level in variable.levels or ("no", "yes"))
+    return tuple(f"{variable.title}: {level}" for level in variable.level_names)
 
 
 def published_times(endpoint: Endpoint) -> FloatArray:
     """Where a published curve is given: months up to ten years, or to the endpoint's maximum."""
-    month = MONTH_DAYS if endpoint.unit == "days" else 1.0
-    times = np.arange(PUBLISHED_POINTS, dtype=np.float64) * month
+    times = np.arange(PUBLISHED_POINTS, dtype=np.float64) * endpoint.month
     kept: FloatArray = times[times <= endpoint.horizon]
     return kept
 
 
 def comparison_recipe(study: Study, comparison: Comparison) -> Recipe:
     """Groups, then patients with group and endpoint known."""
-    known = (f"{comparison.endpoint}.time", f"{comparison.endpoint}.event")
+    known = study.endpoint(comparison.endpoint).keys
     return Recipe().then(Group(comparison.group, group_labels(study, comparison)), Complete(("group",), known))
 
 

@@ -132,6 +132,5 @@ def _results(study: Study, results: list[Result], opened: dict[str, Receipt]) ->
 
 def _facts(study: Study, name: str) -> VariableFacts:
     variable = study.variable(name)
-    levels = variable.levels or ("no", "yes")
-    reference = "" if variable.kind == "continuous" else levels[0]
+    reference = next(iter(variable.level_names), "")
     return VariableFacts(title=variable.title, unit=variable.unit, reference=reference)

@@ -12,13 +12,6 @@ from common.study.protocol import Study
 from common.study.recipe import CodedColumn, Recipe, Select
 from server.study.suppression import Key
 
-_STEPS_AFTER_RULES = ("other label", "other role")
-
-
-def flow_steps(study: Study) -> tuple[str, ...]:
-    """The steps at which patients may leave on the way into a cohort, in order."""
-    return (*(f"excluded by {name}" for name, _ in study.eligibility.rules()), *_STEPS_AFTER_RULES)
-
 
 def flow_keys(study: Study) -> list[tuple[str, Key]]:
     """The rows of a flow, in order: what each is called, and what it counts."""
@@ -47,7 +40,7 @@ def count(study: Study) -> Conclusion[Counted]:
 
     A cohort of fewer than `min_sites` sites has no total; its sites' own guarded counts are asked by `each`.
     """
-    steps, cell = flow_steps(study), study.limits.min_cell
+    steps, cell = tuple(name for name, _ in flow_keys(study)[1:-1]), study.limits.min_cell
     flows, classes, missing = [], [], []
     names = [cohort.name for cohort in study.cohorts]
     pairs = [(name, endpoint.name) for name in names for endpoint in study.endpoints]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.datasets import load_breast_cancer
+
+from simulation.exactness import breast_cancer
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,6 @@ class Pooled:
 @pytest.fixture(scope="session")
 def breast() -> Pooled:
     """569 patients, 30 features, as four sites of very different size and prevalence."""
-    data = load_breast_cancer()
-    order = np.lexsort((data.data[:, 0], 1 - data.target))
-    shuffled = np.random.default_rng(0).permutation(order[:400]).tolist() + order[400:].tolist()
-    rows = np.array(shuffled)
-    site = np.repeat(np.arange(4), [45, 98, 156, 270])
-    names = tuple(str(name).replace(" ", "_") for name in data.feature_names)
-    return Pooled(names, data.data[rows].astype(np.float64), (1 - data.target[rows]).astype(np.float64), site)
+    table = breast_cancer()
+    X = np.column_stack(list(table.columns.values()))
+    return Pooled(tuple(table.columns), X, table.endpoints["y"], table.site)
