@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohort.membership import flow, members
+from client.cohort.membership import flow, members, patient_keys
 from client.cohort.site import Site
 from client.release.gate import Gate
 from client.release.scope import columns_of
@@ -16,7 +16,7 @@ from client.run import OpenRun
 from common.errors import FedmviError
 from common.federation.query import Query
 from common.study.protocol import CLOSED_ROLES
-from common.study.recipe import Frame, Group, Recipe, Score
+from common.study.recipe import Fold, Frame, Group, Recipe, Score
 from common.study.table import SiteTable
 
 
@@ -61,17 +61,19 @@ class GatedView:
 
     def __init__(self, site: Site, table: SiteTable, run: OpenRun, gate: Gate) -> None:
         self._site, self._table, self._run, self._gate = site, table, run, gate
-        self._frames: dict[tuple[str, str], Frame] = {}
+        self._frames: dict[tuple[str, str, bool], Frame] = {}
         self._rows: dict[str, NDArray[np.bool_]] = {}
 
     def frame(self, query: Query) -> Frame:
         """See `SiteView`."""
-        key = (query.cohort, query.recipe.digest)
+        drawn = query.draws or any(isinstance(step, Fold) for step in query.recipe.steps)
+        key = (query.cohort, query.recipe.digest, drawn)
         rows = self._members(query.cohort)
         if key not in self._frames:
             visible = visible_endpoints(self._run, self._table, query.cohort, query.recipe)
             try:
-                frame = query.recipe.apply(self._table, rows, visible)
+                keys = patient_keys(self._site, self._table) if drawn else None
+                frame = query.recipe.apply(self._table, rows, visible, keys)
             except (KeyError, ValueError) as error:
                 raise FedmviError(501, f"recipe: {type(error).__name__}: {error}") from error
             self._frames[key] = self._closed(query, frame)
@@ -87,7 +89,7 @@ class GatedView:
         """In a closed cohort endpoints are offered beside scores and groups only: nothing is fitted there."""
         if self._run.study.cohort(query.cohort).role not in CLOSED_ROLES or not frame.endpoints:
             return frame
-        beside = {"group", *(step.column for step in query.recipe.steps if isinstance(step, Score))}
+        beside = {"group", "fold", *(step.column for step in query.recipe.steps if isinstance(step, Score))}
         return replace(frame, columns={name: frame.columns[name] for name in sorted(beside & set(frame.columns))})
 
     def _members(self, cohort: str) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ from server.study.execution import Action
 from server.study.results import read_results
 from server.study.run_directory import RunDirectory
 from simulation.cohorts import make_hospitals
-from simulation.exactness import Row, as_markdown, cases, measure
+from simulation.exactness import CASES, Measured, as_markdown, measure
 from simulation.importers import IMPORTERS
 from simulation.importers.folder import ImportReport
 from simulation.running import Simulation
@@ -147,31 +147,36 @@ def run(
 
 @app.command(epilog="Example: fedmvi-simulate exactness --out exactness.md")
 def exactness(
+    data: Annotated[str | None, typer.Option(help="Only the cases over this table, such as breast-cancer.")] = None,
     out_: Annotated[Path | None, typer.Option("--out", help="Also write the table as Markdown to this file.")] = None,
     json_: AsJson = False,
 ) -> None:
     """Measure how far every federated statistic is from the pooled one. Exit code 1 if any is beyond its tolerance."""
-    need("exactness", "lifelines", "sklearn", "statsmodels")
-    rows = measure(cases())
+    need("exactness", "lifelines", "sklearn", "statsmodels", "sksurv", "firthmodels", "mrmr")
+    measured = measure(CASES, data)
     if out_ is not None:
-        out_.write_text(as_markdown(rows), encoding="utf-8")
+        out_.write_text(as_markdown(measured), encoding="utf-8")
     if json_:
-        print_json([{**dataclasses.asdict(row), "passed": row.passed} for row in rows])
+        print_json([{**dataclasses.asdict(row), "passed": row.passed} for row in measured.rows])
     else:
-        _print_exactness(rows)
-    if not all(row.passed for row in rows):
+        _print_exactness(measured)
+    for why in measured.absent:
+        err.print(f"not run: {escape(why)}")
+    if not measured.rows or not all(row.passed for row in measured.rows):
         raise typer.Exit(EXIT_PROBLEMS)
 
 
-def _print_exactness(rows: list[Row]) -> None:
+def _print_exactness(measured: Measured) -> None:
+    rows = measured.rows
     for data, oracle in dict.fromkeys((row.data, row.oracle) for row in rows):
-        table = Table("statistic", "difference", "tolerance", "masked = plain", "rounds", title_justify="left",
-                      title=escape(f"{data}; {oracle}"))  # fmt: skip
+        table = Table("statistic", "difference", "tolerance", "masked = plain", "rounds", "KiB/site", "seconds",
+                      title_justify="left", title=escape(f"{data}; {oracle}"))  # fmt: skip
         for row in rows:
             if (row.data, row.oracle) == (data, oracle):
                 mark = "" if row.passed else "[red]"
                 cells = (f"{row.difference:.1e}", f"{row.tolerance:.0e}", "yes" if row.masked_equal else "no")
-                table.add_row(mark + escape(row.statistic), *(mark + cell for cell in cells), str(row.rounds))
+                costs = (str(row.rounds), f"{row.kib_per_site:.1f}", f"{row.seconds:.2f}")
+                table.add_row(mark + escape(row.statistic), *(mark + cell for cell in (*cells, *costs)))
         out.print(table)
     out.print(f"{sum(row.passed for row in rows)} of {len(rows)} within their tolerance, masked and plain alike.")
 

@@ -28,15 +28,18 @@ class ArrayView:
     ----------
     columns, endpoints
         (n,) arrays by name.
+    keys
+        (n,) see `Frame`.
     """
 
     columns: Mapping[str, FloatArray]
     endpoints: Mapping[str, FloatArray]
+    keys: NDArray[np.uint64]
 
     def frame(self, query: Query) -> Frame:
         """See `SiteView`."""
         n = len(next(iter({**self.columns, **self.endpoints}.values())))
-        return query.recipe.apply_to(Frame(self.columns, self.endpoints, n))
+        return query.recipe.apply_to(Frame(self.columns, self.endpoints, n, self.keys))
 
     def flow(self, cohort: str) -> Sequence[tuple[str, int]]:
         """Arrays have no flow."""
@@ -53,18 +56,28 @@ def federation_of(
     site: NDArray[np.int64],
     *,
     masked: bool = False,
+    keys: NDArray[np.uint64] | None = None,
 ) -> SitesPort:
-    """Split the rows of a pooled table into sites by their (n,) labels; a port whose cohort `all` has them all."""
+    """Split the rows of a pooled table into sites by their (n,) labels; a port whose cohort `all` has them all.
+
+    `keys` are the patients' (see `Frame`); by default those of `row_keys`.
+    """
+    keys = row_keys(site.size) if keys is None else keys
     views = {}
     for label in np.unique(site).tolist():
         rows = site == label
         views[f"site-{label}"] = ArrayView(
-            {k: v[rows] for k, v in columns.items()}, {k: v[rows] for k, v in endpoints.items()}
+            {k: v[rows] for k, v in columns.items()}, {k: v[rows] for k, v in endpoints.items()}, keys[rows]
         )
     if not masked:
         return over_views(views, [COHORT])
     handlers = {name: ungated(view, _masks(name, tuple(views))) for name, view in views.items()}
     return SitesPort(InProcess(handlers), Ticket("local", "", {COHORT: tuple(sorted(views))}))
+
+
+def row_keys(n: int) -> NDArray[np.uint64]:
+    """(n,) keys of the rows of a pooled table."""
+    return np.random.default_rng(20230).integers(0, 2**64, size=n, dtype=np.uint64)
 
 
 def _masks(name: str, sites: tuple[str, ...]) -> Hide:

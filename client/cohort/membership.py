@@ -96,6 +96,13 @@ def site_secret(site: Site) -> bytes:
     return bytes.fromhex(text)
 
 
+def patient_keys(site: Site, table: SiteTable) -> NDArray[np.uint64]:
+    """(n,) a number for each patient from the site's secret and the patient's id, see `Frame`; error 322."""
+    secret = site_secret(site)
+    digests = (hmac.digest(secret, f"key|{patient}".encode(), hashlib.sha256) for patient in table.patients)
+    return np.frombuffer(b"".join(digest[:8] for digest in digests), dtype="<u8").astype(np.uint64)
+
+
 def _labelled(table: SiteTable, cohort: Cohort) -> Flags:
     return np.array([cohort.label is None or label == cohort.label for label in table.labels], dtype=bool)
 

@@ -113,11 +113,7 @@ class Gate:
         self._weigh(query, frame)
 
     def _weigh(self, query: Query, frame: Frame) -> None:
-        """Refuse coefficients that give weight to a few patients only, whose rows the sums would then be."""
-        coefficients = getattr(query, "coefficients", None)
-        if coefficients is None:
-            return
-        linear = coefficients[0] + frame.matrix(query.uses) @ coefficients[1:]
-        weight = 1.0 / np.square(np.cosh(np.clip(linear / 2.0, -300.0, 300.0)))  # 4 mu (1 - mu), at most 1
-        if float(weight.sum()) < self.limits.min_cell:
+        """Refuse broadcast numbers that give weight to a few patients only, whose rows the sums would then be."""
+        weight = query.influence(frame)
+        if weight is not None and float(np.min(weight.sum(axis=-1))) < self.limits.min_cell:
             raise FedmviError(416, limit=self.limits.min_cell, cohort=query.cohort)

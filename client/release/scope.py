@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from common.study.protocol import Endpoint, Study
 from common.study.recipe import (
     CodedColumn,
     Complete,
+    Fold,
     Group,
     Impute,
     Recipe,
@@ -37,7 +39,8 @@ MAX_ELEMENTS = 1 << 22
 LARGEST = 1e6
 """Largest coefficient, and largest standardised value that a plausible patient may have."""
 
-_ORDER = (Select, Group, Impute, Complete, Score, Standardise)
+_ORDER = (Select, Group, Impute, Complete, Score, Fold, Standardise)
+MAX_FOLDS = 20
 
 Range = tuple[float, float]
 _UNBOUNDED: Range = (-math.inf, math.inf)
@@ -78,14 +81,21 @@ def check_scope(query: Query, study: Study) -> None:
     declared = getattr(query, "columns", ())
     _need(set(named) <= set(ranges) and len(set(declared)) == len(declared), "a column")
     _endpoint(query, study)
-    coefficients = np.asarray(getattr(query, "coefficients", ()), dtype=np.float64)
-    _need(not coefficients.size or coefficients.size == len(declared) + 1, "a number")
-    _need(bool(np.all(np.abs(coefficients) <= LARGEST)), "a number")
+    _need(query.consistent(), "a number")
+    for name in _broadcast(query):
+        _need(bool(np.all(np.abs(getattr(query, name)) <= LARGEST)), "a number")
     centre = np.asarray(getattr(query, "centre", ()), dtype=np.float64)
-    _need(not centre.size or centre.size == len(declared), "a number")
     for name, value in zip(declared if centre.size else (), centre.tolist(), strict=True):
         low, high = ranges[name]
         _need(min(low, 0.0) <= value <= max(high, 0.0), "a number")
+
+
+def _broadcast(query: Query) -> Iterator[str]:
+    """The arrays of numbers that a query brings, apart from `centre`, which is bounded by the columns' ranges."""
+    for field in fields(query):
+        value = getattr(query, field.name)
+        if field.name != "centre" and isinstance(value, np.ndarray) and value.dtype == np.float64:
+            yield field.name
 
 
 def _need(sound: bool, part: str) -> None:
@@ -129,6 +139,10 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
         elif isinstance(step, Score):
             _score(step, ranges, study)
             ranges[step.column] = (0.0, 1.0)
+        elif isinstance(step, Fold):
+            binary = {e.name for e in study.endpoints if e.kind == "binary"}
+            _need(2 <= step.folds <= MAX_FOLDS and step.endpoint in binary, "a fold")
+            ranges["fold"] = (0.0, float(step.folds - 1))
         else:
             _standardise(step, ranges)
     return ranges

@@ -117,6 +117,28 @@ class Query(ABC):
         """The binary endpoint whose classes the answer tells apart, or ""."""
         return ""
 
+    def consistent(self) -> bool:
+        """Whether the fields fit together (the sizes of arrays, indices in range); a site refuses others."""
+        return True
+
+    @property
+    def folds(self) -> int:
+        """Folds that the answer tells apart; 0 for none."""
+        return 0
+
+    @property
+    def draws(self) -> bool:
+        """Whether the answer draws at random, from the keys of the patients."""
+        return False
+
+    def influence(self, frame: Frame) -> NDArray[np.float64] | None:  # noqa: ARG002 - the signature that subclasses fill
+        """(n,) how much each patient counts in the answer, at most 1; None where all count alike.
+
+        A site refuses an answer whose broadcast numbers leave weight to a few patients only. Where an answer has
+        several sets of weights the shape is (sets, n), and each must pass.
+        """
+        return None
+
     @property
     def pooled(self) -> bool:
         """Whether the sum over a roster is meant; False for what a site publishes on its own."""

@@ -35,6 +35,12 @@ PERFECT_FIT = 0.02
 """Loss per patient below which the classes are told apart almost without error."""
 
 
+def logistic_weight(linear: FloatArray) -> FloatArray:
+    """4 mu (1 - mu) of a linear predictor of any shape, at most 1."""
+    weight: FloatArray = 1.0 / np.square(np.cosh(np.clip(linear / 2.0, -300.0, 300.0)))
+    return weight
+
+
 @dataclass(frozen=True)
 class LogisticSums(Query):
     """Score, information and log-likelihood of a logistic model at given coefficients, intercept first."""
@@ -78,6 +84,15 @@ class LogisticSums(Query):
     def classes_of(self) -> str:
         """The endpoint."""
         return self.endpoint
+
+    def consistent(self) -> bool:
+        """See `Query`."""
+        return self.coefficients.shape == (self.parameters,)
+
+    def influence(self, frame: Frame) -> FloatArray:
+        """4 mu (1 - mu): a patient whose outcome the model is sure of has none."""
+        linear = self.coefficients[0] + frame.matrix(self.columns) @ self.coefficients[1:]
+        return logistic_weight(linear)
 
     def answer(self, frame: Frame) -> Summary:
         """The site's sums; the frame has complete cases only."""

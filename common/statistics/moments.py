@@ -35,6 +35,10 @@ class Deviations(Query):
         shape = (len(self.columns),)
         return {"n": Block(shape, Kind.COUNT), "sum": Block(shape, Kind.REAL), "square": Block(shape, Kind.REAL)}
 
+    def consistent(self) -> bool:
+        """See `Query`."""
+        return self.centre.shape == (len(self.columns),)
+
     def words(self) -> str:
         """See `Query`."""
         return f"sums of deviations of {len(self.columns)} columns in cohort {self.cohort}"

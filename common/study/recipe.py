@@ -38,11 +38,15 @@ class Frame:
         Those endpoint columns that the query may see, each (n,) float64: "mvi", or "os.time" and "os.event".
     n
         Number of patients.
+    keys
+        (n,) a number for each patient that nobody without the site's secret can tell, the same in every run:
+        draws (folds, resamples) depend on it and so neither on the order of patients nor on the machine.
     """
 
     columns: Mapping[str, FloatArray]
     endpoints: Mapping[str, FloatArray]
     n: int
+    keys: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
 
     def matrix(self, names: tuple[str, ...]) -> FloatArray:
         """(n, p) matrix of the named columns."""
@@ -56,6 +60,7 @@ class Frame:
             {k: v[rows] for k, v in self.columns.items()},
             {k: v[rows] for k, v in self.endpoints.items()},
             int(np.count_nonzero(rows)),
+            self.keys[rows] if self.keys.size else self.keys,
         )
 
 
@@ -206,7 +211,27 @@ class Score:
         return replace(frame, columns={**frame.columns, self.column: logistic_function(linear)})
 
 
-Step = Annotated[Select | Group | Impute | Complete | Standardise | Score, Field(discriminator="step")]
+@dataclass(frozen=True)
+class Fold:
+    """A column `fold`: each patient's fold, 0 to `folds` - 1, drawn inside the site and stratified by an endpoint."""
+
+    __pydantic_config__ = STRICT
+    folds: int
+    endpoint: str
+    step: Literal["fold"] = "fold"
+
+    def apply(self, frame: Frame) -> Frame:
+        """Deal the patients, ordered by class and then by key, into the folds in turn, from a fold that is drawn."""
+        if frame.keys.size != frame.n:
+            raise FedmviError(501, "a fold is drawn from keys, and the frame has none")
+        order = np.lexsort((frame.keys, frame.endpoints[self.endpoint]))
+        first = int(np.bitwise_xor.reduce(frame.keys) % np.uint64(self.folds)) if frame.n else 0
+        fold = np.empty(frame.n)
+        fold[order] = (first + np.arange(frame.n)) % self.folds
+        return replace(frame, columns={**frame.columns, "fold": fold})
+
+
+Step = Annotated[Select | Group | Impute | Complete | Standardise | Score | Fold, Field(discriminator="step")]
 
 
 @dataclass(frozen=True)
@@ -220,12 +245,21 @@ class Recipe:
         """This recipe with more steps at its end."""
         return Recipe((*self.steps, *steps))
 
-    def apply(self, table: SiteTable, rows: NDArray[np.bool_], endpoints: tuple[str, ...]) -> Frame:
+    def apply(
+        self,
+        table: SiteTable,
+        rows: NDArray[np.bool_],
+        endpoints: tuple[str, ...],
+        keys: NDArray[np.uint64] | None = None,
+    ) -> Frame:
         """The frame of the patients in `rows`, with only those endpoint columns that may be seen.
+
+        `keys` are those of all the table's patients, see `Frame`.
 
         Steps that read the table come before those that work on the frame (error 501).
         """
-        frame = Frame({}, {name: table.endpoints[name][rows] for name in endpoints}, int(np.count_nonzero(rows)))
+        own = np.empty(0, dtype=np.uint64) if keys is None else keys[rows]
+        frame = Frame({}, {name: table.endpoints[name][rows] for name in endpoints}, int(np.count_nonzero(rows)), own)
         reading = [step for step in self.steps if isinstance(step, Select | Group)]
         if list(self.steps[: len(reading)]) != reading:
             raise FedmviError(501, "a step that reads the table comes after others")

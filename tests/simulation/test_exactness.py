@@ -12,7 +12,8 @@ from common.federation.runner import Conclusion
 from common.statistics.moments import moments
 from common.study.recipe import Recipe
 from simulation.cli import app
-from simulation.exactness import Case, Difference, breast_cancer, measure
+from simulation.exactness import Case, Difference, measure
+from simulation.exactness.tables import breast_cancer
 from simulation.views import COHORT
 
 
@@ -32,10 +33,10 @@ def test_a_difference_beyond_the_tolerance_is_a_failure() -> None:
         fit = results[0]
         assert dataclasses.is_dataclass(fit)
         true = np.mean(table.columns["mean_radius"]) + 1e-6
-        return [("mean", "a wrong oracle", float(abs(fit.mean_[0] - true)), 1e-12)]  # type: ignore[attr-defined]
+        return [Difference("mean", "a wrong oracle", float(abs(fit.mean_[0] - true)), 1e-12)]  # type: ignore[attr-defined]
 
     def asked() -> list[Conclusion[object]]:
         return [moments(COHORT, Recipe(), ("mean_radius",))]
 
-    (row,) = measure([Case(table, asked, wrong)])
+    (row,) = measure([lambda: Case(table, asked, wrong)]).rows
     assert not row.passed

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from simulation.exactness import breast_cancer
+from simulation.exactness.tables import breast_cancer
 
 
 @dataclass(frozen=True)

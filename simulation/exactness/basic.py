@@ -1,0 +1,143 @@
+"""simulation: exactness of moments, maximum-likelihood logistic regression, AUC, Kaplan-Meier and log-rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from common.statistics.logistic import LogisticResult, logistic
+from common.statistics.moments import Moments, moments
+from common.statistics.roc import RocResult, roc
+from common.statistics.survival import SurvivalResult, survival
+from common.study.recipe import Recipe
+from simulation.exactness.measuring import Case, Difference, Table, library
+from simulation.exactness.tables import breast_cancer, recidivism
+from simulation.views import COHORT
+
+SEVEN = (
+    "mean_texture", "mean_smoothness", "mean_symmetry", "texture_error", "smoothness_error", "mean_fractal_dimension",
+    "symmetry_error",
+)  # fmt: skip
+
+
+def means() -> Case:
+    """Means and standard deviations."""
+    table = breast_cancer()
+    names = tuple(table.columns)
+    return Case(table, lambda: [moments(COHORT, Recipe(), names)], lambda r: _moments(table, r[0]))
+
+
+def multivariable() -> Case:
+    """One logistic regression on seven predictors."""
+    table = breast_cancer()
+    return Case(table, lambda: [logistic(COHORT, Recipe(), "y", SEVEN)], lambda r: _logistic(table, [SEVEN], r, ""))
+
+
+def univariable() -> Case:
+    """Thirty logistic regressions in lock-step."""
+    table = breast_cancer()
+    sets = [(name,) for name in table.columns]
+    return Case(
+        table,
+        lambda: [logistic(COHORT, Recipe(), "y", names) for names in sets],
+        lambda r: _logistic(table, sets, r, "univariable "),
+    )
+
+
+def areas() -> Case:
+    """Thirty areas under ROC curves in lock-step."""
+    table = breast_cancer()
+    return Case(
+        table,
+        lambda: [roc(COHORT, Recipe(), "y", name) for name in table.columns],
+        lambda r: _roc(table, dict(zip(table.columns, r, strict=True))),
+    )
+
+
+def life_tables() -> Case:
+    """Kaplan-Meier curves and their log-rank test, five groups."""
+    table = recidivism()
+    groups = int(table.columns["group"].max()) + 1
+    grid = int(table.endpoints["os.time"].max()) + 1
+    return Case(table, lambda: [survival(COHORT, Recipe(), "os", groups, 1.0, grid)], lambda r: _survival(table, r[0]))
+
+
+CASES = (means, multivariable, univariable, areas, life_tables)
+
+
+def _moments(table: Table, fit: Moments) -> list[Difference]:
+    from sklearn.preprocessing import StandardScaler
+
+    X = np.column_stack([table.columns[name] for name in fit.columns])
+    scaler = StandardScaler().fit(X)
+    std = scaler.scale_ * np.sqrt(len(X) / (len(X) - 1))
+    oracle = f"{library('scikit-learn')} StandardScaler"
+    return [
+        Difference("mean (relative)", oracle, float(np.max(np.abs(fit.mean_ / scaler.mean_ - 1))), 1e-12),
+        Difference("standard deviation (relative)", oracle, float(np.max(np.abs(fit.std_ / std - 1))), 1e-12),
+    ]
+
+
+def _logistic(
+    table: Table, columns: Sequence[tuple[str, ...]], fits: Sequence[LogisticResult], kind: str
+) -> list[Difference]:
+    import statsmodels.api as sm
+
+    worst = dict.fromkeys(("coefficient", "standard error", "log10 p", "log-likelihood"), 0.0)
+    for names, fit in zip(columns, fits, strict=True):
+        X = np.column_stack([table.columns[name] for name in names])
+        scale = X.std(axis=0)
+        pooled = sm.Logit(table.endpoints["y"], sm.add_constant((X - X.mean(axis=0)) / scale)).fit(
+            disp=0, tol=1e-14, maxiter=100
+        )
+        p = np.array([row["p"] for row in fit.summary[1:]])
+        for name, difference in (
+            ("coefficient", np.abs(fit.coef_[1:] * scale - pooled.params[1:])),
+            ("standard error", np.abs(fit.std_err_[1:] * scale - pooled.bse[1:])),
+            ("log10 p", np.abs(np.log10(p) - np.log10(pooled.pvalues[1:]))),
+            ("log-likelihood", np.abs(fit.log_likelihood_ - pooled.llf)),
+        ):
+            worst[name] = max(worst[name], float(np.max(difference)))
+    oracle = f"{library('statsmodels')} Logit(tol=1e-14)"
+    limits = {"coefficient": 1e-9, "standard error": 1e-9, "log10 p": 1e-8, "log-likelihood": 1e-8}
+    return [Difference(f"{kind}logistic {name} (standardised)", oracle, worst[name], limits[name]) for name in worst]
+
+
+def _roc(table: Table, fits: Mapping[str, RocResult]) -> list[Difference]:
+    from sklearn.metrics import roc_auc_score
+
+    y = table.endpoints["y"]
+    area = error = 0.0
+    for name, fit in fits.items():
+        score = table.columns[name]
+        area = max(area, abs(fit.auc_ - float(roc_auc_score(y, score))))
+        psi = 0.5 * (1.0 + np.sign(score[y == 1][:, np.newaxis] - score[y == 0]))
+        parts = (psi.mean(axis=1), psi.mean(axis=0))
+        error = max(error, abs(fit.std_err_ - float(np.sqrt(sum(p.var(ddof=1) / p.size for p in parts)))))
+    return [
+        Difference("AUC", f"{library('scikit-learn')} roc_auc_score", area, 1e-12),
+        Difference("DeLong standard error", "all pairs, by its definition", error, 1e-12),
+    ]
+
+
+def _survival(table: Table, fit: SurvivalResult) -> list[Difference]:
+    from lifelines import KaplanMeierFitter
+    from lifelines.statistics import multivariate_logrank_test
+
+    time_, event, group = table.endpoints["os.time"], table.endpoints["os.event"], table.columns["group"]
+    curve = at_risk = 0.0
+    for i, ours in enumerate(fit.curves_):
+        pooled = KaplanMeierFitter().fit(time_[group == i], event[group == i])
+        theirs = pooled.survival_function_.loc[ours.time_].to_numpy()[:, 0]
+        curve = max(curve, float(np.max(np.abs(ours.survival_ - theirs))))
+        risk = pooled.event_table["at_risk"].loc[ours.time_].to_numpy()
+        at_risk = max(at_risk, float(np.max(np.abs(ours.at_risk_ - risk))))
+    test = multivariate_logrank_test(time_, group, event)
+    oracle = library("lifelines")
+    return [
+        Difference("Kaplan-Meier survival", oracle, curve, 1e-12),
+        Difference("patients at risk", oracle, at_risk, 0.0),
+        Difference(f"log-rank chi2, {fit.degrees_ + 1} groups", oracle, abs(fit.chi2_ - test.test_statistic), 1e-8),
+        Difference("log-rank log10 p", oracle, abs(np.log10(fit.p_) - np.log10(test.p_value)), 1e-8),
+    ]
