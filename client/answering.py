@@ -14,12 +14,13 @@ from pathlib import Path
 
 from client.cohort.site import Site, load_site
 from client.cohort.store import load_prepared
+from client.release.differencing import Differencing
 from client.release.gate import Gate
 from client.release.keys import MaskKeys
 from client.release.ledger import Ledger
 from client.release.replies import ReplyStore
 from client.release.scope import elements
-from client.run import OpenRun, freeze_run, load_run, open_run
+from client.run import OpenRun, freeze_run, load_run, open_run, sign_run
 from client.view import GatedView
 from common.errors import FedmviError
 from common.federation.codec import Packed, pack, unpack
@@ -34,7 +35,7 @@ from common.federation.envelope import (
     write_answers,
 )
 from common.federation.query import Ask, Mode, Query, Receipt, Summary, check_summary
-from common.federation.tasks import Freeze, Open
+from common.federation.tasks import Freeze, Open, Sign
 from common.study.fingerprint import canonical_json, digest
 
 MAX_MESSAGE_ELEMENTS = 1 << 25
@@ -81,8 +82,9 @@ def _answers(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> list[Answer]:
     for ask in asks:
         if site.name not in ticket.roster(ask.cohort):
             raise FedmviError(412)
-        if isinstance(ask.question, Open):
-            receipt = open_run(site, ticket, ask.question)
+        if isinstance(ask.question, Sign | Open):
+            opening = ask.question
+            receipt = sign_run(site, ticket, opening) if isinstance(opening, Sign) else open_run(site, ticket, opening)
             _Book(site, ticket).record(ask, Left.RECEIPT, pack(dict(receipt)))
             done[ask.digest] = Answer(ask.digest, receipt=receipt)
     rest = [ask for ask in asks if ask.digest not in done]
@@ -93,8 +95,8 @@ def _answers(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> list[Answer]:
 
 def _answer_in_run(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> dict[str, Answer]:
     run = load_run(site, ticket)
-    releases = _Releases(site, ticket, run)
     gate = Gate.of(site.policy, run.study)
+    releases = _Releases(site, ticket, run, gate)
     done: dict[str, Answer] = {}
     fresh: list[Ask] = []
     numbers = 0
@@ -119,7 +121,7 @@ def _answer_in_run(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> dict[str,
         strict = {ask.digest: gate.tighten(ask) for ask in fresh}
         results = respond_all(list(strict.values()), view)
         for ask in fresh:
-            done[ask.digest] = releases.release(ask, results[strict[ask.digest].digest])
+            done[ask.digest] = releases.release(ask, results[strict[ask.digest].digest], view)
     return done
 
 
@@ -169,9 +171,10 @@ class _Book:
 class _Releases:
     """Everything that leaves in answer to a question of one run goes through here."""
 
-    def __init__(self, site: Site, ticket: Ticket, run: OpenRun) -> None:
-        self._site, self._ticket, self._run = site, ticket, run
-        self._keys = MaskKeys(site)
+    def __init__(self, site: Site, ticket: Ticket, run: OpenRun, gate: Gate) -> None:
+        self._ticket, self._run = ticket, run
+        self._differencing = Differencing(site, ticket, gate.limits)
+        self._keys = MaskKeys(site, ticket.study, run.keys)
         self._book = _Book(site, ticket)
         self._answered = self._book.answered()
         folder = run.folder / "replies"
@@ -207,7 +210,7 @@ class _Releases:
         self._book.record(ask, Left.REFUSAL, packed, refused=error.number)
         return answer
 
-    def release(self, ask: Ask, result: Summary | FedmviError) -> Answer:
+    def release(self, ask: Ask, result: Summary | FedmviError, view: GatedView) -> Answer:
         """Check, encode, store and record an answer; on return it may leave."""
         if isinstance(result, FedmviError):
             return self.refuse(ask, result)
@@ -216,8 +219,11 @@ class _Releases:
         try:
             check_summary(ask.question, result)
             blocks = outgoing(ask, result, len(self._ticket.roster(ask.cohort)))
-            if ask.mode is Mode.TOTAL and self._site.policy.masks == "required":
+            if ask.mode is Mode.TOTAL and self._run.masks:
                 blocks = dict(self._keys.masked(self._ticket, ask, blocks))
+            if ask.mode is Mode.TOTAL:
+                # Before the answer is kept: a crash between may refuse too much later, never too little.
+                self._differencing.admit(ask.question, view.counted(ask.question), view.patients(ask.cohort))
         except FedmviError as error:
             return self.refuse(ask, error)
         packed = pack(blocks)

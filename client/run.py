@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from client.cohort.limits import under_limits
 from client.cohort.site import Site
 from client.cohort.store import load_prepared, store_digest
+from client.release.keys import mask_key, peers, signature_of, verified_keys
 from common.errors import FedmviError
 from common.federation.codec import from_bytes, pack, to_bytes, unpack
 from common.federation.envelope import Ticket
 from common.federation.query import Receipt
-from common.federation.tasks import Freeze, Open
+from common.federation.tasks import Freeze, Open, Sign
 from common.files import write_whole
+from common.study.contradictions import contradictions
 from common.study.fingerprint import canonical_json, code_fingerprint, digest, library_versions, study_fingerprint
 from common.study.loader import as_tuples, refuse_late_knowledge
-from common.study.protocol import Study, contradictions
+from common.study.protocol import Study
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,10 @@ class OpenRun:
         Digest of the prepared data at opening; other data are refused later.
     frozen
         What may be looked at in closed cohorts; None until then.
+    masks
+        Whether parts of sums leave under masks.
+    keys
+        The other sites' mask keys by name, as signed; empty where nothing is masked.
     """
 
     folder: Path
@@ -39,6 +47,8 @@ class OpenRun:
     rosters: dict[str, tuple[str, ...]]
     store: str
     frozen: Freeze | None
+    masks: bool
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_folder(site: Site, run_id: str) -> Path:
@@ -72,35 +82,68 @@ def _secret_digest(site: Site) -> str:
         return ""
 
 
-def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
-    """Open a run, or confirm that it is open with the very same study, rosters and data.
-
-    Raises
-    ------
-    FedmviError
-        401 not approved, 411 another study, 412 other rosters, 502 other code, 212 not prepared.
-    """
+def _checked(site: Site, ticket: Ticket, task: Sign | Open) -> Study:
+    """The study of an opening whose study, code and rosters are what they claim; errors 401, 411, 412, 502."""
     study = read_study(task.study, ticket.study)
     refuse_unapproved(site, ticket.study)
-    ours = code_fingerprint()
-    if task.code != ours:
+    if task.code != code_fingerprint():
         raise FedmviError(502)
     expected = {cohort.name: tuple(sorted(cohort.sites)) for cohort in study.cohorts}
     if dict(ticket.rosters) != expected or site.name not in ticket.roster(""):
         raise FedmviError(412)
+    return study
+
+
+def sign_run(site: Site, ticket: Ticket, task: Sign) -> Receipt:
+    """Check the study and the rosters of a run that is to be opened, and sign them, if this site masks.
+
+    Nothing is kept: the same run gets the same signature again.
+
+    Raises
+    ------
+    FedmviError
+        401 not approved, 411 another study, 412 other rosters, 502 other code, 322 no site.secret.
+    """
+    _checked(site, ticket, task)
+    receipt: Receipt = {"site": site.name, "code": task.code, "masks": site.policy.masks}
+    if site.policy.masks == "required":
+        receipt |= {"mask_key": mask_key(site, ticket.study), "signature": signature_of(site, ticket)}
+    return receipt
+
+
+def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
+    """Open a run, or confirm that it is open with the very same study, rosters, keys and data.
+
+    Raises
+    ------
+    FedmviError
+        401 not approved, 411 another study, 412 other rosters, 417 a site that is not trusted, 419 one that has not
+        signed, 502 other code, 212 not prepared, 410 open with other data.
+    """
+    study = _checked(site, ticket, task)
+    masks = site.policy.masks == "required"
+    keys = verified_keys(site, ticket, task.signed) if masks else {}
     store = store_digest(site, study)
+    trusted = peers(site) if masks else {}
     record = {
         "study": task.study,
         "fingerprint": ticket.study,
-        "rosters": expected,
+        "rosters": dict(ticket.rosters),
         "store": store,
-        "code": ours,
+        "code": task.code,
         "secret": _secret_digest(site),
+        "masks": site.policy.masks,
+        "keys": keys,
+        "identities": {name: trusted[name].hex() for name in keys},
     }
     folder = run_folder(site, ticket.run_id)
     path = folder / "open.npz"
     if path.exists():
-        if unpack(from_bytes(path.read_bytes()), dict) != record:
+        earlier = unpack(from_bytes(path.read_bytes()), dict)
+        if earlier["code"] != task.code:
+            raise FedmviError(502)
+        _refuse_other_masks(site, earlier)
+        if earlier != record:
             raise FedmviError(410)
     else:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,12 +151,22 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
     hints = under_limits(site, load_prepared(site, study), study)
     return {
         "site": site.name,
-        "code": ours,
+        "code": task.code,
         "store": store,
         "masks": site.policy.masks,
         "under_limits": canonical_json([hint.public() for hint in hints]),
         **library_versions(),
     }
+
+
+def _refuse_other_masks(site: Site, record: Mapping[str, Any]) -> None:
+    """Error 418 if the site masked, or did not, when the run was opened; 417 if it trusts another identity now."""
+    if record["masks"] != site.policy.masks:
+        raise FedmviError(418, f"at the opening: {record['masks']}; in site.toml now: {site.policy.masks}")
+    trusted = peers(site) if record["identities"] else {}
+    for name, identity in record["identities"].items():
+        if name not in trusted or trusted[name].hex() != identity:
+            raise FedmviError(417, f"the key of '{name}' is not the one at the opening", site=name)
 
 
 def load_run(site: Site, ticket: Ticket) -> OpenRun:
@@ -122,8 +175,8 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
     Raises
     ------
     FedmviError
-        507 never opened, 411 another study, 412 other rosters, 401 no longer approved, 502 other code and
-        410 other data (or another `site.secret`) than at opening.
+        507 never opened, 411 another study, 412 other rosters, 401 no longer approved, 502 other code, 417 another
+        identity, 418 another policy of masks and 410 other data (or another `site.secret`) than at opening.
     """
     folder = run_folder(site, ticket.run_id)
     try:
@@ -137,12 +190,14 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
     refuse_unapproved(site, ticket.study)
     if record["code"] != code_fingerprint():
         raise FedmviError(502)
+    _refuse_other_masks(site, record)
     study = read_study(record["study"], ticket.study)
     if store_digest(site, study) != record["store"] or _secret_digest(site) != record["secret"]:
         raise FedmviError(410)
     frozen_path = folder / "frozen.npz"
     frozen = unpack(from_bytes(frozen_path.read_bytes()), Freeze) if frozen_path.exists() else None
-    return OpenRun(folder, study, record["rosters"], record["store"], frozen)
+    masks = record["masks"] == "required"
+    return OpenRun(folder, study, record["rosters"], record["store"], frozen, masks, record["keys"])
 
 
 def freeze_run(run: OpenRun, task: Freeze) -> Receipt:
@@ -152,7 +207,8 @@ def freeze_run(run: OpenRun, task: Freeze) -> Receipt:
     looked at its closed cohorts.
     """
     known = {comparison.name for comparison in run.study.comparisons}
-    if len(task.scores) > len(run.study.models) or not known.issuperset(task.comparisons):
+    joint = sum(len(analysis.models) for analysis in run.study.analyses if len(analysis.models) > 1)
+    if len(task.scores) > len(run.study.models) + joint or not known.issuperset(task.comparisons):
         raise FedmviError(414, part="a model or comparison")
     path = run.folder / "frozen.npz"
     # What is on disk counts, not what `run` was loaded with: one message may freeze twice.

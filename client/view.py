@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.membership import flow, members, patient_keys
 from client.cohort.site import Site
+from client.release.differencing import Patients, Register
 from client.release.gate import Gate
 from client.release.scope import columns_of
 from client.run import OpenRun
 from common.errors import FedmviError
 from common.federation.query import Query
 from common.study.protocol import CLOSED_ROLES
-from common.study.recipe import Fold, Frame, Group, Recipe, Score
+from common.study.recipe import Frame, Group, Recipe, Score
 from common.study.table import SiteTable
 
 
@@ -61,19 +63,17 @@ class GatedView:
 
     def __init__(self, site: Site, table: SiteTable, run: OpenRun, gate: Gate) -> None:
         self._site, self._table, self._run, self._gate = site, table, run, gate
-        self._frames: dict[tuple[str, str, bool], Frame] = {}
+        self._frames: dict[tuple[str, str], Frame] = {}
         self._rows: dict[str, NDArray[np.bool_]] = {}
 
     def frame(self, query: Query) -> Frame:
         """See `SiteView`."""
-        drawn = query.draws or any(isinstance(step, Fold) for step in query.recipe.steps)
-        key = (query.cohort, query.recipe.digest, drawn)
+        key = (query.cohort, query.recipe.digest)
         rows = self._members(query.cohort)
         if key not in self._frames:
             visible = visible_endpoints(self._run, self._table, query.cohort, query.recipe)
             try:
-                keys = patient_keys(self._site, self._table) if drawn else None
-                frame = query.recipe.apply(self._table, rows, visible, keys)
+                frame = query.recipe.apply(self._table, rows, visible, self._keys)
             except (KeyError, ValueError) as error:
                 raise FedmviError(501, f"recipe: {type(error).__name__}: {error}") from error
             self._frames[key] = self._closed(query, frame)
@@ -91,6 +91,25 @@ class GatedView:
             return frame
         beside = {"group", "fold", *(step.column for step in query.recipe.steps if isinstance(step, Score))}
         return replace(frame, columns={name: frame.columns[name] for name in sorted(beside & set(frame.columns))})
+
+    @cached_property
+    def _keys(self) -> NDArray[np.uint64]:
+        return patient_keys(self._site, self._table)
+
+    @cached_property
+    def _register(self) -> Register:
+        return Register(self._site, self._table)
+
+    def counted(self, query: Query) -> tuple[Patients, ...]:
+        """Whom the answer to a query counts: the frame's patients; without a frame, the cohort's and the table's."""
+        frame = self._frames.get((query.cohort, query.recipe.digest))
+        if frame is not None and type(query).respond is Query.respond:
+            return (self._register.of(frame.keys),)
+        return self.patients(query.cohort), self._register.all
+
+    def patients(self, cohort: str) -> Patients:
+        """The patients of a cohort."""
+        return self._register.of(self._keys[self._members(cohort)])
 
     def _members(self, cohort: str) -> NDArray[np.bool_]:
         if cohort not in self._rows:

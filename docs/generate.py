@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from client.cohort.site import ColumnMap, Policy, SiteHead, Tables
 from common.errors import CATALOGUE
 from common.study import protocol
+from common.study.analyses import ANALYSES
 from common.study.dictionary import DICTIONARY, Variable
 from server.study.results import schema
 
@@ -93,10 +94,16 @@ def study() -> str:
         (protocol.Model, "[[models]]"),
         (protocol.Term, "A predictor of a model"),
         (protocol.Comparison, "[[comparisons]]"),
+        (protocol.Analysis, "[[analyses]]"),
         (protocol.Limits, "[limits]"),
         (protocol.Preparation, "[preparation]"),
     ]
-    return text + "".join(table(model, heading) for model, heading in parts)
+    text += "".join(table(model, heading) for model, heading in parts)
+    text += "\n## Statistics of [[analyses]]\n\n| `statistic` | what it is | endpoint | on |\n|---|---|---|---|\n"
+    for name, kind in ANALYSES.items():
+        on = kind.on if kind.fewest < 2 else f"{kind.fewest} or more {kind.on}"
+        text += f"| `{name}` | {kind.title} | {kind.endpoint} | {on} |\n"
+    return text
 
 
 def site() -> str:

@@ -19,6 +19,8 @@ from server.plan import print_plan
 from server.study.execution import Action
 from server.study.results import read_results
 from server.study.run_directory import RunDirectory
+from simulation.benchmarks.measuring import Benchmark
+from simulation.benchmarks.statistics import benchmark_statistics
 from simulation.cohorts import make_hospitals
 from simulation.exactness import CASES, Measured, as_markdown, measure
 from simulation.importers import IMPORTERS
@@ -31,6 +33,10 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
 )
+
+benchmarks = typer.Typer(help="Measure what the product costs, beside what people would use instead.",
+                         no_args_is_help=True)  # fmt: skip
+app.add_typer(benchmarks, name="benchmark")
 
 StudyFile = Annotated[Path, typer.Argument(help="A study protocol, or the name of a shipped one.")]
 Sites = Annotated[Path, typer.Option(help="Folder whose sub-folders are sites.")]
@@ -179,6 +185,46 @@ def _print_exactness(measured: Measured) -> None:
                 table.add_row(mark + escape(row.statistic), *(mark + cell for cell in (*cells, *costs)))
         out.print(table)
     out.print(f"{sum(row.passed for row in rows)} of {len(rows)} within their tolerance, masked and plain alike.")
+
+
+@benchmarks.command("statistics", epilog="Example: fedmvi-simulate benchmark statistics --repeats 5")
+def benchmark_statistics_(
+    features: Annotated[int, typer.Option(min=50, help="Radiomics features.")] = 1500,
+    patients: Annotated[int, typer.Option(min=200, help="Patients of all sites together.")] = 500,
+    sites: Annotated[int, typer.Option(min=3, help="Sites, uneven ones.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="How often both sides are timed, in turn.")] = 3,
+    plain: Annotated[bool, typer.Option("--plain", help="Without masks.")] = False,
+    json_: AsJson = False,
+) -> None:
+    """Time a radiomics study's chain of statistics, federated in this process, beside the same on pooled rows.
+
+    Exit code 1 if the two do not give the same features, penalty and numbers.
+    """
+    need("exactness", "lifelines", "sklearn", "statsmodels", "sksurv", "firthmodels", "mrmr")
+    done = benchmark_statistics(features, patients, sites, repeats, masked=not plain)
+    if json_:
+        print_json(done.report())
+    else:
+        _print_benchmark(done)
+    if not done.digest_equal:
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+def _print_benchmark(done: Benchmark) -> None:
+    report = done.report()
+    table = Table("step", *(f"{side.name}, s" for side in (done.ours, *done.baselines)), title_justify="left",
+                  title=f"{done.name}: medians of {report['repeats']} run(s)")  # fmt: skip
+    for step in done.ours.steps:
+        table.add_row(step, *(f"{side.steps.get(step, 0.0):.3f}" for side in (done.ours, *done.baselines)))
+    table.add_row("all", *(f"{side.median:.3f}" for side in (done.ours, *done.baselines)))
+    out.print(table)
+    facts = [f"{name.replace('_', ' ')}: {_short(value)}" for name, value in done.ours.facts.items()]
+    out.print(f"{done.baselines[0].name} over {done.ours.name}: {report['ratio']:.2f}; {'; '.join(facts)}.")
+    out.print("Both gave the same output." if done.digest_equal else "[red]The outputs differ.[/]")
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _run(study: Path, sites: Path, folder: Path, *, in_process: bool, json_: bool) -> None:

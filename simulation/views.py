@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from common.errors import FedmviError
 from common.federation.envelope import Ticket
-from common.federation.masks import mask, mask_context, private_key, public_key
+from common.federation.masks import mask, mask_context, pair_secret, private_key, public_key
 from common.federation.ports import Blocks, Hide, InProcess, SitesPort, over_views, ungated
 from common.federation.query import Ask, Query
 from common.study.recipe import Frame
@@ -82,10 +82,10 @@ def row_keys(n: int) -> NDArray[np.uint64]:
 
 def _masks(name: str, sites: tuple[str, ...]) -> Hide:
     """Masks of a site with keys that are made of names: they protect nothing, and cancel like any."""
-    keys = {site: private_key(site.encode()) for site in sites}
-    peers = {site: public_key(key) for site, key in keys.items() if site != name}
+    keys = {site: private_key(site.encode(), COHORT) for site in sites}
+    secrets = {peer: pair_secret(name, keys[name], peer, public_key(keys[peer])) for peer in sites if peer != name}
 
     def hide(ticket: Ticket, ask: Ask, blocks: Blocks) -> Blocks:
-        return dict(mask(blocks, name, keys[name], peers, mask_context(ticket, ask)))
+        return dict(mask(blocks, name, secrets, mask_context(ticket, ask)))
 
     return hide

@@ -74,6 +74,11 @@ class Policy(_Table):
         default="required",
         description="Parts of sums leave only under masks that cancel in the sum; `off` shows them to the coordinator.",
     )
+    allow_differences: tuple[str, ...] = Field(
+        default=(),
+        description="Earlier runs whose patients or sites may differ by few from a later run's: their part of the sums "
+        "can then be had by subtraction.",
+    )
     pooled_detail: Literal["exact", "binned"] = Field(default="exact", description="`binned` refuses rank queries.")
 
 

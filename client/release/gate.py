@@ -99,7 +99,7 @@ class Gate:
         if query.classes_of:
             endpoint = frame.endpoints[query.classes_of]
             present, absent = int(np.count_nonzero(endpoint == 1.0)), int(np.count_nonzero(endpoint == 0.0))
-            if min(present, absent) < self.limits.min_class:
+            if min(present, absent) < self.limits.min_class or not self._folds_hold(query, min(present, absent)):
                 raise FedmviError(405, endpoint=query.classes_of, cohort=query.cohort, limit=self.limits.min_class)
         binary = binary_columns(query.recipe)
         for name in query.uses:
@@ -111,6 +111,18 @@ class Gate:
             if levels and int(counts[[0, -1]].min()) < self.limits.min_cell:
                 raise FedmviError(409, f"column {name}", limit=self.limits.min_cell, cohort=query.cohort)
         self._weigh(query, frame)
+
+    def _folds_hold(self, query: Query, smaller: int) -> bool:
+        """Whether the smaller class leaves enough patients in every part that folds cut it into.
+
+        Under masks the parts of a sum are the whole roster's, and each of ours must only leave enough to train on;
+        without masks what we send of a fold is that of the few patients in it.
+        """
+        if not query.folds:
+            return True
+        fold = -(-smaller // query.folds)
+        masked = self.policy.masks == "required"
+        return (smaller - fold if masked else smaller // query.folds) >= self.limits.min_class
 
     def _weigh(self, query: Query, frame: Frame) -> None:
         """Refuse broadcast numbers that give weight to a few patients only, whose rows the sums would then be."""

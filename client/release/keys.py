@@ -1,55 +1,64 @@
-"""client/release: the site's mask key and the keys of the other hospitals that it trusts, in `peers.toml`.
+"""client/release: the site's keys, and the identities of the other hospitals that it trusts, in `peers.toml`.
 
-The keys come from the other hospitals themselves (by telephone, paper or signed mail). A coordinator who could choose
-them would stand between every pair of sites and could take the masks off.
+An identity is the public half of a hospital's long-term signing key. It comes from that hospital itself (by telephone,
+paper or signed mail): a coordinator who could choose identities would stand between every pair of sites and could take
+the masks off. Mask keys are made for each study and signed, so they may travel by way of the coordinator.
 """
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from client.cohort.membership import site_secret
 from client.cohort.site import Site
 from common.errors import FedmviError
 from common.federation.envelope import Ticket
 from common.federation.fixedpoint import Limbs
-from common.federation.masks import KEY_BYTES, mask, mask_context, private_key, public_key
+from common.federation.identity import has_signed, identity, identity_key, sign_roster
+from common.federation.masks import KEY_BYTES, mask, mask_context, pair_secret, private_key, public_key
 from common.federation.query import Ask
+from common.federation.tasks import SignedKey
 from common.files import write_whole
 
 PEERS = "peers.toml"
 
 
 def own_key(site: Site) -> str:
-    """The public key that the other hospitals need, as 64 hexadecimal digits."""
-    return public_key(private_key(site_secret(site))).hex()
+    """The public key of the site's identity, which the other hospitals need, as 64 hexadecimal digits."""
+    return identity(identity_key(site_secret(site))).hex()
 
 
 def peers(site: Site) -> dict[str, bytes]:
-    """The trusted keys of other sites by name; error 417 if `peers.toml` is damaged."""
+    """The trusted identities of other sites by name.
+
+    Raises
+    ------
+    FedmviError
+        417 `peers.toml` is damaged, or holds one key twice or the site's own: one hospital would count as two.
+    """
     path = site.folder / PEERS
     if not path.exists():
         return {}
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {name: _key(str(text)) for name, text in table.items()}
+        known = {name: _key(str(text)) for name, text in table.items()}
     except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError, ValueError) as error:
         raise FedmviError(417, f"{path}: {error}", site="") from error
+    _refuse_doubles(site, known)
+    return known
 
 
 def trust(site: Site, name: str, key: str) -> None:
-    """Trust a key as that of another site; a different key of that name must be removed by hand first.
+    """Trust a key as the identity of another site; a different key of that name must be removed by hand first.
 
     Raises
     ------
     FedmviError
-        417 no key, or another one is trusted already under that name.
+        417 no key, another one is trusted already under that name, or this one under another name.
     """
     try:
         wanted = _key(key)
@@ -58,6 +67,7 @@ def trust(site: Site, name: str, key: str) -> None:
     known = peers(site)
     if known.get(name, wanted) != wanted:
         raise FedmviError(417, f"another key of '{name}' is in {PEERS}; remove its line if it was replaced", site=name)
+    _refuse_doubles(site, {**known, name: wanted})
     write_peers(site.folder / PEERS, {**{n: k.hex() for n, k in known.items()}, name: wanted.hex()})
 
 
@@ -67,6 +77,14 @@ def write_peers(path: Path, keys: Mapping[str, str]) -> None:
     write_whole(path, "".join(lines).encode())
 
 
+def _refuse_doubles(site: Site, known: Mapping[str, bytes]) -> None:
+    holders: dict[bytes, str] = {bytes.fromhex(own_key(site)): site.name}
+    for name, key in sorted(known.items()):
+        if key in holders:
+            raise FedmviError(417, f"{PEERS}: '{name}' and '{holders[key]}' have the same key", site=name)
+        holders[key] = name
+
+
 def _key(text: str) -> bytes:
     key = bytes.fromhex(text)
     if len(key) != KEY_BYTES:
@@ -74,19 +92,64 @@ def _key(text: str) -> bytes:
     return key
 
 
+def mask_key(site: Site, study: str) -> str:
+    """The site's public mask key for the study with this fingerprint, in hexadecimal."""
+    return public_key(private_key(site_secret(site), study)).hex()
+
+
+def signature_of(site: Site, ticket: Ticket) -> str:
+    """The site's signature over the run as the ticket tells it, and over its own mask key."""
+    return sign_roster(identity_key(site_secret(site)), ticket, site.name, mask_key(site, ticket.study))
+
+
+def verified_keys(site: Site, ticket: Ticket, signed: Sequence[SignedKey]) -> dict[str, str]:
+    """The mask keys of all other sites of the run by name, each signed by an identity that this hospital trusts.
+
+    What they signed is compared with the rosters of the site's own ticket, never with what came beside a signature.
+
+    Raises
+    ------
+    FedmviError
+        417 an identity that is not trusted, 419 a site that has not signed this.
+    """
+    trusted, given = peers(site), {entry.site: entry for entry in signed}
+    keys: dict[str, str] = {}
+    for name in ticket.roster(""):
+        if name == site.name:
+            continue
+        if name not in trusted:
+            raise FedmviError(417, site=name)
+        entry = given.get(name)
+        if entry is None or not has_signed(trusted[name], ticket, name, entry.key, entry.signature):
+            raise FedmviError(419, site=name)
+        keys[name] = entry.key
+    return keys
+
+
 class MaskKeys:
-    """What masks need of a site, read once a message: its own key and those that it trusts."""
+    """What masks of one run need, made once a message: the site's secret with every other site of the run.
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    Parameters
+    ----------
+    keys
+        The others' mask keys by name, as they were verified when the run was opened.
+    study
+        The study's fingerprint.
+    """
+
+    def __init__(self, site: Site, study: str, keys: Mapping[str, str]) -> None:
+        self._site, self._study, self._keys = site, study, keys
 
     @cached_property
-    def _own(self) -> X25519PrivateKey:
-        return private_key(site_secret(self._site))
-
-    @cached_property
-    def _trusted(self) -> dict[str, bytes]:
-        return peers(self._site)
+    def _secrets(self) -> dict[str, bytes]:
+        own = private_key(site_secret(self._site), self._study)
+        secrets = {}
+        for name, key in self._keys.items():
+            try:
+                secrets[name] = pair_secret(self._site.name, own, name, bytes.fromhex(key))
+            except ValueError as error:  # signed, and yet no key
+                raise FedmviError(419, str(error), site=name) from error
+        return secrets
 
     def masked(self, ticket: Ticket, ask: Ask, blocks: Mapping[str, Limbs]) -> dict[str, Limbs]:
         """The blocks of a total as they may leave: masked against every other site of the roster.
@@ -94,14 +157,10 @@ class MaskKeys:
         Raises
         ------
         FedmviError
-            417 a site of the roster whose key this hospital does not trust.
+            419 a site of the roster without a usable key.
         """
         others = [name for name in ticket.roster(ask.cohort) if name != self._site.name]
         for name in others:
-            if name not in self._trusted:
-                raise FedmviError(417, site=name)
-        keys = {name: self._trusted[name] for name in others}
-        try:
-            return mask(blocks, self._site.name, self._own, keys, mask_context(ticket, ask))
-        except ValueError as error:  # a trusted key that is none
-            raise FedmviError(417, f"{PEERS}: {error}", site="") from error
+            if name not in self._secrets:
+                raise FedmviError(419, site=name)
+        return mask(blocks, self._site.name, {n: self._secrets[n] for n in others}, mask_context(ticket, ask))

@@ -19,7 +19,8 @@ import numpy as np
 from common.errors import FedmviError
 from common.federation.codec import pack
 from common.federation.query import Query
-from common.study.protocol import Endpoint, Study
+from common.study.analyses import ALWAYS, ANALYSES
+from common.study.protocol import Analysis, Endpoint, Model, Study
 from common.study.recipe import (
     CodedColumn,
     Complete,
@@ -75,6 +76,7 @@ def check_scope(query: Query, study: Study) -> None:
     FedmviError
         414 with the part that is foreign to the study, 409 a binary column imputed with a level itself.
     """
+    _declared(query, study)
     _need(all(math.isfinite(number) for number in _numbers(query)), "a number")
     ranges = _recipe(query, study)
     named = columns_of(query)
@@ -84,10 +86,43 @@ def check_scope(query: Query, study: Study) -> None:
     _need(query.consistent(), "a number")
     for name in _broadcast(query):
         _need(bool(np.all(np.abs(getattr(query, name)) <= LARGEST)), "a number")
+    if hasattr(query, "low") and hasattr(query, "high"):
+        # A grid between limits of the server's choice could be as fine as it likes around one patient.
+        limits = [ranges[name] for name in declared]
+        _need((query.low.tolist(), query.high.tolist()) == ([a for a, _ in limits], [b for _, b in limits]), "a range")
     centre = np.asarray(getattr(query, "centre", ()), dtype=np.float64)
     for name, value in zip(declared if centre.size else (), centre.tolist(), strict=True):
         low, high = ranges[name]
         _need(min(low, 0.0) <= value <= max(high, 0.0), "a number")
+
+
+def _declared(query: Query, study: Study) -> None:
+    """A question that is not asked in every study needs an analysis of this cohort and endpoint that asks it."""
+    if query.name in ALWAYS:
+        return
+    asking = [
+        a for a in study.analyses
+        if query.name in ANALYSES[a.statistic].questions and query.cohort in _cohorts(study, a)
+    ]  # fmt: skip
+    _need(bool(asking), "an analysis")
+    endpoint = getattr(query, "endpoint", "")
+    asking = [a for a in asking if endpoint in ("", a.endpoint)]
+    _need(bool(asking), "an endpoint")
+    named = set(columns_of(query)) - {"fold"}
+    _need(any(named <= _columns_of_analysis(study, analysis) for analysis in asking), "a column")
+
+
+def _cohorts(study: Study, analysis: Analysis) -> set[str]:
+    """Where an analysis asks: its cohort, and, to choose a cut-off, that on which its models were trained."""
+    return {
+        analysis.cohort,
+        *(study_model.cohort for study_model in study.models if study_model.name in analysis.models),
+    }
+
+
+def _columns_of_analysis(study: Study, analysis: Analysis) -> set[str]:
+    scores = {f"score.{name}" for name in analysis.models}
+    return scores | {column.name for column in coded_columns(study, analysis.predictors)}
 
 
 def _broadcast(query: Query) -> Iterator[str]:
@@ -119,8 +154,11 @@ def _numbers(query: Query) -> Iterator[float]:
 def _recipe(query: Query, study: Study) -> dict[str, Range]:
     """The range of every column that the recipe makes, for plausible patients."""
     steps = query.recipe.steps
+    # Steps that no statistic of a study uses yet (ComBat, chained imputation) are no part of any study.
+    _need(all(type(step) in _ORDER for step in steps), "a step")
     places = [_ORDER.index(type(step)) for step in steps]
-    _need(places == sorted(set(places)), "an order of steps")
+    once = [place for place in places if place != _ORDER.index(Score)]
+    _need(places == sorted(places) and len(once) == len(set(once)), "an order of steps")
     ranges: dict[str, Range] = {}
     for step in steps:
         if isinstance(step, Select):
@@ -143,7 +181,7 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
             binary = {e.name for e in study.endpoints if e.kind == "binary"}
             _need(2 <= step.folds <= MAX_FOLDS and step.endpoint in binary, "a fold")
             ranges["fold"] = (0.0, float(step.folds - 1))
-        else:
+        elif isinstance(step, Standardise):
             _standardise(step, ranges)
     return ranges
 
@@ -153,7 +191,8 @@ def _columns(study: Study) -> dict[CodedColumn, Range]:
     allowed: dict[CodedColumn, Range] = {}
     for known in study.variable_names():
         allowed[CodedColumn(known, known, "known")] = (1.0, 1.0)
-    for column in (column for model in study.models for column in coded_columns(study, model.predictors)):
+    parts: tuple[Model | Analysis, ...] = (*study.models, *study.analyses)
+    for column in (column for part in parts for column in coded_columns(study, part.predictors)):
         variable = study.variable(column.variable)
         low = -math.inf if variable.low is None else variable.low
         high = math.inf if variable.high is None else variable.high
@@ -210,7 +249,7 @@ def _endpoint(query: Query, study: Study) -> None:
         grid = (endpoint.precision, endpoint.grid_points)
         _need((getattr(query, "precision", None), query.grid_points) == grid, "a time grid")
         groups = {len(step.labels) for step in query.recipe.steps if isinstance(step, Group)}
-        _need(groups == {getattr(query, "groups", 0)}, "a group")
+        _need(not hasattr(query, "groups") or (groups or {1}) == {query.groups}, "a group")
         _times(query, study, endpoint)
 
 

@@ -4,9 +4,10 @@ Each pair of sites derives the same stream of numbers; one adds it, the other su
 in the sum, bit for bit, because sums are integers modulo a power of two (Bonawitz et al., CCS 2017, without its
 recovery of drop-outs: a roster does not shrink, so a missing answer ends the round and its masks protect the rest).
 
-Nothing is remembered between messages. A pair's secret is X25519 of the two sites' keys, which the hospitals exchange
-themselves; the stream is AES-256-CTR under HKDF-SHA256 of that secret and of everything that names the question:
-study, run, question, roster. A question has one answer (the reply store), so no stream hides two.
+Nothing is remembered between messages. A site has one X25519 key a study, derived from its secret; the others know it
+by the site's signature (`identity`). A pair's secret is made of the exchange of their two keys (RFC 7748) once a
+message; the stream of a question is AES-256-CTR under HKDF-SHA256 (RFC 5869) of that secret and of everything that
+names the question: study, run, question, roster. A question has one answer (the reply store), so no stream hides two.
 """
 
 from __future__ import annotations
@@ -29,22 +30,35 @@ from common.federation.query import Ask
 from common.study.fingerprint import canonical_json
 
 KEY_BYTES = 32
-_MASK_KEY = b"fedmvi mask key 1"
-_STREAM = b"fedmvi mask stream 1|"
+_MASK_KEY = b"fedmvi mask key 2|"
+_PAIR = b"fedmvi mask pair 2|"
+_STREAM = b"fedmvi mask stream 2|"
 
 
-def private_key(secret: bytes) -> X25519PrivateKey:
-    """A site's key for masks, derived from its own secret, so that there is one secret to keep."""
-    return X25519PrivateKey.from_private_bytes(_derive(secret, _MASK_KEY))
+def private_key(secret: bytes, study: str) -> X25519PrivateKey:
+    """A site's key for the masks of one study, derived from its own secret, so that there is one secret to keep."""
+    return X25519PrivateKey.from_private_bytes(derive(secret, _MASK_KEY + study.encode()))
 
 
 def public_key(key: X25519PrivateKey) -> bytes:
-    """The 32 bytes that the other sites must have, from the site itself and not from the coordinator."""
+    """The 32 bytes that the other sites must have, signed by the site."""
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
+def pair_secret(site: str, key: X25519PrivateKey, peer: str, public: bytes) -> bytes:
+    """The 32 bytes that only the two sites know; the same for both.
+
+    Raises
+    ------
+    ValueError
+        A public key that is none (of low order).
+    """
+    shared = key.exchange(X25519PublicKey.from_public_bytes(public))
+    return derive(shared, _PAIR + canonical_json(sorted((site, peer))).encode())
+
+
 def mask(
-    blocks: Mapping[str, fixedpoint.Limbs], site: str, key: X25519PrivateKey, peers: Mapping[str, bytes], context: bytes
+    blocks: Mapping[str, fixedpoint.Limbs], site: str, secrets: Mapping[str, bytes], context: bytes
 ) -> dict[str, fixedpoint.Limbs]:
     """The encoded blocks of one site's answer with a mask for every peer added.
 
@@ -52,16 +66,15 @@ def mask(
     ----------
     blocks
         Encoded blocks by name, (limbs, *shape) each.
-    site, peers
-        The site's name, and the public keys of all other sites of the roster by name.
+    site, secrets
+        The site's name, and its `pair_secret` with every other site of the roster by name.
     context
         Names study, run, question and roster; two questions never have the same.
     """
     names = sorted(blocks)
     masked = {name: blocks[name] for name in names}
-    for peer, public in sorted(peers.items()):
-        shared = key.exchange(X25519PublicKey.from_public_bytes(public))
-        stream = _stream(_derive(shared, _STREAM + context), sum(blocks[name].size for name in names))
+    for peer, secret in sorted(secrets.items()):
+        stream = _stream(derive(secret, _STREAM + context), sum(blocks[name].size for name in names))
         position = 0
         for name in names:
             part = stream[position : position + blocks[name].size].reshape(blocks[name].shape)
@@ -76,7 +89,8 @@ def mask_context(ticket: Ticket, ask: Ask) -> bytes:
     return canonical_json([ticket.study, ticket.run_id, ask.digest, roster]).encode()
 
 
-def _derive(secret: bytes, info: bytes) -> bytes:
+def derive(secret: bytes, info: bytes) -> bytes:
+    """32 bytes of HKDF-SHA256 for one purpose, which `info` names."""
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(secret)
 
 

@@ -5,25 +5,56 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from common.federation.codec import STRICT
 from common.federation.query import Task
 
 
 @dataclass(frozen=True)
-class Open(Task):
-    """Opens a run: the site checks the study, the rosters and the code, and pins its prepared data.
+class Sign(Task):
+    """First exchange of an opening: the site checks the study, the rosters and the code, and signs them.
 
     The study travels as data (its canonical JSON), never as code. The receipt has the site's name, code
-    fingerprint, store digest and library versions.
+    fingerprint, and whether it masks; if so, also its public mask key for the study and its signature (see
+    `identity`), both in hexadecimal.
     """
 
-    name: ClassVar[str] = "task.open"
+    name: ClassVar[str] = "task.sign"
 
     study: str
     code: str
 
     def words(self) -> str:
         """See `Task`."""
-        return "open the run: check study, rosters and code, pin the prepared data"
+        return "sign the rosters and this site's mask key for the study"
+
+
+@dataclass(frozen=True)
+class SignedKey:
+    """A site's public mask key for the study, and its signature over that key and the run's rosters, as `Sign` gave."""
+
+    __pydantic_config__ = STRICT
+    site: str
+    key: str
+    signature: str
+
+
+@dataclass(frozen=True)
+class Open(Task):
+    """Opens a run: the site checks the study, the rosters, the code and what the others signed, and pins its data.
+
+    Sites that mask refuse to open unless every other site of the run has signed the very rosters that they see. The
+    receipt has the site's name, code fingerprint, store digest and library versions.
+    """
+
+    name: ClassVar[str] = "task.open"
+
+    study: str
+    code: str
+    signed: tuple[SignedKey, ...] = ()
+
+    def words(self) -> str:
+        """See `Task`."""
+        return "open the run: check study, rosters, signatures and code, pin the prepared data"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ answering.
 
 from __future__ import annotations
 
+from common.study.table import FloatArray
+
 Z975 = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
 
@@ -22,3 +24,19 @@ def chi2_p(chi2: float, degrees: int) -> float:
     from scipy import special
 
     return float(special.chdtrc(degrees, chi2))
+
+
+def student_two_sided_p(t: FloatArray, degrees: FloatArray) -> FloatArray:
+    """Two-sided p values of Student's t statistics; NaN where either is."""
+    from scipy import special
+
+    p: FloatArray = 2.0 * special.stdtr(degrees, -abs(t))
+    return p
+
+
+def student_quantile(probability: float, degrees: FloatArray) -> FloatArray:
+    """Quantiles of Student's t distribution."""
+    from scipy import special
+
+    t: FloatArray = special.stdtrit(degrees, probability)
+    return t

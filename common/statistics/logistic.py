@@ -3,36 +3,64 @@
 Each site sends X'(y - mu), X'WX and its log-likelihood at the broadcast coefficients (GLORE: Wu et al., J Am Med
 Inform Assoc 2012;19:758); their sums are those of the pooled data, so the fit is the pooled maximum-likelihood
 fit. Predictors are standardised for the iteration only; results are on the predictors' own scale.
+
+A quadratic penalty (ridge: le Cessie & van Houwelingen, Appl Stat 1992;41:191), an offset and weights of the two
+classes are options of the same loop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from common.errors import FedmviError
 from common.federation.codec import FloatField
 from common.federation.query import Block, Kind, Query, Risk, Summary, total
-from common.federation.runner import Conclusion
-from common.statistics.distributions import Z975, chi2_p, two_sided_p
-from common.statistics.moments import moments
+from common.federation.runner import Conclusion, together
+from common.statistics.distributions import chi2_p
+from common.statistics.moments import Moments, moments
+from common.statistics.newton import (
+    COLLINEAR_EIGENVALUE,
+    MAX_ROUNDS,
+    PERFECT_FIT,
+    SEPARATION_EIGENVALUE,
+    SEPARATION_ROUND,
+    SEPARATION_STEP,
+    STEP_TOLERANCE,
+    VANISHING_WEIGHT,
+    Ascent,
+    ascend,
+    symmetric,
+)
+from common.statistics.wald import wald_row
 from common.study.recipe import Frame, Recipe, Standardise, logistic_function
 from common.study.table import FloatArray
 
-MAX_ROUNDS = 25
-STEP_TOLERANCE = 1e-10
-# Separation, on the standardised scale: a finite fit takes full Newton steps below 1e-6
-# well before this round; a separated one drifts on by about one unit a round.
-SEPARATION_ROUND = 15
-SEPARATION_STEP = 1e-6
-SEPARATION_EIGENVALUE = 1e-9
-COLLINEAR_EIGENVALUE = 1e-11
-VANISHING_WEIGHT = 416
-PERFECT_FIT = 0.02
-"""Loss per patient below which the classes are told apart almost without error."""
+__all__ = [
+    "COLLINEAR_EIGENVALUE",
+    "MAX_ROUNDS",
+    "PERFECT_FIT",
+    "SEPARATION_EIGENVALUE",
+    "SEPARATION_ROUND",
+    "SEPARATION_STEP",
+    "STEP_TOLERANCE",
+    "VANISHING_WEIGHT",
+    "ClassWeights",
+    "LogisticResult",
+    "LogisticSums",
+    "logistic",
+    "logistic_weight",
+    "own_scale",
+    "symmetric",
+]
+
+ClassWeights = tuple[float, float]
+"""Weights of the patients without and with the endpoint."""
+
+LARGEST_WEIGHT = 1e3
 
 
 def logistic_weight(linear: FloatArray) -> FloatArray:
@@ -43,7 +71,10 @@ def logistic_weight(linear: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class LogisticSums(Query):
-    """Score, information and log-likelihood of a logistic model at given coefficients, intercept first."""
+    """Score, information and log-likelihood of a logistic model at given coefficients, intercept first.
+
+    `offset` names a column that enters the linear predictor as it is; `class_weights` weigh each patient's terms.
+    """
 
     name: ClassVar[str] = "query.logistic"
     risk: ClassVar[Risk] = Risk.SUM
@@ -51,6 +82,8 @@ class LogisticSums(Query):
     endpoint: str
     columns: tuple[str, ...]
     coefficients: FloatField
+    offset: str = ""
+    class_weights: ClassWeights = (1.0, 1.0)
 
     def blocks(self) -> Mapping[str, Block]:
         """`score` (p,), `information` (p(p+1)/2,) lower triangle, `log_likelihood` (), `n` and `events` ()."""
@@ -77,8 +110,8 @@ class LogisticSums(Query):
 
     @property
     def uses(self) -> tuple[str, ...]:
-        """The predictors."""
-        return self.columns
+        """The predictors and the offset."""
+        return (*self.columns, self.offset) if self.offset else self.columns
 
     @property
     def classes_of(self) -> str:
@@ -87,23 +120,30 @@ class LogisticSums(Query):
 
     def consistent(self) -> bool:
         """See `Query`."""
-        return self.coefficients.shape == (self.parameters,)
+        sound = all(1.0 / LARGEST_WEIGHT <= weight <= LARGEST_WEIGHT for weight in self.class_weights)
+        return sound and self.coefficients.shape == (self.parameters,) and self.offset not in self.columns
 
     def influence(self, frame: Frame) -> FloatArray:
-        """4 mu (1 - mu): a patient whose outcome the model is sure of has none."""
-        linear = self.coefficients[0] + frame.matrix(self.columns) @ self.coefficients[1:]
-        return logistic_weight(linear)
+        """4 mu (1 - mu) times the relative weight: a patient whose outcome the model is sure of has none."""
+        linear = self.coefficients[0] + frame.matrix(self.columns) @ self.coefficients[1:] + self._offset(frame)
+        return logistic_weight(linear) * self._weights(frame) / max(self.class_weights)
+
+    def _offset(self, frame: Frame) -> FloatArray:
+        return frame.columns[self.offset] if self.offset else np.zeros(frame.n)
+
+    def _weights(self, frame: Frame) -> FloatArray:
+        return np.where(frame.endpoints[self.endpoint] == 1.0, self.class_weights[1], self.class_weights[0])
 
     def answer(self, frame: Frame) -> Summary:
         """The site's sums; the frame has complete cases only."""
         design = np.column_stack([np.ones(frame.n), frame.matrix(self.columns)])
         y = frame.endpoints[self.endpoint]
-        linear = design @ self.coefficients
+        linear, weight = design @ self.coefficients + self._offset(frame), self._weights(frame)
         mu = logistic_function(linear)
-        information = design.T @ (design * (mu * (1.0 - mu))[:, np.newaxis])
-        log_likelihood = -np.sum(np.logaddexp(0.0, np.where(y == 1.0, -linear, linear)))
+        information = design.T @ (design * (weight * mu * (1.0 - mu))[:, np.newaxis])
+        log_likelihood = -np.sum(weight * np.logaddexp(0.0, np.where(y == 1.0, -linear, linear)))
         return {
-            "score": design.T @ (y - mu),
+            "score": design.T @ (weight * (y - mu)),
             "information": information[np.tril_indices(self.parameters)],
             "log_likelihood": np.array(log_likelihood),
             "n": np.array(frame.n, dtype=np.int64),
@@ -122,14 +162,19 @@ class LogisticResult:
     coef_, std_err_
         (p,) on the predictors' own scale; NaN where the data are separated.
     covariance_
-        (p, p) inverse of the observed information.
+        (p, p) inverse of the observed information; of a penalised fit (I + P)^-1 I (I + P)^-1 with the
+        penalty P (le Cessie & van Houwelingen 1992, section 3): spread only, the coefficients stay biased.
     log_likelihood_, null_log_likelihood_
-        At the fit, and of the intercept alone.
+        At the fit, and of the intercept (and offset) alone; weighted, and without the penalty.
     n_, events_, rounds_
         Patients, patients with the endpoint, and Newton rounds.
     separated_
         Some combination of predictors tells the classes apart (completely or quasi-completely), so that no
         maximum-likelihood estimate exists.
+    offset, ridge, class_weights_
+        The options of the fit; weights without and with the endpoint.
+    effective_parameters_
+        trace of I (I + P)^-1; the number of parameters without a penalty.
     """
 
     columns: tuple[str, ...]
@@ -142,147 +187,186 @@ class LogisticResult:
     events_: int
     rounds_: int
     separated_: bool
+    offset: str = ""
+    ridge: float = 0.0
+    class_weights_: ClassWeights = (1.0, 1.0)
+    effective_parameters_: float = float("nan")
 
     @property
     def summary(self) -> list[dict[str, Any]]:
         """One row a parameter: coefficient, standard error, Wald z and p, odds ratio, each with its 95 % interval."""
-        rows = []
-        for name, coef, se in zip(self.columns, self.coef_, self.std_err_, strict=True):
-            low, high = coef - Z975 * se, coef + Z975 * se
-            rows.append(
-                {
-                    "term": name,
-                    "coef": float(coef),
-                    "std_err": float(se),
-                    "coef_low": float(low),
-                    "coef_high": float(high),
-                    "z": float(coef / se),
-                    "p": two_sided_p(float(coef / se)),
-                    "odds_ratio": float(np.exp(coef)),
-                    "odds_ratio_low": float(np.exp(low)),
-                    "odds_ratio_high": float(np.exp(high)),
-                }
-            )
-        return rows
+        return [wald_row(*row) for row in zip(self.columns, self.coef_, self.std_err_, strict=True)]
 
     @property
     def likelihood_ratio(self) -> tuple[float, int, float]:
-        """Chi-square, degrees of freedom and p of the test against the intercept alone."""
+        """Chi-square, degrees of freedom and p against the intercept alone; p is NaN of a penalised fit."""
         chi2 = 2.0 * (self.log_likelihood_ - self.null_log_likelihood_)
         degrees = len(self.columns) - 1
+        return chi2, degrees, chi2_p(chi2, degrees) if self.ridge == 0 else float("nan")
+
+    def against(self, nested: LogisticResult) -> tuple[float, int, float]:
+        """Chi-square, degrees of freedom and p of the likelihood-ratio test against a fit on fewer predictors.
+
+        Raises
+        ------
+        FedmviError
+            620 unless the predictors of `nested` are among these, both fits have the same patients and options, and
+            neither is penalised or separated.
+        """
+        alike = (self.n_, self.events_, self.offset, self.class_weights_)
+        others = (nested.n_, nested.events_, nested.offset, nested.class_weights_)
+        plain = self.ridge == nested.ridge == 0 and not (self.separated_ or nested.separated_)
+        if alike != others or not plain or not set(nested.columns) < set(self.columns):
+            raise FedmviError(620)
+        chi2 = 2.0 * (self.log_likelihood_ - nested.log_likelihood_)
+        degrees = len(self.columns) - len(nested.columns)
         return chi2, degrees, chi2_p(chi2, degrees)
 
     @property
     def aic(self) -> float:
-        """Akaike's information criterion."""
-        return 2.0 * len(self.columns) - 2.0 * self.log_likelihood_
+        """Akaike's information criterion, with the effective number of parameters of a penalised fit."""
+        count = float(len(self.columns)) if self.ridge == 0 else self.effective_parameters_
+        return 2.0 * count - 2.0 * self.log_likelihood_
 
 
 def logistic(
-    cohort: str, recipe: Recipe, endpoint: str, columns: tuple[str, ...], model: str = ""
+    cohort: str,
+    recipe: Recipe,
+    endpoint: str,
+    columns: tuple[str, ...],
+    model: str = "",
+    *,
+    ridge: float = 0.0,
+    offset: str = "",
+    class_weights: ClassWeights | Literal["balanced"] = (1.0, 1.0),
 ) -> Conclusion[LogisticResult]:
     """Maximum-likelihood logistic regression of a binary endpoint on columns, with intercept.
 
     The recipe must leave complete cases. Newton's method from zero with step halving, two rounds of moments
     before it; stops where the largest step on the standardised scale is below 1e-10.
 
+    Parameters
+    ----------
+    ridge
+        lambda of the penalty 0.5 lambda sum(slope^2), slopes per standard deviation (n - 1 in its denominator),
+        intercept free: scikit-learn's C is 1 / lambda on columns so standardised.
+    offset
+        A column that enters the linear predictor with coefficient one.
+    class_weights
+        Of patients without and with the endpoint; "balanced" gives either class half of the patients' number.
+
     Raises
     ------
     FedmviError
         602 one class only, 603 linearly dependent predictors, 604 no convergence; 601 no patients.
     """
+    balanced = class_weights == "balanced"
+    weights = (1.0, 1.0) if isinstance(class_weights, str) else class_weights
+    if offset or balanced:
+        scale, (empty, null) = yield from together(
+            _scale(cohort, recipe, columns, model), _null(cohort, recipe, endpoint, offset, weights, balanced)
+        )
+        weights = empty
+    else:
+        scale, null = (yield from _scale(cohort, recipe, columns, model)), None
+    standard = recipe.then(Standardise(columns, tuple(scale.mean_.tolist()), tuple(scale.std_.tolist())))
+
+    def question(beta: FloatArray) -> Query:
+        return LogisticSums(cohort, standard, endpoint, columns, beta, offset, weights)
+
+    penalty = np.append(0.0, np.full(len(columns), ridge))
+    fit = yield from ascend(
+        question,
+        np.zeros(len(columns) + 1),
+        lambda sums: _patients(sums, endpoint, cohort),
+        penalty=penalty if ridge > 0 else None,
+        model=model,
+    )
+    return _result(columns, scale, fit, null, penalty, offset, weights)
+
+
+def _scale(cohort: str, recipe: Recipe, columns: tuple[str, ...], model: str) -> Conclusion[Moments]:
+    """Moments of the predictors, none of which may be constant."""
     scale = yield from moments(cohort, recipe, columns)
     if not bool(np.all(scale.std_ > 0)):
         raise FedmviError(
             603, f"constant: {[c for c, s in zip(columns, scale.std_, strict=True) if not s > 0]}", model=model
         )
-    standard = recipe.then(Standardise(columns, tuple(scale.mean_.tolist()), tuple(scale.std_.tolist())))
-    beta = np.zeros(len(columns) + 1)
-    best, step, rounds, separated = -np.inf, np.zeros_like(beta), 0, False
-    information, n, events = np.zeros((beta.size, beta.size)), 0, 0
-    while True:
-        try:
-            sums = yield total(LogisticSums(cohort, standard, endpoint, columns, beta))
-        except FedmviError as error:
-            # A site refuses coefficients under which hardly one of its patients has weight. Separation leads there
-            # for the pooled patients too; otherwise it is the refusal of a site whose patients are extreme.
-            separated = error.number == VANISHING_WEIGHT and n > 0 and -best / n < PERFECT_FIT
-            if not separated:
-                raise
-            break
-        rounds += 1
-        n, events = int(sums["n"]), int(sums["events"])
-        if events in (0, n):
-            raise FedmviError(602, endpoint=endpoint, cohort=cohort)
-        information = _full(sums["information"], beta.size)
-        log_likelihood = float(sums["log_likelihood"])
-        smallest = float(np.linalg.eigvalsh(information)[0]) / n
-        if rounds == 1 and smallest < COLLINEAR_EIGENVALUE:
-            raise FedmviError(603, model=model)
-        if log_likelihood < best - 1e-9 * (1.0 + abs(best)):
-            step = step / 2.0
-            beta = beta - step
-            if rounds >= MAX_ROUNDS:
-                raise FedmviError(604, model=model)
-            continue
-        best = log_likelihood
-        if smallest < SEPARATION_EIGENVALUE:
-            separated = True
-            break
-        step = np.linalg.solve(information, sums["score"])
-        largest = float(np.max(np.abs(step)))
-        if largest < STEP_TOLERANCE:
-            beta = beta + step
-            break
-        if rounds >= SEPARATION_ROUND and largest > SEPARATION_STEP:
-            separated = True
-            break
-        if rounds >= MAX_ROUNDS:
-            raise FedmviError(604, model=model)
-        beta = beta + step
-    return _result(columns, scale.mean_, scale.std_, beta, information, best, n, events, rounds, separated)
+    return scale
 
 
-def _full(lower: FloatArray, p: int) -> FloatArray:
-    """(p, p) symmetric matrix of its lower triangle."""
-    full = np.zeros((p, p))
-    full[np.tril_indices(p)] = lower
-    return full + np.tril(full, -1).T
+def _null(
+    cohort: str, recipe: Recipe, endpoint: str, offset: str, weights: ClassWeights, balanced: bool
+) -> Conclusion[tuple[ClassWeights, float | None]]:
+    """The class weights, and the log-likelihood of the intercept and the offset alone (None without an offset)."""
+    if balanced:
+        sums = yield total(LogisticSums(cohort, recipe, endpoint, (), np.zeros(1)))
+        n = _patients(sums, endpoint, cohort)
+        events = int(sums["events"])
+        weights = (n / (2.0 * (n - events)), n / (2.0 * events))
+    if not offset:
+        return weights, None
+    fit = yield from ascend(
+        lambda beta: LogisticSums(cohort, recipe, endpoint, (), beta, offset, weights),
+        np.zeros(1),
+        lambda sums: _patients(sums, endpoint, cohort),
+    )
+    return weights, fit.log_likelihood
+
+
+def _patients(sums: Summary, endpoint: str, cohort: str) -> int:
+    n, events = int(sums["n"]), int(sums["events"])
+    if events in (0, n):
+        raise FedmviError(602, endpoint=endpoint, cohort=cohort)
+    return n
+
+
+def own_scale(scale: Moments) -> FloatArray:
+    """(p, p) from coefficients of standardised predictors, intercept first, to those of the predictors themselves.
+
+    Slope / s, and intercept - sum(slope * m / s).
+    """
+    back = np.diag(np.append(1.0, 1.0 / scale.std_))
+    back[0, 1:] = -scale.mean_ / scale.std_
+    return back
 
 
 def _result(
     columns: tuple[str, ...],
-    mean: FloatArray,
-    scale: FloatArray,
-    beta: FloatArray,
-    information: FloatArray,
-    log_likelihood: float,
-    n: int,
-    events: int,
-    rounds: int,
-    separated: bool,
+    scale: Moments,
+    fit: Ascent,
+    null: float | None,
+    penalty: FloatArray,
+    offset: str,
+    weights: ClassWeights,
 ) -> LogisticResult:
-    """Back to the predictors' own scale: slope/s, and intercept - sum(slope * m / s)."""
-    p = beta.size
-    back = np.zeros((p, p))
-    back[0, 0] = 1.0
-    back[0, 1:] = -mean / scale
-    back[np.arange(1, p), np.arange(1, p)] = 1.0 / scale
-    prevalence = events / n
-    null = events * np.log(prevalence) + (n - events) * np.log1p(-prevalence)
-    if separated:
-        coef, covariance = np.full(p, np.nan), np.full((p, p), np.nan)
+    """The fit on the predictors' own scale."""
+    p, back = fit.coef.size, own_scale(scale)
+    n, events = int(fit.sums["n"]), int(fit.sums["events"])
+    if null is None:
+        with_, without = weights[1] * events, weights[0] * (n - events)
+        null = float(with_ * np.log(with_ / (with_ + without)) + without * np.log(without / (with_ + without)))
+    if fit.separated:
+        coef, covariance, effective = np.full(p, np.nan), np.full((p, p), np.nan), float("nan")
     else:
-        coef, covariance = back @ beta, back @ np.linalg.inv(information) @ back.T
+        bread = np.linalg.inv(fit.information + np.diag(penalty))
+        ridge = bool(np.any(penalty > 0))
+        spread = bread @ fit.information @ bread if ridge else bread
+        coef, covariance = back @ fit.coef, back @ spread @ back.T
+        effective = float(np.trace(bread @ fit.information)) if ridge else float(p)
     return LogisticResult(
         columns=("intercept", *columns),
         coef_=coef,
         std_err_=np.sqrt(np.diag(covariance)),
         covariance_=covariance,
-        log_likelihood_=log_likelihood,
-        null_log_likelihood_=float(null),
+        log_likelihood_=fit.log_likelihood,
+        null_log_likelihood_=null,
         n_=n,
         events_=events,
-        rounds_=rounds,
-        separated_=separated,
+        rounds_=fit.rounds,
+        separated_=fit.separated,
+        offset=offset,
+        ridge=float(penalty[-1]) if p > 1 else 0.0,
+        class_weights_=weights,
+        effective_parameters_=effective,
     )

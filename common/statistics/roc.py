@@ -1,16 +1,16 @@
-"""common/statistics: ROC: the exact area with DeLong's interval, from counts only.
+"""common/statistics: ROC: exact areas with DeLong's intervals, and the paired comparison of correlated areas.
 
-Scores are never sent. The 64 bits of a score, made order-preserving, are searched eight at a time: a bin with
-patients of both classes is split into 256 until every bin holds one class or one single score. Such counts
-determine the area, ties included, and DeLong's variance (DeLong et al., Biometrics 1988;44:837, by the
-placements of Hanley & Hajian-Tilaki, Acad Radiol 1997;4:49). At most eight rounds.
+Scores are never sent. Counts of the patients of each class in the leaves of `refinement` determine the area, ties
+included, and DeLong's variance (DeLong et al., Biometrics 1988;44:837, by the placements of Hanley &
+Hajian-Tilaki, Acad Radiol 1997;4:49). For the covariance of several areas each site works out the placements of its
+own patients from the broadcast leaves, and sends their sums and cross-products.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,60 +21,13 @@ from common.federation.codec import KeyField
 from common.federation.query import Block, Kind, Query, Risk, SiteView, Summary, total
 from common.federation.runner import Conclusion
 from common.statistics.counts import hide_in_row
-from common.statistics.distributions import Z975
+from common.statistics.distributions import Z975, two_sided_p
+from common.statistics.newton import symmetric
+from common.statistics.refinement import Leaves, order_keys, refine
 from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
 
-_BYTE = 256
-_LEVELS = 8
 CURVE_POINTS = 51
-
-
-def order_keys(scores: FloatArray) -> NDArray[np.uint64]:
-    """Unsigned integers in the order of the scores, one for each distinct float."""
-    bits = (scores + 0.0).view(np.uint64)  # adding zero turns -0.0 into 0.0
-    negative = (bits >> np.uint64(63)).astype(bool)
-    return np.where(negative, ~bits, bits | np.uint64(1 << 63))
-
-
-@dataclass(frozen=True)
-class ScoreCounts(Query):
-    """How many patients of each class fall into each 256th part of some ranges of a score."""
-
-    name: ClassVar[str] = "query.score_counts"
-    risk: ClassVar[Risk] = Risk.RANK
-
-    endpoint: str
-    column: str
-    level: int
-    prefixes: KeyField
-
-    def blocks(self) -> Mapping[str, Block]:
-        """`counts`: (prefixes, 256, 2), patients without and with the endpoint."""
-        return {"counts": Block((self.prefixes.size, _BYTE, 2), Kind.COUNT)}
-
-    def words(self) -> str:
-        """See `Query`."""
-        return f"patients by class of {self.endpoint} in {self.prefixes.size * _BYTE} ranges of {self.column}"
-
-    @property
-    def classes_of(self) -> str:
-        """The endpoint."""
-        return self.endpoint
-
-    def answer(self, frame: Frame) -> Summary:
-        """The site's counts; the prefixes are sorted."""
-        if not 0 <= self.level < _LEVELS or self.prefixes.size == 0:
-            raise FedmviError(501, "level or prefixes")
-        keys = order_keys(frame.columns[self.column])
-        parents = np.zeros_like(keys) if self.level == 0 else keys >> np.uint64(64 - 8 * self.level)
-        children = (keys >> np.uint64(64 - 8 * (self.level + 1))) & np.uint64(_BYTE - 1)
-        position = np.minimum(np.searchsorted(self.prefixes, parents), self.prefixes.size - 1)
-        inside = self.prefixes[position] == parents
-        counts = np.zeros((self.prefixes.size, _BYTE, 2), dtype=np.int64)
-        y = frame.endpoints[self.endpoint].astype(np.int64)
-        np.add.at(counts, (position[inside], children[inside].astype(np.int64), y[inside]), 1)
-        return {"counts": counts}
 
 
 @dataclass(frozen=True)
@@ -138,52 +91,230 @@ def _coarse_curve(negatives: NDArray[np.int64], positives: NDArray[np.int64], mi
 
 
 def roc(cohort: str, recipe: Recipe, endpoint: str, column: str) -> Conclusion[RocResult]:
-    """Exact AUC and DeLong standard error of a score for a binary endpoint.
+    """Exact AUC and DeLong standard error of a score for a binary endpoint; at most eight rounds.
+
+    Patients without a score are left out.
 
     Raises
     ------
     FedmviError
         602 one class only.
     """
-    leaves: list[tuple[int, int, int]] = []
-    prefixes: NDArray[np.uint64] = np.zeros(1, dtype=np.uint64)
-    rounds = 0
-    for level in range(_LEVELS):
-        reply = yield total(ScoreCounts(cohort, recipe, endpoint, column, level, prefixes))
-        rounds += 1
-        counts = reply["counts"]
-        if level == 0 and not bool(np.all(counts.sum(axis=(0, 1)) > 0)):
-            raise FedmviError(602, endpoint=endpoint, cohort=cohort)
-        offsets = np.arange(_BYTE, dtype=np.uint64)
-        children: NDArray[np.uint64] = np.add.outer(np.left_shift(prefixes, np.uint64(8)), offsets)
-        mixed = np.all(counts > 0, axis=2)
-        final = level == _LEVELS - 1
-        for i, j in np.argwhere(counts.any(axis=2) & (~mixed | final)):
-            start = int(children[i, j]) << (64 - 8 * (level + 1))
-            leaves.append((start, int(counts[i, j, 0]), int(counts[i, j, 1])))
-        prefixes = children[mixed]
-        if final or prefixes.size == 0:
-            break
-    ordered = sorted(leaves)
-    negatives = np.array([leaf[1] for leaf in ordered], dtype=np.int64)
-    positives = np.array([leaf[2] for leaf in ordered], dtype=np.int64)
-    auc, std_err = delong(negatives, positives)
-    return RocResult(negatives, positives, auc, std_err, rounds)
+    (result,) = yield from rocs(cohort, recipe, endpoint, (column,))
+    return result
+
+
+def rocs(cohort: str, recipe: Recipe, endpoint: str, columns: tuple[str, ...]) -> Conclusion[tuple[RocResult, ...]]:
+    """As `roc`, for several scores at once, in the rounds of one."""
+    leaves = yield from class_leaves(cohort, recipe, endpoint, columns)
+    return tuple(_result(leaf) for leaf in leaves)
+
+
+def class_leaves(
+    cohort: str, recipe: Recipe, endpoint: str, columns: tuple[str, ...]
+) -> Conclusion[tuple[Leaves, ...]]:
+    """The leaves of each column, pure in the classes of an endpoint; error 602 where a column has one class only."""
+    leaves = yield from refine(cohort, recipe, columns, endpoint)
+    if any(not bool(np.all(leaf.counts.sum(axis=0) > 0)) for leaf in leaves):
+        raise FedmviError(602, endpoint=endpoint, cohort=cohort)
+    return leaves
+
+
+def _result(leaves: Leaves) -> RocResult:
+    negatives, positives = leaves.counts[:, 0], leaves.counts[:, 1]
+    return RocResult(negatives, positives, *delong(negatives, positives), leaves.rounds)
 
 
 def delong(negatives: NDArray[np.int64], positives: NDArray[np.int64]) -> tuple[float, float]:
     """Area and standard error from counts by ascending score; NaN for the error with one patient in a class."""
     n0, n1 = int(negatives.sum()), int(positives.sum())
-    below = np.cumsum(negatives) - negatives
-    above = n1 - np.cumsum(positives)
-    placement_positive = (below + 0.5 * negatives) / n0
-    placement_negative = (above + 0.5 * positives) / n1
-    auc = float(np.sum(positives * placement_positive)) / n1
+    below, above = _placements(negatives.astype(np.float64), positives.astype(np.float64))
+    auc = float(np.sum(positives * below)) / n1
     if n0 < 2 or n1 < 2:
         return auc, float("nan")
-    variance_positive = float(np.sum(positives * np.square(placement_positive - auc))) / (n1 - 1)
-    variance_negative = float(np.sum(negatives * np.square(placement_negative - auc))) / (n0 - 1)
+    variance_positive = float(np.sum(positives * np.square(below - auc))) / (n1 - 1)
+    variance_negative = float(np.sum(negatives * np.square(above - auc))) / (n0 - 1)
     return auc, float(np.sqrt(variance_positive / n1 + variance_negative / n0))
+
+
+def _placements(negatives: FloatArray, positives: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(leaves,) share of the negatives below a positive of the leaf, and of the positives above a negative."""
+    below = (np.cumsum(negatives) - 0.5 * negatives) / negatives.sum()
+    above = (positives.sum() - np.cumsum(positives) + 0.5 * positives) / positives.sum()
+    return below, above
+
+
+@dataclass(frozen=True)
+class Placements(Query):
+    """Sums and cross-products of the placements of patients among those of the other class, by several scores.
+
+    Attributes
+    ----------
+    leaves
+        (columns,) leaves of each score.
+    low, counts
+        (leaves,) and (leaves * 2,) of `Leaves`, score by score.
+    """
+
+    name: ClassVar[str] = "query.placements"
+    risk: ClassVar[Risk] = Risk.RANK
+
+    columns: tuple[str, ...]
+    endpoint: str
+    leaves: KeyField
+    low: KeyField
+    counts: KeyField
+
+    def blocks(self) -> Mapping[str, Block]:
+        """`n` (2,); `sum` (2, columns) and `cross` (2, columns (columns + 1) / 2) of deviations from the area."""
+        k = len(self.columns)
+        return {
+            "n": Block((2,), Kind.COUNT),
+            "sum": Block((2, k), Kind.REAL),
+            "cross": Block((2, k * (k + 1) // 2), Kind.REAL),
+        }
+
+    def consistent(self) -> bool:
+        """See `Query`."""
+        if self.leaves.size != len(self.columns) or bool(np.any(self.leaves > self.low.size)):
+            return False
+        fits = int(self.leaves.sum()) == self.low.size and self.counts.size == 2 * self.low.size
+        parts = np.split(self.counts.reshape(-1, 2), self._ends[:-1]) if fits else []
+        return fits and all(bool(np.all(part.max(axis=0, initial=0) > 0)) for part in parts)
+
+    @property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum(self.leaves.astype(np.int64))
+
+    def words(self) -> str:
+        """See `Query`."""
+        return f"covariance of the areas of {len(self.columns)} scores for {self.endpoint}, cohort {self.cohort}"
+
+    @property
+    def classes_of(self) -> str:
+        """The endpoint."""
+        return self.endpoint
+
+    def answer(self, frame: Frame) -> Summary:
+        """Patients who lack a score are left out."""
+        y = frame.endpoints[self.endpoint]
+        known = ~np.isnan(frame.matrix(self.columns)).any(axis=1) & ~np.isnan(y)
+        deviation = np.empty((int(np.count_nonzero(known)), len(self.columns)))
+        low = np.split(self.low, self._ends[:-1])
+        counts = np.split(self.counts.reshape(-1, 2).astype(np.float64), self._ends[:-1])
+        positive = y[known] == 1.0
+        for i, name in enumerate(self.columns):
+            below, above = _placements(counts[i][:, 0], counts[i][:, 1])
+            leaf = np.searchsorted(low[i], order_keys(frame.columns[name][known]), side="right") - 1
+            area = float(np.sum(counts[i][:, 1] * below)) / counts[i][:, 1].sum()
+            deviation[:, i] = np.where(positive, below[leaf], above[leaf]) - area
+        classes = [deviation[~positive], deviation[positive]]
+        pairs = np.tril_indices(len(self.columns))
+        return {
+            "n": np.array([len(d) for d in classes], dtype=np.int64),
+            "sum": np.array([d.sum(axis=0) for d in classes]),
+            "cross": np.array([(d.T @ d)[pairs] for d in classes]),
+        }
+
+
+@dataclass(frozen=True)
+class AreaDifference:
+    """The difference of two correlated areas, first minus second, with its 95 % interval and two-sided p."""
+
+    columns: tuple[str, str]
+    difference_: float
+    std_err_: float
+    z_: float
+    p_: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Difference -+ z * se."""
+        return self.difference_ - Z975 * self.std_err_, self.difference_ + Z975 * self.std_err_
+
+
+@dataclass(frozen=True)
+class RocComparison:
+    """Areas of several scores of the same patients.
+
+    Attributes
+    ----------
+    rocs_
+        One curve a score.
+    covariance_
+        (scores, scores) DeLong's covariance of the areas.
+    """
+
+    columns: tuple[str, ...]
+    rocs_: tuple[RocResult, ...]
+    covariance_: FloatArray
+
+    def difference(self, first: str, second: str) -> AreaDifference:
+        """DeLong's paired test; z and p are NaN where the two scores order the patients alike."""
+        i, j = self.columns.index(first), self.columns.index(second)
+        cov = self.covariance_
+        difference = self.rocs_[i].auc_ - self.rocs_[j].auc_
+        std_err = float(np.sqrt(max(cov[i, i] + cov[j, j] - 2.0 * cov[i, j], 0.0)))
+        # Scores that order the patients alike differ in nothing but rounding.
+        z = difference / std_err if std_err > 1e-12 else float("nan")
+        return AreaDifference((first, second), difference, std_err, z, two_sided_p(z))
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row for every two scores."""
+        rows = []
+        for i, first in enumerate(self.columns):
+            for second in self.columns[i + 1 :]:
+                test = self.difference(first, second)
+                low, high = test.interval
+                rows.append(
+                    {
+                        "first": first,
+                        "second": second,
+                        "difference": test.difference_,
+                        "difference_low": low,
+                        "difference_high": high,
+                        "std_err": test.std_err_,
+                        "z": test.z_,
+                        "p": test.p_,
+                    }
+                )
+        return rows
+
+
+def compare_areas(cohort: str, recipe: Recipe, endpoint: str, columns: tuple[str, ...]) -> Conclusion[RocComparison]:
+    """Areas of several scores of the same patients and their covariance (DeLong et al. 1988, eq. 5 to 8).
+
+    One round more than the areas alone. The recipe must leave patients who have every score.
+
+    Raises
+    ------
+    FedmviError
+        602 one class only, or one patient in a class; 640 a patient lacks a score.
+    """
+    leaves = yield from class_leaves(cohort, recipe, endpoint, columns)
+    sums = yield total(placements(cohort, recipe, endpoint, columns, leaves))
+    n = sums["n"].astype(np.float64)
+    if any(not np.array_equal(leaf.counts.sum(axis=0), sums["n"]) for leaf in leaves):
+        raise FedmviError(640, cohort=cohort)
+    if float(n.min()) < 2:
+        raise FedmviError(602, endpoint=endpoint, cohort=cohort)
+    k = len(columns)
+    covariance = np.zeros((k, k))
+    for i in range(2):
+        cross = symmetric(sums["cross"][i], k) - np.outer(sums["sum"][i], sums["sum"][i]) / n[i]
+        covariance += cross / (n[i] - 1.0) / n[i]
+    return RocComparison(columns, tuple(_result(leaf) for leaf in leaves), covariance)
+
+
+def placements(
+    cohort: str, recipe: Recipe, endpoint: str, columns: tuple[str, ...], leaves: tuple[Leaves, ...]
+) -> Placements:
+    """The question for the covariance, from the leaves of each score."""
+    sizes = np.array([leaf.low.size for leaf in leaves], dtype=np.uint64)
+    low = np.concatenate([leaf.low for leaf in leaves])
+    counts = np.concatenate([leaf.counts.reshape(-1) for leaf in leaves]).astype(np.uint64)
+    return Placements(cohort, recipe, columns, endpoint, sizes, low, counts)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from common.errors import FedmviError
-from common.study.protocol import Study, contradictions
+from common.study.contradictions import contradictions
+from common.study.protocol import Study
 
 Place = tuple[str | int, ...]
 

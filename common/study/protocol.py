@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.study.analyses import StatisticName
 from common.study.dictionary import DICTIONARY, Name, Variable
 
 Role = Literal["train", "internal-test", "calibration", "external-test", "outcome", "genomics"]
@@ -163,6 +164,29 @@ class Comparison(_Table):
     )
 
 
+class Analysis(_Table):
+    """`[[analyses]]`: one more statistic over a cohort. A site answers what its study declares, and nothing else."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] = Field(description="Name of the analysis.")
+    label: str = Field(default="", description="How reports print it.")
+    statistic: StatisticName = Field(description="Which statistic; see the table of analyses.")
+    cohort: str = Field(
+        description="On predictors: a cohort with the role train. On models: one they are evaluated in."
+    )
+    endpoint: Name | None = Field(default=None, description="A binary or survival endpoint, as the statistic needs.")
+    predictors: tuple[Term, ...] = Field(default=(), description="As in [[models]], for a statistic on predictors.")
+    models: tuple[str, ...] = Field(default=(), description="Names of [[models]], for a statistic on their scores.")
+    within_site: bool = Field(
+        default=True,
+        description="Compare patients with those of their own hospital only, where the statistic can do either.",
+    )
+
+    @property
+    def title(self) -> str:
+        """The label, or the name where no label was given."""
+        return self.label or self.name
+
+
 class Rule(_Table):
     """One rule of `[eligibility]`: what a column must say for a patient to stay."""
 
@@ -222,6 +246,7 @@ class Study(_Table):
     cohorts: tuple[Cohort, ...] = Field(min_length=1)
     models: tuple[Model, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    analyses: tuple[Analysis, ...] = ()
     limits: Limits = Limits()
     preparation: Preparation = Preparation()
 
@@ -251,7 +276,8 @@ class Study(_Table):
 
     def variable_names(self) -> tuple[str, ...]:
         """Variables that some model or comparison uses, sorted."""
-        used = {term.variable for model in self.models for term in model.predictors}
+        parts: tuple[Model | Analysis, ...] = (*self.models, *self.analyses)
+        used = {term.variable for part in parts for term in part.predictors}
         endpoints = {e.name for e in self.endpoints}
         used |= {c.group for c in self.comparisons if c.group not in endpoints}
         return tuple(sorted(used))
@@ -259,7 +285,7 @@ class Study(_Table):
 
 def _expand_predictors(data: Any) -> Any:
     """Let a predictor be written as a bare name: it gets the variable's usual coding."""
-    if not isinstance(data, dict) or not isinstance(data.get("models"), tuple):
+    if not isinstance(data, dict):
         return data
     declared = data.get("variables", ())
     own = {v["name"]: v for v in declared if isinstance(v, dict) and isinstance(v.get("name"), str)}
@@ -273,124 +299,9 @@ def _expand_predictors(data: Any) -> Any:
         coding = "levels" if kind != "continuous" else ("above" if cutoff is not None else "linear")
         return {"variable": entry, "coding": coding}
 
-    models = tuple(
-        {**m, "predictors": tuple(term(t) for t in m["predictors"])}
-        if isinstance(m, dict) and isinstance(m.get("predictors"), tuple)
-        else m
-        for m in data["models"]
-    )
-    return {**data, "models": models}
+    def expanded(part: Any) -> Any:
+        named = isinstance(part, dict) and isinstance(part.get("predictors"), tuple)
+        return {**part, "predictors": tuple(term(t) for t in part["predictors"])} if named else part
 
-
-def contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
-    """What one part of a protocol says against another: (place, sentence) pairs, empty for a sound protocol."""
-    found: list[tuple[tuple[str | int, ...], str]] = []
-    found += _twice("endpoints", [e.name for e in study.endpoints])
-    found += _twice("cohorts", [c.name for c in study.cohorts])
-    found += _twice("models", [m.name for m in study.models])
-    found += _twice("variables", [v.name for v in study.variables])
-    found += _twice("comparisons", [c.name for c in study.comparisons])
-    for i, variable in enumerate(study.variables):
-        usual = DICTIONARY.get(variable.name)
-        if usual is not None and (usual.known != variable.known or usual.leaks != variable.leaks):
-            sentence = f"the dictionary's '{variable.name}' is {usual.known}: give your variable another name"
-            found.append((("variables", i, "known"), sentence))
-    for i, cohort in enumerate(study.cohorts):
-        found += _cohort_contradictions(study, i, cohort)
-    for i, model in enumerate(study.models):
-        found += _model_contradictions(study, i, model)
-    for i, comparison in enumerate(study.comparisons):
-        found += _comparison_contradictions(study, i, comparison)
-    return found
-
-
-_Found = list[tuple[tuple[str | int, ...], str]]
-
-
-def _twice(table: str, names: list[str]) -> _Found:
-    return [((table, i, "name"), f"'{n}' is declared twice") for i, n in enumerate(names) if n in names[:i]]
-
-
-def _cohort_contradictions(study: Study, i: int, cohort: Cohort) -> _Found:
-    found: _Found = []
-    prediction = ("train", "internal-test", "calibration", "external-test")
-    binary = {e.name for e in study.endpoints if e.kind == "binary"}
-    if cohort.split and cohort.split.stratify and cohort.split.stratify not in binary:
-        found.append((("cohorts", i, "split"), f"'{cohort.split.stratify}' is not a binary endpoint"))
-    for other in study.cohorts[:i]:
-        shared = sorted(set(cohort.sites) & set(other.sites))
-        if not shared or cohort.role not in prediction or other.role not in prediction:
-            continue
-        apart = cohort.label is not None and other.label is not None and cohort.label != other.label
-        if not apart and cohort.split is None and other.split is None:
-            found.append(
-                (
-                    ("cohorts", i, "sites"),
-                    f"the patients of '{shared[0]}' would be in '{other.name}' and '{cohort.name}'; "
-                    "a patient has one prediction role: tell them apart by `label` or `split`",
-                )
-            )
-    return found
-
-
-def _model_contradictions(study: Study, i: int, model: Model) -> _Found:
-    found: _Found = []
-    endpoints = {e.name: e for e in study.endpoints}
-    cohorts = {c.name: c for c in study.cohorts}
-    if model.endpoint not in endpoints or endpoints[model.endpoint].kind != "binary":
-        found.append((("models", i, "endpoint"), f"'{model.endpoint}' is not a binary endpoint of the study"))
-    if model.cohort not in cohorts or cohorts[model.cohort].role != "train":
-        found.append((("models", i, "cohort"), f"'{model.cohort}' is not a cohort with the role train"))
-    if model.cohort in cohorts and len(cohorts[model.cohort].sites) < study.limits.min_sites:
-        found.append(
-            (
-                ("models", i, "cohort"),
-                f"'{model.cohort}' has fewer than {study.limits.min_sites} sites: nothing can be summed",
-            )
-        )
-    for name in model.evaluate:
-        if name not in cohorts or cohorts[name].role not in ("internal-test", "external-test"):
-            found.append((("models", i, "evaluate"), f"'{name}' is not an internal-test or external-test cohort"))
-    source = endpoints[model.endpoint].columns if model.endpoint in endpoints else ()
-    for j, term in enumerate(model.predictors):
-        place = ("models", i, "predictors", j)
-        found += _term_contradictions(study, place, term, source)
-        if term in model.predictors[:j]:
-            found.append((place, f"'{term.variable}' is used twice in the same coding"))
-    return found
-
-
-def _term_contradictions(study: Study, place: tuple[str | int, ...], term: Term, source: tuple[str, ...]) -> _Found:
-    try:
-        variable = study.variable(term.variable)
-    except KeyError:
-        return [(place, f"'{term.variable}' is neither in the dictionary nor in [[variables]]")]
-    found: _Found = []
-    if (term.coding == "levels") == (variable.kind == "continuous"):
-        found.append((place, f"the coding '{term.coding}' does not fit '{term.variable}', which is {variable.kind}"))
-    if term.cutoff is not None and term.coding != "above":
-        found.append((place, "`cutoff` belongs to the coding `above`"))
-    if term.coding == "above" and term.cutoff is None and variable.cutoff is None:
-        found.append((place, f"'{term.variable}' has no cut-off in the dictionary: give `cutoff`"))
-    if term.coding in ("linear", "log") and (variable.low is None or variable.high is None):
-        found.append((place, f"'{term.variable}' is used as a number: give its plausible range, `low` and `high`"))
-    if term.variable in source:
-        found.append((place, f"'{term.variable}' is the endpoint itself"))
-    return found
-
-
-def _comparison_contradictions(study: Study, i: int, comparison: Comparison) -> _Found:
-    found: _Found = []
-    endpoints = {e.name: e.kind for e in study.endpoints}
-    if endpoints.get(comparison.endpoint) != "survival":
-        found.append((("comparisons", i, "endpoint"), f"'{comparison.endpoint}' is not a survival endpoint"))
-    if comparison.cohort not in {c.name for c in study.cohorts}:
-        found.append((("comparisons", i, "cohort"), f"'{comparison.cohort}' is not a cohort"))
-    if endpoints.get(comparison.group) != "binary":
-        try:
-            grouped = study.variable(comparison.group).kind != "continuous"
-        except KeyError:
-            grouped = False
-        if not grouped:
-            found.append((("comparisons", i, "group"), f"'{comparison.group}' does not form groups"))
-    return found
+    tables = {name: data[name] for name in ("models", "analyses") if isinstance(data.get(name), tuple)}
+    return {**data, **{name: tuple(expanded(part) for part in parts) for name, parts in tables.items()}}

@@ -6,7 +6,7 @@ always rebuild a frame from its table and the recipe, so it need not remember an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
@@ -16,6 +16,8 @@ from pydantic import Field
 
 from common.errors import FedmviError
 from common.federation.codec import STRICT, pack
+from common.study.chain import ChainedImpute, DrawnImpute
+from common.study.empirical_bayes import location_and_scale
 from common.study.protocol import Study, Term
 from common.study.table import Column, FloatArray, SiteTable
 
@@ -187,6 +189,69 @@ class Standardise:
 
 
 @dataclass(frozen=True)
+class Combat:
+    """ComBat: removes a site's own location and scale from features, within what broadcast numbers explain.
+
+    (Johnson, Li & Rabinovic, Biostatistics 2007;8:118.) The site's gamma and delta are estimated here, from its own
+    rows and without any outcome, so a site that took no part in the fit is harmonised by the same step. Covariates
+    are effects to protect; the outcome must not be one where the features are to predict it.
+
+    Attributes
+    ----------
+    mean, scale
+        (names,) mean at covariates of 0, and residual standard deviation.
+    coefficients
+        (covariates, names) effects of the covariates.
+    eb, parametric, mean_only
+        See `location_and_scale`.
+    reference
+        Column that is 1 at the site which stays as it is, and 0 at the others; "" for none.
+    fit_on
+        Cohort whose patients at the site give gamma and delta; "" for those who are harmonised.
+    min_patients
+        Fewest known values of each feature that give gamma and delta (error 617).
+    """
+
+    __pydantic_config__ = STRICT
+    names: tuple[str, ...]
+    covariates: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    coefficients: tuple[tuple[float, ...], ...]
+    eb: bool
+    parametric: bool
+    mean_only: bool
+    reference: str
+    fit_on: str
+    min_patients: int
+    step: Literal["combat"] = "combat"
+
+    def apply(self, frame: Frame, fitting: Frame | None = None) -> Frame:
+        """Replace the named columns; `fitting` has the patients of `fit_on`."""
+        if self.fit_on and fitting is None:
+            raise FedmviError(501, f"no patients of {self.fit_on}")
+        if self.reference:
+            flags = np.unique(frame.columns[self.reference])
+            if flags.size != 1:
+                raise FedmviError(501, f"{self.reference} differs within the site")
+            if flags[0] == 1.0:
+                return frame
+        _, z = self._standardised(frame if fitting is None else fitting)
+        if not len(z) or int(np.count_nonzero(~np.isnan(z), axis=0).min()) < self.min_patients:
+            raise FedmviError(617, f"{len(z)} patients", limit=self.min_patients)
+        gamma, delta = location_and_scale(z, eb=self.eb, parametric=self.parametric, mean_only=self.mean_only)
+        expected, z = self._standardised(frame)
+        adjusted = expected + np.array(self.scale) * (z - gamma) / np.sqrt(delta)
+        return replace(frame, columns={**frame.columns, **dict(zip(self.names, adjusted.T, strict=True))})
+
+    def _standardised(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
+        """(n, names) what mean and covariates explain, and the standardised rest."""
+        effects = np.array(self.coefficients).reshape(len(self.covariates), len(self.names))
+        expected = np.array(self.mean) + frame.matrix(self.covariates) @ effects
+        return expected, (frame.matrix(self.names) - expected) / np.array(self.scale)
+
+
+@dataclass(frozen=True)
 class Score:
     """A frozen logistic model: adds its predicted probability as the column `score.<model>`."""
 
@@ -231,7 +296,10 @@ class Fold:
         return replace(frame, columns={**frame.columns, "fold": fold})
 
 
-Step = Annotated[Select | Group | Impute | Complete | Standardise | Score | Fold, Field(discriminator="step")]
+Step = Annotated[
+    Select | Group | Impute | ChainedImpute | DrawnImpute | Complete | Combat | Standardise | Score | Fold,
+    Field(discriminator="step"),
+]
 
 
 @dataclass(frozen=True)
@@ -251,10 +319,12 @@ class Recipe:
         rows: NDArray[np.bool_],
         endpoints: tuple[str, ...],
         keys: NDArray[np.uint64] | None = None,
+        members: Callable[[str], NDArray[np.bool_]] | None = None,
     ) -> Frame:
         """The frame of the patients in `rows`, with only those endpoint columns that may be seen.
 
-        `keys` are those of all the table's patients, see `Frame`.
+        `keys` are those of all the table's patients, see `Frame`; `members` tells the rows of a cohort that a step
+        names in `fit_on` (error 501 where it is needed and absent).
 
         Steps that read the table come before those that work on the frame (error 501).
         """
@@ -265,7 +335,14 @@ class Recipe:
             raise FedmviError(501, "a step that reads the table comes after others")
         for step in reading:
             frame = step.read(frame, table, rows)
-        return Recipe(self.steps[len(reading) :]).apply_to(frame)
+        for i, working in enumerate(self.steps[len(reading) :], len(reading)):
+            if isinstance(working, Combat) and working.fit_on and members is not None:
+                before = Recipe(self.steps[:i])
+                fitting = before.apply(table, members(working.fit_on), endpoints, keys, members)
+                frame = working.apply(frame, fitting)
+            else:
+                frame = Recipe((working,)).apply_to(frame)
+        return frame
 
     def apply_to(self, frame: Frame) -> Frame:
         """The frame after the steps that need no table."""

@@ -34,6 +34,8 @@ _LEFT: Mapping[Statistic, str] = MappingProxyType(
         "matrix and the log-likelihood, each summed over a site's patients.",
         "auc": "Discrimination: the number of patients of each class in ranges of the score; scores are not sent.",
         "survival": "Survival: the number of events and of censored patients at each recorded time, by group.",
+        "analysis": "Further analyses: the sums that each of them needs, in rounds over all sites together; what each "
+        "question was is in every site's ledger.",
     }
 )
 

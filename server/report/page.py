@@ -17,6 +17,7 @@ import jinja2
 
 from common.files import write_whole
 from server.report import format as fmt
+from server.report.analyses import analyses
 from server.report.blocks import Bullets, Paragraph, Section, Terms
 from server.report.cohorts import endpoints, missing, patients, sample_size
 from server.report.explanations import hows, what_left
@@ -72,6 +73,7 @@ def _sections(
         missing(results),
         model_sections(results, pictures),
         survival(results, pictures),
+        analyses(results),
         _method(results),
         _left(results),
         _provenance(results),

@@ -28,6 +28,7 @@ FILES: Mapping[Statistic, str] = MappingProxyType(
         "multivariable-logistic": "multivariable",
         "auc": "auc",
         "survival": "survival",
+        "analysis": "analyses",
     }
 )
 """The file of each kind of statistic, without `.csv`."""
@@ -37,7 +38,7 @@ _RESULT = ("id", "title", "cohort", "sites", "n", "events", "how", "status", "re
 _COUNT = ("count", "site", "patients")
 _ESTIMATE = ("estimate", "term", "value", "low", "high", "std_err", "p", "unit", "note")
 _CURVE = ("id", "cohort", "sites", "curve", "x", "y", "low", "high", "at_risk", "unit")
-_CURVES: tuple[Statistic, ...] = ("auc", "survival")
+_CURVES: tuple[Statistic, ...] = ("auc", "survival", "analysis")
 _NUMBERS_OF_PATIENTS = ("patients", "events")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from common.errors import FedmviError
 from common.federation.envelope import reported_error
 from common.federation.query import Receipt, perform
 from common.federation.runner import Conclusion, Port, conclude
-from common.federation.tasks import Freeze, Open
+from common.federation.tasks import Freeze, Open, Sign, SignedKey
 from common.study.fingerprint import canonical_json, code_fingerprint, preparation_fingerprint, study_fingerprint
 from common.study.protocol import Study
-from server.study import comparisons, evaluation, models
+from server.study import analyses, comparisons, evaluation, models, score_analyses
 from server.study.count_tables import publish as publish_counts
 from server.study.counts import count
 from server.study.published import left_out, published_counts
@@ -35,38 +35,65 @@ def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conduc
     The models are frozen at every site before any closed cohort is looked at.
     """
     progress("open the run at every site")
-    opened = conclude(port, [_open(study)])[0]
-    check_receipts(opened)
+    opened = conclude(port, [open_run(study)])[0]
     progress("count patients and events")
     counts = conclude(port, [count(study)])[0]
     published = published_counts(study, counts)
     results: list[Result] = publish_counts(study, counts, published)
     progress("fit the models")
-    fitted = conclude(port, [models.fit_all(study)])[0]
+    fitted, analysed = conclude(port, [models.fit_all(study), analyses.analyse(study)])
     for model in fitted:
         results += [left_out(result, published, model.model.endpoint) for result in models.publish(study, model)]
     progress("freeze the models")
-    scores = tuple(sorted(model.scoring.digest for model in fitted if model.scoring is not None))
-    manifest = Freeze(scores, tuple(sorted(c.name for c in study.comparisons)))
+    scores = {model.scoring.digest for model in fitted if model.scoring is not None}
+    scores |= score_analyses.frozen_with(study, fitted)
+    manifest = Freeze(tuple(sorted(scores)), tuple(sorted(c.name for c in study.comparisons)))
     frozen = conclude(port, [_perform(manifest)])[0]
     progress("evaluate the models and compare survival")
-    evaluated, compared = conclude(port, [evaluation.evaluate(study, fitted), comparisons.compare(study)])
+    evaluated, compared, on_scores = conclude(
+        port,
+        [
+            evaluation.evaluate(study, fitted),
+            comparisons.compare(study),
+            score_analyses.analyse_scores(study, fitted),
+        ],
+    )
     endpoints = {model.name: model.endpoint for model in study.models}
     results += [left_out(result, published, endpoints[result.id.split(".")[1]]) for result in evaluated]
-    results += compared
+    results += [*compared, *analysed, *on_scores]
     return Conducted(_results(study, results, opened), opened, frozen)
 
 
 def plan(study: Study, port: Port) -> Results:
     """Open and count only: patients, events, sample size; nothing is fitted and no closed cohort is looked at."""
-    opened = conclude(port, [_open(study)])[0]
-    check_receipts(opened)
+    opened = conclude(port, [open_run(study)])[0]
     counts = conclude(port, [count(study)])[0]
     return _results(study, publish_counts(study, counts, published_counts(study, counts)), opened)
 
 
-def _open(study: Study) -> Conclusion[dict[str, Receipt]]:
-    return _perform(Open(canonical_json(study.model_dump(mode="json")), code_fingerprint()))
+def open_run(study: Study) -> Conclusion[dict[str, Receipt]]:
+    """Let every site sign the rosters, and open the run with what all have signed; two rounds.
+
+    Raises
+    ------
+    FedmviError
+        Those of `check_receipts`.
+    """
+    protocol, code = canonical_json(study.model_dump(mode="json")), code_fingerprint()
+    receipts = yield from _perform(Sign(protocol, code))
+    check_receipts(receipts)
+    opened = yield from _perform(Open(protocol, code, signed_keys(receipts)))
+    check_receipts(opened)
+    return opened
+
+
+def signed_keys(receipts: Mapping[str, Receipt]) -> tuple[SignedKey, ...]:
+    """What the sites that mask have signed, in the order of their names."""
+    return tuple(
+        SignedKey(site, str(receipt["mask_key"]), str(receipt["signature"]))
+        for site, receipt in sorted(receipts.items())
+        if "mask_key" in receipt and "signature" in receipt
+    )
 
 
 def check_receipts(opened: dict[str, Receipt]) -> None:
@@ -87,7 +114,7 @@ def check_receipts(opened: dict[str, Receipt]) -> None:
             raise FedmviError(502, f"site {site}")
 
 
-def _perform(task: Open | Freeze) -> Conclusion[dict[str, Receipt]]:
+def _perform(task: Sign | Open | Freeze) -> Conclusion[dict[str, Receipt]]:
     receipts: dict[str, Receipt] = yield perform(task)
     return receipts
 

@@ -27,6 +27,7 @@ Statistic = Literal[
     "multivariable-logistic",
     "auc",
     "survival",
+    "analysis",
 ]
 Status = Literal["estimated", "not-estimable", "refused"]
 

@@ -1,6 +1,16 @@
 """simulation: measures how far every federated statistic is from the same statistic on the pooled rows."""
 
-from simulation.exactness import basic
+from simulation.exactness import (
+    basic,
+    description,
+    evaluation,
+    filters,
+    hazards,
+    penalised,
+    regression,
+    survival_predictions,
+    survival_times,
+)
 from simulation.exactness.measuring import (
     Absent,
     Case,
@@ -16,7 +26,17 @@ from simulation.exactness.measuring import (
     relative,
 )
 
-CASES = (*basic.CASES,)
+CASES = (
+    *basic.CASES,
+    *description.CASES,
+    *evaluation.CASES,
+    *filters.CASES,
+    *regression.CASES,
+    *survival_times.CASES,
+    *survival_predictions.CASES,
+    *penalised.CASES,
+    *hazards.CASES,
+)
 """Every case there is; one that needs data or golden files says so when it is made."""
 
 __all__ = [

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import combinations_with_replacement
 
 import numpy as np
+from numpy.typing import NDArray
 
+from common.study.table import FloatArray
 from simulation.exactness.measuring import Table, public_data
 
 
@@ -132,5 +135,101 @@ def liver_cancer() -> Table:
     return Table("liver-cancer", "TCGA-LIHC, by centre", columns, endpoints, site)
 
 
-TABLES = (breast_cancer, recidivism, breast_recurrence, heart_disease, liver_resection, liver_cancer)
+@cache
+def breast_competing() -> Table:
+    """`breast_recurrence` with two kinds of events: every third event, in the order of the rows, counts as a death
+    before recurrence (`ttr.event` 2)."""
+    table = breast_recurrence()
+    event = table.endpoints["os.event"]
+    kind = np.where((event == 1.0) & (np.cumsum(event) % 3 == 0), 2.0, event)
+    endpoints = {**table.endpoints, "ttr.time": table.endpoints["os.time"], "ttr.event": kind}
+    return Table("breast-competing", "breast cancer, two causes, 4 sites", table.columns, endpoints, table.site)
+
+
+@cache
+def liver_competing() -> Table:
+    """`liver_resection` with time to recurrence: who dies without one has the competing event (`ttr.event` 2)."""
+    table = liver_resection()
+    end = table.endpoints
+    died = (end["os.event"] == 1.0) & (end["rfs.time"] >= end["os.time"])
+    kind = np.where(end["rfs.event"] == 1.0, np.where(died, 2.0, 1.0), 0.0)
+    endpoints = {**end, "ttr.time": np.minimum(end["rfs.time"], end["os.time"]), "ttr.event": kind}
+    return Table("liver-competing", "liver resection, recurrence, 4 sites", table.columns, endpoints, table.site)
+
+
+@cache
+def reader_study() -> Table:
+    """`breast_cancer` as read by three readers: the second and third readings of a feature are the first plus waves
+    that no draw is needed for, larger from feature to feature (0.05 to 1.25 standard deviations), and a shift that
+    grows over them too (none to half a standard deviation) for the second reader alone."""
+    table = breast_cancer()
+    patient = np.arange(table.site.size, dtype=np.float64)
+    columns: dict[str, NDArray[np.float64]] = {}
+    for j, (name, first) in enumerate(table.columns.items()):
+        spread = first.std()
+        wave = 0.05 + 1.2 * j / 29
+        readings = (
+            first,
+            first + spread * (wave * np.sin(2.4 * patient + j) + 0.5 * j / 29),
+            first + spread * wave * np.cos(1.7 * patient * (1 + j % 5) + 0.3 * j),
+        )
+        columns |= {f"{name}@{reader + 1}": reading for reader, reading in enumerate(readings)}
+    return Table("reader-study", "three readers, 4 sites", columns, table.endpoints, table.site)
+
+
+@cache
+def two_scanners() -> Table:
+    """200 features of 10 subjects from two scanners, with a covariate (test data of ComBatHarmonization in R)."""
+    import pandas as pd
+
+    data = pd.read_csv(public_data("combat_reference") / "testdata.csv").to_numpy(np.float64)
+    columns = {f"v{i}": row.copy() for i, row in enumerate(data)}
+    columns["pheno"] = (np.arange(10) % 2 == 0).astype(np.float64)
+    site = np.repeat(np.arange(2), 5)
+    columns["reference"] = (site == 0).astype(np.float64)
+    return Table("two-scanners", "ComBat test data, 2 scanners", columns, {}, site)
+
+
+def _folds(site: NDArray[np.int64]) -> FloatArray:
+    """(n,) ten folds, dealt to the rows of each site in turn."""
+    fold = np.empty(site.size)
+    for label in np.unique(site):
+        rows = np.flatnonzero(site == label)
+        fold[rows] = np.arange(rows.size) % 10
+    return fold
+
+
+@cache
+def breast_folds() -> Table:
+    """`breast_cancer` with a column `fold`."""
+    table = breast_cancer()
+    columns = {**table.columns, "fold": _folds(table.site)}
+    return Table("breast-folds", "breast cancer, 10 folds, 4 sites", columns, table.endpoints, table.site)
+
+
+@cache
+def breast_wide() -> Table:
+    """`breast_cancer` with the squares and products of its standardised features too: 495 predictors."""
+    table = breast_cancer()
+    standard = {name: (x - x.mean()) / x.std() for name, x in table.columns.items()}
+    columns = dict(standard)
+    for (i, a), (j, b) in combinations_with_replacement(enumerate(standard), 2):
+        columns[f"x{i}.{j}"] = standard[a] * standard[b]
+    return Table("breast-wide", "breast cancer, 495 predictors, 4 sites", columns, table.endpoints, table.site)
+
+
+TABLES = (
+    breast_cancer,
+    recidivism,
+    breast_recurrence,
+    heart_disease,
+    liver_resection,
+    liver_cancer,
+    breast_competing,
+    liver_competing,
+    reader_study,
+    two_scanners,
+    breast_folds,
+    breast_wide,
+)
 """All of them."""

@@ -28,7 +28,8 @@ from common.federation.tasks import Freeze, Open
 from common.statistics.counts import Classes, Flow, Missing
 from common.statistics.logistic import LogisticSums
 from common.statistics.moments import Deviations
-from common.statistics.roc import RocAlone, ScoreCounts
+from common.statistics.refinement import ScoreCounts, root_question
+from common.statistics.roc import RocAlone
 from common.statistics.survival import LifeTable
 from common.study.fingerprint import canonical_json, code_fingerprint, study_fingerprint
 from common.study.recipe import Recipe, Score, Select
@@ -247,7 +248,7 @@ def test_402_kinds_that_the_hospital_does_not_answer(made: Consortium):
 def test_402_ranks_where_details_are_binned(made: Consortium):
     policy(made, "a", POLICY + 'pooled_detail = "binned"\n')
     selected = Recipe((Select(columns(made.study, "clinical")),))
-    counts = ScoreCounts("train", selected, "mvi", "age", 0, np.zeros(1, dtype=np.uint64))
+    counts = root_question("train", selected, ("age",), "mvi")
     assert made.number("a", total(counts)) == 402
 
 
@@ -318,17 +319,25 @@ def test_414_what_the_study_does_not_have(made: Consortium):
     assert made.number("a", each(query)) == 414
 
 
+def _split(selected: Recipe, ranges: int, bits: int) -> ScoreCounts:
+    low = np.left_shift(np.arange(ranges, dtype=np.uint64), 40)
+    each_ = np.ones(ranges, dtype=np.uint64)
+    most = np.full(2 * ranges, 1 << 25, dtype=np.uint64)
+    size = np.array([ranges], dtype=np.uint64)
+    return ScoreCounts("train", selected, ("age",), size, low, 24 * each_, bits * each_, most, "mvi")
+
+
 def test_415_answers_that_would_fill_the_memory(made: Consortium, monkeypatch: pytest.MonkeyPatch):
     selected = Recipe((Select(columns(made.study, "clinical")),))
     asks = [
-        total(ScoreCounts("train", selected, "mvi", "age", 1, np.arange(10_000, dtype=np.uint64))),
+        total(_split(selected, 10_000, 10)),
         total(LifeTable("train", Recipe(), "os", 2, 1.0, 10**9)),
         total(LifeTable("train", Recipe(), "os", 10**12, 1.0, 10**12)),
         total(LifeTable("train", Recipe(), "os", -2, 1.0, -4)),
     ]
     assert [answer.error for answer in made.put("a", *asks)] == [415] * 4
-    small = [total(ScoreCounts("train", selected, "mvi", "age", 1, np.array([i], dtype=np.uint64))) for i in range(3)]
-    monkeypatch.setattr("client.answering.MAX_MESSAGE_ELEMENTS", 1100)
+    small = [total(_split(selected, 1, bits)) for bits in (7, 8, 9)]
+    monkeypatch.setattr("client.answering.MAX_MESSAGE_ELEMENTS", 400)
     assert [answer.error for answer in made.put("a", *small)] == [0, 0, 415]
 
 
@@ -443,10 +452,9 @@ def _honest_body(made: Consortium, ask: Ask, data: st.DataObject) -> Packed | No
 def test_mutated_messages_are_answered_never_raised(made: Consortium, data: st.DataObject):
     frozen = Score("clinical", "mvi", names(made.study, "clinical"), (0.0, 0.0, 0.0, 0.0), 0.0)
     asks = [
-        deviations(made), newton(made), perform(Freeze((), ())), made.opening(),
+        deviations(made), newton(made), perform(Freeze((), ())), made.opening(), made.signing(),
         each(Classes("train", Recipe(), "mvi", 5, guarded=True)),
-        total(ScoreCounts("train", recipe(made.study, "clinical").then(frozen), "mvi", "age", 0,
-                          np.zeros(1, dtype=np.uint64))),
+        total(root_question("train", recipe(made.study, "clinical").then(frozen), ("age",), "mvi")),
     ]  # fmt: skip
     ask = data.draw(st.sampled_from(asks))
     message = _honest_body(made, ask, data) if data.draw(st.booleans()) else None

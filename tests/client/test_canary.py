@@ -20,7 +20,8 @@ from common.federation.tasks import Freeze, Open
 from common.statistics.counts import Classes, Flow, Missing
 from common.statistics.logistic import LogisticSums
 from common.statistics.moments import Deviations
-from common.statistics.roc import RocAlone, ScoreCounts
+from common.statistics.refinement import ScoreCounts, root_question
+from common.statistics.roc import RocAlone
 from common.statistics.survival import LifeTable, SurvivalAlone
 from common.study.fingerprint import canonical_json, code_fingerprint, study_fingerprint
 from common.study.loader import parse_study
@@ -164,7 +165,7 @@ def _all_questions(study) -> list:
         total(Missing("train", selected, used, 5, guarded=False)),
         total(Deviations("train", selected, used, np.zeros(4))),
         total(LogisticSums("train", recipe(study, "clinical"), "mvi", used, np.zeros(5))),
-        total(ScoreCounts("train", recipe(study, "clinical"), "mvi", "age", 0, np.zeros(1, np.uint64))),
+        total(root_question("train", recipe(study, "clinical"), ("age",), "mvi")),
         each(RocAlone("train", recipe(study, "clinical"), "mvi", "age", 10, min_cell=5)),
         each(SurvivalAlone("alone", Recipe(), "os", 2, 1.0, 61, (12.0,), min_cell=5)),
         total(LifeTable("train", Recipe(), "os", 2, 1.0, 61)),

@@ -20,12 +20,14 @@ from common.federation.codec import Packed
 from common.federation.envelope import Answer, Ticket, read_answers, write_envelope
 from common.federation.ports import InProcess, SitesPort
 from common.federation.query import Ask, perform
-from common.federation.tasks import Open
-from common.study.fingerprint import canonical_json, code_fingerprint, study_fingerprint
+from common.federation.tasks import Open, Sign, SignedKey
+from common.study.fingerprint import canonical_json, code_fingerprint, digest, study_fingerprint
 from common.study.loader import parse_study
 from common.study.protocol import Study
 from common.study.recipe import CodedColumn, Complete, Frame, Recipe, Select, coded_columns
 from common.study.table import SiteTable
+from server.study.conduct import signed_keys
+from simulation.importers.folder import introduce
 
 STUDY = """
 [study]
@@ -116,16 +118,18 @@ def rows_of(site: str, n: int = 60) -> list[Row]:
     return rows
 
 
-def write_site(folder: Path, name: str, rows: Sequence[Row], policy: str = POLICY, extra: str = "") -> None:
+def write_site(
+    folder: Path, name: str, rows: Sequence[Row], policy: str = POLICY, extra: str = "", *, masked: bool = False
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "patients.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     # The attacks are tried on what is behind the masks: these must not be what the gate relies on.
-    policy = f'masks = "off"\n{policy}'
+    policy = policy if masked else f'masks = "off"\n{policy}'
     (folder / "site.toml").write_text(f'[site]\nname = "{name}"\nsimulated = true\n{extra}\n[policy]\n{policy}')
-    (folder / "site.secret").write_text("5e" * 32)
+    (folder / "site.secret").write_text(digest(name) if masked else "5e" * 32)
 
 
 def as_dict(asks: Sequence[Ask], answers: Sequence[Answer]) -> dict[str, Answer]:
@@ -134,18 +138,28 @@ def as_dict(asks: Sequence[Ask], answers: Sequence[Answer]) -> dict[str, Answer]
 
 @dataclass
 class Consortium:
-    """Prepared sites that one study is put to."""
+    """Prepared sites that one study is put to; `signed` is what they signed, where they mask."""
 
     folders: Mapping[str, Path]
     study: Study
     ticket: Ticket = field(init=False)
+    signed: tuple[SignedKey, ...] = ()
 
     def __post_init__(self) -> None:
         rosters = {c.name: tuple(sorted(c.sites)) for c in self.study.cohorts}
         self.ticket = Ticket("run1", study_fingerprint(self.study), rosters)
 
     def opening(self) -> Ask:
-        return perform(Open(canonical_json(self.study.model_dump(mode="json")), code_fingerprint()))
+        return perform(Open(canonical_json(self.study.model_dump(mode="json")), code_fingerprint(), self.signed))
+
+    def signing(self) -> Ask:
+        return perform(Sign(canonical_json(self.study.model_dump(mode="json")), code_fingerprint()))
+
+    def sign(self, *sites: str) -> Consortium:
+        """Let the sites (by default all of the run) sign what the ticket says."""
+        chosen = sites or self.ticket.roster("")
+        self.signed = signed_keys({site: self.put(site, self.signing())[0].receipt for site in chosen})
+        return self
 
     def open(self, *sites: str) -> Consortium:
         for site in sites or SITES:
@@ -171,7 +185,7 @@ class Consortium:
         return SitesPort(InProcess(sites), self.ticket)
 
     def with_ticket(self, **changes: Any) -> Consortium:
-        other = Consortium(self.folders, self.study)
+        other = Consortium(self.folders, self.study, signed=self.signed)
         other.ticket = replace(self.ticket, **changes)
         return other
 
@@ -185,17 +199,24 @@ class Consortium:
 
 
 def make(
-    folder: Path, change: Mapping[str, Change] | None = None, *, study: str = STUDY, policy: str = POLICY
+    folder: Path,
+    change: Mapping[str, Change] | None = None,
+    *,
+    study: str = STUDY,
+    policy: str = POLICY,
+    masked: bool = False,
 ) -> Consortium:
-    """Write and prepare the sites; `change` edits a site's rows."""
+    """Write and prepare the sites; `change` edits a site's rows. Sites that mask have met."""
     protocol = parse_study(study)
     folders = {}
     for name in SITES:
         rows = rows_of(name)
         (change or {}).get(name, lambda _: None)(rows)
-        write_site(folder / name, name, rows, policy)
+        write_site(folder / name, name, rows, policy, masked=masked)
         prepare(load_site(folder / name), protocol)
         folders[name] = folder / name
+    if masked:
+        introduce(folders)
     return Consortium(folders, protocol)
 
 

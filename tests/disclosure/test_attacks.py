@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from common.federation.tasks import Freeze
 from common.statistics.counts import HIDDEN, Classes, hide_in_flow, hide_in_row
 from common.statistics.logistic import LogisticSums
 from common.statistics.moments import Deviations
-from common.statistics.roc import RocAlone, ScoreCounts
+from common.statistics.refinement import root_question
+from common.statistics.roc import RocAlone
 from common.statistics.survival import LifeTable, SurvivalAlone
 from common.study.recipe import CodedColumn, Complete, Group, Impute, Recipe, Score, Select, Standardise
 from tests.disclosure.consortium import Consortium, Row, columns, make, names, recipe
 
-ROOT_PREFIX = np.zeros(1, dtype=np.uint64)
 STANDOUT = "81"
 
 
@@ -149,7 +150,7 @@ def test_endpoints_and_columns_must_be_those_of_the_recipe(made: Consortium):
     for names_ in (("mvi",), ("os.time",), ("nothing",), ("age", "age")):
         assert made.number("a", total(Deviations("train", selected, names_, np.zeros(len(names_))))) == 414
     for endpoint in ("os.time", "os.event", "age", "", "patients"):
-        counts = ScoreCounts("train", selected, endpoint, "age", 0, ROOT_PREFIX)
+        counts = replace(root_question("train", selected, ("age",), "mvi"), endpoint=endpoint)
         assert made.number("a", total(counts)) == 414
 
 
@@ -285,7 +286,7 @@ def scoring(made: Consortium, coefficients: tuple[float, ...] = COEFFICIENTS) ->
 
 
 def ranks(score: Score, made_of: Recipe, cohort: str = "external", column: str = "score.clinical") -> Ask:
-    return total(ScoreCounts(cohort, made_of.then(score), "mvi", column, 0, ROOT_PREFIX))
+    return total(root_question(cohort, made_of.then(score), (column,), "mvi"))
 
 
 def test_closed_endpoints_are_offered_beside_frozen_scores_only(fresh: Consortium):

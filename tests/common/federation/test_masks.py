@@ -9,17 +9,20 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from common.federation import fixedpoint as fp
-from common.federation.masks import mask, private_key, public_key
+from common.federation.masks import mask, pair_secret, private_key, public_key
 
 SITES = ("a", "b", "c", "d")
-KEYS = {site: private_key(site.encode() * 32) for site in SITES}
+KEYS = {site: private_key(site.encode() * 32, "study") for site in SITES}
 PUBLIC = {site: public_key(key) for site, key in KEYS.items()}
+
+
+def secrets_of(site: str, public: dict[str, bytes]) -> dict[str, bytes]:
+    return {peer: pair_secret(site, KEYS[site], peer, key) for peer, key in public.items() if peer != site}
 
 
 def masked_by_all(parts: dict[str, dict[str, fp.Limbs]], context: bytes = b"x") -> dict[str, dict[str, fp.Limbs]]:
     return {
-        site: mask(part, site, KEYS[site], {p: PUBLIC[p] for p in parts if p != site}, context)
-        for site, part in parts.items()
+        site: mask(part, site, secrets_of(site, {p: PUBLIC[p] for p in parts}), context) for site, part in parts.items()
     }
 
 
@@ -76,12 +79,33 @@ def test_two_questions_never_share_a_mask() -> None:
 def test_a_key_that_is_not_the_peers_gives_noise_not_a_sum() -> None:
     plain = encoded(3, SITES[:3])
     hidden = masked_by_all(plain)
-    wrong = {**{p: PUBLIC[p] for p in ("b", "c")}, "b": public_key(private_key(b"e" * 32))}
-    hidden["a"] = mask(plain["a"], "a", KEYS["a"], wrong, b"x")
+    wrong = {"b": public_key(private_key(b"e" * 32, "study")), "c": PUBLIC["c"]}
+    hidden["a"] = mask(plain["a"], "a", secrets_of("a", wrong), b"x")
     assert not np.array_equal(total(plain, "real"), total(hidden, "real"))
 
 
 @pytest.mark.parametrize("point", [bytes(32), bytes([1]) + bytes(31)])
 def test_a_key_of_low_order_is_refused(point: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        mask(encoded(1, SITES[:3])["a"], "a", KEYS["a"], {"b": point, "c": PUBLIC["c"]}, b"x")
+        pair_secret("a", KEYS["a"], "b", point)
+
+
+def test_a_site_has_another_key_for_every_study() -> None:
+    other = private_key(b"a" * 32, "another study")
+    assert public_key(other) != PUBLIC["a"]
+    assert pair_secret("a", other, "b", PUBLIC["b"]) != pair_secret("a", KEYS["a"], "b", PUBLIC["b"])
+
+
+def test_a_pairs_secret_is_the_same_on_both_sides_and_that_of_no_other_pair() -> None:
+    secrets = {(s, p): pair_secret(s, KEYS[s], p, PUBLIC[p]) for s in SITES for p in SITES if s != p}
+    assert all(secrets[s, p] == secrets[p, s] for s, p in secrets)
+    assert len(set(secrets.values())) == len(secrets) // 2
+
+
+def test_masks_of_sites_with_one_secret_do_not_cancel_within_one_answer() -> None:
+    """A secret that was copied from site to site protects nobody, but b, between a and c, must not send its sums bare."""
+    key = private_key(b"copied" * 6, "study")
+    secrets = {peer: pair_secret("b", key, peer, public_key(key)) for peer in ("a", "c")}
+    plain = encoded(4, SITES[:3])["b"]
+    hidden = mask(plain, "b", secrets, b"x")
+    assert not np.any(hidden["real"] == plain["real"])

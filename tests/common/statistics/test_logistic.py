@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from common.errors import FedmviError
 from common.federation.runner import conclude
-from common.statistics.logistic import logistic
+from common.statistics.logistic import LogisticSums, logistic
 from common.study.recipe import Recipe
 from simulation.views import COHORT, federation_of
+from tests.common.statistics.weighing import weighing
 
 SEVEN = (
     "mean_texture",
@@ -133,3 +134,118 @@ def test_order_of_sites_splitting_a_site_and_scaling_a_column_change_nothing(see
     (other,) = conclude(federation_of(scaled, {"y": y}, site), [logistic(COHORT, Recipe(), "y", names)])
     assert abs(other.coef_[2] * scale - fits[0].coef_[2]) < 1e-9
     assert abs(other.coef_[1] - fits[0].coef_[1]) < 1e-9
+
+
+def table_of(seed: int, n: int = 240, p: int = 3) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p))
+    y = (rng.random(n) < 1 / (1 + np.exp(-X[:, 0] - 0.5))).astype(np.float64)
+    return {f"x{i}": X[:, i] for i in range(p)}, y, rng.integers(0, 3, n)
+
+
+def test_class_weights_equal_patients_counted_twice() -> None:
+    columns, y, site = table_of(1)
+    (weighted,) = conclude(
+        federation_of(columns, {"y": y}, site), [logistic(COHORT, Recipe(), "y", tuple(columns), class_weights=(1, 2))]
+    )
+    twice = np.concatenate([np.arange(y.size), np.flatnonzero(y == 1)])
+    doubled = {name: values[twice] for name, values in columns.items()}
+    (plain,) = conclude(
+        federation_of(doubled, {"y": y[twice]}, site[twice]), [logistic(COHORT, Recipe(), "y", tuple(columns))]
+    )
+    assert weighted.coef_ == pytest.approx(plain.coef_, abs=1e-9)
+    assert weighted.std_err_ == pytest.approx(plain.std_err_, abs=1e-9)
+    assert weighted.likelihood_ratio[0] == pytest.approx(plain.likelihood_ratio[0], abs=1e-8)
+    assert (weighted.n_, weighted.events_) == (y.size, int(y.sum()))
+
+
+def test_balanced_weights_come_from_the_pooled_classes() -> None:
+    columns, y, site = table_of(2)
+    port = federation_of(columns, {"y": y}, site)
+    half = y.size / 2
+    (fit, given) = conclude(
+        port,
+        [
+            logistic(COHORT, Recipe(), "y", ("x0",), class_weights="balanced"),
+            logistic(COHORT, Recipe(), "y", ("x0",), class_weights=(half / (y == 0).sum(), half / (y == 1).sum())),
+        ],
+    )
+    assert fit.class_weights_ == given.class_weights_
+    assert fit.coef_.tobytes() == given.coef_.tobytes()
+    assert fit.null_log_likelihood_ == pytest.approx(y.size * np.log(0.5))
+
+
+def test_an_offset_with_the_fitted_slope_leaves_a_slope_of_zero() -> None:
+    columns, y, site = table_of(3)
+    (free,) = conclude(federation_of(columns, {"y": y}, site), [logistic(COHORT, Recipe(), "y", ("x0",))])
+    columns["shift"] = free.coef_[1] * columns["x0"]
+    (held,) = conclude(
+        federation_of(columns, {"y": y}, site), [logistic(COHORT, Recipe(), "y", ("x0",), offset="shift")]
+    )
+    assert held.coef_[0] == pytest.approx(free.coef_[0], abs=1e-9)
+    assert held.coef_[1] == pytest.approx(0, abs=1e-9)
+    assert held.null_log_likelihood_ == pytest.approx(free.log_likelihood_, abs=1e-9)
+
+
+def test_a_penalty_gives_finite_slopes_where_the_classes_are_separated() -> None:
+    x = np.arange(60.0)
+    port = federation_of({"x": x}, {"y": (x >= 30).astype(np.float64)}, np.arange(60) % 3)
+    fits = conclude(port, [logistic(COHORT, Recipe(), "y", ("x",), ridge=lam) for lam in (0.1, 10.0, 1e6)])
+    slopes = [fit.coef_[1] * x.std(ddof=1) for fit in fits]
+    assert not any(fit.separated_ for fit in fits)
+    assert slopes[0] > slopes[1] > slopes[2] > 0
+    assert fits[2].effective_parameters_ == pytest.approx(1, abs=1e-3)
+    assert np.isnan(fits[0].likelihood_ratio[2])
+
+
+def test_nested_fits_are_compared_and_others_are_refused() -> None:
+    columns, y, site = table_of(4)
+    port = federation_of(columns, {"y": y}, site)
+    full, one, other, ridge, empty = conclude(
+        port,
+        [
+            logistic(COHORT, Recipe(), "y", ("x0", "x1", "x2")),
+            logistic(COHORT, Recipe(), "y", ("x0",)),
+            logistic(COHORT, Recipe(), "y", ("x1",)),
+            logistic(COHORT, Recipe(), "y", ("x0",), ridge=1.0),
+            logistic(COHORT, Recipe(), "y", ()),
+        ],
+    )
+    X = np.column_stack([np.ones(y.size), *columns.values()])
+    llf = [sm.Logit(y, X[:, use]).fit(disp=0, tol=1e-14).llf for use in ([0, 1, 2, 3], [0, 1])]
+    chi2, degrees, p = full.against(one)
+    assert chi2 == pytest.approx(2 * (llf[0] - llf[1]), abs=1e-8)
+    assert degrees == 2
+    assert 0 < p < 1
+    assert full.against(empty) == pytest.approx(full.likelihood_ratio)
+    for refused in (ridge, full):
+        with pytest.raises(FedmviError, match="620"):
+            full.against(refused)
+    with pytest.raises(FedmviError, match="620"):
+        one.against(other)
+
+
+@pytest.mark.parametrize(
+    ("coefficients", "offset", "weights"),
+    [
+        (np.zeros(2), "", (1.0, 1.0)),
+        (np.zeros((3, 1)), "", (1.0, 1.0)),
+        (np.zeros(3), "a", (1.0, 1.0)),
+        (np.zeros(3), "", (0.0, 1.0)),
+        (np.zeros(3), "", (1.0, -1.0)),
+        (np.zeros(3), "", (1.0, 1e9)),
+    ],
+)
+def test_a_question_whose_parts_do_not_fit_is_refused(
+    coefficients: np.ndarray, offset: str, weights: tuple[float, float]
+) -> None:
+    assert LogisticSums(COHORT, Recipe(), "y", ("a", "b"), np.zeros(3)).consistent()
+    assert not LogisticSums(COHORT, Recipe(), "y", ("a", "b"), coefficients, offset, weights).consistent()
+
+
+def test_a_site_that_refuses_for_separation_makes_a_separated_fit() -> None:
+    x = np.arange(900.0)
+    port = weighing({"x": x}, {"y": (x >= 450).astype(np.float64)}, np.arange(900) % 3)
+    (fit,) = conclude(port, [logistic(COHORT, Recipe(), "y", ("x",))])
+    assert port.refused == 1
+    assert fit.separated_

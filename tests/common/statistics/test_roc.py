@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from sklearn.metrics import roc_auc_score
 
 from common.errors import FedmviError
 from common.federation.runner import conclude
-from common.statistics.roc import order_keys, roc
+from common.statistics.refinement import order_keys, refine
+from common.statistics.roc import compare_areas, placements, roc, rocs
 from common.study.recipe import Recipe
 from simulation.views import COHORT, federation_of
 
@@ -91,3 +93,65 @@ def test_one_class_only_is_an_error() -> None:
     port = federation_of({"s": np.arange(9.0)}, {"y": np.ones(9)}, np.arange(9) % 3)
     with pytest.raises(FedmviError, match="602"):
         conclude(port, [roc(COHORT, Recipe(), "y", "s")])
+
+
+def covariance_by_pairs(scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """DeLong et al. 1988, eq. 5 to 8, by all pairs."""
+    psi = 0.5 * (1.0 + np.sign(scores[y == 1][:, None, :] - scores[y == 0][None, :, :]))
+    v10, v01 = psi.mean(axis=1), psi.mean(axis=0)
+    return np.cov(v10.T) / len(v10) + np.cov(v01.T) / len(v01)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_covariance_of_areas_is_that_of_all_pairs_whatever_the_ties_and_sites(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 90
+    y = (rng.random(n) < 0.3).astype(np.float64)
+    y[:4] = [0, 1, 0, 1]
+    columns = {"a": rng.normal(size=n) + y, "b": np.round(rng.normal(size=n) + y), "c": rng.normal(size=n)}
+    fits = [
+        conclude(federation_of(columns, {"y": y}, site), [compare_areas(COHORT, Recipe(), "y", tuple(columns))])[0]
+        for site in (np.arange(n) % 3, np.arange(n) // 15)
+    ]
+    assert np.abs(fits[0].covariance_ - covariance_by_pairs(np.column_stack(list(columns.values())), y)).max() < 1e-14
+    assert np.abs(fits[0].covariance_ - fits[1].covariance_).max() < 1e-15
+    assert [r["difference"] for r in fits[0].summary] == [r["difference"] for r in fits[1].summary]
+    for fit, error in zip(fits[0].rocs_, np.sqrt(np.diag(fits[0].covariance_)), strict=True):
+        assert fit.std_err_ == pytest.approx(error, abs=1e-14)
+
+
+def test_scores_that_order_patients_alike_have_no_test(breast: Any) -> None:
+    columns = {"a": breast.columns["mean_radius"], "b": 2 * breast.columns["mean_radius"] + 1}
+    port = federation_of(columns, {"y": breast.y}, breast.site)
+    (fit,) = conclude(port, [compare_areas(COHORT, Recipe(), "y", ("a", "b"))])
+    test = fit.difference("a", "b")
+    assert test.difference_ == 0.0
+    assert np.isnan(test.p_)
+
+
+def test_a_patient_without_a_score_cannot_be_compared_but_has_single_areas(breast: Any) -> None:
+    columns = {"a": breast.columns["mean_radius"], "b": breast.columns["mean_texture"].copy()}
+    columns["b"][5] = np.nan
+    port = federation_of(columns, {"y": breast.y}, breast.site)
+    with pytest.raises(FedmviError, match="640"):
+        conclude(port, [compare_areas(COHORT, Recipe(), "y", ("a", "b"))])
+    (fits,) = conclude(port, [rocs(COHORT, Recipe(), "y", ("a", "b"))])
+    assert [fit.n_ for fit in fits] == [569, 568]
+    known = ~np.isnan(columns["b"])
+    assert fits[1].auc_ == pytest.approx(roc_auc_score(breast.y[known], columns["b"][known]), abs=1e-12)
+
+
+def test_placements_need_leaves_of_both_classes_for_every_score() -> None:
+    port = federation_of({"a": np.arange(9.0)}, {"y": np.arange(9) % 2.0}, np.arange(9) % 3)
+    (leaves,) = conclude(port, [refine(COHORT, Recipe(), ("a",), "y")])
+    sound = placements(COHORT, Recipe(), "y", ("a",), leaves)
+    assert sound.consistent()
+    for change in (
+        {"columns": ("a", "b")},
+        {"leaves": sound.leaves + np.uint64(1)},
+        {"leaves": np.array([2**63 + 5], dtype=np.uint64)},
+        {"counts": sound.counts[1:]},
+        {"counts": np.where(np.arange(sound.counts.size) % 2, sound.counts, np.uint64(0))},
+    ):
+        assert not replace(sound, **change).consistent()

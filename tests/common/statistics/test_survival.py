@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from lifelines.utils import median_survival_times
 from common.errors import FedmviError
 from common.federation.ports import SitesPort
 from common.federation.runner import conclude
-from common.statistics.survival import SurvivalResult, survival
+from common.statistics.survival import LifeTable, SurvivalResult, survival
 from common.study.recipe import Recipe
 from simulation.views import COHORT, federation_of
 
@@ -25,7 +27,7 @@ def federated(
     port: SitesPort = federation_of(
         {"group": group.astype(float)}, {"os.time": time.astype(float), "os.event": event.astype(float)}, site
     )
-    grid = int(np.max(time) / precision) + 2
+    grid = int(np.nanmax(time) / precision) + 2
     groups = int(group.max()) + 1
     (fit,) = conclude(port, [survival(COHORT, Recipe(), "os", groups, precision, grid)])
     return fit
@@ -114,3 +116,41 @@ def test_a_group_without_events_still_counts_at_risk() -> None:
     fit = federated(time, event, group, np.arange(8) % 3)
     compare(time, event, group, fit)
     assert fit.curves_[1].median[0] == float("inf")
+
+
+def test_a_horizon_gives_what_data_cut_at_it_give() -> None:
+    data = load_rossi()
+    time, event = data["week"].to_numpy(), data["arrest"].to_numpy()
+    group, site = np.minimum(data["prio"].to_numpy(), 4), np.arange(len(time)) % 5
+    port = federation_of(
+        {"group": group.astype(float)}, {"os.time": time.astype(float), "os.event": event.astype(float)}, site
+    )
+    (cut,) = conclude(port, [survival(COHORT, Recipe(), "os", 5, 1.0, 53, horizon=24.0)])
+    compare(np.minimum(time, 24), np.where(time > 24, 0, event), group, cut)
+
+
+def test_a_group_that_is_gone_before_the_first_event_takes_no_degree_of_freedom() -> None:
+    time = np.array([5, 6, 7, 8, 9, 10, 1, 2])
+    event = np.array([1, 1, 0, 1, 1, 0, 0, 0])
+    group = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    fit = federated(time, event, group, np.arange(8) % 3)
+    two = federated(time[:6], event[:6], group[:6], np.arange(6) % 3)
+    assert fit.degrees_ == two.degrees_ == 1
+    assert fit.chi2_ == two.chi2_
+
+
+def test_a_patient_without_a_time_is_refused() -> None:
+    with pytest.raises(FedmviError, match="655"):
+        federated(np.array([1.0, 2.0, np.nan, 3.0]), np.ones(4), np.zeros(4, int), np.arange(4) % 3)
+
+
+def test_a_life_table_without_size_or_with_a_horizon_that_is_no_time_is_inconsistent() -> None:
+    fine = LifeTable(COHORT, Recipe(), "os", 2, 1.0, 61, 24.0)
+    assert fine.consistent()
+    for wrong in ({"groups": 0}, {"grid_points": 0}, {"grid_points": 10**8}, {"horizon": 0.0}, {"horizon": -1.0}):
+        assert not replace(fine, **wrong).consistent()
+
+
+def test_a_horizon_is_a_time_that_the_protocol_must_have() -> None:
+    assert LifeTable(COHORT, Recipe(), "os", 2, 1.0, 61, 24.0).times == (24.0,)
+    assert LifeTable(COHORT, Recipe(), "os", 2, 1.0, 61).times == ()

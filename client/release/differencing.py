@@ -1,0 +1,236 @@
+"""client/release: the differencing ledger: whose sums left in earlier runs, so that no two of them differ by a few.
+
+Two sums over nearly the same patients, or the same patients of nearly the same sites, give the sum over those who are
+in one of them only: subtract one from the other (Denning et al., ACM TODS 1979;4:76, call the second question a
+tracker). So a total that another run was told already is told again over the very same patients and sites, or over
+clearly other ones, and over nothing between. Compared are runs of one study by their cohorts, whatever they ask, and
+runs of all studies by statistic.
+
+What runs were told is kept in one small file a cohort or statistic, and sets of patients beside them under their
+digests, as keyed hashes: who has the files and not `site.secret` learns no patient from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.cohort.membership import patient_keys, site_secret
+from client.cohort.site import Policy, Site
+from client.release.scope import columns_of
+from common.errors import FedmviError
+from common.federation.envelope import Ticket
+from common.federation.query import Query
+from common.files import write_whole
+from common.study.fingerprint import canonical_json, digest
+from common.study.protocol import Limits
+from common.study.recipe import Group
+from common.study.table import SiteTable
+
+FOLDER = "differencing"
+_SHOWN_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Patients:
+    """A set of patients, and what was known of them.
+
+    Attributes
+    ----------
+    marks
+        (n, 2) uint64, sorted: the patient's key (see `patient_keys`), and a keyed hash of the patient's row, which is
+        another one once anything in the row was corrected.
+    """
+
+    marks: NDArray[np.uint64]
+
+    @property
+    def n(self) -> int:
+        """Number of patients."""
+        return len(self.marks)
+
+    @property
+    def content(self) -> bytes:
+        """The bytes in which the set is kept."""
+        return np.ascontiguousarray(self.marks, dtype="<u8").tobytes()
+
+    @property
+    def digest(self) -> str:
+        """Names the set."""
+        return digest(self.content)
+
+    @classmethod
+    def read(cls, content: bytes) -> Patients:
+        """The inverse of `content`."""
+        return cls(np.frombuffer(content, dtype="<u8").astype(np.uint64).reshape(-1, 2))
+
+    def difference(self, other: Patients) -> int:
+        """How many patients two sums tell apart: those of one set only, and those whose row was corrected.
+
+        Zero also where the sets have nobody in common, whose difference hides everybody, and where all rows are
+        others: then the tables are of two studies, and cannot be compared row by row.
+        """
+        common, ours, theirs = np.intersect1d(self.marks[:, 0], other.marks[:, 0], True, True)
+        if not common.size:
+            return 0
+        changed = int(np.count_nonzero(self.marks[ours, 1] != other.marks[theirs, 1]))
+        return self.n + other.n - 2 * common.size + (changed if changed < common.size else 0)
+
+    def overlaps(self, other: Patients) -> bool:
+        """Whether they have anybody in common."""
+        return bool(np.isin(self.marks[:, 0], other.marks[:, 0]).any())
+
+
+class Register:
+    """All patients of a site's table, of which sets are taken by their keys."""
+
+    def __init__(self, site: Site, table: SiteTable) -> None:
+        keys = patient_keys(site, table)
+        marks = np.column_stack([keys, _row_hashes(site, table)])
+        self._marks = marks[np.argsort(keys)]
+
+    def of(self, keys: NDArray[np.uint64]) -> Patients:
+        """The set of the patients with these keys."""
+        return Patients(self._marks[np.isin(self._marks[:, 0], keys)])
+
+    @property
+    def all(self) -> Patients:
+        """Everybody."""
+        return Patients(self._marks)
+
+
+def _row_hashes(site: Site, table: SiteTable) -> NDArray[np.uint64]:
+    """(n,) a keyed hash of everything that the table says of a patient."""
+    columns = [table.columns[name] for name in sorted(table.columns)]
+    values = [array for column in columns for array in (column.values, column.censored.astype(np.float64))]
+    values += [table.endpoints[name] for name in sorted(table.endpoints)]
+    values += [table.failed[name].astype(np.float64) for name in sorted(table.failed)]
+    rows = np.column_stack([np.zeros(table.n), *values])
+    rows = np.where(np.isnan(rows), np.nan, rows + 0.0)  # one NaN and one zero, so that equal rows have equal bytes
+    secret = site_secret(site)
+    hashes = [
+        hmac.digest(secret, f"row|{patient}|{label}|".encode() + row.tobytes(), hashlib.sha256)[:8]
+        for patient, label, row in zip(table.patients, table.labels, rows, strict=True)
+    ]
+    return np.frombuffer(b"".join(hashes), dtype="<u8").astype(np.uint64)
+
+
+def statistic_key(query: Query) -> str:
+    """Names what a query computes, without what a server may vary at will: numbers, recipe, cohort, words.
+
+    Left are the kind of query, the columns that enter, the endpoint and the grouping.
+    """
+    groups = sorted(step.by for step in query.recipe.steps if isinstance(step, Group))
+    endpoint = getattr(query, "endpoint", "") or query.classes_of
+    return digest(canonical_json([query.name, sorted(set(columns_of(query))), endpoint, groups]))
+
+
+class Differencing:
+    """Compares the totals of one run with those of all earlier runs at this site.
+
+    Parameters
+    ----------
+    limits
+        `min_patients` and `min_sites` in force: fewer must not be told apart.
+    """
+
+    def __init__(self, site: Site, ticket: Ticket, limits: Limits) -> None:
+        self._folder = site.store / FOLDER
+        self._policy: Policy = site.policy
+        self._ticket, self._run_id, self._limits = ticket, ticket.run_id, limits
+        self._sets: dict[str, Patients] = {}
+        self._cohorts: set[str] = set()
+
+    def admit(self, query: Query, counted: Sequence[Patients], cohort: Patients) -> None:
+        """Let a total over these patients of a cohort here leave; on return it is on disk that it may.
+
+        Nothing is refused that the same run was told, or that differs from a run that the hospital has listed in
+        `allow_differences`.
+
+        Raises
+        ------
+        FedmviError
+            420 few patients, or 421 few sites, would be told apart; `local` names the earlier run. 422 the record is
+            damaged.
+        """
+        if query.cohort not in self._cohorts:
+            # Within a study a server may choose among many statistics, so that none would have to be asked twice.
+            key = digest(canonical_json(["cohort", self._ticket.study, query.cohort]))
+            self._admit(key, f"cohort {query.cohort} of this study", query.cohort, (cohort,))
+            self._cohorts.add(query.cohort)
+        key = statistic_key(query)
+        self._admit(key, f"{query.name} (statistic {key[:_SHOWN_DIGITS]})", query.cohort, counted)
+
+    def _admit(self, key: str, what: str, cohort: str, counted: Sequence[Patients]) -> None:
+        roster = self._ticket.roster(cohort)
+        path = self._folder / f"{key}.json"
+        told = _read(path)
+        entry = {"run": self._run_id, "roster": sorted(roster), "patients": [one.digest for one in counted]}
+        if any((e["roster"], e["patients"]) == (entry["roster"], entry["patients"]) for e in told):
+            return
+        for earlier in told:
+            if earlier["run"] != self._run_id and earlier["run"] not in self._policy.allow_differences:
+                self._compare(what, cohort, earlier, entry, counted)
+        for one in counted:
+            self._keep(one)
+        write_whole(path, canonical_json([*told, entry]).encode())
+
+    def _compare(
+        self, what: str, cohort: str, earlier: dict[str, Any], entry: dict[str, Any], counted: Sequence[Patients]
+    ) -> None:
+        run, before = earlier["run"], [self._patients(name) for name in earlier["patients"]]
+        apart = [new.difference(old) for new, old in zip(counted, before, strict=False)]
+        if any(0 < few < self._limits.min_patients for few in apart):
+            few = min(few for few in apart if few)
+            local = f"{what}: {few} patient(s) were added, removed or corrected since run {run}"
+            raise FedmviError(420, local, cohort=cohort, limit=self._limits.min_patients)
+        same = not apart[0] and counted[0].overlaps(before[0])
+        others = sorted(set(earlier["roster"]) ^ set(entry["roster"]))
+        if same and 0 < len(others) < self._limits.min_sites and not self._policy.release_alone:
+            local = f"{what}: the sites differ from those of run {run} by {', '.join(others)}"
+            raise FedmviError(421, local, cohort=cohort, limit=self._limits.min_sites)
+
+    def _keep(self, patients: Patients) -> None:
+        path = self._path_of(patients.digest)
+        if not path.exists():
+            for folder in (self._folder, path.parent):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            write_whole(path, patients.content)
+
+    def _path_of(self, name: str) -> Path:
+        return self._folder / "patients" / name
+
+    def _patients(self, name: str) -> Patients:
+        if name not in self._sets:
+            self._sets[name] = self._load(self._path_of(name))
+        return self._sets[name]
+
+    @staticmethod
+    def _load(path: Path) -> Patients:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise FedmviError(422, f"{path}: {error}") from error
+        if digest(content) != path.name:
+            raise FedmviError(422, str(path))
+        return Patients.read(content)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    try:
+        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        if not all({"run", "roster", "patients"} <= set(entry) for entry in entries):
+            raise ValueError("an entry lacks something")
+    except (OSError, ValueError, TypeError) as error:
+        raise FedmviError(422, f"{path}: {error}") from error
+    return entries

@@ -1,0 +1,52 @@
+"""common/federation: identities: how hospitals recognise each other, and what each of them signs when a run opens.
+
+A site has one long-term Ed25519 key (RFC 8032), derived from its own secret; the hospitals tell each other its public
+half themselves. With it a site signs, for one run: the study, all rosters, and its mask key for the study. Whoever has
+checked every site's signature knows that all of them saw the same study and rosters, and whose the keys are, although
+everything was carried by a coordinator whom nobody needs to trust for it.
+"""
+
+from __future__ import annotations
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from common.federation.envelope import Ticket
+from common.federation.masks import derive
+from common.study.fingerprint import canonical_json
+
+_IDENTITY = b"fedmvi identity 1"
+_ROSTER = "fedmvi signed roster 1"
+
+
+def identity_key(secret: bytes) -> Ed25519PrivateKey:
+    """A site's long-term key for signatures, derived from its own secret."""
+    return Ed25519PrivateKey.from_private_bytes(derive(secret, _IDENTITY))
+
+
+def identity(key: Ed25519PrivateKey) -> bytes:
+    """The 32 bytes by which other sites know the site; they get them from the site and not from the coordinator."""
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def statement(ticket: Ticket, site: str, mask_key: str) -> bytes:
+    """What `site` signs: study, run, the sites of every cohort, its own name and its mask key (hexadecimal)."""
+    rosters = {cohort: list(sites) for cohort, sites in ticket.rosters.items()}
+    return canonical_json([_ROSTER, ticket.study, ticket.run_id, rosters, site, mask_key]).encode()
+
+
+def sign_roster(key: Ed25519PrivateKey, ticket: Ticket, site: str, mask_key: str) -> str:
+    """The site's signature of a run, in hexadecimal; the same whenever it is asked for."""
+    return key.sign(statement(ticket, site, mask_key)).hex()
+
+
+def has_signed(identity_: bytes, ticket: Ticket, site: str, mask_key: str, signature: str) -> bool:
+    """Whether the signature is that of the site with this identity over the run as the ticket tells it."""
+    try:
+        Ed25519PublicKey.from_public_bytes(identity_).verify(
+            bytes.fromhex(signature), statement(ticket, site, mask_key)
+        )
+    except (ValueError, InvalidSignature):
+        return False
+    return True

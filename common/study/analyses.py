@@ -1,0 +1,116 @@
+"""common/study: the statistics that a study may declare in `[[analyses]]`, and the questions that each may ask.
+
+A site answers a question only if its approved study declares a statistic that asks it. What every study asks (counts,
+moments, logistic regression, AUC, life tables) is `ALWAYS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+StatisticName = Literal[
+    "quantiles",
+    "t-test",
+    "mann-whitney",
+    "correlation",
+    "rank-correlation",
+    "univariable-logistic",
+    "firth",
+    "logistic-fixed-sites",
+    "logistic-conditional",
+    "backward-elimination",
+    "lasso",
+    "stability-selection",
+    "cox",
+    "cox-common",
+    "concordance",
+    "calibration",
+    "decision-curve",
+    "cut-off",
+    "compare-areas",
+]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a statistic needs of its analysis, and which questions it asks beyond `ALWAYS`.
+
+    Attributes
+    ----------
+    title
+        For readers.
+    endpoint
+        The kind of its endpoint.
+    on
+        Predictors of a training cohort, or scores of models in a cohort that they are evaluated in.
+    fewest
+        Fewest predictors or models.
+    """
+
+    title: str
+    endpoint: Literal["binary", "survival", "none"]
+    questions: frozenset[str]
+    on: Literal["predictors", "models"] = "predictors"
+    fewest: int = 1
+
+
+ALWAYS = frozenset(
+    {
+        "query.flow",
+        "query.classes",
+        "query.missing",
+        "query.deviations",
+        "query.logistic",
+        "query.score_counts",
+        "query.value_counts",
+        "query.roc_alone",
+        "query.life_table",
+        "query.survival_alone",
+    }
+)
+
+
+def _asks(*names: str) -> frozenset[str]:
+    return frozenset(f"query.{name}" for name in names)
+
+
+ANALYSES: Mapping[StatisticName, Kind] = MappingProxyType(
+    {
+        "quantiles": Kind("Quartiles, guarded", "none", _asks("grid_counts")),
+        "t-test": Kind("t tests", "binary", _asks("class_moments", "within_site_products")),
+        "mann-whitney": Kind("Mann-Whitney tests", "binary", _asks("within_site_ranks")),
+        "correlation": Kind("Pearson correlations", "none", _asks("cross_products"), fewest=2),
+        "rank-correlation": Kind("Spearman correlations", "none", _asks("site_ranks", "pooled_ranks"), fewest=2),
+        "univariable-logistic": Kind("Logistic regressions on each predictor", "binary", _asks("marginal_logistic")),
+        "firth": Kind("Firth's logistic regression", "binary", _asks("logistic_stack", "firth")),
+        "logistic-fixed-sites": Kind(
+            "Logistic regression with an intercept for each site", "binary", _asks("stratified_logistic")
+        ),
+        "logistic-conditional": Kind("Conditional logistic regression by site", "binary", _asks("stratified_logistic")),
+        "backward-elimination": Kind("Backward elimination by AIC", "binary", _asks("logistic_stack"), fewest=2),
+        "lasso": Kind(
+            "LASSO with cross-validated penalty", "binary", _asks("set_moments", "penalised", "held_out"), fewest=2
+        ),
+        "stability-selection": Kind("Stability selection", "binary", _asks("set_moments", "penalised"), fewest=2),
+        "cox": Kind(
+            "Cox regression, stratified by site",
+            "survival",
+            _asks("cox", "cox_residuals", "schoenfeld", "weighted_events"),
+        ),
+        "cox-common": Kind(
+            "Cox regression with a common baseline", "survival", _asks("cox_risk_sets", "cox_pooled_residuals")
+        ),
+        "concordance": Kind("Harrell's concordance", "survival", _asks("pairs")),
+        "calibration": Kind("Calibration", "binary", _asks("recalibration", "binned_risks"), on="models"),
+        "decision-curve": Kind("Decision curve", "binary", _asks("threshold_counts"), on="models"),
+        "cut-off": Kind(
+            "Performance at the training cohort's Youden cut-off", "binary", _asks("threshold_counts"), on="models"
+        ),
+        "compare-areas": Kind(
+            "Comparison of areas under ROC curves", "binary", _asks("placements"), on="models", fewest=2
+        ),
+    }
+)

@@ -1,0 +1,158 @@
+"""common/study: what one part of a protocol says against another, all of it at once."""
+
+from __future__ import annotations
+
+from common.study.analyses import ANALYSES
+from common.study.dictionary import DICTIONARY
+from common.study.protocol import Analysis, Cohort, Comparison, Model, Study, Term
+
+
+def contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
+    """What one part of a protocol says against another: (place, sentence) pairs, empty for a sound protocol."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    found += _twice("endpoints", [e.name for e in study.endpoints])
+    found += _twice("cohorts", [c.name for c in study.cohorts])
+    found += _twice("models", [m.name for m in study.models])
+    found += _twice("variables", [v.name for v in study.variables])
+    found += _twice("comparisons", [c.name for c in study.comparisons])
+    for i, variable in enumerate(study.variables):
+        usual = DICTIONARY.get(variable.name)
+        if usual is not None and (usual.known != variable.known or usual.leaks != variable.leaks):
+            sentence = f"the dictionary's '{variable.name}' is {usual.known}: give your variable another name"
+            found.append((("variables", i, "known"), sentence))
+    for i, cohort in enumerate(study.cohorts):
+        found += _cohort_contradictions(study, i, cohort)
+    for i, model in enumerate(study.models):
+        found += _model_contradictions(study, i, model)
+    found += _twice("analyses", [a.name for a in study.analyses])
+    for i, analysis in enumerate(study.analyses):
+        found += _analysis_contradictions(study, i, analysis)
+    for i, comparison in enumerate(study.comparisons):
+        found += _comparison_contradictions(study, i, comparison)
+    return found
+
+
+_Found = list[tuple[tuple[str | int, ...], str]]
+
+
+def _twice(table: str, names: list[str]) -> _Found:
+    return [((table, i, "name"), f"'{n}' is declared twice") for i, n in enumerate(names) if n in names[:i]]
+
+
+def _cohort_contradictions(study: Study, i: int, cohort: Cohort) -> _Found:
+    found: _Found = []
+    prediction = ("train", "internal-test", "calibration", "external-test")
+    binary = {e.name for e in study.endpoints if e.kind == "binary"}
+    if cohort.split and cohort.split.stratify and cohort.split.stratify not in binary:
+        found.append((("cohorts", i, "split"), f"'{cohort.split.stratify}' is not a binary endpoint"))
+    for other in study.cohorts[:i]:
+        shared = sorted(set(cohort.sites) & set(other.sites))
+        if not shared or cohort.role not in prediction or other.role not in prediction:
+            continue
+        apart = cohort.label is not None and other.label is not None and cohort.label != other.label
+        if not apart and cohort.split is None and other.split is None:
+            found.append(
+                (
+                    ("cohorts", i, "sites"),
+                    f"the patients of '{shared[0]}' would be in '{other.name}' and '{cohort.name}'; "
+                    "a patient has one prediction role: tell them apart by `label` or `split`",
+                )
+            )
+    return found
+
+
+def _model_contradictions(study: Study, i: int, model: Model) -> _Found:
+    found: _Found = []
+    endpoints = {e.name: e for e in study.endpoints}
+    cohorts = {c.name: c for c in study.cohorts}
+    if model.endpoint not in endpoints or endpoints[model.endpoint].kind != "binary":
+        found.append((("models", i, "endpoint"), f"'{model.endpoint}' is not a binary endpoint of the study"))
+    if model.cohort not in cohorts or cohorts[model.cohort].role != "train":
+        found.append((("models", i, "cohort"), f"'{model.cohort}' is not a cohort with the role train"))
+    if model.cohort in cohorts and len(cohorts[model.cohort].sites) < study.limits.min_sites:
+        found.append(
+            (
+                ("models", i, "cohort"),
+                f"'{model.cohort}' has fewer than {study.limits.min_sites} sites: nothing can be summed",
+            )
+        )
+    for name in model.evaluate:
+        if name not in cohorts or cohorts[name].role not in ("internal-test", "external-test"):
+            found.append((("models", i, "evaluate"), f"'{name}' is not an internal-test or external-test cohort"))
+    source = endpoints[model.endpoint].columns if model.endpoint in endpoints else ()
+    for j, term in enumerate(model.predictors):
+        place = ("models", i, "predictors", j)
+        found += _term_contradictions(study, place, term, source)
+        if term in model.predictors[:j]:
+            found.append((place, f"'{term.variable}' is used twice in the same coding"))
+    return found
+
+
+def _term_contradictions(study: Study, place: tuple[str | int, ...], term: Term, source: tuple[str, ...]) -> _Found:
+    try:
+        variable = study.variable(term.variable)
+    except KeyError:
+        return [(place, f"'{term.variable}' is neither in the dictionary nor in [[variables]]")]
+    found: _Found = []
+    if (term.coding == "levels") == (variable.kind == "continuous"):
+        found.append((place, f"the coding '{term.coding}' does not fit '{term.variable}', which is {variable.kind}"))
+    if term.cutoff is not None and term.coding != "above":
+        found.append((place, "`cutoff` belongs to the coding `above`"))
+    if term.coding == "above" and term.cutoff is None and variable.cutoff is None:
+        found.append((place, f"'{term.variable}' has no cut-off in the dictionary: give `cutoff`"))
+    if term.coding in ("linear", "log") and (variable.low is None or variable.high is None):
+        found.append((place, f"'{term.variable}' is used as a number: give its plausible range, `low` and `high`"))
+    if term.variable in source:
+        found.append((place, f"'{term.variable}' is the endpoint itself"))
+    return found
+
+
+def _analysis_contradictions(study: Study, i: int, analysis: Analysis) -> _Found:
+    kind = ANALYSES[analysis.statistic]
+    found: _Found = []
+    kinds = {e.name: e.kind for e in study.endpoints}
+    if kinds.get(analysis.endpoint or "", "none") != kind.endpoint:
+        wanted = "no endpoint" if kind.endpoint == "none" else f"a {kind.endpoint} endpoint of the study"
+        found.append((("analyses", i, "endpoint"), f"'{analysis.statistic}' needs {wanted}"))
+    given, other = (
+        (analysis.predictors, analysis.models) if kind.on == "predictors" else (analysis.models, analysis.predictors)
+    )
+    if len(given) < kind.fewest or other:
+        found.append((("analyses", i, kind.on), f"'{analysis.statistic}' needs {kind.fewest} or more `{kind.on}` only"))
+    cohorts = {c.name: c for c in study.cohorts}
+    cohort = cohorts.get(analysis.cohort)
+    if cohort is None or (kind.on == "predictors" and cohort.role != "train"):
+        found.append((("analyses", i, "cohort"), f"'{analysis.cohort}' is not a cohort with the role train"))
+    elif len(cohort.sites) < study.limits.min_sites:
+        sentence = f"'{analysis.cohort}' has fewer than {study.limits.min_sites} sites: nothing can be summed"
+        found.append((("analyses", i, "cohort"), sentence))
+    models = {m.name: m for m in study.models}
+    for name in analysis.models:
+        model = models.get(name)
+        if model is None or analysis.cohort not in (model.cohort, *model.evaluate):
+            found.append((("analyses", i, "models"), f"no model '{name}' is evaluated in '{analysis.cohort}'"))
+        elif model.endpoint != analysis.endpoint:
+            found.append((("analyses", i, "models"), f"the model '{name}' predicts '{model.endpoint}'"))
+    if len({models[name].missing for name in analysis.models if name in models}) > 1:
+        found.append((("analyses", i, "models"), "the models treat missing values differently"))
+    source = next((e.columns for e in study.endpoints if e.name == analysis.endpoint), ())
+    for j, term in enumerate(analysis.predictors):
+        found += _term_contradictions(study, ("analyses", i, "predictors", j), term, source)
+    return found
+
+
+def _comparison_contradictions(study: Study, i: int, comparison: Comparison) -> _Found:
+    found: _Found = []
+    endpoints = {e.name: e.kind for e in study.endpoints}
+    if endpoints.get(comparison.endpoint) != "survival":
+        found.append((("comparisons", i, "endpoint"), f"'{comparison.endpoint}' is not a survival endpoint"))
+    if comparison.cohort not in {c.name for c in study.cohorts}:
+        found.append((("comparisons", i, "cohort"), f"'{comparison.cohort}' is not a cohort"))
+    if endpoints.get(comparison.group) != "binary":
+        try:
+            grouped = study.variable(comparison.group).kind != "continuous"
+        except KeyError:
+            grouped = False
+        if not grouped:
+            found.append((("comparisons", i, "group"), f"'{comparison.group}' does not form groups"))
+    return found

@@ -1,0 +1,302 @@
+"""server/study: step: the further statistics of `[[analyses]]`, on predictors of a training cohort.
+
+Each statistic is a function from its analysis to what is published of it. Those on models' scores are in
+`score_analyses`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from common.errors import FedmviError
+from common.federation.runner import Conclusion, attempt, together
+from common.statistics.concordance import concordance
+from common.statistics.correlation import correlation
+from common.statistics.cox import cox
+from common.statistics.cox_common_baseline import cox_common_baseline
+from common.statistics.elastic_net import elastic_net_cv
+from common.statistics.firth import firth
+from common.statistics.mann_whitney import mann_whitney
+from common.statistics.proportional_hazards import proportional_hazards
+from common.statistics.quantiles import Guard, quantiles
+from common.statistics.ranks import spearman
+from common.statistics.selection import backward_elimination
+from common.statistics.stability import stability_selection
+from common.statistics.stratified_logistic import SiteHandling, stratified_logistic
+from common.statistics.t_test import t_test, within_site_t_test
+from common.statistics.univariable import univariable
+from common.study.analyses import ANALYSES, StatisticName
+from common.study.protocol import Analysis, Study
+from common.study.recipe import CodedColumn, Complete, Fold, Recipe, Select, coded_columns
+from server.study.models import refusal
+from server.study.results import Estimate, Result
+
+FOLDS = 10
+QUARTILES = (0.25, 0.5, 0.75)
+STABILITY_PENALTIES = (0.2, 0.1, 0.05)
+"""Shares of a standardised predictor's largest effect, strongest first."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a statistic publishes; `n` and `events` where it knows them."""
+
+    estimates: list[Estimate]
+    n: int | None = None
+    events: int | None = None
+    note: str = ""
+    how: str = "exact"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An analysis on predictors, with what its conclusion needs.
+
+    Attributes
+    ----------
+    select
+        From a site's table to the coded columns; missing values are still there.
+    recipe
+        The same, complete cases only.
+    """
+
+    study: Study
+    analysis: Analysis
+    coded: tuple[CodedColumn, ...]
+    select: Recipe
+    recipe: Recipe
+
+    @classmethod
+    def of(cls, study: Study, analysis: Analysis) -> Subject:
+        """Columns of the analysis's predictors."""
+        coded = coded_columns(study, analysis.predictors)
+        select = Recipe().then(Select(coded))
+        keys = study.endpoint(analysis.endpoint).keys if analysis.endpoint else ()
+        names = tuple(column.name for column in coded)
+        return cls(study, analysis, coded, select, select.then(Complete(names, keys)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns."""
+        return tuple(column.name for column in self.coded)
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint, "" where there is none."""
+        return self.analysis.endpoint or ""
+
+    @property
+    def grid(self) -> tuple[float, int]:
+        """Precision and points of a survival endpoint's time grid."""
+        endpoint = self.study.endpoint(self.endpoint)
+        return endpoint.precision, endpoint.grid_points
+
+    @property
+    def known(self) -> Recipe:
+        """All patients whose endpoint is known, whatever predictor they lack."""
+        return self.select.then(Complete((), self.study.endpoint(self.endpoint).keys))
+
+
+def analyse(study: Study) -> Conclusion[list[Result]]:
+    """All analyses on predictors, in lock-step."""
+    chosen = [a for a in study.analyses if ANALYSES[a.statistic].on == "predictors"]
+    found: list[Finding | FedmviError] = yield from together(
+        *(attempt(MAKERS[a.statistic](Subject.of(study, a))) for a in chosen)
+    )
+    return [result_of(study, a, finding) for a, finding in zip(chosen, found, strict=True)]
+
+
+def result_of(study: Study, analysis: Analysis, finding: Finding | FedmviError) -> Result:
+    """What is published of an analysis; small numbers of patients are not."""
+    kind = ANALYSES[analysis.statistic]
+    base: dict[str, Any] = {
+        "id": f"analysis.{analysis.name}",
+        "statistic": "analysis",
+        "title": analysis.label or f"{kind.title}: {analysis.name}",
+        "cohort": analysis.cohort,
+        "sites": sorted(study.cohort(analysis.cohort).sites),
+        "how": "exact",
+    }
+    if isinstance(finding, FedmviError):
+        status, why = refusal(finding)
+        return Result.model_validate({**base, "status": status, "note": why})
+    small = min(finding.events or 0, (finding.n or 0) - (finding.events or 0)) < study.limits.min_cell
+    shown = {"n": finding.n, "events": None if small else finding.events}
+    note = f"{kind.title}. {finding.note}".strip()
+    return Result.model_validate({**base, **shown, "how": finding.how, "estimates": finding.estimates, "note": note})
+
+
+def number(value: float | None) -> float | None:
+    """A number that can be published: None for what is not finite."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def estimates(rows: Sequence[Row], name: str, value: str, term: str = "term", p: str = "p") -> list[Estimate]:
+    """An estimate a row of a summary, with limits `<value>_low` and `<value>_high` where the row has them."""
+    return [
+        Estimate(
+            name=name,
+            term=str(row[term]),
+            value=number(row[value]),
+            low=number(row.get(f"{value}_low")),
+            high=number(row.get(f"{value}_high")),
+            std_err=number(row.get("std_err")) if value in ("coef", "difference") else None,
+            p=number(row.get(p)),
+            note="" if number(row[value]) is not None else "not estimable",
+        )
+        for row in rows
+    ]
+
+
+def _t_test(s: Subject) -> Conclusion[Finding]:
+    if s.analysis.within_site:
+        fit = yield from within_site_t_test(s.analysis.cohort, s.known, s.endpoint, s.names)
+    else:
+        fit = (yield from t_test(s.analysis.cohort, s.known, s.endpoint, s.names)).welch_
+    rows = [
+        {"term": c, "difference": d, "difference_low": low, "difference_high": high, "std_err": se, "p": p}
+        for c, d, low, high, se, p in zip(
+            fit.columns, fit.difference_, fit.low_, fit.high_, fit.std_err_, fit.p_, strict=True
+        )
+    ]
+    return Finding(estimates(rows, "mean_difference", "difference"), note=_sites(s))
+
+
+def _mann_whitney(s: Subject) -> Conclusion[Finding]:
+    fit = yield from mann_whitney(s.analysis.cohort, s.known, s.endpoint, s.names, within_site=s.analysis.within_site)
+    return Finding(estimates(fit.summary, "auc", "auc", term="column"), note=_sites(s))
+
+
+def _sites(s: Subject) -> str:
+    return "Compared within hospitals." if s.analysis.within_site else "Compared over all hospitals together."
+
+
+def _univariable(s: Subject) -> Conclusion[Finding]:
+    fit = yield from univariable(s.analysis.cohort, s.known, s.endpoint, s.names, within_site=s.analysis.within_site)
+    return Finding(estimates(fit.summary, "odds_ratio", "odds_ratio"), note=_sites(s))
+
+
+def _firth(s: Subject) -> Conclusion[Finding]:
+    fit = yield from firth(s.analysis.cohort, s.recipe, s.endpoint, s.names, s.analysis.name)
+    rows = [row for row in fit.summary if row["term"] != "intercept"]
+    note = "Wald intervals; p of the penalised likelihood ratio."
+    return Finding(estimates(rows, "odds_ratio", "odds_ratio", p="likelihood_ratio_p"), fit.n_, fit.events_, note)
+
+
+def _stratified(s: Subject, sites: SiteHandling) -> Conclusion[Finding]:
+    fit = yield from stratified_logistic(s.analysis.cohort, s.recipe, s.endpoint, s.names, sites, s.analysis.name)
+    found = estimates(fit.summary, "odds_ratio", "odds_ratio")
+    found.append(Estimate(name="new_site_intercept", value=number(fit.new_site_intercept_)))
+    return Finding(found, fit.n_, fit.events_, "A new hospital gets the intercept that makes expected events observed.")
+
+
+def _backward(s: Subject) -> Conclusion[Finding]:
+    by_variable: dict[str, list[str]] = {}
+    for column in s.coded:
+        by_variable.setdefault(column.variable, []).append(column.name)
+    terms = tuple(tuple(names) for names in by_variable.values())
+    fit = yield from backward_elimination(s.analysis.cohort, s.recipe, s.endpoint, terms, s.analysis.name)
+    found = [
+        Estimate(name="coef", term=name, value=number(coef), std_err=number(se))
+        for name, coef, se in zip(fit.columns, fit.coef_, fit.std_err_, strict=True)
+        if name != "intercept"
+    ]
+    found.append(Estimate(name="aic", value=number(fit.aic_)))
+    dropped = [", ".join(step.dropped) for step in fit.steps_ if step.dropped]
+    note = f"Left out, in order: {'; '.join(dropped) or 'none'}. Errors do not account for the selection."
+    return Finding(found, fit.n_, fit.events_, note)
+
+
+def _lasso(s: Subject) -> Conclusion[Finding]:
+    recipe = s.recipe.then(Fold(FOLDS, s.endpoint))
+    fit = yield from elastic_net_cv(s.analysis.cohort, recipe, s.endpoint, s.names, folds=FOLDS, model=s.analysis.name)
+    rows = [row for row in fit.summary if row["term"] != "intercept"]
+    found = [Estimate(name="lambda_min", value=fit.lambda_min_), Estimate(name="lambda_1se", value=fit.lambda_1se_)]
+    found += estimates(rows, "coef_at_lambda_min", "coef_min") + estimates(rows, "coef_at_lambda_1se", "coef_1se")
+    note = f"Standardised inside every training part; {FOLDS} folds drawn inside hospitals."
+    return Finding(found, fit.path.n_, fit.path.events_, note)
+
+
+def _stability(s: Subject) -> Conclusion[Finding]:
+    fit = yield from stability_selection(
+        s.analysis.cohort, s.recipe, s.endpoint, s.names, STABILITY_PENALTIES, model=s.analysis.name
+    )
+    note = f"Selected in {fit.replicates_} half-samples; stable from {fit.threshold_:g} on."
+    return Finding(estimates(fit.summary, "selection_frequency", "frequency"), fit.n_, None, note)
+
+
+def _correlation(s: Subject, *, ranks: bool) -> Conclusion[Finding]:
+    statistic = spearman if ranks else correlation
+    fit = yield from statistic(s.analysis.cohort, s.recipe, s.names, s.analysis.within_site)
+    rows = [{**row, "term": f"{row['first']} with {row['second']}"} for row in fit.summary]
+    return Finding(estimates(rows, "rho" if ranks else "r", "r"), fit.n_, None, _sites(s))
+
+
+def _quantiles(s: Subject) -> Conclusion[Finding]:
+    variables = [s.study.variable(column.variable) for column in s.coded]
+    guard = Guard(
+        tuple(0.0 if v.low is None else v.low for v in variables),
+        tuple(0.0 if v.high is None else v.high for v in variables),
+        s.study.limits.min_cell,
+    )
+    fit = yield from quantiles(s.analysis.cohort, s.select, s.names, QUARTILES, guard)
+    found = [
+        Estimate(name=f"quantile_{q:g}", term=name, value=number(fit.value_[i, j]), unit=variables[i].unit)
+        for i, name in enumerate(fit.columns)
+        for j, q in enumerate(QUARTILES)
+    ]
+    return Finding(found, note="Searched between the plausible limits of each variable.", how=fit.how_)
+
+
+def _cox(s: Subject) -> Conclusion[Finding]:
+    cohort, name = s.analysis.cohort, s.analysis.name
+    fit, test = yield from together(
+        cox(cohort, s.recipe, s.endpoint, s.names, model=name),
+        proportional_hazards(cohort, s.recipe, s.endpoint, s.names, *s.grid, model=name),
+    )
+    found = estimates(fit.summary, "hazard_ratio", "hazard_ratio")
+    found += estimates(test.summary, "proportional_hazards_chi2", "chi2")
+    return Finding(found, fit.n_, fit.events_, "A baseline hazard for each hospital; ties as Efron.")
+
+
+def _cox_common(s: Subject) -> Conclusion[Finding]:
+    fit = yield from cox_common_baseline(
+        s.analysis.cohort, s.recipe, s.endpoint, s.names, *s.grid, model=s.analysis.name
+    )
+    return Finding(estimates(fit.summary, "hazard_ratio", "hazard_ratio"), fit.n_, fit.events_, "One baseline hazard.")
+
+
+def _concordance(s: Subject) -> Conclusion[Finding]:
+    fit = yield from concordance(s.analysis.cohort, s.recipe, s.endpoint, s.names)
+    found = estimates(fit.summary, "concordance", "concordance", term="score")
+    return Finding(found, fit.n_, fit.events_, "Harrell's C of each predictor, from pairs inside hospitals.")
+
+
+Maker = Callable[[Subject], Conclusion[Finding]]
+
+MAKERS: Mapping[StatisticName, Maker] = MappingProxyType(
+    {
+        "quantiles": _quantiles,
+        "t-test": _t_test,
+        "mann-whitney": _mann_whitney,
+        "correlation": partial(_correlation, ranks=False),
+        "rank-correlation": partial(_correlation, ranks=True),
+        "univariable-logistic": _univariable,
+        "firth": _firth,
+        "logistic-fixed-sites": partial(_stratified, sites=SiteHandling.FIXED),
+        "logistic-conditional": partial(_stratified, sites=SiteHandling.CONDITIONAL),
+        "backward-elimination": _backward,
+        "lasso": _lasso,
+        "stability-selection": _stability,
+        "cox": _cox,
+        "cox-common": _cox_common,
+        "concordance": _concordance,
+    }
+)

@@ -1,0 +1,183 @@
+"""server/study: step: the further statistics that a study declares on its models' scores, after these are frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from common.errors import FedmviError
+from common.federation.runner import Conclusion, attempt, together
+from common.statistics.calibration import calibration
+from common.statistics.confusion import ConfusionResult, confusion
+from common.statistics.cutoffs import Rule, cutoffs
+from common.statistics.decision_curve import DecisionCurve, decision_curve
+from common.statistics.roc import compare_areas
+from common.study.analyses import ANALYSES, StatisticName
+from common.study.protocol import Analysis, Study
+from common.study.recipe import Complete, Impute, Recipe, Score, Select
+from common.study.table import FloatArray
+from server.study.analyses import Finding, estimates, number, result_of
+from server.study.models import FittedModel
+from server.study.results import Estimate, Result
+
+THRESHOLDS = np.arange(1, 20) / 20
+"""Risks at which a decision curve is published."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An analysis on scores: one frame with the scores of all its models."""
+
+    study: Study
+    analysis: Analysis
+    recipe: Recipe
+    scores: tuple[Score, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns of the scores."""
+        return tuple(score.column for score in self.scores)
+
+    @property
+    def endpoint(self) -> str:
+        """What the models predict."""
+        return self.scores[0].endpoint
+
+
+def scored(study: Study, analysis: Analysis, fitted: Sequence[FittedModel]) -> Scored | None:
+    """The frame of an analysis; None where one of its models could not be fitted."""
+    chosen = [next(m for m in fitted if m.model.name == name) for name in analysis.models]
+    scores = tuple(model.score for model in chosen if model.score is not None)
+    if len(scores) < len(chosen):
+        return None
+    if len(chosen) == 1 and chosen[0].scoring is not None:
+        return Scored(study, analysis, chosen[0].scoring, scores)
+    columns = tuple({column.name: column for model in chosen for column in model.columns}.values())
+    filled = {
+        name: value
+        for model in chosen
+        for step in model.recipe.steps
+        if isinstance(step, Impute)
+        for name, value in zip(step.names, step.values, strict=True)
+    }
+    names = tuple(column.name for column in columns)
+    impute = (Impute(tuple(filled), tuple(filled.values())),) if filled else ()
+    recipe = Recipe((Select(columns), *impute, Complete(names, (scores[0].endpoint,)), *scores))
+    return Scored(study, analysis, recipe, scores)
+
+
+def frozen_with(study: Study, fitted: Sequence[FittedModel]) -> set[str]:
+    """Digests of the recipes that analyses of several models use, each up to a score: frozen with the models."""
+    digests = set()
+    for analysis in study.analyses:
+        found = scored(study, analysis, fitted) if len(analysis.models) > 1 else None
+        for i, step in enumerate(found.recipe.steps if found else ()):
+            if isinstance(step, Score):
+                digests.add(Recipe(found.recipe.steps[: i + 1]).digest if found else "")
+    return digests
+
+
+def analyse_scores(study: Study, fitted: Sequence[FittedModel]) -> Conclusion[list[Result]]:
+    """All analyses on models' scores, in lock-step."""
+    chosen = [a for a in study.analyses if ANALYSES[a.statistic].on == "models"]
+    found: list[Finding | FedmviError] = yield from together(*(attempt(_one(study, a, fitted)) for a in chosen))
+    return [result_of(study, a, finding) for a, finding in zip(chosen, found, strict=True)]
+
+
+def _one(study: Study, analysis: Analysis, fitted: Sequence[FittedModel]) -> Conclusion[Finding]:
+    subject = scored(study, analysis, fitted)
+    if subject is None:
+        raise FedmviError(604, "a model of the analysis could not be fitted", model=", ".join(analysis.models))
+    return (yield from MAKERS[analysis.statistic](subject))
+
+
+def _calibration(s: Scored) -> Conclusion[Finding]:
+    fits = yield from together(*(calibration(s.analysis.cohort, s.recipe, s.endpoint, name) for name in s.names))
+    found = []
+    for score, fit in zip(s.scores, fits, strict=True):
+        found += [
+            Estimate(name=str(row["measure"]).replace(" ", "_"), term=score.model, value=number(row["value"]),
+                     low=number(row["low"]), high=number(row["high"]))
+            for row in fit.summary
+        ]  # fmt: skip
+    return Finding(found, fits[0].n_, fits[0].events_, "The expected error is over ten bins of risk.")
+
+
+def _decision_curve(s: Scored) -> Conclusion[Finding]:
+    fit = yield from decision_curve(s.analysis.cohort, s.recipe, s.endpoint, s.names, THRESHOLDS)
+    cell = s.study.limits.min_cell
+    found = []
+    for i, score in enumerate(s.scores):
+        for j in _told(fit, i, cell):
+            found.append(_benefit(f"{score.model} at {THRESHOLDS[j]:.0%}", fit.net_benefit_[i, j]))
+    found += [_benefit(f"everyone at {t:.0%}", b) for t, b in zip(THRESHOLDS, fit.treat_all_, strict=True)]
+    return Finding(found, fit.n_, round(fit.risk_ * fit.n_), f"Thresholds that part fewer than {cell} are not told.")
+
+
+def _benefit(term: str, value: float) -> Estimate:
+    return Estimate(name="net_benefit", term=term, value=number(value))
+
+
+def _told(fit: DecisionCurve, model: int, cell: int) -> list[int]:
+    """Thresholds from the highest on whose positives, of either class, differ by no few patients from the last told."""
+    positives: FloatArray = np.stack([fit.true_positive_[model], fit.false_positive_[model]]) * fit.n_
+    last, ends = np.zeros(2), np.array([fit.risk_ * fit.n_, (1.0 - fit.risk_) * fit.n_])
+    told = []
+    for j in range(positives.shape[1] - 1, -1, -1):
+        steps = np.rint(np.stack([positives[:, j] - last, ends - positives[:, j]]))
+        if bool(np.all((steps == 0) | (steps >= cell))):
+            told.append(j)
+            last = positives[:, j]
+    return told[::-1]
+
+
+def _cut_off(s: Scored) -> Conclusion[Finding]:
+    cell = s.study.limits.min_cell
+    train = {m.name: m.cohort for m in s.study.models}
+    chosen = yield from together(
+        *(
+            cutoffs(train[score.model], s.recipe, s.endpoint, (score.column,), Rule.YOUDEN, min_cell=cell)
+            for score in s.scores
+        )
+    )
+    values = np.array([found.value_ for (found,) in chosen])
+    fit: ConfusionResult = yield from confusion(s.analysis.cohort, s.recipe, s.endpoint, s.names, values)
+    found: list[Estimate] = []
+    for i, (score, row) in enumerate(zip(s.scores, fit.summary, strict=True)):
+        counts = fit.counts_[i]
+        found.append(Estimate(name="cutoff", term=score.model, value=float(values[i])))
+        if bool(np.any((counts > 0) & (counts < cell))):
+            found.append(
+                Estimate(name="sensitivity", term=score.model, value=None, note=f"fewer than {cell} in a cell")
+            )
+            continue
+        rows: list[Mapping[str, Any]] = [{**row, "term": score.model}]
+        for share in fit.shares:
+            found += estimates(rows, share, share)
+    n, events = int(fit.counts_[0].sum()), int(fit.counts_[0, 1].sum())
+    return Finding(found, n, events, "Youden's cut-off of the training cohort; Wilson intervals.")
+
+
+def _compare_areas(s: Scored) -> Conclusion[Finding]:
+    fit = yield from compare_areas(s.analysis.cohort, s.recipe, s.endpoint, s.names)
+    found = []
+    for score, roc in zip(s.scores, fit.rocs_, strict=True):
+        low, high = roc.interval
+        found.append(Estimate(name="auc", term=score.model, value=roc.auc_, low=number(low), high=number(high)))
+    rows = [{**row, "term": f"{row['first']} less {row['second']}".replace("score.", "")} for row in fit.summary]
+    found += estimates(rows, "auc_difference", "difference")
+    return Finding(found, fit.rocs_[0].n_, fit.rocs_[0].events_, "DeLong's paired test.")
+
+
+MAKERS: Mapping[StatisticName, Callable[[Scored], Conclusion[Finding]]] = MappingProxyType(
+    {
+        "calibration": _calibration,
+        "decision-curve": _decision_curve,
+        "cut-off": _cut_off,
+        "compare-areas": _compare_areas,
+    }
+)

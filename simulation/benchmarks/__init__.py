@@ -1,0 +1,1 @@
+"""simulation: benchmarks: what the product costs, beside what people would use instead, measured in one run."""

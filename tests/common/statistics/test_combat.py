@@ -1,0 +1,232 @@
+"""common: ComBat equals the R implementation and the regression with dummies, and sites harmonise their own rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import FedmviError
+from common.federation.codec import pack, unpack
+from common.federation.query import Risk
+from common.federation.runner import conclude
+from common.statistics.combat import CombatFit, ReferenceSquares, ResidualSquares, combat
+from common.study.empirical_bayes import location_and_scale
+from common.study.recipe import CodedColumn, Combat, Frame, Recipe, Select
+from common.study.table import Column, SiteTable
+from simulation.exactness.filters import (
+    R_STOPS_AT,
+    apply_by_site,
+    combat_by_dummies,
+    combat_outputs,
+    parametric_estimates,
+)
+from simulation.exactness.measuring import Absent, Table
+from simulation.exactness.tables import two_scanners
+from simulation.views import COHORT, federation_of
+
+NAMES = ("f0", "f1", "f2", "f3")
+
+
+def cohort(seed: int = 0, n: int = 180) -> Table:
+    """Four features with an effect of age, shifted and stretched by site."""
+    rng = np.random.default_rng(seed)
+    site = np.sort(rng.integers(0, 3, n))
+    age = rng.normal(60, 10, n)
+    X = rng.normal(size=(n, 4)) * np.array([1.0, 1.4, 0.8])[site][:, None] + 0.05 * age[:, None] + 2.0 * site[:, None]
+    columns = {name: X[:, i] * 10.0**i for i, name in enumerate(NAMES)} | {"age": age}
+    columns["first"] = (site == 0).astype(np.float64)
+    return Table("made", "made", columns, {}, site)
+
+
+def fitted(table: Table, covariates: tuple[str, ...] = (), reference: str = "", site: Any = None) -> CombatFit:
+    port = federation_of(table.columns, {}, table.site if site is None else site)
+    return conclude(port, [combat(COHORT, Recipe(), NAMES, covariates, reference)])[0]
+
+
+def test_r_is_reproduced_to_the_last_digits_by_its_own_stopping_rule() -> None:
+    """So the table of exactness shows that rule alone; solved to the end, R's answers move by 1e-5 SD."""
+    try:
+        outputs = combat_outputs()
+    except Absent as why:
+        pytest.skip(str(why))
+    table = two_scanners()
+    names = tuple(name for name in table.columns if name.startswith("v"))
+    words = [f"parametric_{adjusted}{ref}" for adjusted in ("unadjusted", "adjusted") for ref in ("", "_batchref")]
+    for option in words:
+        covariates = ("pheno",) if "_adjusted" in option else ()
+        reference = "reference" if "batchref" in option else ""
+        port = federation_of(table.columns, {}, table.site)
+        fit = conclude(port, [combat(COHORT, Recipe(), names, covariates, reference)])[0]
+        expected = fit.grand_mean_ + table.matrix(("reference", *covariates))[:, 1:] @ fit.coef_
+        for site in (1,) if reference else (0, 1):
+            rows = table.site == site
+            z = (table.matrix(names)[rows] - expected[rows]) / fit.pooled_std_
+            apart = []
+            for stop in (R_STOPS_AT, 1e-14):
+                gamma, delta = parametric_estimates(z, stop)
+                ours = expected[rows] + fit.pooled_std_ * (z - gamma) / np.sqrt(delta)
+                apart.append(np.max(np.abs(ours - outputs[option][rows]) / table.matrix(names).std(axis=0)))
+            assert apart[0] < 1e-12 < 1e-7 < apart[1] < 2e-5
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
+def test_order_of_sites_changes_no_bit_and_the_fit_is_the_regression_with_dummies(seed: int) -> None:
+    table = cohort(seed)
+    fits = [fitted(table, ("age",), site=site) for site in (table.site, 2 - table.site)]
+    assert fits[0].grand_mean_.tobytes() == fits[1].grand_mean_.tobytes()
+    assert fits[0].pooled_std_.tobytes() == fits[1].pooled_std_.tobytes()
+    Y, C = table.matrix(NAMES), table.matrix(["age"])
+    ours = apply_by_site(table, fits[0])
+    assert np.max(np.abs(ours - combat_by_dummies(Y, C, table.site)) / Y.std(axis=0)) < 1e-10
+
+
+def test_sites_agree_after_harmonisation_and_the_covariate_keeps_its_effect() -> None:
+    table = cohort()
+    adjusted = apply_by_site(table, fitted(table, ("age",)), eb=False)
+    by_age = np.column_stack([np.ones(len(adjusted)), table.columns["age"]])
+    slope = np.linalg.lstsq(by_age, adjusted, rcond=None)[0]
+    residual = adjusted - by_age @ slope
+    scale = residual.std(axis=0)
+    means = np.array([residual[table.site == s].mean(axis=0) for s in range(3)]) / scale
+    assert np.max(np.abs(means)) < 0.05
+    spread = np.array([residual[table.site == s].std(axis=0) for s in range(3)]) / scale
+    assert np.max(np.abs(spread - 1)) < 0.05
+    assert slope[1] / 10.0 ** np.arange(4) == pytest.approx(np.full(4, 0.05), abs=0.02)
+
+
+def test_the_reference_site_stays_as_it_is_and_the_others_come_to_it() -> None:
+    table = cohort()
+    fit = fitted(table, ("age",), "first")
+    adjusted = apply_by_site(table, fit, eb=False)
+    mine = table.site == 0
+    assert adjusted[mine].tobytes() == table.matrix(NAMES)[mine].tobytes()
+    by_age = adjusted - table.columns["age"][:, None] * fit.coef_
+    level = np.array([by_age[table.site == s].mean(axis=0) for s in range(3)])
+    assert level[1:] == pytest.approx(np.array([level[0]] * 2), rel=1e-9)
+    assert fit.pooled_std_ == pytest.approx(by_age[mine].std(axis=0), rel=1e-9)
+    assert ReferenceSquares.risk is Risk.PROFILE
+
+
+def test_a_reference_that_nobody_is_and_one_that_divides_a_site_are_errors() -> None:
+    table = cohort()
+    table.columns["first"][:] = 0.0
+    with pytest.raises(FedmviError, match="619"):
+        fitted(table, (), "first")
+    step = fitted(table).step()
+    frame = Frame({**table.columns, "half": np.arange(180) % 2.0}, {}, 180)
+    with pytest.raises(FedmviError, match="501"):
+        replace(step, reference="half").apply(frame)
+
+
+def test_an_unseen_site_is_harmonised_by_the_frozen_step_alone() -> None:
+    table = cohort()
+    known = table.site < 2
+    seen = Table("made", "made", {k: v[known] for k, v in table.columns.items()}, {}, table.site[known])
+    step = fitted(seen).step()
+    unseen = Frame({name: values[~known] for name, values in table.columns.items()}, {}, int((~known).sum()))
+    after = step.apply(unseen).matrix(NAMES)
+    before = unseen.matrix(NAMES)
+    far, near = (np.abs(x.mean(axis=0) - step.mean) / step.scale for x in (before, after))
+    assert np.all(near < 0.2)
+    assert np.all(far > 1.0)
+
+
+def test_fewer_than_twenty_patients_are_refused_and_so_are_twenty_with_a_feature_missing() -> None:
+    table = cohort()
+    step = fitted(table).step()
+    for n, missing in ((19, 0), (20, 1), (0, 0)):
+        columns = {name: table.columns[name][:n].copy() for name in NAMES}
+        columns["f2"][:missing] = np.nan
+        with pytest.raises(FedmviError, match="617") as caught:
+            step.apply(Frame(columns, {}, n))
+        assert caught.value.facts == {"limit": 20}
+
+
+def test_missing_values_stay_missing_and_count_in_nothing() -> None:
+    table = cohort()
+    step = fitted(table).step(eb=False)
+    columns = {name: table.columns[name][:60].copy() for name in NAMES}
+    columns["f1"][:10] = np.nan
+    after = step.apply(Frame(columns, {}, 60)).columns
+    rest = step.apply(Frame({name: values[10:] for name, values in columns.items()}, {}, 50)).columns
+    assert np.isnan(after["f1"][:10]).all()
+    assert after["f1"][10:] == pytest.approx(rest["f1"], rel=1e-12)
+
+
+def test_gamma_and_delta_may_come_from_another_cohort_of_the_site() -> None:
+    table = cohort()
+    step = fitted(table).step(fit_on="train", min_patients=10)
+    mine = np.flatnonzero(table.site == 2)
+    values = {name: table.columns[name][mine] for name in NAMES}
+    stored = {k: Column(v, (), np.zeros(mine.size, dtype=np.int8)) for k, v in values.items()}
+    patients = tuple(str(i) for i in range(mine.size))
+    site = SiteTable(patients, stored, {}, {}, ("",) * mine.size)
+    train = np.arange(mine.size) % 3 > 0
+    recipe = Recipe((Select(tuple(CodedColumn(name, name, "linear") for name in NAMES)), step))
+    tested = recipe.apply(site, ~train, (), None, {"train": train}.__getitem__)
+    own = replace(step, fit_on="")
+    trained = own.apply(Frame({k: v[train] for k, v in values.items()}, {}, int(train.sum())))
+    both = recipe.apply(site, np.ones_like(train), (), None, {"train": train}.__getitem__)
+    for name in NAMES:
+        assert both.columns[name][train] == pytest.approx(trained.columns[name], rel=1e-12)
+        assert both.columns[name][~train] == pytest.approx(tested.columns[name], rel=1e-12)
+    with pytest.raises(FedmviError, match="501"):
+        recipe.apply(site, ~train, ())
+
+
+@pytest.mark.parametrize("parametric", [True, False])
+def test_estimates_are_shrunk_towards_each_other_and_features_of_one_variance_are_no_division_by_zero(
+    parametric: bool,
+) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(25, 12)) * rng.uniform(0.5, 2, 12) + rng.normal(size=12)
+    plain = location_and_scale(values, eb=False, parametric=parametric, mean_only=False)
+    shrunk = location_and_scale(values, eb=True, parametric=parametric, mean_only=False)
+    for raw, drawn in zip(plain, shrunk, strict=True):
+        assert drawn.std() < raw.std()
+    alike = np.repeat(rng.normal(size=(25, 1)), 3, axis=1) + np.array([0.0, 1.0, 2.0])
+    gamma, delta = location_and_scale(alike, eb=True, parametric=parametric, mean_only=False)
+    assert delta == pytest.approx(np.full(3, alike[:, 0].var(ddof=1)), rel=1e-9)
+    assert np.isfinite(gamma).all()
+
+
+def test_the_parametric_estimates_solve_their_two_equations() -> None:
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=(40, 15)) * rng.uniform(0.5, 2, 15) + rng.normal(size=15)
+    g, d = location_and_scale(z, eb=True, parametric=True, mean_only=False)
+    mean, variance, n = z.mean(axis=0), z.var(axis=0, ddof=1), 40
+    m, s2, t2 = variance.mean(), variance.var(ddof=1), mean.var(ddof=1)
+    a, b = 2 + m**2 / s2, m + m**3 / s2
+    assert g == pytest.approx((t2 * n * mean + d * mean.mean()) / (t2 * n + d), rel=1e-10, abs=1e-12)
+    assert d == pytest.approx((0.5 * np.square(z - g).sum(axis=0) + b) / (n / 2 + a - 1), rel=1e-10)
+
+
+def test_a_single_feature_has_no_prior() -> None:
+    with pytest.raises(FedmviError, match="501"):
+        location_and_scale(np.ones((30, 1)), eb=True, parametric=True, mean_only=False)
+
+
+@pytest.mark.parametrize(("covariate", "number"), [("first", 603), ("same", 616)])
+def test_covariates_confounded_with_site_or_constant_are_refused(covariate: str, number: int) -> None:
+    table = cohort()
+    table.columns["same"] = np.ones(180)
+    with pytest.raises(FedmviError, match=str(number)):
+        fitted(table, (covariate,))
+
+
+def test_coefficients_of_another_size_are_refused() -> None:
+    query = ResidualSquares(COHORT, Recipe(), NAMES, ("age",), np.zeros((1, 4)))
+    assert query.consistent()
+    assert not replace(query, coefficients=np.zeros((4, 1))).consistent()
+
+
+def test_the_step_travels() -> None:
+    recipe = Recipe((fitted(cohort(), ("age",)).step(),))
+    assert isinstance(recipe.steps[0], Combat)
+    assert unpack(pack(recipe, Recipe), Recipe) == recipe

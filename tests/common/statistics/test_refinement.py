@@ -1,0 +1,166 @@
+"""common: the leaves of a refinement are the order of the pooled patients, whatever the values, sites and ties."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import FedmviError
+from common.federation.ports import Meter, SitesPort
+from common.federation.query import check_summary
+from common.federation.runner import conclude
+from common.statistics.refinement import (
+    MAX_PATIENTS,
+    Digits,
+    Leaves,
+    ScoreCounts,
+    key_values,
+    order_keys,
+    refine,
+    root_question,
+)
+from common.study.recipe import Frame, Recipe
+from simulation.exactness.measuring import same
+from simulation.views import COHORT, federation_of
+
+EXTREMES = np.array(
+    [0.0, -0.0, 5e-324, -5e-324, 1.0, np.nextafter(1.0, 2.0), 1.8e308, -1.8e308, np.inf, -np.inf, np.nan]
+)
+
+
+def columns_of(seed: int, n: int) -> dict[str, np.ndarray]:
+    """Continuous, tied, extreme, constant and missing values."""
+    rng = np.random.default_rng(seed)
+    tied = np.round(rng.normal(size=n), 1)
+    tied[rng.random(n) < 0.2] = np.nan
+    return {
+        "smooth": rng.lognormal(0, 5, n),
+        "tied": tied,
+        "extreme": rng.choice(EXTREMES, n),
+        "constant": np.full(n, 3.7),
+        "missing": np.full(n, np.nan),
+    }
+
+
+def leaves_of(
+    columns: dict[str, Any], y: np.ndarray, site: np.ndarray, endpoint: str, pure: bool
+) -> tuple[Leaves, ...]:
+    port = federation_of(columns, {"y": y}, site)
+    (found,) = conclude(port, [refine(COHORT, Recipe(), tuple(columns), endpoint, pure=pure)])
+    return found
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(12, 150), st.sampled_from([("", False), ("y", False), ("y", True)]))
+def test_leaves_hold_the_pooled_patients_in_order(seed: int, n: int, kind: tuple[str, bool]) -> None:
+    endpoint, pure = kind
+    rng = np.random.default_rng(seed)
+    columns, y = columns_of(seed, n), (rng.random(n) < 0.4).astype(np.float64)
+    site = rng.integers(0, 4, n)
+    for (_, x), leaf in zip(columns.items(), leaves_of(columns, y, site, endpoint, pure), strict=True):
+        known = ~np.isnan(x)
+        own = leaf.of(x[known])
+        labels = y[known].astype(int) if endpoint else np.zeros(known.sum(), dtype=int)
+        counts = np.zeros((leaf.low.size, 2 if endpoint else 1), dtype=np.int64)
+        np.add.at(counts, (own, labels), 1)
+        assert (counts == leaf.counts).all()
+        assert (counts.sum(axis=1) > 0).all()
+        keys = order_keys(x[known])
+        assert (leaf.low[own] <= keys).all()
+        assert (keys <= leaf.high[own]).all()
+        assert (np.diff(leaf.low.astype(object)) > 0).all()
+        values = np.array([np.unique(x[known][own == i]).size for i in range(leaf.low.size)])
+        apart = (counts > 0).all(axis=1) if pure else np.ones(leaf.low.size, dtype=bool)
+        assert (values[apart] == 1).all()
+        assert leaf.rounds <= 8
+
+
+def test_splitting_a_site_and_ordering_sites_otherwise_gives_the_same_bits() -> None:
+    columns, y = columns_of(3, 200), (np.arange(200) % 3 == 0).astype(np.float64)
+    site = np.repeat([0, 1, 2], [20, 60, 120])
+    split = np.where((site == 2) & (np.arange(200) % 2 == 0), 7, site)
+    first = leaves_of(columns, y, site, "y", True)
+    assert same(first, leaves_of(columns, y, 9 - site, "y", True))
+    assert same(first, leaves_of(columns, y, split, "y", True))
+
+
+def test_thirty_predictors_cost_a_few_hundred_kilobytes_a_site(breast: Any) -> None:
+    port = federation_of(breast.columns, {"y": breast.y}, breast.site)
+    meter = Meter(port.transport)
+    conclude(SitesPort(meter, port.ticket), [refine(COHORT, Recipe(), breast.names, "y")])
+    assert meter.rounds <= 8
+    assert meter.bytes_from_sites / 4 < 800_000
+
+
+def test_many_columns_are_asked_for_in_several_questions_with_the_same_result(
+    breast: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = leaves_of(breast.columns, breast.y, breast.site, "y", True)
+    monkeypatch.setattr("common.statistics.refinement.MOST_CELLS", 3000)
+    assert same(together, leaves_of(breast.columns, breast.y, breast.site, "y", True))
+
+
+def test_a_range_of_one_class_is_not_searched_further() -> None:
+    y = np.arange(60) % 2.0
+    x = np.where(y == 1, 1.0, -1.0) * np.linspace(1.0, 1.9, 60)
+    (leaf,) = leaves_of({"x": x}, y, np.arange(60) % 3, "y", True)
+    assert leaf.counts.tolist() == [[30, 0], [0, 30]]
+    assert leaf.depth.tolist() == [8, 8]
+    assert leaf.rounds == 1
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=20))
+def test_keys_have_their_values_back(values: list[float]) -> None:
+    assert (key_values(order_keys(np.array(values))) == np.array(values)).all()
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 2))
+def test_packed_counts_of_sites_add_up(seed: int, ranges: int, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    bits = rng.integers(1, 6, ranges).astype(np.uint64)
+    most = rng.choice([0, 1, 2, 3, 17, 4000, MAX_PATIENTS], (ranges, classes)).astype(np.uint64)
+    digits = Digits.of(bits, most)
+    owner = np.repeat(np.arange(ranges), 1 << bits.astype(np.int64))
+    total = np.array([rng.multinomial(int(most[r, c]), np.ones(1 << int(bits[r])) / (1 << int(bits[r])))
+                      for c in range(classes) for r in range(ranges)], dtype=object)  # fmt: skip
+    pooled = np.stack([np.concatenate(total[c * ranges : (c + 1) * ranges]) for c in range(classes)], axis=1)
+    assert len(owner) == len(pooled)
+    mine = rng.integers(0, pooled + 1)
+    assert (digits.unpack(digits.pack(mine) + digits.pack(pooled - mine)) == pooled).all()
+    assert int(digits.pack(pooled).max(initial=0)) < 1 << 53
+
+
+def test_a_bound_that_is_too_small_is_not_refused_because_that_would_tell_a_count() -> None:
+    question = root_question(COHORT, Recipe(), ("x",), "y")
+    question = replace(question, most=np.ones(2, dtype=np.uint64))
+    frame = Frame({"x": np.full(50, 2.0)}, {"y": np.zeros(50)}, 50)
+    check_summary(question, question.answer(frame))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ranges": np.array([2], dtype=np.uint64)},
+        {"ranges": np.array([2**63, 2**63 + 1], dtype=np.uint64)},
+        {"low": np.zeros(2, dtype=np.uint64)},
+        {"low": np.zeros(0, dtype=np.uint64)},
+        {"depth": np.array([60], dtype=np.uint64)},
+        {"depth": np.array([2**63], dtype=np.uint64)},
+        {"bits": np.array([0], dtype=np.uint64)},
+        {"bits": np.array([40], dtype=np.uint64)},
+        {"most": np.array([1], dtype=np.uint64)},
+        {"most": np.array([1, 2**63], dtype=np.uint64)},
+    ],
+)
+def test_ranges_that_do_not_fit_together_are_refused(change: dict[str, Any]) -> None:
+    question = replace(root_question(COHORT, Recipe(), ("x",), "y"), **change)
+    assert isinstance(question, ScoreCounts)
+    assert not question.consistent()
+    with pytest.raises(FedmviError, match="501"):
+        question.blocks()

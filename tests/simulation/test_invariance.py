@@ -1,0 +1,108 @@
+"""simulation: what must not change an exact result: the order of sites and patients, and how patients are cut into sites.
+
+Every exactness case is rearranged; what depends on the cut into sites by its definition is listed, with the reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from common.federation.runner import conclude
+from simulation.exactness import CASES, Absent, Case
+from simulation.views import federation_of, row_keys
+
+NOT_SITE_INVARIANT: dict[str, str] = {}
+"""Cases whose statistic is defined by the sites themselves, and why."""
+
+TOLERANCE = 1e-7
+OF_THE_RUN = {"rounds_", "seconds_"}
+"""Attributes that tell how a result came about, not what it is."""
+
+by_name = pytest.mark.parametrize("name", [maker.__name__ for maker in CASES])
+
+
+def case_named(name: str) -> Case:
+    try:
+        return next(maker for maker in CASES if maker.__name__ == name)()
+    except Absent as why:
+        pytest.skip(str(why))
+
+
+def results(case: Case, order: NDArray[np.int64], site: NDArray[np.int64]) -> list[Any]:
+    """The case's results with rows in another order and other labels of sites (both by the original rows)."""
+    table = case.table
+    port = federation_of(
+        {name: values[order] for name, values in table.columns.items()},
+        {name: values[order] for name, values in table.endpoints.items()},
+        site[order],
+        keys=row_keys(order.size)[order],
+    )
+    return conclude(port, case.conclusions())
+
+
+def numbers(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every number and word in a result, by where it is."""
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            if field.name not in OF_THE_RUN:
+                yield from numbers(getattr(value, field.name), f"{path}.{field.name}")
+    elif isinstance(value, Mapping):
+        for key in value:
+            yield from numbers(value[key], f"{path}[{key}]")
+    elif isinstance(value, tuple | list):
+        for i, item in enumerate(value):
+            yield from numbers(item, f"{path}[{i}]")
+    else:
+        yield path, value
+
+
+def assert_alike(first: list[Any], second: list[Any]) -> None:
+    ours, theirs = dict(numbers(first)), dict(numbers(second))
+    assert ours.keys() == theirs.keys()
+    for path, value in ours.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" or isinstance(value, float):
+            np.testing.assert_allclose(value, theirs[path], rtol=TOLERANCE, atol=TOLERANCE, err_msg=path)
+        else:
+            np.testing.assert_array_equal(value, theirs[path], err_msg=path)
+
+
+@by_name
+@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32 - 1))
+def test_neither_the_order_of_sites_nor_that_of_patients_changes_a_result(name: str, seed: int):
+    case = case_named(name)
+    n = case.table.site.size
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(int(case.table.site.max()) + 1)
+    straight = results(case, np.arange(n), case.table.site)
+    assert_alike(straight, results(case, rng.permutation(n), names[case.table.site]))
+
+
+@by_name
+@settings(max_examples=1, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_site_that_is_split_in_two_changes_nothing(name: str, seed: int):
+    case = case_named(name)
+    site = case.table.site.copy()
+    largest = int(np.argmax(np.bincount(site)))
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(site == largest))
+    site[rows[: rows.size // 2]] = int(site.max()) + 1
+    straight = results(case, np.arange(site.size), case.table.site)
+    split = results(case, np.arange(site.size), site)
+    if name in NOT_SITE_INVARIANT:
+        with pytest.raises(AssertionError):
+            assert_alike(straight, split)
+    else:
+        assert_alike(straight, split)
+
+
+def test_what_is_listed_as_defined_by_the_sites_exists():
+    assert set(NOT_SITE_INVARIANT) <= {maker.__name__ for maker in CASES}
