@@ -129,7 +129,7 @@ def fingerprint(study: Annotated[Path, typer.Argument(help="The study's protocol
 
 @app.command(epilog="Example: fedmvi-site key --site hospital-a")
 def key(site: SiteFolder = Path(), json_: AsJson = False) -> None:
-    """Print this site's public key, which the other hospitals must get from you and not from the coordinator."""
+    """Print the public key by which other hospitals know this site; give it to them yourself."""
     loaded = load_site(site)
     if json_:
         print_json({"site": loaded.name, "key": own_key(loaded)})
@@ -143,7 +143,7 @@ def trust_command(
     public_key: Annotated[str, typer.Argument(help="What `fedmvi-site key` printed there.")],
     site: SiteFolder = Path(),
 ) -> None:
-    """Trust another hospital's key, so that sums with it can be masked."""
+    """Trust another hospital's key, so that runs that it has signed can be opened."""
     trust(load_site(site), name, public_key)
     out.print(f"The key of {escape(name)} is trusted.")
 

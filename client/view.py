@@ -65,6 +65,7 @@ class GatedView:
         self._site, self._table, self._run, self._gate = site, table, run, gate
         self._frames: dict[tuple[str, str], Frame] = {}
         self._rows: dict[str, NDArray[np.bool_]] = {}
+        self._patients: dict[str, Patients] = {}
 
     def frame(self, query: Query) -> Frame:
         """See `SiteView`."""
@@ -109,7 +110,9 @@ class GatedView:
 
     def patients(self, cohort: str) -> Patients:
         """The patients of a cohort."""
-        return self._register.of(self._keys[self._members(cohort)])
+        if cohort not in self._patients:
+            self._patients[cohort] = self._register.of(self._keys[self._members(cohort)])
+        return self._patients[cohort]
 
     def _members(self, cohort: str) -> NDArray[np.bool_]:
         if cohort not in self._rows:

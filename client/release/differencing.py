@@ -29,7 +29,7 @@ from client.release.scope import columns_of
 from common.errors import FedmviError
 from common.federation.envelope import Ticket
 from common.federation.query import Query
-from common.files import write_whole
+from common.files import sync_folder, write_whole
 from common.study.fingerprint import canonical_json, digest
 from common.study.protocol import Limits
 from common.study.recipe import Group
@@ -203,6 +203,7 @@ class Differencing:
         if not path.exists():
             for folder in (self._folder, path.parent):
                 folder.mkdir(mode=0o700, exist_ok=True)
+                sync_folder(folder.parent)
             write_whole(path, patients.content)
 
     def _path_of(self, name: str) -> Path:

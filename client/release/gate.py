@@ -57,7 +57,7 @@ class Gate:
             return
         if query.name in self.policy.refused_queries or query.risk.value not in self.policy.risks:
             raise FedmviError(402, query=query.name)
-        if query.risk is Risk.RANK and self.policy.pooled_detail == "binned":
+        if self.policy.pooled_detail == "binned" and not query.coarse:
             raise FedmviError(402, query=query.name)
         if ask.mode is Mode.TOTAL and len(roster) < self.limits.min_sites:
             raise FedmviError(406, limit=self.limits.min_sites)

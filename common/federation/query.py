@@ -122,6 +122,12 @@ class Query(ABC):
         return True
 
     @property
+    def coarse(self) -> bool:
+        """Whether the answer tells of ranks no more than public bins would: counts at thresholds that the server
+        chose freely tell everybody's rank in the end."""
+        return self.risk is not Risk.RANK
+
+    @property
     def folds(self) -> int:
         """Folds that the answer tells apart; 0 for none."""
         return 0

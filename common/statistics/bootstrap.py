@@ -26,8 +26,8 @@ from common.study.table import FloatArray
 REPLICATES = 2000
 MAX_ROUNDS = 25
 STEP_TOLERANCE = 1e-10
-DIVERGED = 1e3
-"""A coefficient beyond which a replicate's classes are separated."""
+SEPARATED = 0.25
+"""Share of the patients' own information below which the classes of a replicate are as good as separated."""
 
 
 @dataclass(frozen=True)
@@ -229,23 +229,22 @@ def bootstrap_slope(
 ) -> Conclusion[Replicates]:
     """Replicates of intercept and slope of the calibration line of a predicted risk, (1, 2); about seven rounds.
 
-    Newton's method from the ideal line in all replicates at once. A replicate whose classes are separated, or that
-    does not converge, is NaN. Parameters as `bootstrap_areas`.
+    Newton's method in all replicates at once. A replicate that does not converge, or whose classes a line separates
+    (nearly: it has less than a quarter of the information of the patients as they are), is NaN. Parameters as
+    `bootstrap_areas`.
     """
     sets = (len(weights) if weights else replicates) + 1
-    coef = np.tile([0.0, 1.0], (sets, 1))
+    coef = np.zeros((sets, 2))
     going, lost = np.ones(sets, dtype=bool), np.zeros(sets, dtype=bool)
     for _ in range(MAX_ROUNDS):
         sums = yield total(ResampledLines(cohort, recipe, (column,), endpoint, 0, sets, weights, coef))
         (a, b, c), score = sums["information"].T, sums["score"]
-        determinant = a * c - b * b
         with np.errstate(invalid="ignore", divide="ignore"):
             step = np.stack([c * score[:, 0] - b * score[:, 1], a * score[:, 1] - b * score[:, 0]], axis=1)
-            step = step / determinant[:, np.newaxis]
-        ahead = np.max(np.abs(coef + step), axis=1)
-        lost |= going & ~(ahead < DIVERGED)
+            step = step / (a * c - b * b)[:, np.newaxis]
+        lost |= ~np.isfinite(step).all(axis=1) | (a < SEPARATED * a[0])
         going &= ~lost
-        coef = np.where(going[:, np.newaxis], coef + step, coef)
+        coef = np.where(going[:, np.newaxis], coef + step, np.where(lost[:, np.newaxis], 0.0, coef))
         going &= np.max(np.abs(step), axis=1) > STEP_TOLERANCE
         if not bool(np.any(going)):
             break

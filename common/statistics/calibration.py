@@ -21,7 +21,7 @@ from common.federation.runner import Conclusion, together
 from common.statistics.distributions import Z975, chi2_p
 from common.statistics.logistic import logistic_weight
 from common.statistics.newton import ascend
-from common.statistics.refinement import Counts, Keys, order_keys
+from common.statistics.refinement import Counts, Keys, key_values, order_keys, public_thresholds
 from common.study.recipe import Frame, Recipe, logistic_function
 from common.study.table import FloatArray
 
@@ -155,6 +155,11 @@ class BinnedRisks(Query):
             "square": Block((), Kind.REAL),
         }
 
+    @property
+    def coarse(self) -> bool:
+        """See `Query`."""
+        return public_thresholds(key_values(self.edges))
+
     def consistent(self) -> bool:
         """See `Query`."""
         return self.edges.size < MAX_BINS and bool(np.all(self.edges[1:] > self.edges[:-1]))
@@ -260,7 +265,7 @@ def calibration(cohort: str, recipe: Recipe, endpoint: str, column: str) -> Conc
     edges = order_keys(np.linspace(0.0, 1.0, BINS + 1)[1:-1])
     large, line, bins = yield from together(
         _fit(cohort, recipe, endpoint, column, np.empty(0), np.zeros(1)),
-        _fit(cohort, recipe, endpoint, column, np.empty(0), np.array([0.0, 1.0])),
+        _fit(cohort, recipe, endpoint, column, np.empty(0), np.zeros(2)),
         binned_risks(cohort, recipe, endpoint, column, edges),
     )
     n, events = int(bins["n"].sum()), int(bins["events"].sum())
@@ -335,10 +340,7 @@ def calibration_curve(
     FedmviError
         602 one class only, 603 no patients between knots, 604 no convergence, 642 risks that separate the classes.
     """
-    at = logit(np.array(knots))
-    start = np.zeros(len(knots))
-    start[1] = 1.0
-    fit = yield from _fit(cohort, recipe, endpoint, column, at, start)
+    fit = yield from _fit(cohort, recipe, endpoint, column, logit(np.array(knots)), np.zeros(len(knots)))
     return CalibrationCurve(column, knots, fit.coef_, fit.covariance_)
 
 
@@ -351,6 +353,7 @@ class _Fit:
 def _fit(
     cohort: str, recipe: Recipe, endpoint: str, column: str, knots: FloatArray, start: FloatArray
 ) -> Conclusion[_Fit]:
+    # From zero: under the risks themselves an overconfident model would leave hardly any patient weight.
     def patients(sums: Summary) -> int:
         if int(sums["n"].min()) == 0:
             raise FedmviError(602, endpoint=endpoint, cohort=cohort)

@@ -17,9 +17,11 @@ from common.federation.codec import FloatField
 from common.federation.query import Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion
 from common.statistics.distributions import Z975
-from common.statistics.refinement import Counts
+from common.statistics.refinement import Counts, public_thresholds
 from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
+
+MAX_THRESHOLDS = 200
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,15 @@ class ThresholdCounts(Query):
         m = self.thresholds.shape[-1] if self.thresholds.ndim else 0
         return {"positive": Block((k, m, 2), Kind.COUNT), "n": Block((k, 2), Kind.COUNT)}
 
+    @property
+    def coarse(self) -> bool:
+        """See `Query`."""
+        return public_thresholds(self.thresholds)
+
     def consistent(self) -> bool:
         """See `Query`."""
-        return self.thresholds.ndim == 2 and len(self.thresholds) == len(self.columns)
+        fits = self.thresholds.ndim == 2 and len(self.thresholds) == len(self.columns)
+        return fits and self.thresholds.shape[1] <= MAX_THRESHOLDS
 
     def words(self) -> str:
         """See `Query`."""
@@ -75,8 +83,9 @@ def wilson(count: FloatArray, n: FloatArray) -> tuple[FloatArray, FloatArray]:
         share, z2 = count / n, Z975**2
         centre = (share + z2 / (2.0 * n)) / (1.0 + z2 / n)
         half = Z975 / (1.0 + z2 / n) * np.sqrt(share * (1.0 - share) / n + z2 / (4.0 * n**2))
-    # At the ends the interval closes exactly, up to rounding.
-    return np.where(count == 0, 0.0, centre - half), np.where(count == n, 1.0, centre + half)
+    # At the ends the interval closes; the formula misses that by rounding.
+    low = np.where((count == 0) & (n > 0), 0.0, centre - half)
+    return low, np.where((count == n) & (n > 0), 1.0, centre + half)
 
 
 @dataclass(frozen=True)

@@ -153,13 +153,13 @@ def _values(
         ranges, most = sizes[sizes > 0].astype(np.uint64), counts[going].astype(np.uint64).reshape(-1)
         query = ScoreCounts(cohort, recipe, named, ranges, low[going], depth[going], bits, most, endpoint)
         reply = yield total(query)
-        found = query.digits.unpack(reply["counts"])
-        for part, i in zip(np.split(found, query.digits.first_cell[1:]), going.tolist(), strict=True):
-            occupied = np.flatnonzero(part.any(axis=1))
-            child = int(occupied[-1] if i % 2 == 0 else occupied[0])
-            depth[i] += bits[np.searchsorted(going, i)]
-            low[i] += np.uint64(child << (KEY_BITS - int(depth[i])))
-            counts[i] = part[child]
+        owner, child, found = query.children(reply["counts"])
+        for place, i in enumerate(going.tolist()):
+            mine = np.flatnonzero(owner == place)
+            nearest = mine[-1] if i % 2 == 0 else mine[0]
+            depth[i] += bits[place]
+            low[i] += np.uint64(int(child[nearest]) << (KEY_BITS - int(depth[i])))
+            counts[i] = found[nearest]
     return _half_way(low[0::2], low[1::2])
 
 

@@ -18,7 +18,7 @@ from common.federation.codec import FloatField
 from common.federation.query import Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion
 from common.statistics.confusion import ThresholdCounts
-from common.statistics.refinement import Counts
+from common.statistics.refinement import Counts, public_thresholds
 from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
 
@@ -158,6 +158,11 @@ class ThresholdLifeTable(Query):
         """`events`, `censored`: (columns, thresholds + 1, horizon + 2) each."""
         shape = (len(self.columns), self.thresholds.size + 1, self.horizon + 2)
         return {"events": Block(shape, Kind.COUNT), "censored": Block(shape, Kind.COUNT)}
+
+    @property
+    def coarse(self) -> bool:
+        """See `Query`."""
+        return public_thresholds(self.thresholds)
 
     def consistent(self) -> bool:
         """See `Query`."""

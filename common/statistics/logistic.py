@@ -22,40 +22,10 @@ from common.federation.query import Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion, together
 from common.statistics.distributions import chi2_p
 from common.statistics.moments import Moments, moments
-from common.statistics.newton import (
-    COLLINEAR_EIGENVALUE,
-    MAX_ROUNDS,
-    PERFECT_FIT,
-    SEPARATION_EIGENVALUE,
-    SEPARATION_ROUND,
-    SEPARATION_STEP,
-    STEP_TOLERANCE,
-    VANISHING_WEIGHT,
-    Ascent,
-    ascend,
-    symmetric,
-)
+from common.statistics.newton import Ascent, ascend
 from common.statistics.wald import wald_row
 from common.study.recipe import Frame, Recipe, Standardise, logistic_function
 from common.study.table import FloatArray
-
-__all__ = [
-    "COLLINEAR_EIGENVALUE",
-    "MAX_ROUNDS",
-    "PERFECT_FIT",
-    "SEPARATION_EIGENVALUE",
-    "SEPARATION_ROUND",
-    "SEPARATION_STEP",
-    "STEP_TOLERANCE",
-    "VANISHING_WEIGHT",
-    "ClassWeights",
-    "LogisticResult",
-    "LogisticSums",
-    "logistic",
-    "logistic_weight",
-    "own_scale",
-    "symmetric",
-]
 
 ClassWeights = tuple[float, float]
 """Weights of the patients without and with the endpoint."""
@@ -263,10 +233,9 @@ def logistic(
     balanced = class_weights == "balanced"
     weights = (1.0, 1.0) if isinstance(class_weights, str) else class_weights
     if offset or balanced:
-        scale, (empty, null) = yield from together(
+        scale, (weights, null) = yield from together(
             _scale(cohort, recipe, columns, model), _null(cohort, recipe, endpoint, offset, weights, balanced)
         )
-        weights = empty
     else:
         scale, null = (yield from _scale(cohort, recipe, columns, model)), None
     standard = recipe.then(Standardise(columns, tuple(scale.mean_.tolist()), tuple(scale.std_.tolist())))

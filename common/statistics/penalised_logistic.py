@@ -41,6 +41,8 @@ MAX_ROUNDS = 60
 KKT_TOLERANCE = 1e-11
 CHORD_STEP = 1e-4
 """Steps below it move the Hessian too little for sending it again."""
+SHARE_STEP = 0.1
+"""Steps above it are far from the solution, where the Hessian of everybody is as good for a fold as its own."""
 CLOSING_STEP = 1e-5
 """Steps below it are expected to be the last."""
 ROOM = 12
@@ -209,10 +211,10 @@ def fit(
         try:
             replies = yield asks
         except FedmviError as error:
-            if error.number != VANISHING_WEIGHT or not live.size:
+            if error.number != VANISHING_WEIGHT:
                 raise
-            # Which problem it was is not told; those of smaller penalties are likelier.
-            levels = np.unique(problems.level[live])
+            # Which problem it was is not told; those of smaller penalties are likelier, and of the last round any.
+            levels = np.arange(problems.levels) if last else np.unique(problems.level[live])
             problems.shorten(int(levels[levels.size // 2]), error)
             continue
         problems.receive(live, replies[: len(steps)])
@@ -241,6 +243,9 @@ class _Problems:
         self.base, self.gradient = self.beta.copy(), design.slope[self.which]
         self.kkt, self.step = np.full(self.which.size, np.inf), np.full(self.which.size, np.inf)
         self.held, self.asked = np.zeros(self.beta.shape, dtype=bool), np.zeros(self.beta.shape, dtype=bool)
+        # Far from its solution, a fold makes do with the Hessian of everybody at the same penalty.
+        self.lender = self.level * sets + sets - 1
+        self.wanted, self.borrowed = np.zeros(self.beta.shape, dtype=bool), np.zeros(self.which.size, dtype=bool)
         self.hessian: list[FloatArray] = [np.empty((0, 0))] * self.which.size
         everyone = np.arange(self.which.size)
         if design.curvature is None:
@@ -293,10 +298,12 @@ class _Problems:
         loss = -np.concatenate([reply["log_likelihood"] for reply in replies]) / n
         value = loss + penalty_value(self.beta[live], self.lasso[live], self.ridge[live])
         worse = value > self.value[live] + SLACK * (1.0 + np.abs(value))
-        self._store(live, np.concatenate([reply["information"] for reply in replies]), ~worse)
+        self._store(live, np.concatenate([reply["information"] for reply in replies]))
         back, good = live[worse], live[~worse]
         self.beta[back] = 0.5 * (self.beta[back] + self.base[back])
+        self.asked[back] |= self.wanted[back]
         self.asked[back] |= (self.beta[back] != 0.0) & self.asked[back].any(axis=1, keepdims=True)
+        self.wanted[back] = False
         self.step[back] *= 0.5
         self.base[good], self.value[good], self.gradient[good] = self.beta[good], value[~worse], gradient[~worse]
         missed = violations(gradient[~worse], self.beta[good], self.lasso[good], self.ridge[good])
@@ -304,19 +311,23 @@ class _Problems:
             self.kkt[good] = np.where(missed > 0, missed / self.scale[good], 0.0).max(axis=1)
         self._move(good[self.kkt[good] > KKT_TOLERANCE])
 
-    def _store(self, live: Indices, information: FloatArray, kept: NDArray[np.bool_]) -> None:
-        """Keep the Hessians that came, each over the coefficients that were asked."""
+    def _store(self, live: Indices, information: FloatArray) -> None:
+        """Keep the Hessians that came, each over the coefficients that were asked, and lend them."""
         sizes = self.asked[live].sum(axis=1)
         ends = np.cumsum(sizes * (sizes + 1) // 2)
-        for size in np.unique(sizes[kept & (sizes > 0)]):
-            chosen = np.flatnonzero(kept & (sizes == size))
+        for size in np.unique(sizes[sizes > 0]):
+            chosen = np.flatnonzero(sizes == size)
             first = (ends - sizes * (sizes + 1) // 2)[chosen]
             lower = information[first[:, np.newaxis] + np.arange(size * (size + 1) // 2)]
             rows = live[chosen]
             full = symmetric(lower / self.design.n[self.which[rows], np.newaxis], int(size))
-            self.held[rows] = self.asked[rows]
+            self.held[rows], self.borrowed[rows] = self.asked[rows], False
             for r, hessian in zip(rows, full, strict=True):
                 self.hessian[r] = hessian
+        for r in live[self.wanted[live].any(axis=1)]:
+            place = np.cumsum(self.held[self.lender[r]])[self.wanted[r]] - 1
+            self.hessian[r] = self.hessian[self.lender[r]][np.ix_(place, place)]
+            self.held[r], self.borrowed[r] = self.wanted[r], True
 
     def _move(self, rows: Indices) -> None:
         """One proximal Newton step over the coefficients whose Hessian is held."""
@@ -355,9 +366,18 @@ class _Problems:
             room = np.minimum(np.maximum(ROOM, active), most - active)
         asked = working_sets(predicted, beta, lasso, ridge, room, NEAR)
         joins = (violations(predicted, beta, lasso, ridge) > 0.0) & (beta == 0.0) & ~self.held[rows]
-        same = (self.step[rows] < CHORD_STEP) & ~joins.any(axis=1)
+        same = (self.step[rows] < CHORD_STEP) & ~joins.any(axis=1) & ~self.borrowed[rows]
         asked[same] = False
-        self.asked[rows] = asked
+        self._share(rows, asked)
         beyond = (active > most) | ((active == most) & joins.any(axis=1))
         if bool(beyond.any()):
             self.shorten(int(self.level[rows[beyond]].min()), FedmviError(631, model=self.design.model, limit=most))
+
+    def _share(self, rows: Indices, asked: NDArray[np.bool_]) -> None:
+        """Ask what is needed, or the same of the lender, who then asks what all its borrowers need."""
+        lender, lends = self.lender[rows], np.zeros(self.which.size, dtype=bool)
+        if self.design.sampling == "folds" and self.design.curvature is not None:
+            lends[rows] = asked.any(axis=1)
+        borrows = (self.step[rows] > SHARE_STEP) & (rows != lender) & lends[lender]
+        self.asked[rows], self.wanted[rows] = asked & ~borrows[:, np.newaxis], asked & borrows[:, np.newaxis]
+        np.logical_or.at(self.asked, lender[borrows], asked[borrows])

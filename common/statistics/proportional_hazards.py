@@ -24,9 +24,11 @@ from common.statistics.cox_common_baseline import fit_common
 from common.statistics.distributions import chi2_p
 from common.statistics.life_table import LifeTable, life_table, remaining
 from common.statistics.newton import COLLINEAR_EIGENVALUE, Ascent, symmetric
-from common.statistics.partial_likelihood import Ties
+from common.statistics.partial_likelihood import Ties, share_of_hazard
 from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
+
+FEW_DEATHS = 10
 
 
 class TimeTransform(StrEnum):
@@ -53,12 +55,15 @@ def _is_transform(weights: FloatArray, grid_points: int) -> bool:
     return ascending and bool(np.all((weights >= 0) & (weights <= 1)))
 
 
-def _both_ends(weights: FloatArray) -> FloatArray:
-    """(2, n) how much each patient's time weighs, late and early: a step in time must leave several on each side."""
-    ends = np.stack([weights, 1.0 - weights])
-    largest = np.max(ends, axis=1, initial=0.0, keepdims=True)
-    scaled: FloatArray = ends / np.where(largest > 0, largest, 1.0)
-    return scaled
+def _both_ends(weights: FloatArray, death: NDArray[np.bool_]) -> FloatArray:
+    """(2, n) the share of each death in the weights, late and early: a step in time must leave several on each side.
+
+    A site with few deaths has no more to tell of some of them than of all, and counts its patients alike.
+    """
+    if np.count_nonzero(death) < FEW_DEATHS:
+        return np.ones((2, death.size))
+    ends = np.where(death, np.stack([weights, 1.0 - weights]), 0.0)
+    return share_of_hazard(ends.T).T
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,10 @@ class SchoenfeldSums(StratifiedCox):
         return _is_transform(self.time_weights, self.grid_points) and super().consistent()
 
     def influence(self, frame: Frame) -> FloatArray:
-        """The share of the hazard, late and early."""
-        point, _ = on_grid(frame, self.endpoint, self.precision, self.grid_points)
-        return super().influence(frame) * _both_ends(self.time_weights[point])
+        """(3, n) the share of the hazard, and that of each death, late and early."""
+        point, event = on_grid(frame, self.endpoint, self.precision, self.grid_points)
+        ends = _both_ends(self.time_weights[point], event == OF_INTEREST)
+        return np.vstack([super().influence(frame), ends])
 
     def answer(self, frame: Frame) -> Summary:
         """The site's sums; error 312 for a time beyond the grid."""
@@ -140,8 +146,9 @@ class WeightedEvents(Query):
         return len(self.columns) > 0 and _is_transform(self.time_weights, self.grid_points)
 
     def influence(self, frame: Frame) -> FloatArray:
-        """By the time of each, late and early."""
-        return _both_ends(self.time_weights[on_grid(frame, self.endpoint, self.precision, self.grid_points)[0]])
+        """(2, n) the share of each death, late and early."""
+        point, event = on_grid(frame, self.endpoint, self.precision, self.grid_points)
+        return _both_ends(self.time_weights[point], event == OF_INTEREST)
 
     def answer(self, frame: Frame) -> Summary:
         """The site's sum; error 312 for a time beyond the grid."""

@@ -180,7 +180,10 @@ def _exact(
         sizes = np.bincount(owner.astype(np.int64), minlength=len(columns)).astype(np.uint64)
         query = ValueCounts(cohort, recipe, columns, sizes, low, found, more, most)
         reply = yield total(query)
-        up_to = np.cumsum(query.digits.unpack(reply["counts"]).reshape(low.size, -1), axis=1)
+        parts = query.children(reply["counts"])
+        counts = np.zeros((low.size, 1 << bits), dtype=np.int64)
+        counts[parts[0], parts[1]] = parts[2][:, 0]
+        up_to = np.cumsum(counts, axis=1)
         if rounds == 0:
             n = up_to[:, -1]
             if not bool(np.all(n > 0)):

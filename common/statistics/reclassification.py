@@ -18,7 +18,7 @@ from common.federation.codec import FloatField
 from common.federation.query import Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion
 from common.statistics.distributions import Z975, two_sided_p
-from common.statistics.refinement import Counts
+from common.statistics.refinement import Counts, public_thresholds
 from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
 
@@ -47,6 +47,11 @@ class RiskChanges(Query):
             "sum": Block((2,), Kind.REAL),
             "square": Block((2,), Kind.REAL),
         }
+
+    @property
+    def coarse(self) -> bool:
+        """See `Query`."""
+        return public_thresholds(self.cuts)
 
     def consistent(self) -> bool:
         """See `Query`."""

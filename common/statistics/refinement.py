@@ -55,6 +55,11 @@ def key_values(keys: Keys) -> FloatArray:
     return np.where(negative, ~keys, keys ^ np.uint64(1 << 63)).view(np.float64)
 
 
+def public_thresholds(values: FloatArray) -> bool:
+    """Whether all are whole hundredths: counts there are those of public bins, however often they are asked."""
+    return bool(np.all(values == np.rint(values * 100.0) / 100.0))
+
+
 def _above(keys: Keys, bits: NDArray[np.uint64]) -> Keys:
     """The keys without their lowest `bits` bits (0 to 64), moved down."""
     return np.where(bits < KEY_BITS, keys >> np.minimum(bits, np.uint64(KEY_BITS - 1)), np.uint64(0))
@@ -128,21 +133,26 @@ class ValueCounts(Query):
         """The site's counts; who has no value, or no class, is left out, column by column."""
         label = self.label(frame)
         ends = np.cumsum(self.ranges.astype(np.int64))
-        cells = np.append(self.digits.first_cell, self.digits.cells)
-        counts = np.zeros((self.digits.cells, self.classes), dtype=np.int64)
+        found = []
         for name, begin, end in zip(self.columns, ends - self.ranges.astype(np.int64), ends, strict=True):
             if begin == end:
                 continue
-            known = ~np.isnan(frame.columns[name]) & ~np.isnan(label)
-            keys, classes = order_keys(frame.columns[name][known]), label[known].astype(np.int64)
-            at = np.maximum(np.searchsorted(self.low[begin:end], keys, side="right") - 1, 0) + begin
-            width = KEY_BITS - self.depth[at]
-            inside = _above(keys, width) == _above(self.low[at], width)
-            child = _above(keys, width - self.bits[at]) - _above(self.low[at], width - self.bits[at])
-            place = (cells[at] - cells[begin] + child.astype(np.int64)) * self.classes + classes
-            mine = counts[cells[begin] : cells[end]]
-            mine += np.bincount(place[inside], minlength=mine.size).reshape(mine.shape)
-        return {"counts": self.digits.pack(counts)}
+            known = ~np.isnan(frame.columns[name] + label)
+            keys = order_keys(frame.columns[name][known])
+            owner = np.maximum(np.searchsorted(self.low[begin:end], keys, side="right") - 1, 0) + begin
+            low, width = self.low[owner], KEY_BITS - self.depth[owner]
+            inside = _above(keys, width) == _above(low, width)
+            child = _above(keys, width - self.bits[owner]) - _above(low, width - self.bits[owner])
+            found.append(np.stack([owner, child.astype(np.int64), label[known].astype(np.int64)])[:, inside])
+        return {"counts": self.digits.pack(*np.concatenate(found, axis=1))}
+
+    def children(self, words: Counts) -> tuple[Counts, Counts, Counts]:
+        """The range (m,), the place in it (m,) and the (m, classes) counts of every part with patients, ascending."""
+        owner, child, label, counts = self.digits.unpack(words)
+        cells, place = np.unique((owner << MAX_BITS) + child, return_inverse=True)
+        table = np.zeros((cells.size, self.classes), dtype=np.int64)
+        table[place, label] = counts
+        return cells >> MAX_BITS, cells & ((1 << MAX_BITS) - 1), table
 
 
 @dataclass(frozen=True)
@@ -181,58 +191,59 @@ class Digits:
 
     Attributes
     ----------
-    first_cell
-        (ranges,) where each range's children begin among all.
-    largest, shift, word
-        (cells, classes): the largest count, the place of the digit in its number, and that number's index.
+    width, per_word, first
+        (ranges, classes): bits of a digit, digits in a number, and the index of the first number.
+    needed
+        (ranges, classes) numbers.
     """
 
-    cells: int
-    words: int
-    first_cell: Counts
-    largest: Counts
-    shift: Counts
-    word: Counts
+    width: Counts
+    per_word: Counts
+    first: Counts
+    needed: Counts
 
     @classmethod
     def of(cls, bits: NDArray[np.uint64], most: NDArray[np.uint64]) -> Digits:
         """`bits` (ranges,) and `most` (ranges, classes) as in `ValueCounts`."""
-        children = np.left_shift(1, bits.astype(np.int64))
+        children = np.left_shift(1, bits.astype(np.int64))[:, np.newaxis]
         width = np.ceil(np.log2(most.astype(np.float64) + 1.0)).astype(np.int64)
         per_word = WORD_BITS // np.maximum(width, 1)
-        needed = np.where(width > 0, -(-children[:, np.newaxis] // per_word), 0)
-        first_word = (np.cumsum(needed.reshape(-1)) - needed.reshape(-1)).reshape(needed.shape)
-        first_cell = np.cumsum(children) - children
-        of_cell = np.repeat(np.arange(bits.size), children)
-        child = (np.arange(of_cell.size) - first_cell[of_cell])[:, np.newaxis]
-        word = child // per_word[of_cell]
-        return cls(
-            cells=of_cell.size,
-            words=int(needed.sum()),
-            first_cell=first_cell,
-            largest=(np.left_shift(1, width) - 1)[of_cell],
-            shift=(child - word * per_word[of_cell]) * width[of_cell],
-            word=np.where(width > 0, first_word, 0)[of_cell] + word * (width > 0)[of_cell],
-        )
+        needed = np.where(width > 0, -(-children // per_word), 0)
+        return cls(width, per_word, (np.cumsum(needed) - needed.reshape(-1)).reshape(needed.shape), needed)
 
-    def pack(self, counts: Counts) -> Counts:
-        """(words,) of (cells, classes).
+    @property
+    def words(self) -> int:
+        """Numbers for all counts."""
+        return int(self.needed.sum())
+
+    def pack(self, owner: Counts, child: Counts, label: Counts) -> Counts:
+        """(words,) of the range, child and class of each patient.
 
         A count above its bound, which only a wrong bound can bring, loses what is above: to refuse would tell
         this site's own count.
         """
-        used = counts > 0
-        parts = np.left_shift(counts[used] & self.largest[used], self.shift[used])
+        width, per_word = self.width[owner, label], self.per_word[owner, label]
+        digit = (self.first[owner, label] + child // per_word) * KEY_BITS + child % per_word * width
+        digit, first, counts = np.unique(digit[width > 0], return_index=True, return_counts=True)
+        largest = np.left_shift(1, width[width > 0][first]) - 1
         words = np.zeros(self.words, dtype=np.int64)
-        told = self.largest[used] > 0
-        np.add.at(words, self.word[used][told], parts[told])
+        np.add.at(words, digit // KEY_BITS, np.left_shift(counts & largest, digit % KEY_BITS))
         return words
 
-    def unpack(self, words: Counts) -> Counts:
-        """The inverse of `pack`, also for a sum over sites."""
-        if self.words == 0:
-            return np.zeros_like(self.largest)
-        return np.right_shift(words[self.word], self.shift) & self.largest
+    def unpack(self, words: Counts) -> tuple[Counts, Counts, Counts, Counts]:
+        """Range, child, class and count of every count above zero, from numbers of `pack`, also summed over sites."""
+        used = np.flatnonzero(words)
+        cell = np.repeat(np.arange(self.needed.size), self.needed.reshape(-1))[used]
+        width, per_word = self.width.reshape(-1)[cell], self.per_word.reshape(-1)[cell]
+        begin = (used - self.first.reshape(-1)[cell]) * per_word
+        found = []
+        for digit in range(int(per_word.max(initial=0))):
+            counts = np.right_shift(words[used], digit * width) & (np.left_shift(1, width) - 1)
+            hit = (digit < per_word) & (counts > 0)
+            found.append(np.stack([cell[hit], begin[hit] + digit, counts[hit]]))
+        cell, child, counts = np.concatenate(found, axis=1) if found else np.zeros((3, 0), dtype=np.int64)
+        owner, label = np.divmod(cell, self.needed.shape[1])
+        return owner, child, label, counts
 
 
 @dataclass(frozen=True)
@@ -335,14 +346,12 @@ def refine(
 
 def _children(query: ValueCounts, words: Counts, columns: Sequence[str]) -> _Ranges:
     """The occupied children of a question's ranges."""
-    place = np.array([columns.index(name) for name in query.columns])
-    owner = np.repeat(np.arange(query.low.size), np.left_shift(1, query.bits.astype(np.int64)))
-    counts = query.digits.unpack(words)
-    used = np.flatnonzero(counts.any(axis=1))
-    owner, child = owner[used], (used - query.digits.first_cell[owner[used]]).astype(np.uint64)
+    owner, child, counts = query.children(words)
+    place = {name: i for i, name in enumerate(columns)}
+    column = np.repeat([place[name] for name in query.columns], query.ranges.astype(np.int64))
     depth = query.depth[owner] + query.bits[owner]
-    low = query.low[owner] + np.left_shift(child, KEY_BITS - depth)
-    return _Ranges(np.repeat(place, query.ranges.astype(np.int64))[owner], low, depth, counts[used])
+    low = query.low[owner] + np.left_shift(child.astype(np.uint64), KEY_BITS - depth)
+    return _Ranges(column[owner], low, depth, counts)
 
 
 def _questions(

@@ -20,7 +20,7 @@ from common.federation.codec import FloatField, KeyField
 from common.federation.query import Block, Kind, Query, Risk, Summary
 from common.statistics.calibration import logit
 from common.statistics.logistic import logistic_weight
-from common.statistics.refinement import WORD_BITS, Counts, order_keys
+from common.statistics.refinement import WORD_BITS, Counts, order_keys, public_thresholds
 from common.study.recipe import Frame, logistic_function
 from common.study.table import FloatArray
 
@@ -204,6 +204,11 @@ class ResampledThresholds(Resampled):
             "n": Block((*shape, 2), Kind.COUNT),
             "square": Block(shape, Kind.REAL),
         }
+
+    @property
+    def coarse(self) -> bool:
+        """See `Query`."""
+        return public_thresholds(self.thresholds)
 
     def consistent(self) -> bool:
         """See `Query`."""

@@ -18,7 +18,7 @@ from common.federation.runner import Conclusion
 from common.statistics.distributions import chi2_p
 from common.statistics.logistic import own_scale
 from common.statistics.logistic_stack import LogisticStack
-from common.statistics.moments import moments
+from common.statistics.moments import Moments, moments
 from common.statistics.newton import (
     COLLINEAR_EIGENVALUE,
     MAX_ROUNDS,
@@ -177,14 +177,27 @@ def backward_elimination(
         fit = _Maxima(
             refits.value[[best]], refits.coef[[best]], refits.information[[best]], fit.n, fit.events, refits.rounds
         )
+    return _result(columns, scale, fit, free, present, tuple(steps), rounds)
+
+
+def _result(
+    columns: tuple[str, ...],
+    scale: Moments,
+    fit: _Maxima,
+    free: NDArray[np.bool_],
+    terms: Terms,
+    steps: tuple[Elimination, ...],
+    rounds: int,
+) -> SelectionResult:
+    """The final fit on the predictors' own scale."""
     kept = np.flatnonzero(free)
-    back = own_scale(scale)
-    covariance = back[:, kept] @ np.linalg.inv(fit.information[0][np.ix_(kept, kept)]) @ back[:, kept].T
+    back = own_scale(scale)[:, kept]
+    covariance = back @ np.linalg.inv(fit.information[0][np.ix_(kept, kept)]) @ back.T
     return SelectionResult(
-        steps_=tuple(steps),
-        terms=present,
+        steps_=steps,
+        terms=terms,
         columns=tuple(("intercept", *columns)[i] for i in kept),
-        coef_=(back @ fit.coef[0])[kept],
+        coef_=(back @ fit.coef[0][kept])[kept],
         std_err_=np.sqrt(np.diag(covariance))[kept],
         aic_=2.0 * kept.size - 2.0 * float(fit.value[0]),
         log_likelihood_=float(fit.value[0]),

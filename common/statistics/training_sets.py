@@ -20,7 +20,7 @@ Sampling = Literal["folds", "halves"]
 """Training sets: all but each fold of the column `fold` and then everybody; or stratified half-samples."""
 
 MAX_SETS = 1000
-PRODUCTS = 1 << 22
+PRODUCTS = 1 << 19
 """Most products that are held at once."""
 MIN_CLASS = 5
 PARAMETERS_PER_PATIENT = 0.33
@@ -66,9 +66,10 @@ def weighted_products(
     """
     result = np.empty((len(weight), first.size))
     block = max(1, PRODUCTS // max(len(X), 1))
+    columns = np.ascontiguousarray(X.T)
     for start in range(0, first.size, block):
         part = slice(start, start + block)
-        result[:, part] = weight @ (X[:, first[part]] * X[:, second[part]])
+        result[:, part] = weight @ (columns[first[part]] * columns[second[part]]).T
     return result
 
 
@@ -205,7 +206,8 @@ class Design:
     def own_scale(self, coefficients: FloatArray) -> FloatArray:
         """(..., p + 1) coefficients for the predictors as they are."""
         slopes = coefficients[..., 1:] / self.std
-        return np.concatenate([coefficients[..., :1] - slopes @ self.mean[:, np.newaxis], slopes], axis=-1)
+        # Adding 0 makes a zero of a negative zero.
+        return np.concatenate([coefficients[..., :1] - slopes @ self.mean[:, np.newaxis], slopes], axis=-1) + 0.0
 
     def largest(self, alpha: float, which: int) -> float:
         """The smallest penalty at which a training set has no predictor in its model."""

@@ -65,7 +65,6 @@ ALWAYS = frozenset(
         "query.deviations",
         "query.logistic",
         "query.score_counts",
-        "query.value_counts",
         "query.roc_alone",
         "query.life_table",
         "query.survival_alone",
@@ -83,7 +82,9 @@ ANALYSES: Mapping[StatisticName, Kind] = MappingProxyType(
         "t-test": Kind("t tests", "binary", _asks("class_moments", "within_site_products")),
         "mann-whitney": Kind("Mann-Whitney tests", "binary", _asks("within_site_ranks")),
         "correlation": Kind("Pearson correlations", "none", _asks("cross_products"), fewest=2),
-        "rank-correlation": Kind("Spearman correlations", "none", _asks("site_ranks", "pooled_ranks"), fewest=2),
+        "rank-correlation": Kind(
+            "Spearman correlations", "none", _asks("site_ranks", "pooled_ranks", "value_counts"), fewest=2
+        ),
         "univariable-logistic": Kind("Logistic regressions on each predictor", "binary", _asks("marginal_logistic")),
         "firth": Kind("Firth's logistic regression", "binary", _asks("logistic_stack", "firth")),
         "logistic-fixed-sites": Kind(
@@ -98,10 +99,12 @@ ANALYSES: Mapping[StatisticName, Kind] = MappingProxyType(
         "cox": Kind(
             "Cox regression, stratified by site",
             "survival",
-            _asks("cox", "cox_residuals", "schoenfeld", "weighted_events"),
+            _asks("cox", "cox_residuals", "schoenfeld"),
         ),
         "cox-common": Kind(
-            "Cox regression with a common baseline", "survival", _asks("cox_risk_sets", "cox_pooled_residuals")
+            "Cox regression with a common baseline",
+            "survival",
+            _asks("cox_risk_sets", "cox_pooled_residuals", "weighted_events"),
         ),
         "concordance": Kind("Harrell's concordance", "survival", _asks("pairs")),
         "calibration": Kind("Calibration", "binary", _asks("recalibration", "binned_risks"), on="models"),

@@ -22,13 +22,13 @@ from common.statistics.cox_common_baseline import cox_common_baseline
 from common.statistics.elastic_net import elastic_net_cv
 from common.statistics.firth import firth
 from common.statistics.mann_whitney import mann_whitney
-from common.statistics.proportional_hazards import proportional_hazards
+from common.statistics.proportional_hazards import proportional_hazards, proportional_hazards_common
 from common.statistics.quantiles import Guard, quantiles
 from common.statistics.ranks import spearman
 from common.statistics.selection import backward_elimination
 from common.statistics.stability import stability_selection
 from common.statistics.stratified_logistic import SiteHandling, stratified_logistic
-from common.statistics.t_test import t_test, within_site_t_test
+from common.statistics.student_t import t_test, within_site_t_test
 from common.statistics.univariable import univariable
 from common.study.analyses import ANALYSES, StatisticName
 from common.study.protocol import Analysis, Study
@@ -38,8 +38,6 @@ from server.study.results import Estimate, Result
 
 FOLDS = 10
 QUARTILES = (0.25, 0.5, 0.75)
-STABILITY_PENALTIES = (0.2, 0.1, 0.05)
-"""Shares of a standardised predictor's largest effect, strongest first."""
 
 Row = Mapping[str, Any]
 
@@ -221,14 +219,18 @@ def _lasso(s: Subject) -> Conclusion[Finding]:
     found = [Estimate(name="lambda_min", value=fit.lambda_min_), Estimate(name="lambda_1se", value=fit.lambda_1se_)]
     found += estimates(rows, "coef_at_lambda_min", "coef_min") + estimates(rows, "coef_at_lambda_1se", "coef_1se")
     note = f"Standardised inside every training part; {FOLDS} folds drawn inside hospitals."
+    if fit.path.stopped_:
+        stopped = FedmviError(fit.path.stopped_)
+        note += f" The path ends at a lambda of {fit.path.lambda_[-1]:.3g}: {stopped.code}."
     return Finding(found, fit.path.n_, fit.path.events_, note)
 
 
 def _stability(s: Subject) -> Conclusion[Finding]:
-    fit = yield from stability_selection(
-        s.analysis.cohort, s.recipe, s.endpoint, s.names, STABILITY_PENALTIES, model=s.analysis.name
+    fit = yield from stability_selection(s.analysis.cohort, s.recipe, s.endpoint, s.names, model=s.analysis.name)
+    note = (
+        f"Selected in {fit.replicates_} half-samples drawn inside hospitals; stable from {fit.threshold_:g} on, "
+        f"with at most {fit.false_positives:.2g} false positives expected."
     )
-    note = f"Selected in {fit.replicates_} half-samples; stable from {fit.threshold_:g} on."
     return Finding(estimates(fit.summary, "selection_frequency", "frequency"), fit.n_, None, note)
 
 
@@ -267,10 +269,14 @@ def _cox(s: Subject) -> Conclusion[Finding]:
 
 
 def _cox_common(s: Subject) -> Conclusion[Finding]:
-    fit = yield from cox_common_baseline(
-        s.analysis.cohort, s.recipe, s.endpoint, s.names, *s.grid, model=s.analysis.name
+    cohort, name = s.analysis.cohort, s.analysis.name
+    fit, test = yield from together(
+        cox_common_baseline(cohort, s.recipe, s.endpoint, s.names, *s.grid, model=name),
+        proportional_hazards_common(cohort, s.recipe, s.endpoint, s.names, *s.grid, model=name),
     )
-    return Finding(estimates(fit.summary, "hazard_ratio", "hazard_ratio"), fit.n_, fit.events_, "One baseline hazard.")
+    found = estimates(fit.summary, "hazard_ratio", "hazard_ratio")
+    found += estimates(test.summary, "proportional_hazards_chi2", "chi2")
+    return Finding(found, fit.n_, fit.events_, "One baseline hazard for all hospitals; ties as Efron.")
 
 
 def _concordance(s: Subject) -> Conclusion[Finding]:

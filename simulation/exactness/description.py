@@ -20,7 +20,7 @@ from common.statistics.multiple_imputation import (
 )
 from common.statistics.multiplicity import benjamini_hochberg
 from common.statistics.quantiles import QUARTILES, Guard, Quantiles, quantiles
-from common.statistics.t_test import TTest, TTests, t_test, within_site_t_test
+from common.statistics.student_t import TTest, TTests, t_test, within_site_t_test
 from common.statistics.variance import FrequencyFilter, VarianceFilter, frequency_filter, variance_filter
 from common.study.chain import standard_normals
 from common.study.recipe import Frame, Recipe

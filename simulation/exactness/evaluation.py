@@ -1,32 +1,16 @@
-"""simulation: exactness of areas and their comparison, rank tests, cut-offs, confusion tables, calibration, decision
-curves, reclassification and bootstrap replicates."""
+"""simulation: exactness of areas and their comparison, rank tests, cut-offs and confusion tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import cache
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from common.statistics.bootstrap import (
-    Replicates,
-    ThresholdReplicates,
-    bootstrap_areas,
-    bootstrap_slope,
-    bootstrap_thresholds,
-)
-from common.statistics.calibration import Calibration, CalibrationCurve, calibration, calibration_curve
 from common.statistics.confusion import ConfusionResult, confusion
 from common.statistics.cutoffs import Cutoff, Rule, cutoffs
-from common.statistics.decision_curve import DecisionCurve, decision_curve, survival_decision_curve
-from common.statistics.hosmer_lemeshow import HosmerLemeshow, hosmer_lemeshow
 from common.statistics.mann_whitney import MannWhitneyResult, mann_whitney
-from common.statistics.reclassification import Reclassification, reclassification
-from common.statistics.resampling import resample
 from common.statistics.roc import RocComparison, compare_areas
-from common.study.recipe import Recipe, logistic_function
+from common.study.recipe import Recipe
 from common.study.table import FloatArray
 from simulation.exactness.measuring import (
     Case,
@@ -35,35 +19,14 @@ from simulation.exactness.measuring import (
     golden,
     largest,
     library,
-    public_data,
     relative,
 )
+from simulation.exactness.predicted_risks import CUTS, RISKS, risks
 from simulation.exactness.tables import breast_cancer, heart_disease
-from simulation.views import COHORT, row_keys
+from simulation.views import COHORT
 
 SCORES = ("mean_texture", "mean_smoothness", "mean_symmetry", "texture_error", "smoothness_error")
 HEART = ("age", "trestbps", "thalach", "oldpeak")
-RISKS = ("risk", "other_risk")
-CUTS = np.array([[0.3], [0.5]])
-KNOTS = (0.15, 0.3, 0.5, 0.7)
-
-
-@cache
-def risks() -> Table:
-    """The breast cancers with two predicted risks and 20 sets of weights."""
-    table = breast_cancer()
-    texture, smoothness = table.columns["mean_texture"], table.columns["mean_smoothness"]
-    columns = {
-        **table.columns,
-        "risk": logistic_function(-7.5 + 0.2 * texture + 30.0 * smoothness),
-        "other_risk": np.round(logistic_function(-5.0 + 0.22 * texture), 2),
-    }
-    drawn = np.random.default_rng(7).multinomial(table.site.size, np.full(table.site.size, 1 / table.site.size), 20)
-    columns |= {f"weight{i}": weights.astype(np.float64) for i, weights in enumerate(drawn)}
-    return replace(table, columns=columns)
-
-
-WEIGHTS = tuple(f"weight{i}" for i in range(20))
 
 
 def compared_areas() -> Case:
@@ -201,274 +164,4 @@ def _confusion(table: Table, fit: ConfusionResult) -> list[Difference]:
     ]
 
 
-def calibrated() -> Case:
-    """Calibration in the large, slope, Brier score and calibration error of one risk."""
-    table = risks()
-    return Case(table, lambda: [calibration(COHORT, Recipe(), "y", "risk")], lambda r: _calibration(table, r[0]))
-
-
-def _calibration(table: Table, fit: Calibration) -> list[Difference]:
-    from sklearn import metrics
-    from sklearn.calibration import calibration_curve as binned
-
-    frozen = golden("evaluation")["calibration"]
-    version = golden("evaluation")["r"]["version"]
-    y, risk = table.endpoints["y"], table.columns["risk"]
-    observed, predicted = binned(y, risk, n_bins=10, strategy="uniform")
-    n = fit.bin_n_[fit.bin_n_ > 0]
-    brier = metrics.brier_score_loss(y, risk)
-    error = abs(fit.expected_error - float(np.sum(n * np.abs(observed - predicted)) / y.size))
-    line = [fit.intercept_, fit.slope_, *np.sqrt(np.diag(fit.covariance_))]
-    sklearn = library("scikit-learn")
-    scaled = 1.0 - brier / metrics.brier_score_loss(y, np.full(y.size, y.mean()))
-    return [
-        Difference(
-            "calibration in the large, with error", f"{version} glm(offset)",
-            largest([fit.in_the_large_, fit.in_the_large_std_err_],
-                    [frozen["in_the_large"], frozen["in_the_large_std_err"]]), 1e-9,
-        ),
-        Difference(
-            "calibration intercept and slope, with errors", f"{version} glm",
-            largest(line, [*frozen["coef"], *frozen["std_err"]]), 1e-9,
-        ),
-        Difference("observed/expected", "plain sums", abs(fit.observed_to_expected[0] - y.sum() / risk.sum()), 1e-12),
-        Difference("Brier score", f"{sklearn} brier_score_loss", abs(fit.brier_ - brier), 1e-12),
-        Difference("scaled Brier score", f"{sklearn} brier_score_loss", abs(fit.scaled_brier_ - scaled), 1e-12),
-        Difference("expected calibration error", f"{sklearn} calibration_curve", error, 1e-12),
-    ]  # fmt: skip
-
-
-def calibrated_curve() -> Case:
-    """A smooth calibration curve, four knots."""
-    return Case(risks(), lambda: [calibration_curve(COHORT, Recipe(), "y", "risk", KNOTS)], lambda r: _smooth(r[0]))
-
-
-def _smooth(fit: CalibrationCurve) -> list[Difference]:
-    frozen = golden("evaluation")
-    linear, std_err = (np.array(frozen["calibration"][key]) for key in ("curve_linear", "curve_std_err"))
-    grid = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
-    z = 1.959963984540054
-    theirs = logistic_function(np.stack([linear, linear - z * std_err, linear + z * std_err]))
-    oracle = f"{frozen['r']['version']} glm, splines::ns"
-    return [Difference("calibration curve with band", oracle, largest(fit.at(grid), theirs), 1e-9)]
-
-
-def deciles() -> Case:
-    """The Hosmer-Lemeshow test."""
-    table = risks()
-    names = RISKS
-    return Case(
-        table,
-        lambda: [hosmer_lemeshow(COHORT, Recipe(), "y", name) for name in names],
-        lambda r: _deciles(table, dict(zip(names, r, strict=True))),
-    )
-
-
-def _deciles(table: Table, fits: Mapping[str, HosmerLemeshow]) -> list[Difference]:
-    import pandas as pd
-
-    apart = 0.0
-    for name, fit in fits.items():
-        rows = pd.DataFrame({"risk": table.columns[name], "y": table.endpoints["y"]})
-        by = rows.groupby(pd.qcut(rows["risk"], 10, duplicates="drop"), observed=True)
-        n, observed, expected = by.size(), by["y"].sum(), by["risk"].sum()
-        chi2 = float((np.square(observed - expected) / (expected * (1 - expected / n))).sum())
-        apart = max(apart, abs(fit.chi2_ - chi2), largest(fit.group_n_, n))
-    return [Difference("Hosmer-Lemeshow chi2, exact deciles", "pooled formula, pandas qcut", apart, 1e-10)]
-
-
-@cache
-def cancers() -> Table:
-    """750 patients of the tutorial of R's dcurves as four sites; times are ranks, which curves depend on only."""
-    import pandas as pd
-
-    folder = public_data("dcurves_reference")
-    binary, times = pd.read_csv(folder / "df_binary.csv"), pd.read_csv(folder / "df_surv.csv")
-    _, rank = np.unique(times["ttcancer"], return_inverse=True)
-    columns = {name: binary[name].to_numpy(np.float64) for name in ("famhistory", "cancerpredmarker")}
-    columns["marker"] = pd.read_csv(folder / "dca_tut_bin_int_marker_risks.csv").iloc[:, 0].to_numpy(np.float64)
-    columns["pr_failure18"] = (
-        pd.read_csv(folder / "dca_tut_coxph_pr_failure18_vals.csv").iloc[:, 0].to_numpy(np.float64)
-    )
-    endpoints = {
-        "y": binary["cancer"].to_numpy(np.float64),
-        "os.time": rank.astype(np.float64),
-        "os.event": times["cancer"].to_numpy(np.float64),
-    }
-    site = np.repeat(np.arange(4), [80, 150, 220, 300])
-    return Table("dcurves", "dcurves tutorial, 4 sites", columns, endpoints, site)
-
-
-THRESHOLDS = np.arange(1, 100) / 100
-BINARY = (("r_case1_results.csv", "famhistory", 0.0), ("r_case3_results.csv", "marker", 0.0333))
-TIMES = (
-    ("r_case2_results.csv", "cancerpredmarker", 1.0),
-    ("r_simple_surv_dca_result_df.csv", "famhistory", 1.5),
-    ("dca_tut_r_stdca_coxph_df.csv", "pr_failure18", 1.5),
-)
-
-
-def net_benefits() -> Case:
-    """Decision curves of a binary endpoint, one with harm."""
-    table = cancers()
-    return Case(
-        table,
-        lambda: [decision_curve(COHORT, Recipe(), "y", (m,), THRESHOLDS, harm=(harm,)) for _, m, harm in BINARY],
-        lambda r: [_net_benefit("net benefit", [name for name, _, _ in BINARY], r)],
-    )
-
-
-def net_benefits_survival() -> Case:
-    """Decision curves of a survival endpoint."""
-    import pandas as pd
-
-    table = cancers()
-    times = np.unique(pd.read_csv(public_data("dcurves_reference") / "df_surv.csv")["ttcancer"])
-
-    def curve(model: str, time: float) -> Any:
-        rank = float(np.searchsorted(times, time, side="right") - 1)
-        return survival_decision_curve(
-            COHORT, Recipe(), "os", (model,), THRESHOLDS, precision=1.0, grid_points=times.size, time=rank
-        )
-
-    return Case(
-        table,
-        lambda: [curve(model, time) for _, model, time in TIMES],
-        lambda r: [_net_benefit("net benefit, survival", [name for name, _, _ in TIMES], r)],
-    )
-
-
-def _net_benefit(statistic: str, files: Sequence[str], fits: Sequence[DecisionCurve]) -> Difference:
-    import pandas as pd
-
-    apart = 0.0
-    for file, fit in zip(files, fits, strict=True):
-        frozen = pd.read_csv(public_data("dcurves_reference") / file)
-        for name, ours in ((fit.columns[0], fit.net_benefit_[0]), ("all", fit.treat_all_)):
-            rows = frozen[(frozen["variable"] == name) & (frozen["threshold"] > 0)]
-            theirs = rows["net_benefit"].to_numpy()
-            mine = ours[np.rint(100 * rows["threshold"]).astype(int) - 1]
-            # R tells nothing where nobody is followed to the time; ours does where all had the event before it.
-            mine = np.where(np.isnan(theirs), np.nan, mine)
-            apart = max(apart, largest(mine, theirs))
-            if name != "all" and "net_intervention_avoided" in rows:
-                avoided = fit.interventions_avoided_[0][np.rint(100 * rows["threshold"]).astype(int) - 1]
-                theirs = rows["net_intervention_avoided"].to_numpy()
-                apart = max(apart, largest(np.where(np.isnan(theirs), np.nan, avoided), theirs))
-    return Difference(f"{statistic}, interventions avoided", "R dcurves, published results", apart, 1e-12)
-
-
-def reclassified() -> Case:
-    """Net reclassification and integrated discrimination improvement."""
-    table = risks()
-    cuts = np.array([0.2, 0.5])
-    return Case(
-        table,
-        lambda: [reclassification(COHORT, Recipe(), "y", "other_risk", "risk", cuts)],
-        lambda r: _reclassified(table, cuts, r[0]),
-    )
-
-
-def _reclassified(table: Table, cuts: FloatArray, fit: Reclassification) -> list[Difference]:
-    old, new, y = table.columns["other_risk"], table.columns["risk"], table.endpoints["y"] == 1
-    move = np.sign(np.digitize(new, cuts) - np.digitize(old, cuts))
-    change = np.sign(new - old)
-
-    def net(sign: FloatArray) -> list[float]:
-        # The sample variance of the signs, with n in its denominator, over n.
-        variance = sign[y].var() / y.sum() + sign[~y].var() / (~y).sum()
-        return [float(sign[y].mean() - sign[~y].mean()), float(np.sqrt(variance))]
-
-    both = new - old
-    idi = [
-        float(both[y].mean() - both[~y].mean()),
-        float(np.sqrt(both[y].var(ddof=1) / y.sum() + both[~y].var(ddof=1) / (~y).sum())),
-    ]
-    ours = [[i.value_, i.std_err_] for i in (fit.categorical_, fit.continuous_, fit.idi_)]
-    apart = largest(ours, [net(move), net(change), idi])
-    return [Difference("NRI and IDI, with errors", "pooled, by their definition", apart, 1e-12)]
-
-
-def replicates() -> Case:
-    """Bootstrap replicates with given weights, and with drawn ones."""
-    table = risks()
-
-    def conclusions() -> list[Any]:
-        return [
-            bootstrap_areas(COHORT, Recipe(), "y", RISKS, weights=WEIGHTS),
-            bootstrap_thresholds(COHORT, Recipe(), "y", RISKS, CUTS, weights=WEIGHTS),
-            bootstrap_slope(COHORT, Recipe(), "y", "risk", weights=WEIGHTS),
-            bootstrap_areas(COHORT, Recipe(), "y", RISKS, replicates=20),
-        ]
-
-    return Case(table, conclusions, lambda r: _given(table, r[0], r[1], r[2]) + _drawn(table, r[3]))
-
-
-def _areas(table: Table, fit: Replicates, weights: Sequence[Any]) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    y = table.endpoints["y"]
-    theirs = [[roc_auc_score(y, table.columns[name], sample_weight=w) for w in weights] for name in fit.columns]
-    return largest(fit.replicates_, theirs)
-
-
-def _given(table: Table, areas: Replicates, cuts: ThresholdReplicates, slope: Replicates) -> list[Difference]:
-    import statsmodels.api as sm
-    from sklearn.metrics import brier_score_loss, recall_score
-
-    y = table.endpoints["y"]
-    weights = [table.columns[name] for name in WEIGHTS]
-    shares = brier = benefit = 0.0
-    for i, name in enumerate(RISKS):
-        risk, cut = table.columns[name], float(CUTS[i, 0])
-        test = risk >= cut
-        for j, w in enumerate(weights):
-            for label, ours in ((1, cuts.sensitivity_), (0, cuts.specificity_)):
-                recall = recall_score(y, test, pos_label=label, sample_weight=w)
-                shares = max(shares, abs(ours.replicates_[i, 0, j] - recall))
-            brier = max(brier, abs(cuts.brier_.replicates_[i, j] - brier_score_loss(y, risk, sample_weight=w)))
-            direct = np.average(test * (y - (1 - y) * cut / (1 - cut)), weights=w)
-            benefit = max(benefit, abs(cuts.net_benefit_.replicates_[i, 0, j] - direct))
-    risk = table.columns["risk"]
-    design = sm.add_constant(np.log(risk) - np.log1p(-risk))
-    binomial = sm.families.Binomial()
-    lines = [sm.GLM(y, design, binomial, freq_weights=w).fit(tol=1e-14, maxiter=100).params for w in weights]
-    sklearn = library("scikit-learn")
-    return [
-        Difference("bootstrap AUC", f"{sklearn} roc_auc_score(sample_weight)", _areas(table, areas, weights), 1e-9),
-        Difference("bootstrap sensitivity, specificity", f"{sklearn} recall_score(sample_weight)", shares, 1e-9),
-        Difference("bootstrap Brier score", f"{sklearn} brier_score_loss(sample_weight)", brier, 1e-9),
-        Difference("bootstrap net benefit", "pooled, by its definition", benefit, 1e-9),
-        Difference(
-            "bootstrap calibration slope",
-            f"{library('statsmodels')} GLM(freq_weights)",
-            largest(slope.replicates_[0], np.transpose(lines)),
-            1e-9,
-        ),
-    ]
-
-
-def _drawn(table: Table, fit: Replicates) -> list[Difference]:
-    keys, y = row_keys(table.site.size), table.endpoints["y"]
-    weights = np.zeros((20, y.size))
-    for site in np.unique(table.site):
-        own = table.site == site
-        weights[:, own] = resample(keys[own], y[own], 1, 20)
-    oracle = f"{library('scikit-learn')} roc_auc_score(sample_weight)"
-    return [Difference("bootstrap AUC, drawn by the sites", oracle, _areas(table, fit, list(weights)), 1e-9)]
-
-
-CASES = (
-    compared_areas,
-    pooled_ranks,
-    stratified_ranks,
-    chosen_cutoffs,
-    confusion_tables,
-    calibrated,
-    calibrated_curve,
-    deciles,
-    net_benefits,
-    net_benefits_survival,
-    reclassified,
-    replicates,
-)
+CASES = (compared_areas, pooled_ranks, stratified_ranks, chosen_cutoffs, confusion_tables)

@@ -103,7 +103,7 @@ def test_a_pairs_secret_is_the_same_on_both_sides_and_that_of_no_other_pair() ->
 
 
 def test_masks_of_sites_with_one_secret_do_not_cancel_within_one_answer() -> None:
-    """A secret that was copied from site to site protects nobody, but b, between a and c, must not send its sums bare."""
+    """A copied secret protects nobody, but b, between a and c, must not send its sums bare for it."""
     key = private_key(b"copied" * 6, "study")
     secrets = {peer: pair_secret("b", key, peer, public_key(key)) for peer in ("a", "c")}
     plain = encoded(4, SITES[:3])["b"]

@@ -152,6 +152,22 @@ class Meeting:
                 for no, reply in zip(refused, self.inner.ask(asks), strict=True)]  # fmt: skip
 
 
+def test_folds_that_borrow_a_hessian_reach_the_same_models_with_less_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns, y, site = made(seed=8)
+    table = {**columns, "fold": (np.arange(y.size) % 5).astype(np.float64)}
+    results, sent = [], []
+    for borrow in (True, False):
+        if not borrow:
+            monkeypatch.setattr(penalised_logistic, "SHARE_STEP", np.inf)
+        port = Meeting(federation_of(table, {"y": y}, site), lambda _: False, [])
+        results += conclude(port, [elastic_net_cv(COHORT, Recipe(), "y", tuple(columns), folds=5)])
+        steps = [query for query in port.asked if isinstance(query, PenalisedSums)]
+        sent.append(sum(query.blocks()["information"].shape[0] for query in steps))
+    assert np.max(np.abs(results[0].cvm_ - results[1].cvm_)) < 1e-9
+    assert np.max(np.abs(results[0].path.coef_path_ - results[1].path.coef_path_)) < 1e-8
+    assert sent[0] < 0.7 * sent[1]
+
+
 def test_the_path_ends_where_a_site_has_no_weight_left() -> None:
     columns, y, site = made(seed=5)
     whole = conclude(federation_of(columns, {"y": y}, site), [elastic_net(COHORT, Recipe(), "y", tuple(columns))])[0]
@@ -166,6 +182,15 @@ def test_the_path_ends_where_a_site_has_no_weight_left() -> None:
     assert path.kkt_ < 1e-10
     assert path.lambda_.tolist() == whole.lambda_[: path.lambda_.size].tolist()
     assert np.max(np.abs(path.coef_path_ - whole.coef_path_[: path.lambda_.size])) < 1e-8
+
+    def too_sure_outside(query: Any) -> bool:
+        return isinstance(query, HeldOut) and query.coefficients.shape[0] > 20
+
+    table = {**columns, "fold": (np.arange(y.size) % 5).astype(np.float64)}
+    outside = Meeting(federation_of(table, {"y": y}, site), too_sure_outside, [])
+    result = conclude(outside, [elastic_net_cv(COHORT, Recipe(), "y", tuple(columns), folds=5)])[0]
+    assert result.path.stopped_ == 416
+    assert result.cvm_.size == result.path.lambda_.size == 15
     never = Meeting(federation_of(columns, {"y": y}, site), lambda query: isinstance(query, PenalisedSums), [])
     with pytest.raises(FedmviError, match="416"):
         conclude(never, [elastic_net(COHORT, Recipe(), "y", tuple(columns))])

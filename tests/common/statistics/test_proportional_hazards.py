@@ -143,3 +143,5 @@ def test_weights_that_single_out_a_time_are_refused_or_weigh_few() -> None:
         step = replace(query, time_weights=(np.arange(9) >= 8).astype(float))
         assert step.consistent()
         assert step.influence(frame).sum(axis=-1).min() < 5
+        few = replace(frame, endpoints={**frame.endpoints, "os.event": (np.arange(24) < 3) * 1.0})
+        assert query.influence(few).sum(axis=-1).min() == pytest.approx(24)

@@ -126,14 +126,22 @@ def test_packed_counts_of_sites_add_up(seed: int, ranges: int, classes: int) -> 
     bits = rng.integers(1, 6, ranges).astype(np.uint64)
     most = rng.choice([0, 1, 2, 3, 17, 4000, MAX_PATIENTS], (ranges, classes)).astype(np.uint64)
     digits = Digits.of(bits, most)
-    owner = np.repeat(np.arange(ranges), 1 << bits.astype(np.int64))
-    total = np.array([rng.multinomial(int(most[r, c]), np.ones(1 << int(bits[r])) / (1 << int(bits[r])))
-                      for c in range(classes) for r in range(ranges)], dtype=object)  # fmt: skip
-    pooled = np.stack([np.concatenate(total[c * ranges : (c + 1) * ranges]) for c in range(classes)], axis=1)
-    assert len(owner) == len(pooled)
-    mine = rng.integers(0, pooled + 1)
-    assert (digits.unpack(digits.pack(mine) + digits.pack(pooled - mine)) == pooled).all()
-    assert int(digits.pack(pooled).max(initial=0)) < 1 << 53
+    children = 1 << bits.astype(np.int64)
+    pooled = np.zeros((int(children.sum()), classes), dtype=np.int64)
+    owner, child = np.repeat(np.arange(ranges), children), np.concatenate([np.arange(c) for c in children])
+    for r in range(ranges):
+        for c in range(classes):
+            n = rng.multinomial(min(int(most[r, c]), 300), np.ones(children[r]) / children[r])
+            pooled[owner == r, c] = n
+    patients = np.repeat(np.arange(pooled.size), pooled.reshape(-1))
+    cell, label = np.divmod(patients, classes)
+    site = rng.integers(0, 3, patients.size)
+    parts = [digits.pack(owner[cell[site == s]], child[cell[site == s]], label[site == s]) for s in range(3)]
+    assert max(int(part.max(initial=0)) for part in parts) < 1 << 53
+    r, i, c, n = digits.unpack(sum(parts))
+    found = np.zeros_like(pooled)
+    found[np.searchsorted(owner, r) + i, c] = n
+    assert (found == pooled).all()
 
 
 def test_a_bound_that_is_too_small_is_not_refused_because_that_would_tell_a_count() -> None:

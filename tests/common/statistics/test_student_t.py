@@ -13,7 +13,7 @@ from scipy import stats
 
 from common.errors import FedmviError
 from common.federation.runner import conclude
-from common.statistics.t_test import TTest, TTests, t_test, within_site_t_test
+from common.statistics.student_t import TTest, TTests, t_test, within_site_t_test
 from common.study.recipe import Recipe
 from simulation.views import COHORT, federation_of
 

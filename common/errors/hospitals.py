@@ -1,0 +1,119 @@
+"""common/errors: 2xx: a site's folder; 3xx: patients and values."""
+
+from common.errors.text import ErrorText
+
+ERRORS = {
+    201: ErrorText("The site's folder or its site.toml is missing.", "Make one with `fedmvi-site init DIR`."),
+    202: ErrorText("site.toml is not valid TOML.", "Mend the line that is named."),
+    203: ErrorText("site.toml has {count} problem(s).", "Mend every entry that is listed."),
+    204: ErrorText("A table that the site names is missing.", "Put the file there or mend its path in site.toml."),
+    205: ErrorText(
+        "The table is not UTF-8 text.",
+        'Save it as UTF-8, or declare `encoding = "..."` under [tables] in site.toml.',
+    ),
+    206: ErrorText(
+        "The table is not a well-formed CSV file.",
+        "Export it again with one header line and the same number of cells in every row.",
+    ),
+    207: ErrorText(
+        "The column '{column}' that the study needs is not in the table.",
+        "Add the column, or map it to your header under [columns] in site.toml.",
+    ),
+    208: ErrorText("Two columns of the table have the same header.", "Rename or remove one of them."),
+    209: ErrorText(
+        "The study names no cohort for the site '{site}'.",
+        "Mend the site's name in site.toml or the cohorts of the study.",
+    ),
+    210: ErrorText("Two sites are called '{site}'.", "Give every site its own name in its site.toml."),
+    211: ErrorText("The site's table has no patients.", "Export the table again; it needs one row a patient."),
+    212: ErrorText(
+        "The site has not been prepared for this study, or its files changed since.",
+        "Run `fedmvi-site prepare STUDY` at the site.",
+    ),
+    213: ErrorText(
+        "The folder is not empty, and nothing was written.", "Name a new folder, or remove the old files yourself."
+    ),
+    301: ErrorText("A patient appears more than once.", "Keep one row a patient."),
+    302: ErrorText(
+        "A patient id is empty or has characters other than A-Z, a-z, 0-9, _ and - (64 at most).",
+        "Run `fedmvi-site check --assign-ids`; the key file stays at the site.",
+    ),
+    303: ErrorText(
+        "A value of '{variable}' is not a number.",
+        'Correct the cell; if it stands for "missing", list it under `missing` in site.toml.',
+    ),
+    304: ErrorText(
+        "A value of '{variable}' has a comma, which may be a thousands mark or a decimal mark.",
+        "Write the number with a point and without thousands marks.",
+    ),
+    305: ErrorText(
+        "A value of '{variable}' is given only as below or above a limit, and the study needs the number.",
+        "Give the measured number, or ask for a study that only compares it with a cut-off it decides.",
+    ),
+    306: ErrorText(
+        "A value of '{variable}' is outside its plausible range ({low} to {high} {unit}).",
+        "Check the value and its unit; a right value needs a wider range in the study's [[variables]].",
+    ),
+    307: ErrorText(
+        "The values of '{variable}' look like a mixture of units.",
+        "Convert the column to {unit}, or declare its unit under [columns] in site.toml.",
+    ),
+    308: ErrorText(
+        "A value of '{variable}' is not one of its levels.",
+        "Correct the cell, or map it under `codes` in [columns] of site.toml.",
+    ),
+    309: ErrorText(
+        "The event of '{endpoint}' is given without its time, or the time without the event.",
+        "Complete both cells, or leave both empty.",
+    ),
+    310: ErrorText("The time of '{endpoint}' is negative.", "Times count from surgery; correct the cell."),
+    311: ErrorText(
+        "A time of '{endpoint}' is off the declared grid of {precision} {unit}.",
+        "Record times at that precision, or declare the true one in the study; times are never rounded here.",
+    ),
+    312: ErrorText(
+        "A time of '{endpoint}' is beyond the declared maximum of {maximum} {unit}.",
+        "Check the cell and its unit, or raise `maximum` in the study.",
+    ),
+    313: ErrorText(
+        "The endpoint '{endpoint}' is missing for every patient.",
+        "Map its column under [columns] in site.toml, or leave the site out of that cohort.",
+    ),
+    314: ErrorText(
+        "The column '{variable}' equals the endpoint '{endpoint}' in every patient: a leak.",
+        "Take the variable out of the model; it was derived from the outcome.",
+    ),
+    315: ErrorText(
+        "The endpoint '{endpoint}' has one class only at this site.",
+        "Check the coding; a site with one class cannot join a model on its own.",
+    ),
+    316: ErrorText(
+        "A patient has a value for '{variable}' that the study's `positive` and `negative` do not name.",
+        "Correct the cell, or name the level in the study's endpoint or exclude it by an eligibility rule.",
+    ),
+    317: ErrorText("A date cannot be read.", "Write dates as YYYY-MM-DD."),
+    318: ErrorText(
+        "The endpoint '{endpoint}' is missing for some patients.",
+        "Nothing need be done: they are left out of analyses of that endpoint, and counted.",
+    ),
+    319: ErrorText(
+        "The unit that site.toml declares for '{variable}' is not one that the study knows.",
+        "Declare one of the units that are listed, or convert the column to {unit}.",
+    ),
+    320: ErrorText(
+        "The column '{column}' could be read from more than one column of the table.",
+        "Name the right header under [columns] in site.toml.",
+    ),
+    321: ErrorText(
+        "The key file of patient ids cannot be extended without changing its meaning, and nothing was written.",
+        "Restore the key file from a copy, or move it away if it belongs to another table.",
+    ),
+    322: ErrorText(
+        "The site's secret is missing or damaged, and patients cannot be assigned to the parts of a split.",
+        "Restore `site.secret` from a copy; a new one changes the split and needs a new run.",
+    ),
+    323: ErrorText(
+        "The header of '{variable}' names another unit than {unit}.",
+        "Declare the column's unit under [columns] in site.toml, or mend the header.",
+    ),
+}

@@ -1,0 +1,33 @@
+"""common/errors: 7xx: runs; 8xx: simulation and importers; 9xx: FedMVI itself."""
+
+from common.errors.text import ErrorText
+
+ERRORS = {
+    701: ErrorText("The run's folder already holds a finished run.", "Name a new folder."),
+    702: ErrorText("The folder holds no run.", "Name a folder that a run was written to."),
+    703: ErrorText("The run failed.", "Read the log that is named, mend the cause, and run it again."),
+    704: ErrorText("results.json does not follow its schema.", "Restore the file from the run."),
+    705: ErrorText(
+        "The run's folder holds an unfinished run of another study.",
+        "Name a new folder, or give the study that this one was started with to resume it.",
+    ),
+    706: ErrorText(
+        "Another process works on the run's folder.",
+        "Wait until it has ended; if it was killed, it ends in seconds.",
+    ),
+    801: ErrorText("The data folder does not hold the expected files.", "Name the folder that holds them."),
+    802: ErrorText("The folder of sites holds no site.", "Name a folder whose sub-folders have a site.toml."),
+    803: ErrorText("Flower's simulation runtime failed.", "Read the log that is named."),
+    804: ErrorText(
+        "The program needs a part that is not installed: {extra}.",
+        "Install it with `pip install 'fedmvi[{extra}]'`.",
+    ),
+    805: ErrorText(
+        "There is no folder for the site '{site}' of the study.",
+        "Mend the site's name in its site.toml or in the study, or name the folder that holds it.",
+    ),
+    806: ErrorText(
+        "The record of how the sites were made cannot be read.", "Import the sites again, or remove the file."
+    ),
+    901: ErrorText("FedMVI met an error that it does not know.", "Report it with the local log; nothing was released."),
+}

@@ -1,0 +1,88 @@
+"""common/errors: 4xx: what a site refuses."""
+
+from common.errors.text import ErrorText
+
+ERRORS = {
+    401: ErrorText(
+        "This site has not approved the study.",
+        "Ask the site to read the study and add what `fedmvi-site fingerprint STUDY` prints to `approved_studies`.",
+    ),
+    402: ErrorText("The site does not answer queries of the kind '{query}'.", "Ask the site to widen its policy."),
+    403: ErrorText(
+        "The cohort '{cohort}' has fewer than {limit} patients at this site.",
+        "Leave the site out of the cohort; a site with a stricter limit than the study's may lower it.",
+    ),
+    404: ErrorText(
+        "A query asks for {parameters} parameters, more than {fraction} of the patients allow.",
+        "Use fewer predictors.",
+    ),
+    405: ErrorText(
+        "A class of '{endpoint}' has fewer than {limit} patients in the cohort '{cohort}' here, or in its folds.",
+        "Leave the site out of the cohort, join it with others, or use fewer folds.",
+    ),
+    406: ErrorText(
+        "A sum over fewer than {limit} sites is refused.",
+        "Use at least that many sites; smaller cohorts are answered by each site alone.",
+    ),
+    407: ErrorText(
+        "The endpoints of the cohort '{cohort}' stay closed until the models are frozen.",
+        "This is a fault of the server program; report it.",
+    ),
+    408: ErrorText(
+        "The site does not release results of its own.",
+        "Ask the site to set `release_alone = true` in its policy, or pool it with two others.",
+    ),
+    409: ErrorText(
+        "A column needed by the query has a level with fewer than {limit} patients in the cohort '{cohort}'.",
+        "Merge levels or leave the predictor out.",
+    ),
+    410: ErrorText("The site's data changed since the run was opened.", "Start a new run."),
+    411: ErrorText("The study that arrived is not the one that was opened.", "Start a new run."),
+    412: ErrorText(
+        "The site is asked about a roster or cohort that it does not belong to.",
+        "Check the site names of the study; if they are right, report it.",
+    ),
+    413: ErrorText(
+        "The same question would get a different answer than the one already given.",
+        "The site's data or software changed during the run; start a new run.",
+    ),
+    414: ErrorText(
+        "A question uses {part} that the approved study does not have.",
+        "This is a fault of the server program; report it.",
+    ),
+    415: ErrorText(
+        "A message asks for more numbers at once than a site answers ({limit}).",
+        "Ask in several messages; if one question alone is so large, report it.",
+    ),
+    416: ErrorText(
+        "The coefficients of a query give weight to fewer than {limit} patients of the cohort '{cohort}' here.",
+        "Leave out predictors that separate the classes.",
+    ),
+    417: ErrorText(
+        "No sum can be masked: this site does not trust a key of the site '{site}'.",
+        "Let both sites exchange what `fedmvi-site key` prints, and enter it with `fedmvi-site trust`.",
+    ),
+    418: ErrorText(
+        "Some sites mask their parts of a sum and others do not.",
+        "Set `masks` under [policy] alike in every site's site.toml, and start a new run.",
+    ),
+    419: ErrorText(
+        "The site '{site}' has not signed this run with the sites and the study that this site sees.",
+        "Compare the key that `fedmvi-site key` prints there with peers.toml; if they agree, the coordinator "
+        "shows sites different things: stop the run and call the other hospitals.",
+    ),
+    420: ErrorText(
+        "The patients of the cohort '{cohort}' here differ by fewer than {limit} from those of an earlier run.",
+        "The site's log names the earlier run: add more patients before you run again, or let the hospital decide "
+        "to list that run in `allow_differences` under [policy] in site.toml.",
+    ),
+    421: ErrorText(
+        "The sites of the cohort '{cohort}' differ by fewer than {limit} from those of an earlier run.",
+        "The site's log names the earlier run: keep its sites, or let the hospital decide to list that run in "
+        "`allow_differences` under [policy] in site.toml.",
+    ),
+    422: ErrorText(
+        "The site's record of what it answered in earlier runs is damaged.",
+        "Restore the folder that the site's log names from a copy.",
+    ),
+}

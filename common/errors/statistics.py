@@ -1,0 +1,98 @@
+"""common/errors: 6xx: statistics."""
+
+from common.errors.text import ErrorText
+
+ERRORS = {
+    601: ErrorText("The cohort '{cohort}' has no patients left.", "Check the patient flow in the report."),
+    602: ErrorText("The endpoint '{endpoint}' has one class only in the cohort '{cohort}'.", "Check its coding."),
+    603: ErrorText(
+        "The predictors of '{model}' are not linearly independent.", "Leave out a constant or duplicate predictor."
+    ),
+    604: ErrorText("The model '{model}' did not converge.", "Use fewer predictors or check their scale."),
+    610: ErrorText(
+        "A column has fewer than {limit} known values in '{cohort}': a quantile would give patients away.",
+        "Leave the column out.",
+    ),
+    611: ErrorText(
+        "The column '{column}' has too few known values in the cohort '{cohort}' to be imputed from the others.",
+        "Leave the column out, or impute from fewer columns.",
+    ),
+    615: ErrorText(
+        "Correlations of {columns} columns need more patients than the {patients} of the cohort '{cohort}'.",
+        "Leave out columns by a filter of single columns first; a third of the number of patients is allowed.",
+    ),
+    616: ErrorText(
+        "The column '{column}' does not vary within the sites of the cohort '{cohort}'.",
+        "Leave it out, for example with a filter on the variance.",
+    ),
+    617: ErrorText(
+        "Harmonisation needs {limit} patients at each site, and this one has fewer.",
+        "Leave the site out of the cohort, or report it unharmonised.",
+    ),
+    618: ErrorText(
+        "No site of the cohort '{cohort}' has {limit} lesions that all readers read.",
+        "Name the sites of the reproducibility cohort anew, or ask for the table pooled over sites.",
+    ),
+    619: ErrorText(
+        "The cohort '{cohort}' has no patient of the reference site that '{column}' marks.",
+        "Name as reference a site of the cohort.",
+    ),
+    620: ErrorText(
+        "Two fits cannot be compared by a likelihood-ratio test.",
+        "Compare unpenalised fits to the same patients, one on some of the predictors of the other.",
+    ),
+    621: ErrorText(
+        "A level of the ordinal endpoint '{endpoint}' has no patient in the cohort '{cohort}'.",
+        "Join the level with its neighbour.",
+    ),
+    622: ErrorText(
+        "The predictors of '{model}' separate the classes, so that no predictor can be eliminated by its fit.",
+        "Start from fewer or coarser predictors, or use Firth's penalised likelihood.",
+    ),
+    630: ErrorText(
+        "A fold or half-sample of the cohort '{cohort}' has fewer than {limit} patients of one class of '{endpoint}'.",
+        "Use fewer folds, or more patients.",
+    ),
+    631: ErrorText(
+        "The penalised model '{model}' needs more than {limit} coefficients at once, too many for its patients.",
+        "Filter the predictors first, or use larger penalties.",
+    ),
+    632: ErrorText(
+        "The penalties of the model '{model}' are not positive and falling, or its alpha is not in (0, 1].",
+        "Mend the penalties or alpha.",
+    ),
+    633: ErrorText(
+        "Stability selection of '{model}' needs 1 to {most} half-samples, a threshold above 0.5, and more than 0 "
+        "false positives.",
+        "Mend the number of half-samples, the threshold, or how many false positives may be expected.",
+    ),
+    640: ErrorText(
+        "Scores compared in the cohort '{cohort}' are not all known for the same patients.",
+        "Compare models on the patients for whom every model gives a score.",
+    ),
+    641: ErrorText(
+        "No cut-off of '{column}' in the cohort '{cohort}' reaches the target with enough patients on both sides.",
+        "Ask for a lower sensitivity or specificity, or for Youden's index.",
+    ),
+    642: ErrorText(
+        "The risks '{column}' separate the classes of the cohort '{cohort}': no finite line calibrates them.",
+        "Judge calibration where both classes occur at the same risks.",
+    ),
+    650: ErrorText(
+        "No two patients of the cohort '{cohort}' can be compared by '{endpoint}'.",
+        "Check the coding of its events, and that patients are followed beyond the first of them.",
+    ),
+    651: ErrorText(
+        "A fold of the cohort '{cohort}' has no event of '{endpoint}', or all of them.",
+        "Use fewer folds, or stratify them by the event.",
+    ),
+    655: ErrorText(
+        "A time, event, group or score of '{endpoint}' is missing or has no meaning where survival is counted.",
+        "Keep only patients who have them (`Complete`), and code events 0, 1 and, for a competing cause, 2.",
+    ),
+    656: ErrorText(
+        "Nothing can be told of '{endpoint}' at the time {time}: patients of a group are not followed so long, or "
+        "it is no time after 0 and after those before it.",
+        "Choose earlier times, in ascending order.",
+    ),
+}
