@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from client.cohort.limits import under_limits
+from client.cohort.membership import members
 from client.cohort.site import Site
 from client.cohort.store import load_prepared, store_digest
-from client.release.keys import mask_key, peers, signature_of, verified_keys
+from client.release.keys import mask_key, peers, signature_of, verified
 from common.errors import FedmviError
 from common.federation.codec import from_bytes, pack, to_bytes, unpack
 from common.federation.envelope import Ticket
@@ -22,6 +25,9 @@ from common.study.contradictions import contradictions
 from common.study.fingerprint import canonical_json, code_fingerprint, digest, library_versions, study_fingerprint
 from common.study.loader import as_tuples, refuse_late_knowledge
 from common.study.protocol import Study
+
+MAX_PATIENTS = 1_000_000
+"""More than any hospital has operated on."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,9 @@ class OpenRun:
         What may be looked at in closed cohorts; None until then.
     masks
         Whether parts of sums leave under masks.
-    keys
-        The other sites' mask keys by name, as signed; empty where nothing is masked.
+    keys, patients
+        The other sites' mask keys, and their patients in each cohort, by name, as signed; empty where nothing is
+        masked.
     """
 
     folder: Path
@@ -49,6 +56,11 @@ class OpenRun:
     frozen: Freeze | None
     masks: bool
     keys: Mapping[str, str] = field(default_factory=dict)
+    patients: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def elsewhere(self, cohort: str) -> int:
+        """Patients that the other sites of a cohort have signed for; 0 where sums are not masked, and so our own."""
+        return sum(sizes.get(cohort, 0) for sizes in self.patients.values()) if self.masks else 0
 
 
 def run_folder(site: Site, run_id: str) -> Path:
@@ -94,6 +106,29 @@ def _checked(site: Site, ticket: Ticket, task: Sign | Open) -> Study:
     return study
 
 
+def _patients(site: Site, study: Study) -> str:
+    """This site's patients in each of its cohorts, as JSON; rounded down to whole `min_cell`s, as nobody needs more."""
+    table, cell = load_prepared(site, study), study.limits.min_cell
+    counted = {
+        cohort.name: int(np.count_nonzero(members(site, table, study, cohort))) // cell * cell
+        for cohort in study.cohorts
+        if site.name in cohort.sites
+    }
+    return canonical_json(counted)
+
+
+def _cohort_sizes(name: str, patients: str) -> dict[str, int]:
+    """What another site signed for; error 419 for anything but numbers of patients."""
+    try:
+        sizes = json.loads(patients)
+        sound = isinstance(sizes, dict) and all(type(n) is int and 0 <= n < MAX_PATIENTS for n in sizes.values())
+    except (ValueError, RecursionError):
+        sound = False
+    if not sound:
+        raise FedmviError(419, "its numbers of patients", site=name)
+    return {str(cohort): n for cohort, n in sizes.items()}
+
+
 def sign_run(site: Site, ticket: Ticket, task: Sign) -> Receipt:
     """Check the study and the rosters of a run that is to be opened, and sign them, if this site masks.
 
@@ -102,12 +137,14 @@ def sign_run(site: Site, ticket: Ticket, task: Sign) -> Receipt:
     Raises
     ------
     FedmviError
-        401 not approved, 411 another study, 412 other rosters, 502 other code, 322 no site.secret.
+        401 not approved, 411 another study, 412 other rosters, 502 other code, 322 no site.secret, 212 not prepared.
     """
-    _checked(site, ticket, task)
+    study = _checked(site, ticket, task)
     receipt: Receipt = {"site": site.name, "code": task.code, "masks": site.policy.masks}
     if site.policy.masks == "required":
-        receipt |= {"mask_key": mask_key(site, ticket.study), "signature": signature_of(site, ticket)}
+        patients = _patients(site, study)
+        signature = signature_of(site, ticket, patients)
+        receipt |= {"mask_key": mask_key(site, ticket.study), "patients": patients, "signature": signature}
     return receipt
 
 
@@ -122,7 +159,8 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
     """
     study = _checked(site, ticket, task)
     masks = site.policy.masks == "required"
-    keys = verified_keys(site, ticket, task.signed) if masks else {}
+    entries = verified(site, ticket, task.signed) if masks else {}
+    keys = {name: entry.key for name, entry in entries.items()}
     store = store_digest(site, study)
     trusted = peers(site) if masks else {}
     record = {
@@ -134,6 +172,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         "secret": _secret_digest(site),
         "masks": site.policy.masks,
         "keys": keys,
+        "patients": {name: _cohort_sizes(name, entry.patients) for name, entry in entries.items()},
         "identities": {name: trusted[name].hex() for name in keys},
     }
     folder = run_folder(site, ticket.run_id)
@@ -197,7 +236,7 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
     frozen_path = folder / "frozen.npz"
     frozen = unpack(from_bytes(frozen_path.read_bytes()), Freeze) if frozen_path.exists() else None
     masks = record["masks"] == "required"
-    return OpenRun(folder, study, record["rosters"], record["store"], frozen, masks, record["keys"])
+    return OpenRun(folder, study, record["rosters"], record["store"], frozen, masks, record["keys"], record["patients"])
 
 
 def freeze_run(run: OpenRun, task: Freeze) -> Receipt:

@@ -83,7 +83,7 @@ class GatedView:
             raise FedmviError(407, cohort=query.cohort)
         if query.classes_of and query.classes_of not in frame.endpoints:
             raise FedmviError(407, cohort=query.cohort)
-        self._gate.inspect(query, int(np.count_nonzero(rows)), frame)
+        self._gate.inspect(query, int(np.count_nonzero(rows)), frame, self._run.elsewhere(query.cohort))
         return frame
 
     def _closed(self, query: Query, frame: Frame) -> Frame:

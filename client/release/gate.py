@@ -13,7 +13,7 @@ import numpy as np
 from client.cohort.site import Policy
 from client.release.scope import binary_columns, check_scope, elements
 from common.errors import FedmviError
-from common.federation.query import Ask, Mode, Query, Risk
+from common.federation.query import Ask, Mode, Query
 from common.study.protocol import Limits, Study
 from common.study.recipe import Frame
 
@@ -81,11 +81,13 @@ class Gate:
         stricter: Query = replace(query, min_cell=self.limits.min_cell)  # type: ignore[call-arg]
         return Ask(ask.mode, stricter)
 
-    def inspect(self, query: Query, patients: int, frame: Frame) -> None:
+    def inspect(self, query: Query, patients: int, frame: Frame, elsewhere: int = 0) -> None:
         """Refuse by the data: too few patients, too many parameters, too small a class or level.
 
         `patients` is the size of the cohort here; `frame` has those of them whom the recipe leaves, who may be
-        fewer where values are missing.
+        fewer where values are missing. `elsewhere` are the patients whom the other sites of a masked sum have signed
+        for: of such a sum only the total is seen, so its parameters are held against all patients in it, as if the
+        same share of theirs were left.
 
         Raises
         ------
@@ -94,7 +96,8 @@ class Gate:
         """
         if patients < self.limits.min_patients or frame.n < self.limits.min_cell:
             raise FedmviError(403, cohort=query.cohort, limit=self.limits.min_patients)
-        if query.parameters > self.limits.max_parameters * frame.n:
+        pooled = frame.n + (elsewhere * frame.n / patients if query.pooled else 0.0)
+        if query.parameters > self.limits.max_parameters * pooled:
             raise FedmviError(404, parameters=query.parameters, fraction=self.limits.max_parameters)
         if query.classes_of:
             endpoint = frame.endpoints[query.classes_of]

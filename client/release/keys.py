@@ -97,13 +97,13 @@ def mask_key(site: Site, study: str) -> str:
     return public_key(private_key(site_secret(site), study)).hex()
 
 
-def signature_of(site: Site, ticket: Ticket) -> str:
-    """The site's signature over the run as the ticket tells it, and over its own mask key."""
-    return sign_roster(identity_key(site_secret(site)), ticket, site.name, mask_key(site, ticket.study))
+def signature_of(site: Site, ticket: Ticket, patients: str) -> str:
+    """The site's signature over the run as the ticket tells it, its own mask key, and its patients."""
+    return sign_roster(identity_key(site_secret(site)), ticket, site.name, mask_key(site, ticket.study), patients)
 
 
-def verified_keys(site: Site, ticket: Ticket, signed: Sequence[SignedKey]) -> dict[str, str]:
-    """The mask keys of all other sites of the run by name, each signed by an identity that this hospital trusts.
+def verified(site: Site, ticket: Ticket, signed: Sequence[SignedKey]) -> dict[str, SignedKey]:
+    """What all other sites of the run signed, by name, each by an identity that this hospital trusts.
 
     What they signed is compared with the rosters of the site's own ticket, never with what came beside a signature.
 
@@ -113,17 +113,17 @@ def verified_keys(site: Site, ticket: Ticket, signed: Sequence[SignedKey]) -> di
         417 an identity that is not trusted, 419 a site that has not signed this.
     """
     trusted, given = peers(site), {entry.site: entry for entry in signed}
-    keys: dict[str, str] = {}
+    found: dict[str, SignedKey] = {}
     for name in ticket.roster(""):
         if name == site.name:
             continue
         if name not in trusted:
             raise FedmviError(417, site=name)
         entry = given.get(name)
-        if entry is None or not has_signed(trusted[name], ticket, name, entry.key, entry.signature):
+        if entry is None or not has_signed(trusted[name], ticket, name, entry.key, entry.patients, entry.signature):
             raise FedmviError(419, site=name)
-        keys[name] = entry.key
-    return keys
+        found[name] = entry
+    return found
 
 
 class MaskKeys:

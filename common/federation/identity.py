@@ -1,9 +1,10 @@
 """common/federation: identities: how hospitals recognise each other, and what each of them signs when a run opens.
 
 A site has one long-term Ed25519 key (RFC 8032), derived from its own secret; the hospitals tell each other its public
-half themselves. With it a site signs, for one run: the study, all rosters, and its mask key for the study. Whoever has
-checked every site's signature knows that all of them saw the same study and rosters, and whose the keys are, although
-everything was carried by a coordinator whom nobody needs to trust for it.
+half themselves. With it a site signs, for one run: the study, all rosters, its mask key for the study, and how many
+patients it has in each cohort. Whoever has checked every site's signature knows that all of them saw the same study and
+rosters, whose the keys are, and over how many patients sums are, although everything was carried by a coordinator whom
+nobody needs to trust for it.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ def identity(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-def statement(ticket: Ticket, site: str, mask_key: str) -> bytes:
-    """What `site` signs: study, run, the sites of every cohort, its own name and its mask key (hexadecimal)."""
+def statement(ticket: Ticket, site: str, mask_key: str, patients: str) -> bytes:
+    """What `site` signs: study, run, the sites of every cohort, its name, its mask key (hexadecimal), its patients."""
     rosters = {cohort: list(sites) for cohort, sites in ticket.rosters.items()}
-    return canonical_json([_ROSTER, ticket.study, ticket.run_id, rosters, site, mask_key]).encode()
+    return canonical_json([_ROSTER, ticket.study, ticket.run_id, rosters, site, mask_key, patients]).encode()
 
 
-def sign_roster(key: Ed25519PrivateKey, ticket: Ticket, site: str, mask_key: str) -> str:
+def sign_roster(key: Ed25519PrivateKey, ticket: Ticket, site: str, mask_key: str, patients: str) -> str:
     """The site's signature of a run, in hexadecimal; the same whenever it is asked for."""
-    return key.sign(statement(ticket, site, mask_key)).hex()
+    return key.sign(statement(ticket, site, mask_key, patients)).hex()
 
 
-def has_signed(identity_: bytes, ticket: Ticket, site: str, mask_key: str, signature: str) -> bool:
+def has_signed(identity_: bytes, ticket: Ticket, site: str, mask_key: str, patients: str, signature: str) -> bool:
     """Whether the signature is that of the site with this identity over the run as the ticket tells it."""
     try:
         Ed25519PublicKey.from_public_bytes(identity_).verify(
-            bytes.fromhex(signature), statement(ticket, site, mask_key)
+            bytes.fromhex(signature), statement(ticket, site, mask_key, patients)
         )
     except (ValueError, InvalidSignature):
         return False

@@ -15,7 +15,7 @@ class Sign(Task):
 
     The study travels as data (its canonical JSON), never as code. The receipt has the site's name, code
     fingerprint, and whether it masks; if so, also its public mask key for the study and its signature (see
-    `identity`), both in hexadecimal.
+    `identity`), both in hexadecimal, and its patients in each cohort.
     """
 
     name: ClassVar[str] = "task.sign"
@@ -30,11 +30,20 @@ class Sign(Task):
 
 @dataclass(frozen=True)
 class SignedKey:
-    """A site's public mask key for the study, and its signature over that key and the run's rosters, as `Sign` gave."""
+    """What a site signed, as `Sign` gave it.
+
+    Attributes
+    ----------
+    key, signature
+        Its public mask key for the study, and the signature over everything (see `identity`), in hexadecimal.
+    patients
+        JSON: its patients in each of its cohorts, rounded down.
+    """
 
     __pydantic_config__ = STRICT
     site: str
     key: str
+    patients: str
     signature: str
 
 

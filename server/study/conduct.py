@@ -90,9 +90,9 @@ def open_run(study: Study) -> Conclusion[dict[str, Receipt]]:
 def signed_keys(receipts: Mapping[str, Receipt]) -> tuple[SignedKey, ...]:
     """What the sites that mask have signed, in the order of their names."""
     return tuple(
-        SignedKey(site, str(receipt["mask_key"]), str(receipt["signature"]))
+        SignedKey(site, str(receipt["mask_key"]), str(receipt["patients"]), str(receipt["signature"]))
         for site, receipt in sorted(receipts.items())
-        if "mask_key" in receipt and "signature" in receipt
+        if {"mask_key", "patients", "signature"} <= set(receipt)
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from client.cohort.site import load_site
+from client.cohort.store import prepare
 from client.release.keys import PEERS, own_key, peers, trust, write_peers
 from client.release.ledger import Ledger
 from common.errors import FedmviError
@@ -16,8 +19,21 @@ from common.federation.identity import identity_key, sign_roster
 from common.federation.query import Ask, total
 from common.federation.tasks import SignedKey
 from common.statistics.counts import Classes
+from common.statistics.logistic import LogisticSums
 from common.study.recipe import Recipe
-from tests.disclosure.consortium import POLICY, SITES, STUDY, Consortium, make, parse_study, rows_of, write_site
+from tests.disclosure.consortium import (
+    POLICY,
+    SITES,
+    STUDY,
+    Consortium,
+    Row,
+    make,
+    names,
+    parse_study,
+    recipe,
+    rows_of,
+    write_site,
+)
 
 CLASSES = total(Classes("train", Recipe(), "mvi", 5, guarded=False))
 
@@ -85,6 +101,7 @@ def test_419_signatures_of_another_run_or_of_another_site(made: Consortium):
 def test_419_a_signature_by_whoever_is_not_trusted_under_that_name(made: Consortium, tmp_path: Path):
     write_site(tmp_path / "impostor", "c", rows_of("c"), masked=True)
     (tmp_path / "impostor" / "site.secret").write_text("13" * 32)
+    prepare(load_site(tmp_path / "impostor"), made.study)
     impostor = Consortium({**made.folders, "c": tmp_path / "impostor"}, made.study).sign()
     assert refusal(impostor, "a") == (419, "c")
 
@@ -111,8 +128,8 @@ def test_two_hospitals_that_approve_different_protocols_under_one_run_do_not_ope
 def test_410_a_second_opening_with_other_keys_even_if_signed(made: Consortium):
     made.sign().open()
     secret = bytes.fromhex((made.folders["c"] / "site.secret").read_text())
-    signature = sign_roster(identity_key(secret), made.ticket, "c", "ab" * 32)
-    assert refusal(forge(made, "c", key="ab" * 32, signature=signature), "a") == (410, "")
+    signature = sign_roster(identity_key(secret), made.ticket, "c", "ab" * 32, "{}")
+    assert refusal(forge(made, "c", key="ab" * 32, patients="{}", signature=signature), "a") == (410, "")
     made.sign().open("a")
     assert made.number("a", CLASSES) == 0
 
@@ -158,5 +175,37 @@ def test_417_a_hospital_that_would_count_as_two(made: Consortium):
 @pytest.mark.parametrize("text", ["", "zz", "\u00e4" * 64, "00" * 31, "00" * 33])
 def test_what_is_no_key_is_refused_with_a_number(made: Consortium, text: str):
     made.sign()
-    made.signed = tuple(SignedKey(e.site, text, text) for e in made.signed)
+    made.signed = tuple(SignedKey(e.site, text, e.patients, text) for e in made.signed)
     assert refusal(made, "a")[0] == 419
+
+
+def test_419_more_patients_than_a_site_has_signed_for(made: Consortium):
+    many = json.dumps({"train": 10_000}, separators=(",", ":"))
+    assert refusal(forge(made.sign(), "c", patients=many), "a") == (419, "c")
+
+
+def _twelve_complete(rows: list[Row]) -> None:
+    for row in rows[12:]:
+        row["inr"] = ""
+
+
+def _eight_complete(rows: list[Row]) -> None:
+    for row in rows[8:]:
+        row["inr"] = ""
+
+
+def test_parameters_of_a_masked_sum_are_held_against_all_patients_in_it(tmp_path: Path):
+    """Twelve complete patients alone allow three parameters; twelve of sixty at each of three sites allow eleven."""
+    for masked, number in ((False, 404), (True, 0)):
+        sites = make(tmp_path / str(masked), {"b": _twelve_complete}, masked=masked)
+        sites = sites.sign().open() if masked else sites.open()
+        query = newton(sites, "wide")
+        assert query.parameters == 9
+        assert sites.number("b", total(query)) == number
+    few = make(tmp_path / "few", {"b": _eight_complete}, masked=True)
+    assert few.sign().open().number("b", total(newton(few, "wide"))) == 404, "eight allow seven"
+
+
+def newton(made: Consortium, model: str) -> LogisticSums:
+    columns = names(made.study, model)
+    return LogisticSums("train", recipe(made.study, model), "mvi", columns, np.zeros(len(columns) + 1))

@@ -91,7 +91,14 @@ def test_a_smaller_or_another_roster_is_refused_in_the_run_and_in_a_new_one(made
 
 def test_no_question_hands_out_what_takes_a_mask_off(made: Consortium):
     """Bonawitz et al. recover a drop-out's masks from the others; here nothing but public keys is ever told."""
-    assert set(made.put("a", made.signing())[0].receipt) == {"site", "code", "masks", "mask_key", "signature"}
+    assert set(made.put("a", made.signing())[0].receipt) == {
+        "site",
+        "code",
+        "masks",
+        "mask_key",
+        "patients",
+        "signature",
+    }
     assert not {"mask_key", "signature"} & set(made.put("a", made.opening())[0].receipt)
 
 
