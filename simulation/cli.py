@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from common.errors import FedmviError
 from common.terminal import EXIT_PROBLEMS, err, need, out, print_json, run_app
@@ -160,6 +160,8 @@ def exactness(
     """Measure how far every federated statistic is from the pooled one. Exit code 1 if any is beyond its tolerance."""
     need("exactness", "lifelines", "sklearn", "statsmodels", "sksurv", "firthmodels", "mrmr")
     measured = measure(CASES, data)
+    if data is not None and not measured.rows:
+        raise FedmviError(807, data=data, known=", ".join(sorted(measured.tables)))
     if out_ is not None:
         out_.write_text(as_markdown(measured), encoding="utf-8")
     if json_:
@@ -175,15 +177,16 @@ def exactness(
 def _print_exactness(measured: Measured) -> None:
     rows = measured.rows
     for data, oracle in dict.fromkeys((row.data, row.oracle) for row in rows):
-        table = Table("statistic", "difference", "tolerance", "masked = plain", "rounds", "KiB/site", "seconds",
+        table = Table(Column("statistic", min_width=26), "difference", "at most", "bits", "rounds", "KiB", "s",
                       title_justify="left", title=escape(f"{data}; {oracle}"))  # fmt: skip
         for row in rows:
             if (row.data, row.oracle) == (data, oracle):
                 mark = "" if row.passed else "[red]"
-                cells = (f"{row.difference:.1e}", f"{row.tolerance:.0e}", "yes" if row.masked_equal else "no")
+                cells = (f"{row.difference:.1e}", f"{row.tolerance:.0e}", "same" if row.masked_equal else "other")
                 costs = (str(row.rounds), f"{row.kib_per_site:.1f}", f"{row.seconds:.2f}")
                 table.add_row(mark + escape(row.statistic), *(mark + cell for cell in (*cells, *costs)))
         out.print(table)
+    out.print("bits: masked v plain; rounds, KiB from each site and seconds: of the case that a row belongs to.")
     out.print(f"{sum(row.passed for row in rows)} of {len(rows)} within their tolerance, masked and plain alike.")
 
 

@@ -29,5 +29,6 @@ ERRORS = {
     806: ErrorText(
         "The record of how the sites were made cannot be read.", "Import the sites again, or remove the file."
     ),
+    807: ErrorText("Nothing is measured on a table '{data}'.", "Name one of {known}."),
     901: ErrorText("FedMVI met an error that it does not know.", "Report it with the local log; nothing was released."),
 }

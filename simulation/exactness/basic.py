@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +11,9 @@ from common.statistics.logistic import LogisticResult, logistic
 from common.statistics.moments import Moments, moments
 from common.statistics.roc import RocResult, roc
 from common.statistics.survival import SurvivalResult, survival
-from common.study.recipe import Recipe
+from common.study.recipe import Complete, Recipe
 from simulation.exactness.measuring import Case, Difference, Table, library
-from simulation.exactness.tables import breast_cancer, recidivism
+from simulation.exactness.tables import breast_cancer, liver_cancer, recidivism
 from simulation.views import COHORT
 
 SEVEN = (
@@ -63,7 +64,30 @@ def life_tables() -> Case:
     return Case(table, lambda: [survival(COHORT, Recipe(), "os", groups, 1.0, grid)], lambda r: _survival(table, r[0]))
 
 
-CASES = (means, multivariable, univariable, areas, life_tables)
+def centres() -> Case:
+    """Disease-free interval by microvascular invasion, and invasion by age, over the centres that took part."""
+    table = liver_cancer()
+    known = np.isfinite(table.endpoints["dfi.time"]) & np.isfinite(table.endpoints["dfi.event"])
+    free = Recipe((Complete(("group",), ("dfi.time", "dfi.event")),))
+    grid = int(table.endpoints["dfi.time"][known].max()) + 1
+    aged = np.isfinite(table.columns["age"])
+
+    def differences(results: list[Any]) -> list[Difference]:
+        return _survival(table.rows(known), results[0], "dfi") + _logistic(
+            table.rows(aged), [("age",)], results[1:], ""
+        )
+
+    return Case(
+        table,
+        lambda: [
+            survival(COHORT, free, "dfi", 2, 1.0, grid),
+            logistic(COHORT, Recipe((Complete(("age",), ("y",)),)), "y", ("age",)),
+        ],
+        differences,
+    )
+
+
+CASES = (means, multivariable, univariable, areas, life_tables, centres)
 
 
 def _moments(table: Table, fit: Moments) -> list[Difference]:
@@ -121,11 +145,12 @@ def _roc(table: Table, fits: Mapping[str, RocResult]) -> list[Difference]:
     ]
 
 
-def _survival(table: Table, fit: SurvivalResult) -> list[Difference]:
+def _survival(table: Table, fit: SurvivalResult, endpoint: str = "os") -> list[Difference]:
     from lifelines import KaplanMeierFitter
     from lifelines.statistics import multivariate_logrank_test
 
-    time_, event, group = table.endpoints["os.time"], table.endpoints["os.event"], table.columns["group"]
+    time_, event = table.endpoints[f"{endpoint}.time"], table.endpoints[f"{endpoint}.event"]
+    group = table.columns["group"]
     curve = at_risk = 0.0
     for i, ours in enumerate(fit.curves_):
         pooled = KaplanMeierFitter().fit(time_[group == i], event[group == i])

@@ -62,6 +62,12 @@ class Table:
         """(n, p) of the named columns."""
         return np.column_stack([self.columns[name] for name in names])
 
+    def rows(self, chosen: NDArray[np.bool_]) -> Table:
+        """A part of the rows."""
+        columns = {name: values[chosen] for name, values in self.columns.items()}
+        endpoints = {name: values[chosen] for name, values in self.endpoints.items()}
+        return dataclasses.replace(self, columns=columns, endpoints=endpoints, site=self.site[chosen])
+
 
 @dataclass(frozen=True)
 class Case:
@@ -98,9 +104,10 @@ class Row:
 
 @dataclass
 class Measured:
-    """All rows, and why some cases were not run."""
+    """All rows, why some cases were not run, and the names of the tables that there are."""
 
     rows: list[Row] = field(default_factory=list)
+    tables: set[str] = field(default_factory=set)
     absent: list[str] = field(default_factory=list)
 
 
@@ -113,6 +120,7 @@ def measure(makers: Iterable[Callable[[], Case]], data: str | None = None) -> Me
         except Absent as why:
             done.absent.append(str(why))
             continue
+        done.tables.add(case.table.key)
         if data in (None, case.table.key):
             done.rows += _measure_one(case)
     done.absent = sorted(set(done.absent))
