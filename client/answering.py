@@ -18,6 +18,7 @@ from client.release.differencing import Differencing
 from client.release.gate import Gate
 from client.release.keys import MaskKeys
 from client.release.ledger import Ledger
+from client.release.once import Once
 from client.release.replies import ReplyStore
 from client.release.scope import elements
 from client.run import OpenRun, freeze_run, load_run, open_run, sign_run
@@ -96,7 +97,7 @@ def _answers(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> list[Answer]:
 def _answer_in_run(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> dict[str, Answer]:
     run = load_run(site, ticket)
     gate = Gate.of(site.policy, run.study)
-    releases = _Releases(site, ticket, run, gate)
+    releases, once = _Releases(site, ticket, run, gate), Once(run.folder, run.study)
     done: dict[str, Answer] = {}
     fresh: list[Ask] = []
     numbers = 0
@@ -110,6 +111,8 @@ def _answer_in_run(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> dict[str,
             continue
         try:
             gate.admit(ask, ticket.roster(ask.cohort))
+            if isinstance(ask.question, Query):
+                once.admit(ask.question)
             numbers += elements(ask.question) if isinstance(ask.question, Query) else 0
             if numbers > MAX_MESSAGE_ELEMENTS:
                 raise FedmviError(415, limit=MAX_MESSAGE_ELEMENTS)
@@ -121,7 +124,13 @@ def _answer_in_run(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> dict[str,
         strict = {ask.digest: gate.tighten(ask) for ask in fresh}
         results = respond_all(list(strict.values()), view)
         for ask in fresh:
-            done[ask.digest] = releases.release(ask, results[strict[ask.digest].digest], view)
+            result = results[strict[ask.digest].digest]
+            if isinstance(ask.question, Query) and not isinstance(result, FedmviError):
+                try:
+                    once.keep(ask.question)
+                except FedmviError as error:  # two values in one message
+                    result = error
+            done[ask.digest] = releases.release(ask, result, view)
     return done
 
 
@@ -131,6 +140,15 @@ class Left(StrEnum):
     ANSWER = "answer"
     RECEIPT = "receipt"
     REFUSAL = "refusal"
+
+
+def _words(ask: Ask) -> str:
+    """The question's words; of one whose fields do not fit together, so that it has none, its name."""
+    try:
+        return ask.question.words()
+    except Exception as error:  # noqa: BLE001 - whatever a malformed question raises, its refusal must be recorded
+        _LOG.warning("a question without words: %s", type(error).__name__)
+        return ask.question.name
 
 
 class _Book:
@@ -147,7 +165,7 @@ class _Book:
 
     def record(self, ask: Ask, left: Left, packed: Packed, *, repeat: bool = False, refused: int = 0) -> None:
         """One line; on return it is on disk."""
-        words = ask.question.words()[:MAX_WORDS]
+        words = _words(ask)[:MAX_WORDS]
         printable = "".join(c if c.isprintable() else "?" for c in words)
         self._ledger.append(
             {
@@ -204,7 +222,7 @@ class _Releases:
 
     def refuse(self, ask: Ask, error: FedmviError) -> Answer:
         """Record a refusal: that a site refuses, and why, may tell something about its data."""
-        _LOG.warning("refused: %r: %s", ask.question.words()[:MAX_WORDS], error)
+        _LOG.warning("refused: %r: %s", _words(ask)[:MAX_WORDS], error)
         answer = failure(ask.digest, error)
         packed = pack({"error": answer.error, "facts": answer.facts})
         self._book.record(ask, Left.REFUSAL, packed, refused=error.number)

@@ -22,7 +22,7 @@ from server.study.run_directory import RunDirectory
 from simulation.benchmarks.measuring import Benchmark
 from simulation.benchmarks.statistics import benchmark_statistics
 from simulation.cohorts import make_hospitals
-from simulation.exactness import CASES, Measured, as_markdown, measure
+from simulation.exactness import CASES, KEYS, Measured, as_markdown, measure
 from simulation.importers import IMPORTERS
 from simulation.importers.folder import ImportReport
 from simulation.running import Simulation
@@ -159,13 +159,13 @@ def exactness(
 ) -> None:
     """Measure how far every federated statistic is from the pooled one. Exit code 1 if any is beyond its tolerance."""
     need("exactness", "lifelines", "sklearn", "statsmodels", "sksurv", "firthmodels", "mrmr")
+    if data is not None and data not in KEYS:
+        raise FedmviError(807, data=data, known=", ".join(sorted(KEYS)))
     measured = measure(CASES, data)
-    if data is not None and not measured.rows:
-        raise FedmviError(807, data=data, known=", ".join(sorted(measured.tables)))
     if out_ is not None:
         out_.write_text(as_markdown(measured), encoding="utf-8")
     if json_:
-        print_json([{**dataclasses.asdict(row), "passed": row.passed} for row in measured.rows])
+        print_json([{**dataclasses.asdict(row), "pass": row.passed} for row in measured.rows])
     else:
         _print_exactness(measured)
     for why in measured.absent:

@@ -13,7 +13,7 @@ import numpy as np
 from client.cohort.site import Policy
 from client.release.scope import binary_columns, check_scope, elements
 from common.errors import FedmviError
-from common.federation.query import Ask, Mode, Query
+from common.federation.query import Ask, Mode, Query, Risk
 from common.study.protocol import Limits, Study
 from common.study.recipe import Frame
 
@@ -57,7 +57,8 @@ class Gate:
             return
         if query.name in self.policy.refused_queries or query.risk.value not in self.policy.risks:
             raise FedmviError(402, query=query.name)
-        if self.policy.pooled_detail == "binned" and not query.coarse:
+        ranks = self.policy.pooled_detail == "exact" and Risk.RANK.value in self.policy.risks
+        if not query.coarse and not ranks:
             raise FedmviError(402, query=query.name)
         if ask.mode is Mode.TOTAL and len(roster) < self.limits.min_sites:
             raise FedmviError(406, limit=self.limits.min_sites)
@@ -69,8 +70,8 @@ class Gate:
             raise FedmviError(402, query=query.name)
         if not query.pooled and getattr(query, "min_class", self.limits.min_test_class) < self.limits.min_test_class:
             raise FedmviError(402, query=query.name)
-        elements(query)
         check_scope(query, self.study)
+        elements(query)
 
     def tighten(self, ask: Ask) -> Ask:
         """The question as this site answers it: small counts are hidden by its own limit where that is stricter."""
@@ -104,16 +105,26 @@ class Gate:
             present, absent = int(np.count_nonzero(endpoint == 1.0)), int(np.count_nonzero(endpoint == 0.0))
             if min(present, absent) < self.limits.min_class or not self._folds_hold(query, min(present, absent)):
                 raise FedmviError(405, endpoint=query.classes_of, cohort=query.cohort, limit=self.limits.min_class)
+        self._columns(query, frame)
+        self._weigh(query, frame)
+
+    def _columns(self, query: Query, frame: Frame) -> None:
+        """Refuse columns that few patients here have a value of, or that part few of them from the others.
+
+        One that is the same for all patients here is refused too: where every site but one has such a column, sums
+        with it are that one site's own, as with a column that names the site.
+        """
         binary = binary_columns(query.recipe)
         for name in query.uses:
             values, counts = np.unique(frame.columns[name][~np.isnan(frame.columns[name])], return_counts=True)
-            if 0 < int(counts.sum()) < self.limits.min_cell:
+            if int(counts.sum()) < self.limits.min_cell:
                 raise FedmviError(409, f"column {name}: few known", limit=self.limits.min_cell, cohort=query.cohort)
+            if values.size == 1:
+                raise FedmviError(409, f"column {name}: one value", limit=self.limits.min_cell, cohort=query.cohort)
             # A binary column with imputed values has a third one between its levels.
-            levels = values.size == 2 or (values.size > 2 and name in binary)
+            levels = values.size == 2 or name in binary
             if levels and int(counts[[0, -1]].min()) < self.limits.min_cell:
                 raise FedmviError(409, f"column {name}", limit=self.limits.min_cell, cohort=query.cohort)
-        self._weigh(query, frame)
 
     def _folds_hold(self, query: Query, smaller: int) -> bool:
         """Whether the smaller class leaves enough patients in every part that folds cut it into.
@@ -121,14 +132,22 @@ class Gate:
         Under masks the parts of a sum are the whole roster's, and each of ours must only leave enough to train on;
         without masks what we send of a fold is that of the few patients in it.
         """
+        masked = self.policy.masks == "required"
+        if query.draws and not masked:
+            return smaller // 2 >= self.limits.min_class
         if not query.folds:
             return True
         fold = -(-smaller // query.folds)
-        masked = self.policy.masks == "required"
         return (smaller - fold if masked else smaller // query.folds) >= self.limits.min_class
 
     def _weigh(self, query: Query, frame: Frame) -> None:
         """Refuse broadcast numbers that give weight to a few patients only, whose rows the sums would then be."""
         weight = query.influence(frame)
-        if weight is not None and float(np.min(weight.sum(axis=-1))) < self.limits.min_cell:
+        if weight is None:
+            return
+        least = float(self.limits.min_cell)
+        if query.folds and weight.ndim > 2:
+            # In the small part that is a fold, a quarter of its patients: sums over a roster have three such parts.
+            least = min(least, frame.n // query.folds / 4.0)
+        if float(np.min(weight.sum(axis=-1), initial=np.inf)) < least:
             raise FedmviError(416, limit=self.limits.min_cell, cohort=query.cohort)

@@ -19,8 +19,12 @@ import numpy as np
 from common.errors import FedmviError
 from common.federation.codec import pack
 from common.federation.query import Query
-from common.study.analyses import ALWAYS, ANALYSES
+from common.statistics.chi_square import ClassTable
+from common.statistics.resampling import Resampled
+from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
+from common.study.chain import ChainedImpute
 from common.study.protocol import Analysis, Endpoint, Model, Study
+from common.study.ranges import Range, filled_range, plausible_range, table_columns
 from common.study.recipe import (
     CodedColumn,
     Complete,
@@ -40,11 +44,7 @@ MAX_ELEMENTS = 1 << 22
 LARGEST = 1e6
 """Largest coefficient, and largest standardised value that a plausible patient may have."""
 
-_ORDER = (Select, Group, Impute, Complete, Score, Fold, Standardise)
-MAX_FOLDS = 20
-
-Range = tuple[float, float]
-_UNBOUNDED: Range = (-math.inf, math.inf)
+_ORDER = (Select, Group, Impute, ChainedImpute, Complete, Score, Fold, Standardise)
 
 
 def elements(query: Query) -> int:
@@ -77,13 +77,24 @@ def check_scope(query: Query, study: Study) -> None:
         414 with the part that is foreign to the study, 409 a binary column imputed with a level itself.
     """
     _declared(query, study)
+    _need(query.consistent(), "a number")
     _need(all(math.isfinite(number) for number in _numbers(query)), "a number")
     ranges = _recipe(query, study)
     named = columns_of(query)
     declared = getattr(query, "columns", ())
     _need(set(named) <= set(ranges) and len(set(declared)) == len(declared), "a column")
+    _need(bool(declared) or query.name in ALWAYS or not hasattr(query, "columns"), "a column")
+    _need("fold" not in named or (query.folds > 0 and "fold" not in declared), "a column")
+    # Nothing that a study declares has these yet.
+    _need(not getattr(query, "offset", "") and not getattr(query, "strata", ()), "a column")
+    _need(len(set(getattr(query, "class_weights", (1.0,)))) == 1, "a number")
     _endpoint(query, study)
-    _need(query.consistent(), "a number")
+    widest = max((abs(end) for name in query.uses for end in ranges.get(name, ()) if math.isfinite(end)), default=0.0)
+    _need(widest <= query.widest, "a number")
+    if isinstance(query, Resampled):
+        _need(not query.weights, "a column")  # resamples are the site's own draws
+    if isinstance(query, ClassTable):
+        _need((query.column, query.levels) in _tables(study, query), "a number")
     for name in _broadcast(query):
         _need(bool(np.all(np.abs(getattr(query, name)) <= LARGEST)), "a number")
     if hasattr(query, "low") and hasattr(query, "high"):
@@ -100,6 +111,8 @@ def _declared(query: Query, study: Study) -> None:
     """A question that is not asked in every study needs an analysis of this cohort and endpoint that asks it."""
     if query.name in ALWAYS:
         return
+    if IMPUTERS.get(_filling(query, study)) == query.name:
+        return
     asking = [
         a for a in study.analyses
         if query.name in ANALYSES[a.statistic].questions and query.cohort in _cohorts(study, a)
@@ -112,6 +125,27 @@ def _declared(query: Query, study: Study) -> None:
     _need(any(named <= _columns_of_analysis(study, analysis) for analysis in asking), "a column")
 
 
+def _filling(query: Query, study: Study) -> str:
+    """How a model of this cohort fills missing values of the columns that a query names; "" for no such model."""
+    named = set(columns_of(query))
+    for model in study.models:
+        # The median of a binary column would be a level itself.
+        columns = coded_columns(study, model.predictors)
+        names = {c.name for c in columns if model.missing != "median" or c.coding in ("linear", "log")}
+        if model.cohort == query.cohort and IMPUTERS.get(model.missing) == query.name and named <= names:
+            return model.missing
+    return ""
+
+
+def _tables(study: Study, query: Query) -> set[tuple[str, int]]:
+    """The columns of tables that the study declares in the query's cohort, with their levels."""
+    terms = tuple(
+        term for a in study.analyses if a.statistic == "chi-square" and a.cohort == query.cohort
+        for term in a.predictors
+    )  # fmt: skip
+    return {(column.name, levels) for column, levels in table_columns(study, terms)}
+
+
 def _cohorts(study: Study, analysis: Analysis) -> set[str]:
     """Where an analysis asks: its cohort, and, to choose a cut-off, that on which its models were trained."""
     return {
@@ -122,6 +156,8 @@ def _cohorts(study: Study, analysis: Analysis) -> set[str]:
 
 def _columns_of_analysis(study: Study, analysis: Analysis) -> set[str]:
     scores = {f"score.{name}" for name in analysis.models}
+    if analysis.statistic == "chi-square":
+        return {column.name for column, _ in table_columns(study, analysis.predictors)}
     return scores | {column.name for column in coded_columns(study, analysis.predictors)}
 
 
@@ -154,15 +190,16 @@ def _numbers(query: Query) -> Iterator[float]:
 def _recipe(query: Query, study: Study) -> dict[str, Range]:
     """The range of every column that the recipe makes, for plausible patients."""
     steps = query.recipe.steps
-    # Steps that no statistic of a study uses yet (ComBat, chained imputation) are no part of any study.
+    # Steps that no statistic of a study uses yet (ComBat, drawn imputations) are no part of any study.
     _need(all(type(step) in _ORDER for step in steps), "a step")
     places = [_ORDER.index(type(step)) for step in steps]
     once = [place for place in places if place != _ORDER.index(Score)]
+    _need(not {Impute, ChainedImpute} <= {type(step) for step in steps}, "an order of steps")
     _need(places == sorted(places) and len(once) == len(set(once)), "an order of steps")
     ranges: dict[str, Range] = {}
     for step in steps:
         if isinstance(step, Select):
-            allowed = _columns(study)
+            allowed = _columns(study, query)
             _need(all(allowed.get(column) is not None for column in step.columns), "a column or cut-off")
             ranges |= {column.name: allowed[column] for column in step.columns}
         elif isinstance(step, Group):
@@ -171,34 +208,61 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
             ranges["group"] = (0.0, float(len(step.labels)))
         elif isinstance(step, Impute):
             _impute(step, ranges, query)
+        elif isinstance(step, ChainedImpute):
+            _chained_impute(step, ranges, study)
         elif isinstance(step, Complete):
-            endpoints = {key for e in study.endpoints for key in e.keys}
-            _need(set(step.columns) <= set(ranges) and set(step.endpoints) <= endpoints, "a column")
+            _need((frozenset(step.columns), frozenset(step.endpoints)) in _complete(study), "a set of patients")
         elif isinstance(step, Score):
             _score(step, ranges, study)
             ranges[step.column] = (0.0, 1.0)
         elif isinstance(step, Fold):
-            binary = {e.name for e in study.endpoints if e.kind == "binary"}
-            _need(2 <= step.folds <= MAX_FOLDS and step.endpoint in binary, "a fold")
+            named = getattr(query, "endpoint", "") or step.endpoint.removesuffix(".event")
+            endpoints = {key for e in study.endpoints if e.name == named for key in e.keys}
+            _need(step.folds == FOLDS and step.endpoint in endpoints, "a fold")
             ranges["fold"] = (0.0, float(step.folds - 1))
         elif isinstance(step, Standardise):
             _standardise(step, ranges)
     return ranges
 
 
-def _columns(study: Study) -> dict[CodedColumn, Range]:
+_Patients = tuple[frozenset[str], frozenset[str]]
+
+
+def _complete(study: Study) -> set[_Patients]:
+    """The sets of complete cases that a study speaks of, as (columns, endpoint columns).
+
+    Of a model those who have everything, and for each column alone those who have it; of an analysis those who have
+    everything, or the endpoint; of a comparison those who have group and endpoint. Subsets of a server's choice would
+    differ by a patient.
+    """
+    found: set[_Patients] = set()
+    sets: list[tuple[frozenset[str], str]] = []
+    for model in study.models:
+        names = frozenset(column.name for column in coded_columns(study, model.predictors))
+        sets += [(names, model.endpoint), *((frozenset({name}), model.endpoint) for name in names)]
+    predictors = {m.name: frozenset(c.name for c in coded_columns(study, m.predictors)) for m in study.models}
+    for analysis in study.analyses:
+        names = frozenset(column.name for column in coded_columns(study, analysis.predictors))
+        names |= frozenset(name for model in analysis.models for name in predictors[model])
+        sets += [(names, analysis.endpoint or ""), (frozenset(), analysis.endpoint or "")]
+    sets += [(frozenset({"group"}), comparison.endpoint) for comparison in study.comparisons]
+    for names, endpoint in sets:
+        keys = study.endpoint(endpoint).keys if endpoint else ()
+        found.add((names, frozenset(keys)))
+    return found
+
+
+def _columns(study: Study, query: Query) -> dict[CodedColumn, Range]:
     """Every column that the protocol has, with the range of its plausible values."""
     allowed: dict[CodedColumn, Range] = {}
     for known in study.variable_names():
         allowed[CodedColumn(known, known, "known")] = (1.0, 1.0)
     parts: tuple[Model | Analysis, ...] = (*study.models, *study.analyses)
     for column in (column for part in parts for column in coded_columns(study, part.predictors)):
-        variable = study.variable(column.variable)
-        low = -math.inf if variable.low is None else variable.low
-        high = math.inf if variable.high is None else variable.high
-        if column.coding == "log":
-            low, high = (math.log1p(low) if low > -1 else -math.inf), math.log1p(high)
-        allowed[column] = (low, high) if column.coding in ("linear", "log") else (0.0, 1.0)
+        allowed[column] = plausible_range(study, column)
+    if isinstance(query, ClassTable):  # the index of a level is no number for a regression
+        terms = tuple(term for a in study.analyses if a.statistic == "chi-square" for term in a.predictors)
+        allowed |= {column: (0.0, levels - 1.0) for column, levels in table_columns(study, terms)}
     return allowed
 
 
@@ -215,6 +279,19 @@ def _impute(step: Impute, ranges: Mapping[str, Range], query: Query) -> None:
         if name in binary and value in (0.0, 1.0):
             # Patients without a value would count as having the level, and hide how few have it.
             raise FedmviError(409, f"column {name} imputed with {value}", limit=1, cohort=query.cohort)
+
+
+def _chained_impute(step: ChainedImpute, ranges: Mapping[str, Range], study: Study) -> None:
+    """Only a model that declares it, on all its columns, with filled values between limits that the protocol gives."""
+    filled = [coded_columns(study, model.predictors) for model in study.models if model.missing == "chained"]
+    columns = next((part for part in filled if tuple(column.name for column in part) == step.names), ())
+    _need(bool(columns) and set(step.names) <= set(ranges), "a column")
+    _need(step.consistent(), "a number")
+    limits = [filled_range(study, column) for column in columns]
+    _need((list(step.low), list(step.high)) == ([a for a, _ in limits], [b for _, b in limits]), "a range")
+    _need(all(abs(number) <= LARGEST for row in step.coefficients for number in row), "a number")
+    spans = zip(step.low, step.high, step.scale, strict=True)
+    _need(all((high - low) / scale <= LARGEST for low, high, scale in spans if math.isfinite(high - low)), "a number")
 
 
 def _score(step: Score, ranges: Mapping[str, Range], study: Study) -> None:

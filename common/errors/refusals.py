@@ -33,8 +33,8 @@ ERRORS = {
         "Ask the site to set `release_alone = true` in its policy, or pool it with two others.",
     ),
     409: ErrorText(
-        "A column needed by the query has a level with fewer than {limit} patients in the cohort '{cohort}'.",
-        "Merge levels or leave the predictor out.",
+        "A column of the query has fewer than {limit} patients with some level, or one value only, in '{cohort}' here.",
+        "Merge levels, leave the predictor out, or leave out the site.",
     ),
     410: ErrorText("The site's data changed since the run was opened.", "Start a new run."),
     411: ErrorText("The study that arrived is not the one that was opened.", "Start a new run."),

@@ -122,6 +122,18 @@ class Query(ABC):
         return True
 
     @property
+    def widest(self) -> float:
+        """Largest absolute value that its columns may plausibly have: sums must stay in range whatever a site holds,
+        because whether they do would tell that site's own sum."""
+        return float("inf")
+
+    @property
+    def once(self) -> tuple[str, ...]:
+        """Fields that an honest server sets once a run for these columns of this cohort; a second value is refused,
+        because the difference of two answers would be the few patients whom the two values tell apart."""
+        return ()
+
+    @property
     def coarse(self) -> bool:
         """Whether the answer tells of ranks no more than public bins would: counts at thresholds that the server
         chose freely tell everybody's rank in the end."""

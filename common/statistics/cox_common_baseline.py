@@ -37,8 +37,11 @@ from common.statistics.partial_likelihood import (
 from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
 
-LARGEST_LOG_HAZARD = 30.0
+LARGEST_LOG_HAZARD = 12.0
 """Log relative hazards are cut here, far beyond any finite fit, so that sums over risk sets stay in range."""
+
+WIDEST = 1e3
+"""Largest standardised value, mean and sum of increments, to the same end."""
 
 R = TypeVar("R")
 
@@ -69,6 +72,11 @@ class PooledRiskSets(Query):
     def uses(self) -> tuple[str, ...]:
         """The predictors."""
         return self.columns
+
+    @property
+    def widest(self) -> float:
+        """See `Query`."""
+        return WIDEST
 
     def consistent(self) -> bool:
         """See `Query`."""
@@ -149,6 +157,11 @@ class PooledResiduals(PooledRiskSets):
     drift: FloatField
     drift_discount: FloatField
 
+    @property
+    def once(self) -> tuple[str, ...]:
+        """See `Query`."""
+        return ("points", "mean", "increment", "discount", "drift", "drift_discount")
+
     def blocks(self) -> Mapping[str, Block]:
         """`square` (p(p+1)/2,) lower triangle."""
         return {"square": Block((self.parameters * (self.parameters + 1) // 2,), Kind.REAL)}
@@ -162,7 +175,11 @@ class PooledResiduals(PooledRiskSets):
         rows = (self.points.size,)
         scalars = self.increment.shape == self.discount.shape == rows
         vectors = {self.mean.shape, self.drift.shape, self.drift_discount.shape}
-        positive = bool(np.all(self.increment > 0))
+        positive = bool(np.all(self.increment > 0)) and float(np.sum(self.increment)) <= WIDEST
+        positive = positive and all(
+            float(np.max(np.abs(values), initial=0.0)) <= WIDEST
+            for values in (self.mean, self.discount, self.drift, self.drift_discount)
+        )
         return scalars and vectors == {(*rows, self.parameters)} and positive and super().consistent()
 
     def influence(self, frame: Frame) -> FloatArray:

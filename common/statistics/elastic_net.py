@@ -27,6 +27,7 @@ from common.statistics.training_sets import Design, OnSets, prepare
 from common.study.recipe import Frame, Recipe, logistic_function
 from common.study.table import FloatArray
 
+MAX_PENALTIES = 1000
 CLIP = 1e-5
 """Held-out probabilities are kept this far from 0 and 1."""
 
@@ -43,25 +44,31 @@ class HeldOut(OnSets):
 
     coefficients: FloatField
 
+    @property
+    def once(self) -> tuple[str, ...]:
+        """See `Query`."""
+        return ("coefficients",)
+
     def blocks(self) -> Mapping[str, Block]:
         """`deviance` (penalties, folds)."""
         return {"deviance": Block(self.coefficients.shape[:2], Kind.REAL)}
 
     def words(self) -> str:
         """See `Query`."""
-        penalties_ = len(self.coefficients)
+        penalties_ = self.coefficients.shape[0] if self.coefficients.ndim else 0
         return f"deviance of {self.endpoint} in {self.folds} folds at {penalties_} penalties, cohort {self.cohort}"
 
     def consistent(self) -> bool:
         """See `Query`."""
         shape = self.coefficients.shape
-        return super().consistent() and self.folds > 0 and shape[1:] == (self.folds, len(self.columns) + 1)
+        sized = len(shape) == 3 and shape[0] <= MAX_PENALTIES
+        return sized and super().consistent() and self.folds > 0 and shape[1:] == (self.folds, len(self.columns) + 1)
 
     def influence(self, frame: Frame) -> FloatArray:
-        """(penalties, n) 4 mu (1 - mu) of each patient under the models of the own fold."""
-        weight = np.zeros((len(self.coefficients), frame.n))
+        """(penalties, folds, n) 4 mu (1 - mu) of each patient of a fold under its models."""
+        weight = np.zeros((*self.coefficients.shape[:2], frame.n))
         for k, out in enumerate(self._out(frame)):
-            weight[:, out] = logistic_weight(self._linear(frame, k, out))
+            weight[:, k, out] = logistic_weight(self._linear(frame, k, out))
         return weight
 
     def answer(self, frame: Frame) -> Summary:

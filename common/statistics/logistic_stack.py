@@ -18,6 +18,9 @@ from common.statistics.logistic import logistic_weight
 from common.study.recipe import Frame, logistic_function
 from common.study.table import FloatArray
 
+MAX_SETS = 1000
+"""Most sets of coefficients in one question."""
+
 
 def lower_products(design: FloatArray) -> FloatArray:
     """(n, p(p+1)/2) products of the columns of an (n, p) design, in the order of a lower triangle."""
@@ -72,7 +75,7 @@ class LogisticStack(Query):
     def consistent(self) -> bool:
         """See `Query`."""
         shape = self.coefficients.shape
-        return len(shape) == 2 and shape[0] > 0 and shape[1] == self.parameters
+        return len(shape) == 2 and 0 < shape[0] <= MAX_SETS and shape[1] == self.parameters
 
     def influence(self, frame: Frame) -> FloatArray:
         """(sets, n) 4 mu (1 - mu)."""

@@ -61,6 +61,11 @@ class OnTrainingSets(Query):
         """See `Query`."""
         return self.sets - 1
 
+    @property
+    def classes_of(self) -> str:
+        """Events, where folds tell some of them apart."""
+        return f"{self.endpoint}.event" if self.folds else ""
+
     def consistent(self) -> bool:
         """See `Query`."""
         drawn = [step.folds for step in self.recipe.steps if isinstance(step, Fold)]

@@ -56,6 +56,10 @@ SLACK = 1e-12
 Indices = NDArray[np.intp]
 
 
+MAX_PROBLEMS = 10_000
+"""Most models of one question: a site has a number for each of them and each patient in memory."""
+
+
 @dataclass(frozen=True)
 class PenalisedSums(OnSets):
     """Score, part of the information, and log-likelihood of logistic models, each on one training set.
@@ -102,7 +106,7 @@ class PenalisedSums(OnSets):
     def consistent(self) -> bool:
         """See `Query`."""
         problems, p = self.which.size, len(self.columns)
-        if not super().consistent() or problems < 1 or self.coefficients.shape != (problems, p + 1):
+        if not super().consistent() or not 0 < problems <= MAX_PROBLEMS or self.coefficients.shape != (problems, p + 1):
             return False
         if self.sizes.size != problems or int(self.sizes.max()) > p + 1 or int(self.which.max()) >= self.sets:
             return False

@@ -51,7 +51,7 @@ def transformed(transform: TimeTransform, events: NDArray[np.int64], censored: N
 
 
 def _is_transform(weights: FloatArray, grid_points: int) -> bool:
-    ascending = bool(np.all(np.diff(weights) >= 0)) and weights.shape == (grid_points,)
+    ascending = weights.shape == (grid_points,) and bool(np.all(np.diff(weights) >= 0))
     return ascending and bool(np.all((weights >= 0) & (weights <= 1)))
 
 
@@ -76,6 +76,11 @@ class SchoenfeldSums(StratifiedCox):
     precision: float
     grid_points: int
     time_weights: FloatField
+
+    @property
+    def once(self) -> tuple[str, ...]:
+        """See `Query`."""
+        return ("time_weights",)
 
     def blocks(self) -> Mapping[str, Block]:
         """`score` (p,); `cross`, `square` (p(p+1)/2,) sums of variances times the weights, and times their squares."""
@@ -122,6 +127,11 @@ class WeightedEvents(Query):
     precision: float
     grid_points: int
     time_weights: FloatField
+
+    @property
+    def once(self) -> tuple[str, ...]:
+        """See `Query`."""
+        return ("time_weights",)
 
     def blocks(self) -> Mapping[str, Block]:
         """`event_sum` (p,)."""

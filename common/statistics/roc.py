@@ -165,6 +165,11 @@ class Placements(Query):
     low: KeyField
     counts: KeyField
 
+    @property
+    def once(self) -> tuple[str, ...]:
+        """See `Query`."""
+        return ("leaves", "low", "counts")
+
     def blocks(self) -> Mapping[str, Block]:
         """`n` (2,); `sum` (2, columns) and `cross` (2, columns (columns + 1) / 2) of deviations from the area."""
         k = len(self.columns)

@@ -24,11 +24,16 @@ StatisticName = Literal[
     "backward-elimination",
     "lasso",
     "stability-selection",
+    "mrmr",
+    "chi-square",
+    "random-effects",
+    "cox-lasso",
     "cox",
     "cox-common",
     "concordance",
     "calibration",
     "decision-curve",
+    "bootstrap",
     "cut-off",
     "compare-areas",
 ]
@@ -57,6 +62,9 @@ class Kind:
     fewest: int = 1
 
 
+FOLDS = 10
+"""Folds of every cross-validation. Dealings of one's choice would be so many equations for the patients dealt."""
+
 ALWAYS = frozenset(
     {
         "query.flow",
@@ -76,15 +84,17 @@ def _asks(*names: str) -> frozenset[str]:
     return frozenset(f"query.{name}" for name in names)
 
 
+IMPUTERS: Mapping[str, str] = MappingProxyType({"median": "query.grid_counts", "chained": "query.observed_gram"})
+"""The question that fits the imputer of a model, by what the model says of missing values."""
+
+
 ANALYSES: Mapping[StatisticName, Kind] = MappingProxyType(
     {
         "quantiles": Kind("Quartiles, guarded", "none", _asks("grid_counts")),
         "t-test": Kind("t tests", "binary", _asks("class_moments", "within_site_products")),
         "mann-whitney": Kind("Mann-Whitney tests", "binary", _asks("within_site_ranks")),
         "correlation": Kind("Pearson correlations", "none", _asks("cross_products"), fewest=2),
-        "rank-correlation": Kind(
-            "Spearman correlations", "none", _asks("site_ranks", "pooled_ranks", "value_counts"), fewest=2
-        ),
+        "rank-correlation": Kind("Spearman correlations", "none", _asks("site_ranks"), fewest=2),
         "univariable-logistic": Kind("Logistic regressions on each predictor", "binary", _asks("marginal_logistic")),
         "firth": Kind("Firth's logistic regression", "binary", _asks("logistic_stack", "firth")),
         "logistic-fixed-sites": Kind(
@@ -96,6 +106,14 @@ ANALYSES: Mapping[StatisticName, Kind] = MappingProxyType(
             "LASSO with cross-validated penalty", "binary", _asks("set_moments", "penalised", "held_out"), fewest=2
         ),
         "stability-selection": Kind("Stability selection", "binary", _asks("set_moments", "penalised"), fewest=2),
+        "mrmr": Kind("Predictors in order of mRMR", "binary", _asks("endpoint_products"), fewest=2),
+        "chi-square": Kind("Chi-square tests of categories", "binary", _asks("class_table")),
+        "random-effects": Kind(
+            "Random-effects summary of logistic regressions of single sites", "binary", _asks("logistic_alone")
+        ),
+        "cox-lasso": Kind(
+            "LASSO of a Cox model, stratified by site", "survival", _asks("cox_sets", "cox_path"), fewest=2
+        ),
         "cox": Kind(
             "Cox regression, stratified by site",
             "survival",
@@ -109,6 +127,12 @@ ANALYSES: Mapping[StatisticName, Kind] = MappingProxyType(
         "concordance": Kind("Harrell's concordance", "survival", _asks("pairs")),
         "calibration": Kind("Calibration", "binary", _asks("recalibration", "binned_risks"), on="models"),
         "decision-curve": Kind("Decision curve", "binary", _asks("threshold_counts"), on="models"),
+        "bootstrap": Kind(
+            "Bootstrap intervals",
+            "binary",
+            _asks("resampled_runs", "resampled_thresholds", "resampled_lines"),
+            on="models",
+        ),
         "cut-off": Kind(
             "Performance at the training cohort's Youden cut-off", "binary", _asks("threshold_counts"), on="models"
         ),

@@ -135,9 +135,15 @@ def _analysis_contradictions(study: Study, i: int, analysis: Analysis) -> _Found
             found.append((("analyses", i, "models"), f"the model '{name}' predicts '{model.endpoint}'"))
     if len({models[name].missing for name in analysis.models if name in models}) > 1:
         found.append((("analyses", i, "models"), "the models treat missing values differently"))
+    if len(analysis.models) > 1 and any(models[n].missing == "chained" for n in analysis.models if n in models):
+        sentence = "a model fills missing values by chained regressions of its own: analyse it alone"
+        found.append((("analyses", i, "models"), sentence))
     source = next((e.columns for e in study.endpoints if e.name == analysis.endpoint), ())
     for j, term in enumerate(analysis.predictors):
         found += _term_contradictions(study, ("analyses", i, "predictors", j), term, source)
+        if analysis.statistic == "chi-square" and term.coding in ("linear", "log"):
+            sentence = f"'chi-square' compares categories: use '{term.variable}' with a cut-off"
+            found.append((("analyses", i, "predictors", j), sentence))
     return found
 
 

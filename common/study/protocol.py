@@ -137,9 +137,10 @@ class Model(_Table):
     endpoint: Name = Field(description="A binary endpoint.")
     cohort: str = Field(description="The cohort it is trained in; its role is train.")
     predictors: tuple[Term, ...] = Field(min_length=1, description="Names, or tables {variable, coding, cutoff}.")
-    missing: Literal["complete-case", "mean"] = Field(
+    missing: Literal["complete-case", "mean", "median", "chained"] = Field(
         default="complete-case",
-        description="Patients with a missing predictor are left out, or it is replaced by the training mean.",
+        description="Patients with a missing predictor are left out, or it is replaced by the mean or the guarded "
+        "median of the training cohort (of a binary column by the mean), or by chained regressions on the others.",
     )
     timing: Literal["preoperative", "postoperative"] = Field(
         default="preoperative", description="A preoperative model refuses pathological and follow-up variables."

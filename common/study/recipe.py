@@ -6,6 +6,7 @@ always rebuild a frame from its table and the recipe, so it need not remember an
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
@@ -20,6 +21,9 @@ from common.study.chain import ChainedImpute, DrawnImpute
 from common.study.empirical_bayes import location_and_scale
 from common.study.protocol import Study, Term
 from common.study.table import Column, FloatArray, SiteTable
+
+SCORE_DECIMALS = 4
+"""Decimals of a predicted probability; nobody decides on the fifth."""
 
 
 def logistic_function(x: FloatArray) -> FloatArray:
@@ -269,11 +273,17 @@ class Score:
         return f"score.{self.model}"
 
     def apply(self, frame: Frame) -> Frame:
-        """Add the score, columns taken in declared order so that every site adds in the same order."""
+        """Add the score, columns taken in declared order so that every site adds in the same order.
+
+        The probability is rounded to `SCORE_DECIMALS`, which belongs to the model's definition: a server that chose the
+        coefficients could else write a patient's whole row into the digits, and read it off the ranks.
+        """
         linear = np.full(frame.n, self.intercept)
         for name, coefficient in zip(self.names, self.coefficients, strict=True):
             linear = linear + coefficient * frame.columns[name]
-        return replace(frame, columns={**frame.columns, self.column: logistic_function(linear)})
+        return replace(
+            frame, columns={**frame.columns, self.column: np.round(logistic_function(linear), SCORE_DECIMALS)}
+        )
 
 
 @dataclass(frozen=True)
@@ -286,11 +296,18 @@ class Fold:
     step: Literal["fold"] = "fold"
 
     def apply(self, frame: Frame) -> Frame:
-        """Deal the patients, ordered by class and then by key, into the folds in turn, from a fold that is drawn."""
+        """Deal the patients, ordered by class and then at random, into the folds in turn, from a fold that is drawn.
+
+        The order is drawn anew for every number of folds, endpoint and set of patients: several dealings of one order
+        would be as many linear equations for its patients.
+        """
         if frame.keys.size != frame.n:
             raise FedmviError(501, "a fold is drawn from keys, and the frame has none")
-        order = np.lexsort((frame.keys, frame.endpoints[self.endpoint]))
-        first = int(np.bitwise_xor.reduce(frame.keys) % np.uint64(self.folds)) if frame.n else 0
+        named = f"{self.folds}|{self.endpoint}|".encode() + np.sort(frame.keys).astype("<u8").tobytes()
+        seed = hashlib.sha256(named).digest()
+        drawn = [hashlib.sha256(seed + key.tobytes()).digest()[:8] for key in frame.keys.astype("<u8")]
+        order = np.lexsort((np.frombuffer(b"".join(drawn), dtype="<u8"), frame.endpoints[self.endpoint]))
+        first = int.from_bytes(seed[:8], "little") % self.folds
         fold = np.empty(frame.n)
         fold[order] = (first + np.arange(frame.n)) % self.folds
         return replace(frame, columns={**frame.columns, "fold": fold})

@@ -13,30 +13,36 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, attempt, together
+from common.statistics.chi_square import ChiSquare, class_chi_square
 from common.statistics.concordance import concordance
 from common.statistics.correlation import correlation
 from common.statistics.cox import cox
 from common.statistics.cox_common_baseline import cox_common_baseline
+from common.statistics.cox_elastic_net import cox_elastic_net_cv
 from common.statistics.elastic_net import elastic_net_cv
 from common.statistics.firth import firth
 from common.statistics.mann_whitney import mann_whitney
+from common.statistics.mrmr import relevance
 from common.statistics.proportional_hazards import proportional_hazards, proportional_hazards_common
 from common.statistics.quantiles import Guard, quantiles
+from common.statistics.random_effects import Method, random_effects
 from common.statistics.ranks import spearman
 from common.statistics.selection import backward_elimination
 from common.statistics.stability import stability_selection
 from common.statistics.stratified_logistic import SiteHandling, stratified_logistic
 from common.statistics.student_t import t_test, within_site_t_test
 from common.statistics.univariable import univariable
-from common.study.analyses import ANALYSES, StatisticName
+from common.study.analyses import ANALYSES, FOLDS, StatisticName
 from common.study.protocol import Analysis, Study
+from common.study.ranges import plausible_range, table_columns
 from common.study.recipe import CodedColumn, Complete, Fold, Recipe, Select, coded_columns
 from server.study.models import refusal
 from server.study.results import Estimate, Result
 
-FOLDS = 10
 QUARTILES = (0.25, 0.5, 0.75)
 
 Row = Mapping[str, Any]
@@ -216,8 +222,7 @@ def _lasso(s: Subject) -> Conclusion[Finding]:
     recipe = s.recipe.then(Fold(FOLDS, s.endpoint))
     fit = yield from elastic_net_cv(s.analysis.cohort, recipe, s.endpoint, s.names, folds=FOLDS, model=s.analysis.name)
     rows = [row for row in fit.summary if row["term"] != "intercept"]
-    found = [Estimate(name="lambda_min", value=fit.lambda_min_), Estimate(name="lambda_1se", value=fit.lambda_1se_)]
-    found += estimates(rows, "coef_at_lambda_min", "coef_min") + estimates(rows, "coef_at_lambda_1se", "coef_1se")
+    found = _chosen(fit.lambda_min_, fit.lambda_1se_, rows)
     note = f"Standardised inside every training part; {FOLDS} folds drawn inside hospitals."
     if fit.path.stopped_:
         stopped = FedmviError(fit.path.stopped_)
@@ -243,11 +248,8 @@ def _correlation(s: Subject, *, ranks: bool) -> Conclusion[Finding]:
 
 def _quantiles(s: Subject) -> Conclusion[Finding]:
     variables = [s.study.variable(column.variable) for column in s.coded]
-    guard = Guard(
-        tuple(0.0 if v.low is None else v.low for v in variables),
-        tuple(0.0 if v.high is None else v.high for v in variables),
-        s.study.limits.min_cell,
-    )
+    low, high = zip(*(plausible_range(s.study, column) for column in s.coded), strict=True)
+    guard = Guard(low, high, s.study.limits.min_cell)
     fit = yield from quantiles(s.analysis.cohort, s.select, s.names, QUARTILES, guard)
     found = [
         Estimate(name=f"quantile_{q:g}", term=name, value=number(fit.value_[i, j]), unit=variables[i].unit)
@@ -255,6 +257,88 @@ def _quantiles(s: Subject) -> Conclusion[Finding]:
         for j, q in enumerate(QUARTILES)
     ]
     return Finding(found, note="Searched between the plausible limits of each variable.", how=fit.how_)
+
+
+def _mrmr(s: Subject) -> Conclusion[Finding]:
+    fit = yield from relevance(s.analysis.cohort, s.recipe, s.endpoint, s.names, s.analysis.within_site)
+    found = []
+    for i, row in enumerate(fit.select(len(s.names)).summary, 1):
+        found += [
+            Estimate(name="rank", term=row["feature"], value=float(i)),
+            Estimate(name="f", term=row["feature"], value=number(row["relevance"])),
+        ]
+        if i > 1:
+            found.append(Estimate(name="mean_absolute_r", term=row["feature"], value=number(row["redundancy"])))
+    return Finding(found, fit.among.n_, None, f"F over mean |r| with the predictors before. {_sites(s)}")
+
+
+def _chi_square(s: Subject) -> Conclusion[Finding]:
+    """Each predictor on its own; a table with a small cell gives the cell away, and so would its tests."""
+    tables = table_columns(s.study, s.analysis.predictors)
+    keys, cell = s.study.endpoint(s.endpoint).keys, s.study.limits.min_cell
+    recipe = Recipe((Select(tuple(column for column, _ in tables)), Complete((), keys)))
+    fits: list[ChiSquare | FedmviError] = yield from together(
+        *(
+            attempt(class_chi_square(s.analysis.cohort, recipe, s.endpoint, column.name, levels, cell))
+            for column, levels in tables
+        )
+    )
+    found = []
+    for (column, _), fit in zip(tables, fits, strict=True):
+        if isinstance(fit, FedmviError):
+            found.append(Estimate(name="chi2", term=column.name, value=None, note=refusal(fit)[1]))
+        elif bool(fit.small_.any()):
+            found.append(Estimate(name="chi2", term=column.name, value=None, note=f"fewer than {cell} in a cell"))
+        else:
+            found += _tests(column.name, fit)
+    if all(isinstance(fit, FedmviError) for fit in fits):
+        raise next(fit for fit in fits if isinstance(fit, FedmviError))
+    return Finding(found, note="Pearson's test of each; of two by two tables also Fisher's exact test.")
+
+
+def _tests(term: str, fit: ChiSquare) -> list[Estimate]:
+    found = [
+        Estimate(name="patients", term=term, value=float(fit.n_)),
+        Estimate(name="chi2", term=term, value=number(fit.chi2_), p=number(fit.p_), note=f"df={fit.degrees_}"),
+    ]
+    if math.isfinite(fit.p_fisher_):
+        found.append(Estimate(name="odds_ratio", term=term, value=number(fit.odds_ratio_), p=number(fit.p_fisher_)))
+    return found
+
+
+def _random_effects(s: Subject) -> Conclusion[Finding]:
+    limits = s.study.limits
+    guards = limits.min_test_class, limits.min_cell
+    fit = yield from random_effects(s.analysis.cohort, s.recipe, s.endpoint, s.names, *guards)
+    found = []
+    for name, meta in list(zip(fit.columns, fit.of(Method.REML), strict=True))[1:]:
+        ratio, low, high = (float(np.exp(value)) for value in (meta.estimate_, *meta.interval))
+        found.append(Estimate(name="odds_ratio", term=name, value=ratio, low=low, high=high, p=meta.p))
+        found += [
+            Estimate(name="tau2", term=name, value=meta.tau2_),
+            Estimate(name="i2", term=name, value=number(meta.i2_), unit="%", p=number(meta.heterogeneity_p)),
+        ]
+        if math.isfinite(meta.prediction_[0]):
+            low, high = (float(np.exp(value)) for value in meta.prediction_)
+            found.append(Estimate(name="odds_ratio_of_a_new_site", term=name, value=ratio, low=low, high=high))
+    left_out = f" Without results, and left out: {', '.join(fit.left_out_)}." if fit.left_out_ else ""
+    note = f"Variance between sites by REML, of what these fitted alone: {', '.join(fit.sites_)}.{left_out}"
+    return Finding(found, note=note, how="site-alone")
+
+
+def _cox_lasso(s: Subject) -> Conclusion[Finding]:
+    recipe = s.recipe.then(Fold(FOLDS, s.study.endpoint(s.endpoint).keys[-1]))
+    cohort, name = s.analysis.cohort, s.analysis.name
+    fit = yield from cox_elastic_net_cv(cohort, recipe, s.endpoint, s.names, folds=FOLDS, model=name)
+    found = _chosen(fit.lambda_min_, fit.lambda_1se_, fit.summary)
+    note = f"A baseline hazard for each hospital; {FOLDS} folds drawn inside hospitals, stratified by event."
+    return Finding(found, fit.path.n_, fit.path.events_, note)
+
+
+def _chosen(lambda_min: float, lambda_1se: float, rows: Sequence[Row]) -> list[Estimate]:
+    found = [Estimate(name="lambda_min", value=lambda_min), Estimate(name="lambda_1se", value=lambda_1se)]
+    found += estimates(rows, "coef_at_lambda_min", "coef_min")
+    return found + estimates(rows, "coef_at_lambda_1se", "coef_1se")
 
 
 def _cox(s: Subject) -> Conclusion[Finding]:
@@ -301,6 +385,10 @@ MAKERS: Mapping[StatisticName, Maker] = MappingProxyType(
         "backward-elimination": _backward,
         "lasso": _lasso,
         "stability-selection": _stability,
+        "mrmr": _mrmr,
+        "chi-square": _chi_square,
+        "random-effects": _random_effects,
+        "cox-lasso": _cox_lasso,
         "cox": _cox,
         "cox-common": _cox_common,
         "concordance": _concordance,

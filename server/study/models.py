@@ -10,10 +10,13 @@ import numpy as np
 
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, attempt, together
+from common.statistics.imputation import chained_imputer
 from common.statistics.logistic import LogisticResult, logistic
 from common.statistics.moments import Moments, moments
+from common.statistics.quantiles import Guard, quantiles
 from common.statistics.roc import RocResult, roc
 from common.study.protocol import Model, Study
+from common.study.ranges import filled_range, plausible_range
 from common.study.recipe import CodedColumn, Complete, Impute, Recipe, Score, Select, coded_columns
 from server.study.results import Estimate, Result
 
@@ -70,24 +73,56 @@ def fit(study: Study, model: Model) -> Conclusion[FittedModel]:
     names = tuple(column.name for column in columns)
     select = Recipe().then(Select(columns))
     known = yield from attempt(moments(model.cohort, select, names))
-    recipe = _frame_recipe(model, select, names, known)
+    filled = yield from attempt(_filled(study, model, columns, select, known))
+    recipe = select.then(Complete(names, (model.endpoint,))) if isinstance(filled, FedmviError) else filled
     alone = []
     alone_auc = []
     for name in names:
         single = select.then(Complete((name,), (model.endpoint,)))
         alone.append(attempt(logistic(model.cohort, single, model.endpoint, (name,), model.name)))
         alone_auc.append(attempt(roc(model.cohort, single, model.endpoint, name)))
-    whole = attempt(logistic(model.cohort, recipe, model.endpoint, names, model.name))
+    whole = attempt(_whole(model, filled, names))
     answers = yield from together(whole, *alone, *alone_auc)
     k = len(names)
     return FittedModel(model, columns, recipe, known, tuple(answers[1 : k + 1]), tuple(answers[k + 1 :]), answers[0])
 
 
-def _frame_recipe(model: Model, select: Recipe, names: tuple[str, ...], known: Moments | FedmviError) -> Recipe:
+def _whole(model: Model, filled: Recipe | FedmviError, names: tuple[str, ...]) -> Conclusion[LogisticResult]:
+    """All columns together; without the imputer that the model declares there is no such fit."""
+    if isinstance(filled, FedmviError):
+        raise filled
+    return (yield from logistic(model.cohort, filled, model.endpoint, names, model.name))
+
+
+def _filled(
+    study: Study, model: Model, columns: tuple[CodedColumn, ...], select: Recipe, known: Moments | FedmviError
+) -> Conclusion[Recipe]:
+    """From the coded columns to complete ones, as the model treats missing values; no outcome is used.
+
+    Raises
+    ------
+    FedmviError
+        What the imputer met.
+    """
+    names = tuple(column.name for column in columns)
     complete = Complete(names, (model.endpoint,))
-    if model.missing == "complete-case" or isinstance(known, FedmviError):
+    if model.missing == "complete-case":
         return select.then(complete)
-    return select.then(Impute(names, tuple(float(m) for m in known.mean_)), complete)
+    if isinstance(known, FedmviError):
+        raise known
+    if model.missing == "chained":
+        low, high = zip(*(filled_range(study, column) for column in columns), strict=True)
+        chained = yield from chained_imputer(model.cohort, select, names, low, high)
+        return select.then(chained.step_, complete)
+    values = known.mean_.copy()
+    # The median of a binary column is a level itself, and whom it fills would be taken for known.
+    numbers = [i for i, column in enumerate(columns) if column.coding in ("linear", "log")]
+    if model.missing == "median" and numbers:
+        low, high = zip(*(plausible_range(study, columns[i]) for i in numbers), strict=True)
+        guard = Guard(low, high, study.limits.min_cell)
+        fit = yield from quantiles(model.cohort, select, tuple(names[i] for i in numbers), (0.5,), guard)
+        values[numbers] = fit.at(0.5)
+    return select.then(Impute(names, tuple(values.tolist())), complete)
 
 
 def publish(study: Study, fitted: FittedModel) -> list[Result]:
@@ -188,6 +223,14 @@ def _coefficient_estimates(fit: LogisticResult, *, skip_intercept: bool = False)
     return estimates
 
 
+_HANDLED = {
+    "complete-case": "complete cases",
+    "mean": "missing values set to training means",
+    "median": "missing values set to guarded training medians, of binary columns to means",
+    "chained": "missing values filled by chained regressions of the training cohort, without the outcome",
+}
+
+
 def _fit_result(study: Study, fitted: FittedModel) -> Result:
     base = _base(study, fitted, "coefficients", "multivariable-logistic", "All predictors together")
     fit = fitted.fit
@@ -205,6 +248,5 @@ def _fit_result(study: Study, fitted: FittedModel) -> Result:
         Estimate(name="aic", value=fit.aic),
         Estimate(name="events_per_parameter", value=fit.events_ / degrees),
     ]
-    handled = "complete cases" if fitted.model.missing == "complete-case" else "missing values set to training means"
-    note = f"Wald intervals; {handled}; Newton rounds: {fit.rounds_}."
+    note = f"Wald intervals; {_HANDLED[fitted.model.missing]}; Newton rounds: {fit.rounds_}."
     return Result.model_validate({**base, "estimates": estimates, "note": note})

@@ -11,11 +11,12 @@ import numpy as np
 
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, attempt, together
+from common.statistics.bootstrap import REPLICATES, Replicates, bootstrap_areas, bootstrap_slope, bootstrap_thresholds
 from common.statistics.calibration import calibration
 from common.statistics.confusion import ConfusionResult, confusion
 from common.statistics.cutoffs import Rule, cutoffs
 from common.statistics.decision_curve import DecisionCurve, decision_curve
-from common.statistics.roc import compare_areas
+from common.statistics.roc import compare_areas, rocs
 from common.study.analyses import ANALYSES, StatisticName
 from common.study.protocol import Analysis, Study
 from common.study.recipe import Complete, Impute, Recipe, Score, Select
@@ -173,11 +174,46 @@ def _compare_areas(s: Scored) -> Conclusion[Finding]:
     return Finding(found, fit.rocs_[0].n_, fit.rocs_[0].events_, "DeLong's paired test.")
 
 
+def _bootstrap(s: Scored) -> Conclusion[Finding]:
+    """Areas, Brier scores and calibration slopes; the areas' own question costs no round more, and tells n."""
+    asked = (s.analysis.cohort, s.recipe, s.endpoint)
+    whole, areas, at_thresholds, *lines = yield from together(
+        rocs(*asked, s.names),
+        bootstrap_areas(*asked, s.names),
+        bootstrap_thresholds(*asked, s.names, np.empty((len(s.names), 0))),
+        *(bootstrap_slope(*asked, name) for name in s.names),
+    )
+    n, events = whole[0].n_, whole[0].events_
+    if min(events, n - events) < s.study.limits.min_test_class:
+        why = f"fewer than {s.study.limits.min_test_class} patients in a class"
+        return Finding([Estimate(name="auc", value=None, note=why)], n, events)
+    found = []
+    for i, score in enumerate(s.scores):
+        found += [_interval("auc", score.model, areas, i), _interval("brier", score.model, at_thresholds.brier_, i)]
+        found.append(_interval("calibration_slope", score.model, lines[i], (0, 1)))
+    note = f"Percentile intervals of {REPLICATES} bootstrap sets, drawn inside hospitals and classes."
+    return Finding(found, n, events, note)
+
+
+def _interval(name: str, term: str, fit: Replicates, place: int | tuple[int, int]) -> Estimate:
+    low, high = (float(limits[place]) for limits in fit.interval)
+    undefined = int(fit.undefined_[place])
+    return Estimate(
+        name=name,
+        term=term,
+        value=number(fit.estimate_[place]),
+        low=number(low),
+        high=number(high),
+        note=f"{undefined} sets without a value" if undefined else "",
+    )
+
+
 MAKERS: Mapping[StatisticName, Callable[[Scored], Conclusion[Finding]]] = MappingProxyType(
     {
         "calibration": _calibration,
         "decision-curve": _decision_curve,
         "cut-off": _cut_off,
+        "bootstrap": _bootstrap,
         "compare-areas": _compare_areas,
     }
 )

@@ -5,8 +5,10 @@ from simulation.exactness import (
     description,
     evaluation,
     filters,
+    harmonisation,
     hazards,
     penalised,
+    penalised_hazards,
     predicted_risks,
     regression,
     survival_predictions,
@@ -26,6 +28,7 @@ from simulation.exactness.measuring import (
     measure,
     relative,
 )
+from simulation.exactness.tables import KEYS
 
 CASES = (
     *basic.CASES,
@@ -33,16 +36,19 @@ CASES = (
     *evaluation.CASES,
     *predicted_risks.CASES,
     *filters.CASES,
+    *harmonisation.CASES,
     *regression.CASES,
     *survival_times.CASES,
     *survival_predictions.CASES,
     *penalised.CASES,
     *hazards.CASES,
+    *penalised_hazards.CASES,
 )
 """Every case there is; one that needs data or golden files says so when it is made."""
 
 __all__ = [
     "CASES",
+    "KEYS",
     "Absent",
     "Case",
     "Difference",

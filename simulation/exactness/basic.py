@@ -12,7 +12,7 @@ from common.statistics.moments import Moments, moments
 from common.statistics.roc import RocResult, roc
 from common.statistics.survival import SurvivalResult, survival
 from common.study.recipe import Complete, Recipe
-from simulation.exactness.measuring import Case, Difference, Table, library
+from simulation.exactness.measuring import Case, Difference, Table, golden, largest, library
 from simulation.exactness.tables import breast_cancer, liver_cancer, recidivism
 from simulation.views import COHORT
 
@@ -146,23 +146,59 @@ def _roc(table: Table, fits: Mapping[str, RocResult]) -> list[Difference]:
 
 
 def _survival(table: Table, fit: SurvivalResult, endpoint: str = "os") -> list[Difference]:
-    from lifelines import KaplanMeierFitter
     from lifelines.statistics import multivariate_logrank_test
+
+    test = multivariate_logrank_test(
+        table.endpoints[f"{endpoint}.time"], table.columns["group"], table.endpoints[f"{endpoint}.event"]
+    )
+    oracle = library("lifelines")
+    return [
+        *_lifelines(table, fit, endpoint),
+        *_survfit(fit, golden("kaplan_meier")[table.key]),
+        Difference(f"log-rank chi2, {fit.degrees_ + 1} groups", oracle, abs(fit.chi2_ - test.test_statistic), 1e-8),
+        Difference("log-rank log10 p", oracle, abs(np.log10(fit.p_) - np.log10(test.p_value)), 1e-8),
+    ]
+
+
+def _lifelines(table: Table, fit: SurvivalResult, endpoint: str) -> list[Difference]:
+    from lifelines import KaplanMeierFitter
 
     time_, event = table.endpoints[f"{endpoint}.time"], table.endpoints[f"{endpoint}.event"]
     group = table.columns["group"]
-    curve = at_risk = 0.0
+    curve = band = at_risk = 0.0
     for i, ours in enumerate(fit.curves_):
         pooled = KaplanMeierFitter().fit(time_[group == i], event[group == i])
-        theirs = pooled.survival_function_.loc[ours.time_].to_numpy()[:, 0]
-        curve = max(curve, float(np.max(np.abs(ours.survival_ - theirs))))
-        risk = pooled.event_table["at_risk"].loc[ours.time_].to_numpy()
-        at_risk = max(at_risk, float(np.max(np.abs(ours.at_risk_ - risk))))
-    test = multivariate_logrank_test(time_, group, event)
+        curve = max(curve, largest(ours.survival_, pooled.survival_function_.loc[ours.time_].to_numpy()[:, 0]))
+        limits = pooled.confidence_interval_survival_function_.loc[ours.time_].to_numpy()
+        # Where nobody is left its interval is not one; ours is of the curve, which is zero.
+        left = ours.survival_ > 0
+        band = max(band, largest(np.column_stack([ours.low_, ours.high_])[left], limits[left]))
+        at_risk = max(at_risk, largest(ours.at_risk_, pooled.event_table["at_risk"].loc[ours.time_].to_numpy()))
     oracle = library("lifelines")
     return [
         Difference("Kaplan-Meier survival", oracle, curve, 1e-12),
+        Difference("Kaplan-Meier log-log band", oracle, band, 1e-12),
         Difference("patients at risk", oracle, at_risk, 0.0),
-        Difference(f"log-rank chi2, {fit.degrees_ + 1} groups", oracle, abs(fit.chi2_ - test.test_statistic), 1e-8),
-        Difference("log-rank log10 p", oracle, abs(np.log10(fit.p_) - np.log10(test.p_value)), 1e-8),
+    ]
+
+
+def _survfit(fit: SurvivalResult, groups: Sequence[Mapping[str, Any]]) -> list[Difference]:
+    """R gives no band where the curve is one or zero, and no median or limit that is not reached."""
+    worst = {"Greenwood standard error": 0.0, "log-log band": 0.0, "median and interval": 0.0}
+    for ours, frozen in zip(fit.curves_, groups, strict=True):
+        theirs = {name: np.array([np.nan if x == "NA" else x for x in values], dtype=np.float64)
+                  for name, values in frozen.items()}  # fmt: skip
+        told = np.isfinite(theirs["low"])
+        limits = np.array(ours.median)
+        for name, difference in (
+            ("Greenwood standard error", largest(ours.std_err_[told], theirs["std_err"][told])),
+            ("log-log band", largest([ours.low_[told], ours.high_[told]], [theirs["low"][told], theirs["high"][told]])),
+            ("median and interval", largest(np.where(np.isinf(limits), np.nan, limits), theirs["median"])),
+        ):
+            worst[name] = max(worst[name], difference)
+    versions = golden("kaplan_meier")["r"]
+    oracle = f"R {versions['R']} survival {versions['survival']} survfit"
+    return [
+        Difference(f"Kaplan-Meier {name}", oracle, apart, 0.0 if name.startswith("median") else 1e-12)
+        for name, apart in worst.items()
     ]

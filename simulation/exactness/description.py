@@ -9,23 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.federation.runner import Conclusion
+from common.federation.runner import Conclusion, together
 from common.statistics.chi_square import ChiSquare, chi_square, class_chi_square
 from common.statistics.imputation import ChainedImputer, chained_imputer, mean_imputer, median_imputer
+from common.statistics.logistic import LogisticResult, logistic
 from common.statistics.multiple_imputation import (
+    Combined,
     ImputedLogistic,
     MultipleImputation,
     imputed_logistic,
     multiple_imputation,
+    rubin,
 )
 from common.statistics.multiplicity import benjamini_hochberg
 from common.statistics.quantiles import QUARTILES, Guard, Quantiles, quantiles
 from common.statistics.student_t import TTest, TTests, t_test, within_site_t_test
 from common.statistics.variance import FrequencyFilter, VarianceFilter, frequency_filter, variance_filter
 from common.study.chain import standard_normals
-from common.study.recipe import Frame, Recipe
+from common.study.recipe import Frame, Impute, Recipe
 from common.study.table import FloatArray
-from simulation.exactness.measuring import Case, Difference, Table, largest, library, relative
+from simulation.exactness.measuring import Case, Difference, Table, golden, largest, library, relative
 from simulation.exactness.tables import breast_cancer, heart_disease
 from simulation.views import COHORT, row_keys
 
@@ -72,13 +75,18 @@ def filters() -> Case:
 
 
 def t_tests() -> Case:
-    """Thirty t tests, within and across sites, and their adjusted p values."""
+    """Thirty t tests across sites."""
+    table = breast_cancer()
+    names = tuple(table.columns)
+    return Case(table, lambda: [t_test(COHORT, Recipe(), "y", names)], lambda r: _t_tests(table, r[0]))
+
+
+def t_tests_within_sites() -> Case:
+    """Thirty t tests within sites, and their adjusted p values."""
     table = breast_cancer()
     names = tuple(table.columns)
     return Case(
-        table,
-        lambda: [within_site_t_test(COHORT, Recipe(), "y", names), t_test(COHORT, Recipe(), "y", names)],
-        lambda r: _t_tests(table, *r),
+        table, lambda: [within_site_t_test(COHORT, Recipe(), "y", names)], lambda r: _t_tests_within(table, r[0])
     )
 
 
@@ -128,15 +136,23 @@ def drawn() -> Case:
     return Case(table, lambda: [_imputed()], lambda r: _drawn(table, *r[0]))
 
 
+def combined_imputations() -> Case:
+    """Rubin's rules over logistic regressions of four completed tables."""
+    table = heart_disease()
+    return Case(table, lambda: [_filled_and_combined()], lambda r: _combined(table, r[0]))
+
+
 CASES = (
     exact_quantiles,
     guarded_quartiles,
     filters,
     t_tests,
+    t_tests_within_sites,
     tables_of_counts,
     simple_imputers,
     chained,
     drawn,
+    combined_imputations,
 )
 
 
@@ -186,27 +202,32 @@ def _filters(table: Table, fit: VarianceFilter, levels: FrequencyFilter) -> list
     ]
 
 
-def _t_tests(table: Table, within: TTest, across: TTests) -> list[Difference]:
-    import statsmodels.api as sm
+def _t_tests(table: Table, fit: TTests) -> list[Difference]:
     from scipy import stats
-    from statsmodels.stats.multitest import multipletests
 
-    X, y = table.matrix(within.columns), table.endpoints["y"]
+    X, y = table.matrix(fit.student_.columns), table.endpoints["y"]
     found: list[Difference] = []
-    for test, equal in ((across.student_, True), (across.welch_, False)):
+    for test, equal in ((fit.student_, True), (fit.welch_, False)):
         pooled = stats.ttest_ind(X[y == 1], X[y == 0], equal_var=equal)
         ends = pooled.confidence_interval()
         theirs = [pooled.statistic, np.log10(pooled.pvalue), pooled.df, ends.low, ends.high]
         found += _test_differences(test, np.array(theirs), f"{library('scipy')} ttest_ind")
+    return found
+
+
+def _t_tests_within(table: Table, fit: TTest) -> list[Difference]:
+    import statsmodels.api as sm
+    from statsmodels.stats.multitest import multipletests
+
+    X, y = table.matrix(fit.columns), table.endpoints["y"]
     sites = (table.site[:, np.newaxis] == np.unique(table.site)).astype(np.float64)
-    fits = [sm.OLS(x, np.column_stack([y, sites])).fit() for x in X.T]
-    theirs = [[f.tvalues[0], np.log10(f.pvalues[0]), f.df_resid, *f.conf_int()[0]] for f in fits]
-    found += _test_differences(within, np.array(theirs).T, f"{library('statsmodels')} OLS with an intercept a site")
-    adjusted = multipletests(within.p_, method="fdr_bh")[1]
+    models = [sm.OLS(x, np.column_stack([y, sites])).fit() for x in X.T]
+    theirs = [[f.tvalues[0], np.log10(f.pvalues[0]), f.df_resid, *f.conf_int()[0]] for f in models]
+    adjusted = multipletests(fit.p_, method="fdr_bh")[1]
     oracle = f"{library('statsmodels')} multipletests"
     return [
-        *found,
-        Difference("Benjamini-Hochberg p (relative)", oracle, relative(benjamini_hochberg(within.p_), adjusted), 1e-12),
+        *_test_differences(fit, np.array(theirs).T, f"{library('statsmodels')} OLS with an intercept a site"),
+        Difference("Benjamini-Hochberg p (relative)", oracle, relative(benjamini_hochberg(fit.p_), adjusted), 1e-12),
     ]
 
 
@@ -335,12 +356,6 @@ def _drawn(table: Table, imputation: MultipleImputation, fit: ImputedLogistic) -
     pooled = mice.combine()
     combined = fit.combined_
     error = np.sqrt(np.diag(pooled.cov_params()))[1:]
-    m, share = IMPUTATIONS, np.asarray(pooled.frac_miss_info)[1:]
-    complete = len(y) - len(MEASURED) - 1
-    observed = complete * (complete + 1) / (complete + 3) * (1 - share)
-    degrees = 1 / (share**2 / (m - 1) + 1 / observed)
-    r = share / (1 - share)
-    information = (r + 2 / (degrees + 3)) / (r + 1)
     oracle = f"{library('statsmodels')} OLS on all rows, same draws"
     rules = f"{library('statsmodels')} Logit(tol=1e-14), MICE.combine"
     return [
@@ -351,10 +366,35 @@ def _drawn(table: Table, imputation: MultipleImputation, fit: ImputedLogistic) -
         Difference(
             "combined standard error (standardised)", rules, largest(combined.std_err_[1:] * spread, error), 1e-9
         ),
+    ]
+
+
+def _filled_and_combined() -> Conclusion[Combined]:
+    fills = golden("imputation")["filled"]
+    fits: list[LogisticResult] = yield from together(
+        *(logistic(COHORT, Recipe((Impute(MEASURED, tuple(values)),)), "y", MEASURED) for values in fills)
+    )
+    coef, covariance = np.stack([fit.coef_ for fit in fits]), np.stack([fit.covariance_ for fit in fits])
+    return rubin(fits[0].columns, coef, covariance, float(fits[0].n_ - len(MEASURED) - 1))
+
+
+def _combined(table: Table, fit: Combined) -> list[Difference]:
+    frozen = golden("imputation")
+    spread = np.nanstd(table.matrix(MEASURED), axis=0, ddof=1)
+    oracle = f"R {frozen['r']['R']} glm, mice {frozen['r']['mice']} pool.scalar"
+    variances = [
+        largest(np.diagonal(ours)[1:] * spread**2, np.array(frozen[name]) * spread**2)
+        for name, ours in (("within", fit.within_), ("between", fit.between_), ("total", fit.total_))
+    ]
+    degrees = relative(fit.degrees_[1:], frozen["degrees"])
+    information = relative(fit.missing_information_[1:], frozen["missing_information"])
+    return [
         Difference(
-            "Barnard-Rubin degrees, missing information (relative)",
-            "their definition, on statsmodels' variances",
-            max(relative(combined.degrees_[1:], degrees), relative(combined.missing_information_[1:], information)),
-            1e-8,
+            "Rubin's rules, coefficient (standardised)",
+            oracle,
+            largest(fit.coef_[1:] * spread, np.array(frozen["coef"]) * spread),
+            1e-9,
         ),
+        Difference("Rubin's rules, variances (standardised)", oracle, max(variances), 1e-9),
+        Difference("Barnard-Rubin degrees, missing information (relative)", oracle, max(degrees, information), 1e-9),
     ]

@@ -1,52 +1,45 @@
-"""simulation: exactness of correlation filters, reader agreement, mRMR and ComBat."""
+"""simulation: exactness of correlation filters, reader agreement and mRMR."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.statistics.combat import CombatFit, combat
 from common.statistics.correlation import Correlation, Keep, correlation
 from common.statistics.icc import Agreement, Form, PooledAgreement, agreement, pooled_agreement
 from common.statistics.mrmr import Criterion, Relevance, relevance
 from common.statistics.quantiles import Guard
 from common.statistics.ranks import RankCorrelation, binned_spearman, spearman
-from common.study.recipe import Frame, Recipe
+from common.study.recipe import Recipe
 from common.study.table import FloatArray
-from simulation.exactness.measuring import Case, Difference, Table, golden, largest, library, public_data, relative
-from simulation.exactness.tables import breast_cancer, reader_study, two_scanners
+from simulation.exactness.measuring import Case, Difference, Table, golden, largest, library, relative
+from simulation.exactness.tables import breast_cancer, reader_study
 from simulation.views import COHORT
 
-PROTECTED = ("mean_texture", "mean_fractal_dimension")
-"""Covariates of the ComBat case; the other features are harmonised."""
-
-R_STOPS_AT = 1e-4
-"""Relative step at which the R implementation of ComBat ends its iteration."""
+FORMS = (Form.ICC1, Form.ICC2, Form.ICC3)
 
 
 def pearson() -> Case:
-    """Pearson correlations within sites and pooled, and what filters keep by them."""
-    table = breast_cancer()
-    names = tuple(table.columns)
-    ways = (True, False)
-    return Case(
-        table,
-        lambda: [correlation(COHORT, Recipe(), names, within_site=way) for way in ways],
-        lambda r: [d for way, fit in zip(ways, r, strict=True) for d in _pearson(table, fit, within=way)],
-    )
+    """Pearson correlations over all sites, and what filters keep by them."""
+    return _correlated(within_site=False)
 
 
-def ranks_within_sites() -> Case:
+def pearson_within_sites() -> Case:
+    """Pearson correlations within sites, and what filters keep by them."""
+    return _correlated(within_site=True)
+
+
+def rank_correlations_within_sites() -> Case:
     """Spearman's correlations within sites."""
     table = breast_cancer()
     names = tuple(table.columns)
     return Case(table, lambda: [spearman(COHORT, Recipe(), names)], lambda r: _site_ranks(table, r[0]))
 
 
-def pooled_ranks() -> Case:
+def rank_correlations() -> Case:
     """Spearman's correlations of ranks over all sites."""
     table = breast_cancer()
     names = tuple(table.columns)
@@ -55,7 +48,7 @@ def pooled_ranks() -> Case:
     )
 
 
-def binned_ranks() -> Case:
+def binned_rank_correlations() -> Case:
     """Spearman's correlations over 50 bins between guarded quantiles."""
     table = breast_cancer()
     names = tuple(table.columns)
@@ -67,57 +60,40 @@ def binned_ranks() -> Case:
 
 
 def readers() -> Case:
-    """Agreement of three readers on thirty features: of the pooled table, and averaged over sites."""
+    """Agreement of three readers on thirty features, of the pooled table."""
     table = reader_study()
-    features = tuple(name for name in table.columns if name.endswith("@1"))
-    columns = tuple(tuple(name.replace("@1", f"@{reader}") for name in features) for reader in (1, 2, 3))
-    forms = (Form.ICC1, Form.ICC2, Form.ICC3)
+    return Case(table, lambda: [pooled_agreement(COHORT, Recipe(), _readings(table))], lambda r: _agreement(r[0]))
+
+
+def readers_by_site() -> Case:
+    """Agreement of three readers on thirty features, averaged over sites."""
+    table = reader_study()
     return Case(
-        table,
-        lambda: [
-            pooled_agreement(COHORT, Recipe(), columns),
-            *(agreement(COHORT, Recipe(), columns, f) for f in forms),
-        ],
-        lambda r: _agreement(r[0], r[1:]),
+        table, lambda: [agreement(COHORT, Recipe(), _readings(table), form) for form in FORMS], _averaged_agreement
     )
 
 
 def redundancy() -> Case:
-    """All thirty features in the order of mRMR."""
-    table = breast_cancer()
-    names = tuple(table.columns)
-    ways = (True, False)
-    return Case(
-        table,
-        lambda: [relevance(COHORT, Recipe(), "y", names, within_site=way) for way in ways],
-        lambda r: _mrmr(table, *r),
-    )
+    """All thirty features in the order of mRMR, by pooled correlations."""
+    return _ordered(within_site=False)
 
 
-def harmonised() -> Case:
-    """ComBat over four sites with two protected covariates."""
-    table = breast_cancer()
-    names = tuple(name for name in table.columns if name not in PROTECTED)
-    return Case(
-        table,
-        lambda: [combat(COHORT, Recipe(), names, PROTECTED), combat(COHORT, Recipe(), names)],
-        lambda r: _four_sites(table, r),
-    )
+def redundancy_within_sites() -> Case:
+    """All thirty features in the order of mRMR, by correlations within sites."""
+    return _ordered(within_site=True)
 
 
-def harmonised_scanners() -> Case:
-    """ComBat with all options over two scanners, as the R implementation gave them."""
-    table = two_scanners()
-    names = tuple(name for name in table.columns if name.startswith("v"))
-    designs = [(covariates, reference) for covariates in ((), ("pheno",)) for reference in ("", "reference")]
-    return Case(
-        table,
-        lambda: [combat(COHORT, Recipe(), names, *design) for design in designs],
-        lambda r: _two_scanners(table, dict(zip(designs, r, strict=True))),
-    )
-
-
-CASES = (pearson, ranks_within_sites, pooled_ranks, binned_ranks, readers, redundancy, harmonised, harmonised_scanners)
+CASES = (
+    pearson,
+    pearson_within_sites,
+    rank_correlations_within_sites,
+    rank_correlations,
+    binned_rank_correlations,
+    readers,
+    readers_by_site,
+    redundancy,
+    redundancy_within_sites,
+)
 
 
 def _by_dummies(X: FloatArray, site: NDArray[np.int64]) -> FloatArray:
@@ -127,10 +103,20 @@ def _by_dummies(X: FloatArray, site: NDArray[np.int64]) -> FloatArray:
     return residual
 
 
+def _correlated(*, within_site: bool) -> Case:
+    table = breast_cancer()
+    names = tuple(table.columns)
+    return Case(
+        table,
+        lambda: [correlation(COHORT, Recipe(), names, within_site=within_site)],
+        lambda r: _pearson(table, r[0], within=within_site),
+    )
+
+
 def _pearson(table: Table, fit: Correlation, *, within: bool) -> list[Difference]:
     from scipy import stats
 
-    X = table.matrix(fit.columns)
+    X, frozen = table.matrix(fit.columns), golden("filters")
     r: FloatArray = np.asarray(np.corrcoef(_by_dummies(X, table.site) if within else X, rowvar=False))
     kind = "Pearson within sites" if within else "Pearson pooled"
     oracle = f"{library('numpy')} corrcoef{' of residuals on site' if within else ''}"
@@ -139,11 +125,16 @@ def _pearson(table: Table, fit: Correlation, *, within: bool) -> list[Difference
         p = np.array([stats.pearsonr(X[:, -1], X[:, j]).pvalue for j in range(X.shape[1] - 1)])
         apart = largest(np.log10(fit.p_[-1, :-1]), np.log10(p))
         rows.append(Difference("Pearson log10 p", f"{library('scipy')} pearsonr", apart, 1e-8))
-    wrong = 0
-    for threshold in (0.5, 0.7, 0.9):
-        wrong += set(fit.kept(threshold)) != {fit.columns[i] for i in _greedy(r, threshold)}
-        wrong += set(fit.kept(threshold, Keep.LESS_CORRELATED)) != {fit.columns[i] for i in _caret(r, threshold)}
-    return [*rows, Difference(f"{kind}: other columns kept", "both filters, as loops on the same", float(wrong), 0.0)]
+    in_turn = correlated = 0
+    for threshold, kept in zip(frozen["thresholds"], frozen["kept"]["within" if within else "pooled"], strict=True):
+        in_turn += set(fit.kept(threshold)) != {fit.columns[i] for i in _greedy(r, threshold)}
+        correlated += set(fit.kept(threshold, Keep.LESS_CORRELATED)) != set(kept)
+    caret = f"R caret {frozen['r']['caret']} findCorrelation(exact)"
+    return [
+        *rows,
+        Difference(f"{kind}, kept in turn: other columns", "the same, as a loop", float(in_turn), 0.0),
+        Difference(f"{kind}, less correlated kept: other columns", caret, float(correlated), 0.0),
+    ]
 
 
 def _greedy(r: FloatArray, threshold: float) -> list[int]:
@@ -152,24 +143,6 @@ def _greedy(r: FloatArray, threshold: float) -> list[int]:
         if all(abs(r[i, j]) <= threshold for j in kept):
             kept.append(i)
     return kept
-
-
-def _caret(r: FloatArray, threshold: float) -> list[int]:
-    """`caret::findCorrelation(exact = TRUE)`, one pair after the other, with missing values as it has them."""
-    size = np.abs(r)
-    np.fill_diagonal(size, np.nan)
-    order = np.argsort(-np.nanmean(size, axis=0), kind="stable")
-    size = size[np.ix_(order, order)]
-    left = size.copy()
-    gone: set[int] = set()
-    for i in range(len(r) - 1):
-        for j in range(i + 1, len(r)):
-            if i in gone or j in gone or not size[i, j] > threshold:
-                continue
-            drop = i if np.nanmean(left[i]) > np.nanmean(np.delete(left, j, axis=0)) else j
-            gone.add(drop)
-            left[drop, :] = left[:, drop] = np.nan
-    return [int(order[i]) for i in range(len(r)) if i not in gone]
 
 
 def _site_ranks(table: Table, fit: RankCorrelation) -> list[Difference]:
@@ -191,173 +164,105 @@ def _spearman(table: Table, fit: RankCorrelation, tolerance: float) -> list[Diff
     return [Difference(f"Spearman pooled, {fit.how_}", f"{library('scipy')} spearmanr", largest(fit.r_, r), tolerance)]
 
 
-def _agreement(pooled: PooledAgreement, by_site: Sequence[Agreement]) -> list[Difference]:
+def _readings(table: Table) -> tuple[tuple[str, ...], ...]:
+    """The columns of each reader."""
+    features = [name for name in table.columns if name.endswith("@1")]
+    return tuple(tuple(name.replace("@1", f"@{reader}") for name in features) for reader in (1, 2, 3))
+
+
+def _agreement(pooled: PooledAgreement) -> list[Difference]:
     frozen = golden("icc")
-    psych, metafor = (f"R {name} {frozen['r'][name]}" for name in ("psych", "metafor"))
+    psych = f"R psych {frozen['r']['psych']}"
     rows = []
-    for i, form in enumerate((Form.ICC1, Form.ICC2, Form.ICC3)):
-        fit, average = pooled.agreement(form), by_site[i]
-        theirs = np.array(frozen["averaged"][i]).T
+    for i, form in enumerate(FORMS):
+        fit = pooled.agreement(form)
         ends = [largest(fit.low_, frozen["low"][i]), largest(fit.high_, frozen["high"][i])]
-        ours = [average.icc_, average.low_, average.high_]
         rows += [
-            Difference(f"{form} of the pooled table", psych, largest(fit.icc_, frozen["icc"][i]), 1e-10),
-            Difference(f"{form} interval", psych, max(ends), 1e-9),
-            Difference(f"{form} averaged over sites", f"{psych}, {metafor}", largest(ours, theirs), 1e-10),
+            Difference(f"{form} of the pooled table", psych, largest(fit.icc_, frozen["icc"][i]), 1e-12),
+            Difference(f"{form} interval", psych, max(ends), 1e-12),
         ]
     # Where readers differ less than by chance the truncated form is ICC(3,1), elsewhere ICC(2,1).
     truncated = np.where(np.array(frozen["judges"]) < 1, frozen["icc"][2], frozen["icc"][1])
     apart = largest(pooled.agreement(Form.ICC2_TRUNCATED).icc_, truncated)
-    return [*rows, Difference(f"{Form.ICC2_TRUNCATED}", psych, apart, 1e-10)]
+    return [*rows, Difference(f"{Form.ICC2_TRUNCATED}", psych, apart, 1e-12)]
 
 
-def _mrmr(table: Table, within: Relevance, pooled: Relevance) -> list[Difference]:
-    import pandas as pd
-    from mrmr import mrmr_classif
+def _averaged_agreement(fits: list[Agreement]) -> list[Difference]:
+    frozen = golden("icc")
+    oracle = ", ".join(f"R {name} {frozen['r'][name]}" for name in ("psych", "metafor"))
+    rows = []
+    for fit, form, theirs in zip(fits, FORMS, frozen["averaged"], strict=True):
+        apart = largest([fit.icc_, fit.low_, fit.high_], np.array(theirs).T)
+        rows.append(Difference(f"{form} averaged over sites", oracle, apart, 1e-12))
+    return rows
+
+
+def _ordered(*, within_site: bool) -> Case:
+    table = breast_cancer()
+    names = tuple(table.columns)
+    return Case(
+        table,
+        lambda: [relevance(COHORT, Recipe(), "y", names, within_site=within_site)],
+        lambda r: _mrmr(table, r[0], within=within_site),
+    )
+
+
+def _mrmr(table: Table, fit: Relevance, *, within: bool) -> list[Difference]:
     from scipy import stats
 
-    names, y = pooled.among.columns, table.endpoints["y"]
-    X = table.matrix(names)
-    order = mrmr_classif(pd.DataFrame(X, columns=list(names)), pd.Series(y), K=30, n_jobs=1, show_progress=False)
-    f = stats.f_oneway(X[y == 1], X[y == 0]).statistic
-    places = [abs(order.index(name) - i) for i, name in enumerate(pooled.select(30).selected_)]
-    both = _by_dummies(np.column_stack([X, y]), table.site)
-    rows = [
-        Difference("F statistic (relative)", f"{library('scipy')} f_oneway", relative(pooled.f_, f), 1e-12),
-        Difference("mRMR FCQ: places moved", library("mrmr-selection"), float(max(places)), 0.0),
-    ]
-    for fit, rest, kind in ((pooled, np.column_stack([X, y]), "pooled"), (within, both, "within sites")):
-        r = np.corrcoef(rest, rowvar=False)
-        for criterion in Criterion:
-            expected = _greedily(r, fit.among.degrees_, criterion)
-            wrong = sum(names[i] != name for i, name in zip(expected, fit.select(30, criterion).selected_, strict=True))
-            rows.append(Difference(f"mRMR {criterion} {kind}: other places", "its definition", float(wrong), 0.0))
+    names, y = fit.among.columns, table.endpoints["y"]
+    both = np.column_stack([table.matrix(names), y])
+    kind, rows = "pooled", []
+    if within:
+        kind, both = "within sites", _by_dummies(both, table.site)
+    else:
+        f = stats.f_oneway(both[y == 1, :-1], both[y == 0, :-1]).statistic
+        rows.append(Difference("F statistic (relative)", f"{library('scipy')} f_oneway", relative(fit.f_, f), 1e-12))
+    degrees = len(y) - 1 - (np.unique(table.site).size if within else 1)
+    for criterion in Criterion:
+        as_it_comes = criterion is Criterion.FCQ and not within
+        expected = _by_default(names, both) if as_it_comes else _by_mrmr(names, both, degrees, criterion)
+        wrong = sum(a != b for a, b in zip(expected, fit.select(30, criterion).selected_, strict=True))
+        oracle = library("mrmr-selection")
+        rows.append(Difference(f"mRMR {criterion} {kind}: other places", oracle, float(wrong), 0.0))
     return rows
 
 
-def _greedily(r: FloatArray, degrees: int, criterion: Criterion) -> list[int]:
-    """mRMR by its definition, endpoint last in the correlations."""
-    p = len(r) - 1
-    use_f = criterion in (Criterion.FCQ, Criterion.FCD)
-    relevant = [degrees * v * v / (1 - v * v) if use_f else -0.5 * np.log(1 - v * v) for v in r[p, :p]]
-    chosen: list[int] = []
-    while len(chosen) < p:
-        scores = []
-        for i in range(p):
-            alike = [abs(r[i, j]) if use_f else -0.5 * np.log(1 - r[i, j] ** 2) for j in chosen if i not in chosen]
-            if i in chosen:
-                scores.append(-np.inf)
-            elif not chosen:
-                scores.append(relevant[i])
-            elif criterion in (Criterion.FCQ, Criterion.MIQ):
-                scores.append(relevant[i] / np.mean(np.maximum(alike, 0.001)))
-            else:
-                scores.append(relevant[i] - np.mean(alike))
-        chosen.append(int(np.argmax(scores)))
-    return chosen
-
-
-def apply_by_site(table: Table, fit: CombatFit, **options: bool | int) -> FloatArray:
-    """(n, columns) the harmonised rows: each site applies the step to its own."""
-    step = fit.step(**options)  # type: ignore[arg-type]
-    adjusted = np.empty((table.site.size, len(fit.columns)))
-    for site in np.unique(table.site):
-        rows = table.site == site
-        frame = Frame({k: v[rows] for k, v in table.columns.items()}, {}, int(rows.sum()))
-        adjusted[rows] = step.apply(frame).matrix(fit.columns)
-    return adjusted
-
-
-def combat_by_dummies(
-    Y: FloatArray, C: FloatArray, site: NDArray[np.int64], *, eb: bool = True, mean_only: bool = False
-) -> FloatArray:
-    """ComBat on the pooled rows (Johnson 2007, section 3), one dummy column a site."""
-    labels = np.unique(site)
-    dummies = (site[:, np.newaxis] == labels).astype(np.float64)
-    B = np.linalg.lstsq(np.column_stack([dummies, C]), Y, rcond=None)[0]
-    expected = dummies.mean(axis=0) @ B[: labels.size] + C @ B[labels.size :]
-    scale = np.sqrt(np.mean(np.square(Y - np.column_stack([dummies, C]) @ B), axis=0))
-    out = np.empty_like(Y)
-    for label in labels:
-        rows = site == label
-        z = (Y[rows] - expected[rows]) / scale
-        g, d = z.mean(axis=0), np.ones(Y.shape[1]) if mean_only else z.var(axis=0, ddof=1)
-        if eb and mean_only:
-            g = (g.var(ddof=1) * g + g.mean()) / (g.var(ddof=1) + 1)
-        elif eb:
-            g, d = parametric_estimates(z, 1e-14)
-        out[rows] = expected[rows] + scale * (z - g) / np.sqrt(d)
-    return out
-
-
-def parametric_estimates(z: FloatArray, stop: float) -> tuple[FloatArray, FloatArray]:
-    """Gamma and delta of one site's standardised rows, by the iteration of Johnson 2007.
-
-    `stop` is the step, relative to the value before, at which the iteration ends (in R: `R_STOPS_AT`).
-    """
-    n, mean, variance = len(z), z.mean(axis=0), z.var(axis=0, ddof=1)
-    t2, m, s2 = mean.var(ddof=1), variance.mean(), variance.var(ddof=1)
-    a, b = (2 * s2 + m**2) / s2, (m * s2 + m**3) / s2
-    g, d, change = mean, variance, np.inf
-    while change > stop:
-        g_new = (t2 * n * mean + d * mean.mean()) / (t2 * n + d)
-        d_new = (0.5 * np.square(z - g_new).sum(axis=0) + b) / (n / 2 + a - 1)
-        change = max(float(np.max(np.abs((g_new - g) / g))), float(np.max(np.abs((d_new - d) / d))))
-        g, d = g_new, d_new
-    return g, d
-
-
-def _four_sites(table: Table, fits: Sequence[CombatFit]) -> list[Difference]:
-    from sklearn.linear_model import LinearRegression
-
-    rows = []
-    dummies = (table.site[:, np.newaxis] == np.unique(table.site)).astype(np.float64)
-    for fit in fits:
-        Y, C = table.matrix(fit.columns), np.empty((table.site.size, 0))
-        kind = f"{len(fit.covariates)} covariates"
-        if fit.covariates:
-            C = table.matrix(fit.covariates)
-            pooled = LinearRegression(fit_intercept=False).fit(np.column_stack([dummies, C / C.std(axis=0)]), Y)
-            spread = Y.std(axis=0)[:, np.newaxis]
-            apart = largest(fit.coef_.T * C.std(axis=0) / spread, pooled.coef_[:, dummies.shape[1] :] / spread)
-            oracle = f"{library('scikit-learn')} LinearRegression on sites"
-            rows.append(Difference("ComBat covariate effects (standardised)", oracle, apart, 1e-10))
-        for name, options in (("", {}), (", mean only", {"mean_only": True}), (", no EB", {"eb": False})):
-            expected = combat_by_dummies(Y, C, table.site, **options)
-            apart = float(np.max(np.abs(apply_by_site(table, fit, **options) - expected) / Y.std(axis=0)))
-            rows.append(Difference(f"ComBat, {kind}{name} (SD)", "pooled rows with dummies", apart, 1e-9))
-    return rows
-
-
-@cache
-def combat_outputs() -> dict[str, FloatArray]:
-    """What the R implementation gave for `two_scanners`, (10, 200) by the words of its options."""
+def _by_default(names: Sequence[str], both: FloatArray) -> list[str]:
+    """The library's own F and correlations, of classes."""
     import pandas as pd
+    from mrmr import mrmr_classif
 
-    folder = public_data("combat_reference") / "outputData_r"
-    start, end = "testdata_combat_", "_r.csv"
-    return {
-        path.name.removeprefix(start).removesuffix(end): pd.read_csv(path).to_numpy(np.float64).T
-        for path in sorted(folder.glob(f"{start}*{end}"))
-    }
+    X, y = pd.DataFrame(both[:, :-1], columns=list(names)), pd.Series(both[:, -1])
+    order: list[str] = mrmr_classif(X, y, K=len(names), n_jobs=1, show_progress=False)
+    return order
 
 
-def _two_scanners(table: Table, fits: dict[tuple[tuple[str, ...], str], CombatFit]) -> list[Difference]:
-    closed = iterated = 0.0
-    for words, theirs in combat_outputs().items():
-        options = words.split("_")
-        design = (("pheno",) if "adjusted" in options else (), "reference" if "batchref" in options else "")
-        eb, parametric = "noeb" not in options, "parametric" in options
-        mean_only = any(option.startswith("meanonl") for option in options)
-        fit = fits[design]
-        ours = apply_by_site(table, fit, eb=eb, parametric=parametric, mean_only=mean_only, min_patients=5)
-        apart = float(np.max(np.abs(ours - theirs) / table.matrix(fit.columns).std(axis=0)))
-        if eb and parametric and not mean_only:
-            iterated = max(iterated, apart)
-        else:
-            closed = max(closed, apart)
-    oracle = "R ComBatHarmonization"
-    return [
-        Difference("ComBat, 31 sets of options (SD)", oracle, closed, 1e-9),
-        Difference("ComBat, parametric EB (SD)", f"{oracle}, which stops at a step of {R_STOPS_AT:g}", iterated, 2e-5),
-    ]
+def _by_mrmr(names: Sequence[str], both: FloatArray, degrees: int, criterion: Criterion) -> list[str]:
+    """The features in the library's order; `both` has the endpoint as last column, `degrees` are those of F.
+
+    The library divides relevance by a summary of redundancies. A difference has the order of a quotient of exponents;
+    redundancies are raised by one, out of the reach of the library's floor, and the summary takes it off again.
+    """
+    import pandas as pd
+    from mrmr import mrmr_classif
+
+    X, y = pd.DataFrame(both[:, :-1], columns=list(names)), pd.Series(both[:, -1])
+    use_f, quotient = criterion in (Criterion.FCQ, Criterion.FCD), criterion in (Criterion.FCQ, Criterion.MIQ)
+    half = 0.5  # of the exponent: e to the largest F is beyond float64
+
+    def relevant(X: Any, y: Any) -> Any:
+        square = np.square(X.corrwith(y))
+        value = degrees * square / (1 - square) if use_f else -0.5 * np.log1p(-square)
+        return value if quotient else np.exp(half * value)
+
+    def redundant(X: Any, target_column: str, features: list[str]) -> Any:
+        r = X[features].corrwith(X[target_column])
+        value = r.abs() if use_f else -0.5 * np.log1p(-np.square(r))
+        return value if quotient else value + 1.0
+
+    summary = "mean" if quotient else (lambda values: np.exp(half * (np.mean(values) - 1.0)))
+    order: list[str] = mrmr_classif(
+        X, y, K=len(names), relevance=relevant, redundancy=redundant, denominator=summary, n_jobs=1, show_progress=False
+    )
+    return order

@@ -1,4 +1,4 @@
-"""simulation: exactness of Cox regressions, tests of proportional hazards, concordance and penalised Cox models."""
+"""simulation: exactness of Cox regressions, tests of proportional hazards and concordance."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from common.federation.runner import Conclusion, conclude
+from common.federation.runner import Conclusion
 from common.statistics.concordance import Concordance, concordance, concordance_pooled
 from common.statistics.cox import CoxResult, cox
 from common.statistics.cox_common_baseline import CommonCoxResult, cox_common_baseline
-from common.statistics.cox_elastic_net import (
-    CoxElasticNetPath,
-    CoxElasticNetResult,
-    cox_elastic_net,
-    cox_elastic_net_cv,
-)
 from common.statistics.partial_likelihood import Ties
 from common.statistics.proportional_hazards import (
     ProportionalHazards,
@@ -27,25 +21,36 @@ from common.statistics.proportional_hazards import (
     proportional_hazards_common,
 )
 from common.study.recipe import Recipe
-from common.study.table import FloatArray
 from simulation.exactness.measuring import Case, Difference, Table, golden, largest, library, relative
-from simulation.exactness.tables import breast_recurrence, liver_resection, recidivism
-from simulation.views import COHORT, federation_of
+from simulation.exactness.tables import (
+    breast_competing,
+    breast_recurrence,
+    liver_competing,
+    liver_resection,
+    recidivism,
+)
+from simulation.views import COHORT
 
 COLUMNS = {
     "recidivism": ("fin", "age", "race", "wexp", "mar", "paro", "prio"),
     "breast-recurrence": ("age", "size", "nodes", "progesterone", "oestrogen", "hormone"),
     "liver-resection": ("age", "size", "sex", "group"),
 }
+COLUMNS |= {"breast-competing": COLUMNS["breast-recurrence"], "liver-competing": COLUMNS["liver-resection"]}
 STRATUM = {"recidivism": "race", "breast-recurrence": "group", "liver-resection": "sex"}
-PRECISION = {"recidivism": 1.0, "breast-recurrence": 1.0, "liver-resection": 0.1}
-FOLDS = 5
+PRECISION = {
+    "recidivism": 1.0,
+    "breast-recurrence": 1.0,
+    "liver-resection": 0.1,
+    "breast-competing": 1.0,
+    "liver-competing": 0.1,
+}
 
 
-def grid_of(table: Table) -> tuple[float, int]:
+def grid_of(table: Table, endpoint: str = "os") -> tuple[float, int]:
     """Precision of the table's times, and the points of the smallest grid that holds them."""
     precision = PRECISION[table.key]
-    return precision, round(float(table.endpoints["os.time"].max()) / precision) + 1
+    return precision, round(float(table.endpoints[f"{endpoint}.time"].max()) / precision) + 1
 
 
 def stratified_regressions_by_week() -> Case:
@@ -76,6 +81,26 @@ def common_regressions_by_day() -> Case:
 def common_regressions_by_month() -> Case:
     """Cox regressions with a common baseline, tenths of a month."""
     return _regressions_across(liver_resection())
+
+
+def stratified_cause_by_day() -> Case:
+    """Cause-specific Cox regressions stratified by site, days: the other cause censors."""
+    return _causes_inside(breast_competing())
+
+
+def stratified_cause_by_month() -> Case:
+    """Cause-specific Cox regressions stratified by site, tenths of a month."""
+    return _causes_inside(liver_competing())
+
+
+def common_cause_by_day() -> Case:
+    """Cause-specific Cox regressions with a common baseline, days."""
+    return _causes_across(breast_competing())
+
+
+def common_cause_by_month() -> Case:
+    """Cause-specific Cox regressions with a common baseline, tenths of a month."""
+    return _causes_across(liver_competing())
 
 
 def stratified_proportionality_by_week() -> Case:
@@ -128,37 +153,6 @@ def concordance_across_sites_by_month() -> Case:
     return _concordance_across(liver_resection())
 
 
-def penalised_hazards() -> Case:
-    """A cross-validated LASSO and an elastic-net path, stratified by site."""
-    whole = breast_recurrence()
-    fold = np.arange(whole.site.size) % FOLDS
-    table = replace(whole, columns={**whole.columns, "fold": fold.astype(np.float64)})
-    names = COLUMNS[table.key]
-    return Case(
-        table,
-        lambda: [
-            cox_elastic_net_cv(COHORT, Recipe(), "os", names, folds=FOLDS, count=20),
-            cox_elastic_net(COHORT, Recipe(), "os", names, count=20, alpha=0.5, ties=Ties.BRESLOW),
-        ],
-        lambda r: _penalised(table, r[0], r[1]),
-    )
-
-
-def penalised_hazards_in_one_stratum() -> Case:
-    """A LASSO path where one site alone has events, so that the stratified model is the plain one."""
-    whole = breast_recurrence()
-    time, event = whole.endpoints["os.time"].copy(), whole.endpoints["os.event"].copy()
-    site = np.where(np.arange(time.size) < 180, whole.site, 2)
-    time[site < 2], event[site < 2] = 1.0, 0.0
-    table = replace(whole, endpoints={"os.time": time, "os.event": event}, site=site)
-    names = COLUMNS[table.key]
-    return Case(
-        table,
-        lambda: [cox_elastic_net(COHORT, Recipe(), "os", names, count=30, ties=Ties.BRESLOW)],
-        lambda r: _coxnet(table, r[0]),
-    )
-
-
 CASES = (
     stratified_regressions_by_week,
     stratified_regressions_by_day,
@@ -166,6 +160,10 @@ CASES = (
     common_regressions_by_week,
     common_regressions_by_day,
     common_regressions_by_month,
+    stratified_cause_by_day,
+    stratified_cause_by_month,
+    common_cause_by_day,
+    common_cause_by_month,
     stratified_proportionality_by_week,
     stratified_proportionality_by_day,
     stratified_proportionality_by_month,
@@ -176,9 +174,17 @@ CASES = (
     concordance_inside_sites_by_month,
     concordance_across_sites_by_day,
     concordance_across_sites_by_month,
-    penalised_hazards,
-    penalised_hazards_in_one_stratum,
 )
+
+
+def pooled_model(table: Table, names: tuple[str, ...], ties: str, ddof: int = 1) -> Any:
+    """The stratified model of the pooled rows, columns standardised, as statsmodels has it."""
+    from statsmodels.duration.hazard_regression import PHReg
+
+    X = table.matrix(names)
+    X = (X - X.mean(axis=0)) / X.std(axis=0, ddof=ddof)
+    time, event = table.endpoints["os.time"], table.endpoints["os.event"]
+    return PHReg(time, X, status=event, strata=table.site, ties=ties)
 
 
 @cache
@@ -216,6 +222,24 @@ def _regressions_across(table: Table) -> Case:
     )
 
 
+def _causes_inside(table: Table) -> Case:
+    names, frozen = COLUMNS[table.key], golden("cox")[table.key]["stratified"]
+    return Case(
+        table,
+        lambda: [cox(COHORT, Recipe(), "ttr", names, ties=ties) for ties in Ties],
+        lambda r: _cox("cause-specific Cox stratified by site", table, r, [frozen[ties] for ties in Ties]),
+    )
+
+
+def _causes_across(table: Table) -> Case:
+    names, grid, frozen = COLUMNS[table.key], grid_of(table, "ttr"), golden("cox")[table.key]["common"]
+    return Case(
+        table,
+        lambda: [cox_common_baseline(COHORT, Recipe(), "ttr", names, *grid, ties=ties) for ties in Ties],
+        lambda r: _cox("cause-specific Cox with a common baseline", table, r, [frozen[ties] for ties in Ties]),
+    )
+
+
 def _cox(kind: str, table: Table, fits: Sequence[CoxResult], theirs: Sequence[Mapping[str, Any]]) -> list[Difference]:
     """Coefficients and errors of standardised columns."""
     worst: dict[str, float] = {}
@@ -242,18 +266,9 @@ def _baseline(fit: CommonCoxResult, theirs: Mapping[str, Any]) -> Difference:
 
 def _phreg(table: Table, fit: CoxResult) -> Difference:
     scale = np.array([table.columns[name].std(ddof=1) for name in fit.columns])
-    pooled = _model(table, fit.columns, "breslow").fit(method="newton", disp=0, tol=1e-14, maxiter=100)
+    pooled = pooled_model(table, fit.columns, "breslow").fit(method="newton", disp=0, tol=1e-14, maxiter=100)
     oracle = f"{library('statsmodels')} PHReg(strata, breslow)"
     return Difference("Cox stratified by site: coefficient", oracle, largest(fit.coef_ * scale, pooled.params), 1e-9)
-
-
-def _model(table: Table, names: tuple[str, ...], ties: str, ddof: int = 1) -> Any:
-    from statsmodels.duration.hazard_regression import PHReg
-
-    X = table.matrix(names)
-    X = (X - X.mean(axis=0)) / X.std(axis=0, ddof=ddof)
-    time, event = table.endpoints["os.time"], table.endpoints["os.event"]
-    return PHReg(time, X, status=event, strata=table.site, ties=ties)
 
 
 def _proportionality_inside(table: Table) -> Case:
@@ -336,78 +351,3 @@ def _censored(table: Table, fits: list[Concordance]) -> Difference:
         theirs = concordance_index_censored(event, time, table.columns[fit.columns[0]], tied_tol=0.0)[0]
         worst = max(worst, abs(float(fit.concordance_[0]) - float(theirs)))
     return Difference("C across sites", f"{library('scikit-survival')} concordance_index_censored", worst, 1e-12)
-
-
-def _penalised(table: Table, lasso: CoxElasticNetResult, elastic: CoxElasticNetPath) -> list[Difference]:
-    oracle = f"optimality, {library('statsmodels')} PHReg.score"
-    return [
-        Difference("Cox LASSO path, stratified by site, Efron", oracle, _missed(table, lasso.path, "efron"), 1e-9),
-        Difference(
-            "Cox elastic-net path, stratified by site, Breslow", oracle, _missed(table, elastic, "breslow"), 1e-9
-        ),
-        _cross_validated(table, lasso),
-    ]
-
-
-def _missed(table: Table, path: CoxElasticNetPath, ties: str) -> float:
-    """The largest violation of an optimality condition on the pooled rows."""
-    model, scale = _model(table, path.columns, ties, ddof=0), table.matrix(path.columns).std(axis=0)
-    worst = 0.0
-    for penalty, coef in zip(path.lambda_, path.coef_path_ * scale, strict=True):
-        gradient = -model.score(coef) / path.n_ + penalty * (1.0 - path.alpha_) * coef
-        allowed = penalty * path.alpha_
-        missed = np.where(
-            coef == 0, np.maximum(np.abs(gradient) - allowed, 0), np.abs(gradient + allowed * np.sign(coef))
-        )
-        worst = max(worst, float(np.max(missed)))
-    return worst
-
-
-def _cross_validated(table: Table, fit: CoxElasticNetResult) -> Difference:
-    """Each fold's models refitted to a table without it, their likelihoods by a library."""
-    names, fold = fit.path.columns, table.columns["fold"]
-    everybody, loss, events = _model(table, names, "efron", ddof=0), [], []
-    scale = table.matrix(names).std(axis=0)
-    for k in range(FOLDS):
-        rows = fold != k
-        columns = {name: table.columns[name][rows] for name in names}
-        endpoints = {name: values[rows] for name, values in table.endpoints.items()}
-        part = replace(table, columns=columns, endpoints=endpoints, site=table.site[rows])
-        port = federation_of(part.columns, part.endpoints, part.site)
-        (refit,) = conclude(
-            port, [cox_elastic_net(COHORT, Recipe(), "os", names, lambdas=tuple(fit.path.lambda_.tolist()))]
-        )
-        trained, own = _model(part, names, "efron", ddof=0), part.matrix(names).std(axis=0)
-        gain = [everybody.loglike(b * scale) - trained.loglike(b * own) for b in refit.coef_path_]
-        events.append(float(table.endpoints["os.event"][~rows].sum()))
-        loss.append(-2.0 * np.array(gain) / events[-1])
-    weight: FloatArray = np.array(events) / np.sum(events)
-    mean = weight @ np.array(loss)
-    error = np.sqrt(weight @ np.square(np.array(loss) - mean) / (FOLDS - 1))
-    oracle = f"{library('statsmodels')} PHReg.loglike at refits without each fold"
-    difference = max(largest(fit.cvm_, mean), largest(fit.cvsd_, error))
-    return Difference("Cox LASSO, cross-validated partial likelihood", oracle, difference, 1e-6)
-
-
-def _coxnet(table: Table, path: CoxElasticNetPath) -> list[Difference]:
-    from sksurv.linear_model import CoxnetSurvivalAnalysis
-    from sksurv.util import Surv
-
-    X, scale = table.matrix(path.columns), table.matrix(path.columns).std(axis=0)
-    outcome = Surv.from_arrays(table.endpoints["os.event"] == 1.0, table.endpoints["os.time"])
-    coxnet = CoxnetSurvivalAnalysis(l1_ratio=1.0, alphas=path.lambda_, tol=1e-16, max_iter=10_000_000)
-    theirs = coxnet.fit((X - X.mean(axis=0)) / scale, outcome).coef_.T
-    # It ends a path where the likelihood hardly rises any more.
-    ours = (path.coef_path_ * scale)[: len(theirs)]
-    oracle = f"{library('scikit-survival')} CoxnetSurvivalAnalysis(tol=1e-16)"
-    support = float(np.count_nonzero((np.abs(ours) > 1e-6) != (np.abs(theirs) > 1e-6)))
-    return [
-        Difference("Cox LASSO path, one stratum: coefficient", oracle, largest(ours, theirs), 1e-6),
-        Difference("Cox LASSO path, one stratum: predictors chosen", oracle, support, 0.0),
-        Difference(
-            "Cox LASSO path, one stratum",
-            f"optimality, {library('statsmodels')} PHReg.score",
-            _missed(table, path, "breslow"),
-            1e-9,
-        ),
-    ]

@@ -104,10 +104,9 @@ class Row:
 
 @dataclass
 class Measured:
-    """All rows, why some cases were not run, and the names of the tables that there are."""
+    """All rows, and why some cases were not run."""
 
     rows: list[Row] = field(default_factory=list)
-    tables: set[str] = field(default_factory=set)
     absent: list[str] = field(default_factory=list)
 
 
@@ -120,7 +119,6 @@ def measure(makers: Iterable[Callable[[], Case]], data: str | None = None) -> Me
         except Absent as why:
             done.absent.append(str(why))
             continue
-        done.tables.add(case.table.key)
         if data in (None, case.table.key):
             done.rows += _measure_one(case)
     done.absent = sorted(set(done.absent))
@@ -205,14 +203,27 @@ def golden(name: str) -> Mapping[str, Any]:
 
 def as_markdown(measured: Measured) -> str:
     """The table as a page."""
-    text = (
-        "# Exactness\n\nLargest difference between each federated statistic and the same one on the pooled rows, "
-        "measured by `fedmvi-simulate exactness`. Every case ran twice, plain and under masks, with equal bits.\n\n"
-        "| statistic | data | oracle | difference | tolerance | masked = plain | rounds | KiB per site | seconds |\n"
-        "|---|---|---|---|---|---|---|---|---|\n"
+    text = f"# Exactness\n\n{_verdict(measured.rows)}\n\n"
+    text += (
+        "Largest difference between each federated statistic and the same one on the pooled rows, measured by "
+        "`fedmvi-simulate exactness`. Every case ran twice, plain and under masks.\n\n"
+        f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|\n"
     )
     for row in measured.rows:
-        equal = "yes" if row.masked_equal else "**no**"
-        size = f"{row.difference:.1e} | {row.tolerance:.0e} | {equal} | {row.rounds} | {row.kib_per_site:.1f}"
-        text += f"| {row.statistic} | {row.data} | {row.oracle} | {size} | {row.seconds:.2f} |\n"
-    return text
+        verdict, equal = ("yes" if fine else "**no**" for fine in (row.passed, row.masked_equal))
+        size = f"{row.difference:.1e} | {row.tolerance:.0e} | {verdict} | {equal} | {row.rounds}"
+        cost = f"{row.kib_per_site:.1f} | {row.seconds:.2f}"
+        text += f"| {row.statistic} | {row.data} | {row.oracle} | {size} | {cost} |\n"
+    return text + "".join(f"\nNot run: {why}\n" for why in measured.absent)
+
+
+COLUMNS = (
+    "statistic", "data", "oracle", "difference", "tolerance", "pass", "masked = plain", "rounds", "KiB per site",
+    "seconds",
+)  # fmt: skip
+
+
+def _verdict(rows: Sequence[Row]) -> str:
+    passed, equal = sum(row.passed for row in rows), sum(row.masked_equal for row in rows)
+    bits = "all with equal bits" if equal == len(rows) else f"{len(rows) - equal} **without** equal bits"
+    return f"{passed} of {len(rows)} rows passed: within their tolerance, and masked as plain; {bits}."

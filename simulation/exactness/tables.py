@@ -179,7 +179,8 @@ def reader_study() -> Table:
 
 @cache
 def two_scanners() -> Table:
-    """200 features of 10 subjects from two scanners, with a covariate (test data of ComBatHarmonization in R)."""
+    """200 features of 10 subjects from two scanners, with a covariate (test data of ComBatHarmonization in R): too few
+    and too small to be a federation, they show that the algorithm is that of R."""
     import pandas as pd
 
     data = pd.read_csv(public_data("combat_reference") / "testdata.csv").to_numpy(np.float64)
@@ -187,7 +188,7 @@ def two_scanners() -> Table:
     columns["pheno"] = (np.arange(10) % 2 == 0).astype(np.float64)
     site = np.repeat(np.arange(2), 5)
     columns["reference"] = (site == 0).astype(np.float64)
-    return Table("two-scanners", "ComBat test data, 2 scanners", columns, {}, site)
+    return Table("two-scanners", "2 scanners, reference of the algorithm", columns, {}, site)
 
 
 def _folds(site: NDArray[np.int64]) -> FloatArray:
@@ -218,6 +219,28 @@ def breast_wide() -> Table:
     return Table("breast-wide", "breast cancer, 495 predictors, 4 sites", columns, table.endpoints, table.site)
 
 
+@cache
+def dcurves() -> Table:
+    """750 patients of the tutorial of R's dcurves as four sites; times are ranks, which curves depend on only."""
+    import pandas as pd
+
+    folder = public_data("dcurves_reference")
+    binary, times = pd.read_csv(folder / "df_binary.csv"), pd.read_csv(folder / "df_surv.csv")
+    _, rank = np.unique(times["ttcancer"], return_inverse=True)
+    columns = {name: binary[name].to_numpy(np.float64) for name in ("famhistory", "cancerpredmarker")}
+    columns["marker"] = pd.read_csv(folder / "dca_tut_bin_int_marker_risks.csv").iloc[:, 0].to_numpy(np.float64)
+    columns["pr_failure18"] = (
+        pd.read_csv(folder / "dca_tut_coxph_pr_failure18_vals.csv").iloc[:, 0].to_numpy(np.float64)
+    )
+    endpoints = {
+        "y": binary["cancer"].to_numpy(np.float64),
+        "os.time": rank.astype(np.float64),
+        "os.event": times["cancer"].to_numpy(np.float64),
+    }
+    site = np.repeat(np.arange(4), [80, 150, 220, 300])
+    return Table("dcurves", "dcurves tutorial, 4 sites", columns, endpoints, site)
+
+
 TABLES = (
     breast_cancer,
     recidivism,
@@ -231,5 +254,9 @@ TABLES = (
     two_scanners,
     breast_folds,
     breast_wide,
+    dcurves,
 )
 """All of them."""
+
+KEYS = tuple(make.__name__.replace("_", "-") for make in TABLES)
+"""Their keys, known also where their data are absent."""

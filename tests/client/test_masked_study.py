@@ -58,6 +58,11 @@ def test_masked_and_plain_results_of_the_same_sites_differ_in_their_label_only(h
     assert {result["how"] for result in plain["results"]} == {"exact", "site-alone"}
     for result in (*masked["results"], *plain["results"]):
         result["how"] = ""
+    # Without masks a fold of a small hospital is the few patients in it.
+    refused = [result["id"] for result in plain["results"] if result["status"] == "refused"]
+    assert refused == ["analysis.lasso"]
+    for results in (masked, plain):
+        results["results"] = [result for result in results["results"] if result["id"] not in refused]
     assert masked == plain
 
 

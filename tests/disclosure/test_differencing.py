@@ -158,14 +158,6 @@ EVASIONS: dict[str, Callable[[Consortium], Ask]] = {
             "mvi", newton(m).columns, np.zeros(5),
         )
     ),
-    "more columns complete": lambda m: total(
-        LogisticSums(
-            "train",
-            Recipe((Select((*columns(m.study, "clinical"), *columns(m.study, "wide")[1:])),
-                    Complete((*newton(m).columns, "albumin"), ("mvi",)))),
-            "mvi", newton(m).columns, np.zeros(5),
-        )
-    ),
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +16,15 @@ from common.statistics.confusion import ThresholdCounts
 from common.statistics.correlation import CrossProducts
 from common.statistics.cox import CoxSums
 from common.statistics.cox_common_baseline import RiskSetSums
+from common.statistics.logistic import LogisticSums
+from common.statistics.moments import Deviations
 from common.statistics.partial_likelihood import Ties
 from common.statistics.quantiles import GridCounts, Guard, quantiles
 from common.statistics.refinement import key_values, refine, root_question
 from common.statistics.resampling import ResampledRuns
 from common.statistics.training_sets import SetMoments
 from common.statistics.univariable import MarginalSums
-from common.study.analyses import ALWAYS, ANALYSES
+from common.study.analyses import ALWAYS, ANALYSES, IMPUTERS
 from common.study.recipe import CodedColumn, Complete, Fold, Recipe, Score, Select, Standardise, coded_columns
 from simulation.exactness.measuring import same
 from tests.disclosure.consortium import POLICY, STUDY, Consortium, Row, make, names, recipe
@@ -35,7 +38,7 @@ def study_with(*statistics: str) -> str:
     text = STUDY
     for name in statistics:
         endpoint = {"binary": 'endpoint = "mvi"', "survival": 'endpoint = "os"', "none": ""}[ANALYSES[name].endpoint]
-        what = f"predictors = {AGE_SIZE}"
+        what = 'predictors = ["cirrhosis", "sex"]' if name == "chi-square" else f"predictors = {AGE_SIZE}"
         text += f'\n[[analyses]]\nname = "{name}"\nstatistic = "{name}"\ncohort = "train"\n{endpoint}\n{what}\n'
     return text
 
@@ -68,10 +71,10 @@ def recipe_of(made: Consortium, *endpoints: str) -> Recipe:
 
 
 def test_every_question_belongs_to_all_studies_or_to_declared_statistics_or_to_none_yet():
-    asked = ALWAYS | {name for kind in ANALYSES.values() for name in kind.questions}
+    asked = ALWAYS | set(IMPUTERS.values()) | {name for kind in ANALYSES.values() for name in kind.questions}
     assert asked <= set(Query.registry), "nothing is declared that does not exist"
     not_yet = set(Query.registry) - asked
-    assert {"query.design_products", "query.resampled_runs", "query.observed_gram"} <= not_yet
+    assert {"query.design_products", "query.outcome_gram"} <= not_yet
 
 
 def test_a_statistic_that_the_study_does_not_declare_is_refused(plain: Consortium, rich: Consortium):
@@ -156,6 +159,45 @@ def test_a_column_that_tells_sites_apart_would_give_the_sums_of_one(rich: Consor
     assert rich.number("b", total(centred)) == 0, "differences between sites are taken out inside the sites instead"
 
 
+def _all(level: str) -> Callable[[list[Row]], None]:
+    def change(rows: list[Row]) -> None:
+        for row in rows:
+            row["cirrhosis"] = level
+
+    return change
+
+
+def test_a_declared_predictor_that_only_one_site_has_would_give_that_sites_sums(tmp_path: Path):
+    """Everybody at a has cirrhosis, nobody at b and c: masked or not, sums with it are those of a."""
+    made = make(tmp_path, {"a": _all("yes"), "b": _all("no"), "c": _all("no")}, masked=True).sign().open()
+    clinical = names(made.study, "clinical")
+    query = LogisticSums("train", recipe(made.study, "clinical"), "mvi", clinical, np.zeros(5))
+    information = sum(query.answer(made.frame(s, query.recipe))["information"] for s in ("a", "b", "c"))
+    row = np.zeros((5, 5))
+    row[np.tril_indices(5)] = information
+    own = made.frame("a", query.recipe)
+    assert row[4, 4] * 4 == pytest.approx(own.n)
+    assert row[4, 1] * 4 == pytest.approx(own.columns["age"].sum()), "the sum of age at a, from a total of three sites"
+
+    assert [made.number(site, total(query)) for site in ("a", "b", "c")] == [409, 409, 409]
+    select = Recipe(query.recipe.steps[:1])
+    moments = Deviations("train", select, clinical, np.zeros(4))
+    assert made.number("b", total(moments)) == 409
+
+
+def test_a_variable_that_only_one_site_records_would_give_that_sites_sums(tmp_path: Path):
+    def unrecorded(rows: list[Row]) -> None:
+        for row in rows:
+            row["age"] = ""
+
+    made = make(tmp_path, {"b": unrecorded, "c": unrecorded}).open()
+    select = Recipe((Select(coded_columns(made.study, made.study.models[0].predictors)),))
+    query = Deviations("train", select, ("age",), np.zeros(1))
+    known = [query.answer(made.frame(site, select))["n"][0] for site in ("a", "b", "c")]
+    assert known == [60, 0, 0]
+    assert made.number("b", total(query)) == 409
+
+
 def _standard(frame: object) -> Standardise:
     return Standardise(NAMES, (50.0, 40.0), (10.0, 4.0))
 
@@ -232,8 +274,7 @@ def test_folds_that_would_isolate_few_patients_are_refused(tmp_path: Path):
         recipe = recipe_of(made, "mvi").then(Fold(folds, "mvi"))
         return made.number("a", total(SetMoments("train", recipe, "mvi", NAMES, "folds", folds + 1, False)))
 
-    assert asked(1) == 414
-    assert asked(2) == 405, "four of nine are in a fold"
+    assert [asked(folds) for folds in (1, 2, 5, 9, 11)] == [414] * 5, "one dealing, not as many as there are numbers"
     assert asked(10) == 405, "without masks a fold of nine patients with the endpoint is one of them"
 
 

@@ -1,5 +1,6 @@
 # What R's survival gives for Cox regressions, tests of proportional hazards and concordance.
-# Tables: recidivism.csv, breast-recurrence.csv, liver-resection.csv (see make.py).
+# Tables: recidivism.csv, breast-recurrence.csv, liver-resection.csv; for one of two causes breast-competing.csv and
+# liver-competing.csv (see make.py).
 library(survival)
 library(jsonlite)
 
@@ -65,7 +66,21 @@ one <- function(table) {
   )
 }
 
+of_one_cause <- function(table) {
+  data <- read.csv(file.path(args[1], paste0(table$key, ".csv")))
+  model <- function(strata) {
+    as.formula(paste("Surv(ttr_time, ttr_event == 1) ~", paste(table$columns, collapse = " + "), strata))
+  }
+  list(
+    stratified = list(efron = fitted(model("+ strata(site)"), data, "efron"),
+                      breslow = fitted(model("+ strata(site)"), data, "breslow")),
+    common = list(efron = fitted(model(""), data, "efron"), breslow = fitted(model(""), data, "breslow"))
+  )
+}
+
 result <- setNames(lapply(tables, one), vapply(tables, function(t) t$key, ""))
+result[["breast-competing"]] <- of_one_cause(list(key = "breast-competing", columns = tables[[2]]$columns))
+result[["liver-competing"]] <- of_one_cause(list(key = "liver-competing", columns = tables[[3]]$columns))
 versions <- list(R = R.version$version.string, survival = as.character(packageVersion("survival")))
 result$r <- versions
 print(versions)

@@ -1,8 +1,9 @@
 # What R gives for areas and their paired comparison (pROC), cut-offs (pROC), van Elteren's test (coin), and
-# calibration (glm, splines). Tables: breast-cancer.csv, heart-disease.csv (see make.py).
+# calibration (glm, splines), and reclassification (Hmisc). Tables: breast-cancer.csv, heart-disease.csv (see make.py).
 library(pROC)
 library(coin)
 library(splines)
+suppressPackageStartupMessages(library(Hmisc))
 library(jsonlite)
 
 args <- commandArgs(trailingOnly = TRUE)
@@ -66,11 +67,18 @@ calibration <- list(
   curve_linear = unname(predicted$fit), curve_std_err = unname(predicted$se.fit)
 )
 
+other <- round(plogis(-5 + 0.22 * breast$mean_texture), 2)
+# Categories as numbers from 0 to 1: only which of two is higher matters.
+category <- function(p) findInterval(p, c(0.2, 0.5)) / 2
+improved <- function(old, new) improveProb(old, new, breast$y)[c("nri", "se.nri", "idi", "se.idi")]
+reclassification <- list(continuous = improved(other, risk), categorical = improved(category(other), category(risk)))
+
 write_json(
   list(
     r = list(version = R.version.string, pROC = as.character(packageVersion("pROC")),
-             coin = as.character(packageVersion("coin"))),
-    areas = areas, comparisons = comparisons, van_elteren = stratified, calibration = calibration
+             coin = as.character(packageVersion("coin")), Hmisc = as.character(packageVersion("Hmisc"))),
+    areas = areas, comparisons = comparisons, van_elteren = stratified, calibration = calibration,
+    reclassification = reclassification
   ),
   args[2], digits = I(17), auto_unbox = TRUE
 )

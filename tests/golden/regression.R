@@ -1,7 +1,7 @@
 # Logistic regressions: Firth (brglm2), conditional (survival), random effects (metafor), backward elimination (stats),
-# proportional odds (MASS).
+# proportional odds (ordinal).
 suppressMessages({
-  library(jsonlite); library(survival); library(MASS); library(brglm2); library(metafor)
+  library(jsonlite); library(survival); library(brglm2); library(metafor); library(ordinal)
 })
 args <- commandArgs(trailingOnly = TRUE)
 breast <- read.csv(file.path(args[1], "breast-cancer.csv"))
@@ -57,18 +57,18 @@ graded <- c("age", "sex", "cp", "trestbps", "thalach", "exang")
 levels <- heart[complete.cases(heart[graded]), ]
 levels[graded] <- scale(levels[graded])
 levels$grade <- factor(levels$grade)
-odds <- polr(reformulate(graded, "grade"), levels, Hess = TRUE,
-             control = list(reltol = 1e-16, maxit = 1000))
+odds <- clm(reformulate(graded, "grade"), data = levels,
+            control = clm.control(gradTol = 1e-13, relTol = 1e-14, maxIter = 200))
 
 write_json(list(
   r = list(R = as.character(getRversion()), brglm2 = as.character(packageVersion("brglm2")),
            survival = as.character(packageVersion("survival")), metafor = as.character(packageVersion("metafor")),
-           MASS = as.character(packageVersion("MASS"))),
+           ordinal = as.character(packageVersion("ordinal"))),
   firth = list(finite = firth(breast, seven), separated = firth(breast, separated)),
   conditional = list(coef = unname(coef(within)), std_err = unname(sqrt(diag(vcov(within)))),
                      log_likelihood = within$loglik),
   random_effects = setNames(combined, alone),
   backward = list(heart = path(chosen), breast = path(step(started, direction = "backward", trace = 0))),
-  ordinal = list(coef = unname(coef(odds)), thresholds = unname(odds$zeta),
-                 std_err = unname(sqrt(diag(vcov(odds)))), log_likelihood = as.numeric(logLik(odds)))
+  ordinal = list(estimates = unname(coef(odds)), std_err = unname(sqrt(diag(vcov(odds)))),
+                 log_likelihood = as.numeric(logLik(odds)))
 ), args[2], digits = I(17), auto_unbox = TRUE)

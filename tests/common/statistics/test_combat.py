@@ -18,7 +18,7 @@ from common.statistics.combat import CombatFit, ReferenceSquares, ResidualSquare
 from common.study.empirical_bayes import location_and_scale
 from common.study.recipe import CodedColumn, Combat, Frame, Recipe, Select
 from common.study.table import Column, SiteTable
-from simulation.exactness.filters import (
+from simulation.exactness.harmonisation import (
     R_STOPS_AT,
     apply_by_site,
     combat_by_dummies,
