@@ -126,8 +126,8 @@ class GatedView:
 
     def classes(self, cohort: str, endpoint: str) -> tuple[int, int, int]:
         """See `SiteView`. These counts are open in every cohort: the sample size is planned on them."""
-        rows = self._members(cohort)
-        values = self._table.endpoints[self._run.study.endpoint(endpoint).keys[-1]][rows]
+        rows, declared = self._members(cohort), self._run.study.endpoint(endpoint)
+        values = self._table.endpoints[declared.keys[-1]][rows]
         unknown = int(np.count_nonzero(np.isnan(values)))
-        present = int(np.count_nonzero(values == 1.0))
+        present = int(np.count_nonzero(values >= 1.0 if declared.kind == "ordinal" else values == 1.0))
         return values.size - unknown - present, present, unknown

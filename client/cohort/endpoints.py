@@ -25,11 +25,11 @@ def read_endpoint(
 ) -> dict[str, FloatArray]:
     """The arrays of `SiteTable.endpoints` for one endpoint; problems are noted.
 
-    A word that is neither positive nor negative is an error only for an eligible patient: a rule such as
+    A word that the endpoint does not name is an error only for an eligible patient: a rule such as
     `no_macrovascular_invasion` is how a study says what becomes of the others.
     """
     sources = [columns.get(name) for name in endpoint.columns]
-    if endpoint.kind == "binary":
+    if not endpoint.timed:
         source = sources[0]
         values = np.full(n, math.nan) if source is None else _words(endpoint, source, eligible, columns, problems)
         return {endpoint.name: values}
@@ -44,16 +44,19 @@ def read_endpoint(
 
 
 def _words(endpoint: Endpoint, source: Source, eligible: Flags, columns: Columns, problems: Problems) -> FloatArray:
-    words = endpoint.negative + endpoint.positive
+    """The code of each patient's cell: its place in `Endpoint.codes`."""
+    codes = [code for code, (_, cells) in enumerate(endpoint.codes) for _ in cells]
+    words = [cell for _, cells in endpoint.codes for cell in cells]
     values = np.full(len(source.cells), math.nan)
     for i, cell in enumerate(source.cells):
         if cell is None:
             continue
         index = word_index(cell, words)
         if index is not None:
-            values[i] = float(index >= len(endpoint.negative))
+            values[i] = float(codes[index])
         elif eligible[i]:
-            detail = f"{cell!r}; positive: {', '.join(endpoint.positive)}; negative: {', '.join(endpoint.negative)}"
+            known = "; ".join(f"{meaning}: {', '.join(cells)}" for meaning, cells in reversed(endpoint.codes))
+            detail = f"{cell!r}; {known}"
             problems.add(316, columns.place(source, i), detail, variable=endpoint.name)
     return values
 
@@ -124,18 +127,23 @@ def check_endpoint(
     if missing:
         detail = f"missing for {missing} of {missing + known.size} eligible patients"
         problems.add(318, place, detail, Severity.NOTE, endpoint=endpoint.name)
-    if np.unique(known).size == 1:
-        detail = f"all {known.size} eligible patients have {'it' if known[0] else 'none'}"
+    classes = known if endpoint.kind == "ordinal" else known == 1.0  # a competing event is none of interest
+    if np.unique(classes).size == 1:
+        what = endpoint.level_names[int(known[0])] if endpoint.kind == "ordinal" else "it" if classes[0] else "none"
+        detail = f"all {known.size} eligible patients have {what}"
         problems.add(315, place, detail, Severity.WARNING, endpoint=endpoint.name)
 
 
 def asked_endpoints(study: Study, site: str) -> set[str]:
-    """Endpoints that models, comparisons or splits ask of this site's cohorts."""
+    """Endpoints that models, comparisons, analyses or splits ask of this site's cohorts."""
     here = {cohort.name for cohort in study.cohorts if site in cohort.sites}
     asked = {m.endpoint for m in study.models if here & {m.cohort, *m.evaluate}}
     for comparison in study.comparisons:
         if comparison.cohort in here:
             asked |= {comparison.endpoint, comparison.group}
+    for analysis in study.analyses:
+        if analysis.cohort in here:
+            asked |= {name for name in (analysis.endpoint, analysis.group) if name is not None}
     splits = [c.split for c in study.cohorts if c.name in here and c.split is not None]
     return asked | {split.stratify for split in splits if split.stratify is not None}
 

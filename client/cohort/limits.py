@@ -28,13 +28,21 @@ def _too_few(site: Site, table: SiteTable, study: Study, cohort: Cohort) -> list
     hints: list[FedmviError] = []
     fewest = max(study.limits.min_class, site.policy.min_class)
     asked = [model.endpoint for model in study.models if cohort.name in (model.cohort, *model.evaluate)]
-    for endpoint in dict.fromkeys(asked):
-        outcome = table.endpoints[endpoint][inside]
-        present, absent = int(np.count_nonzero(outcome == 1)), int(np.count_nonzero(outcome == 0))
-        if present + absent == 0:
+    asked += [a.endpoint for a in study.analyses if a.endpoint is not None and a.cohort == cohort.name]
+    for endpoint in map(study.endpoint, dict.fromkeys(asked)):
+        if endpoint.timed:
+            continue
+        outcome = table.endpoints[endpoint.name][inside]
+        counts = [int(np.count_nonzero(outcome == code)) for code in range(len(endpoint.codes))]
+        if sum(counts) == 0:
             continue  # its column is missing, or empty: 207 or 313 says so
-        if min(present, absent) < fewest:
-            facts = {"endpoint": endpoint, "cohort": cohort.name}
-            local = f"{present} with, {absent} without"
+        # A site may lack levels of an ordinal endpoint, as long as it has two.
+        present = sorted(filter(None, counts))
+        smallest = min(counts) if endpoint.kind == "binary" or len(present) < 2 else present[0]
+        if smallest < fewest:
+            facts = {"endpoint": endpoint.name, "cohort": cohort.name}
+            local = f"{counts[1]} with, {counts[0]} without"
+            if endpoint.kind == "ordinal":
+                local = ", ".join(f"{n} {level}" for n, level in zip(counts, endpoint.level_names, strict=True))
             hints.append(FedmviError(405, local, severity=Severity.WARNING, limit=fewest, **facts))
     return hints

@@ -105,6 +105,10 @@ class Gate:
             present, absent = int(np.count_nonzero(endpoint == 1.0)), int(np.count_nonzero(endpoint == 0.0))
             if min(present, absent) < self.limits.min_class or not self._folds_hold(query, min(present, absent)):
                 raise FedmviError(405, endpoint=query.classes_of, cohort=query.cohort, limit=self.limits.min_class)
+        if query.levels_of:
+            counts = np.unique(frame.endpoints[query.levels_of], return_counts=True)[1]
+            if counts.size < 2 or int(counts.min()) < self.limits.min_class:
+                raise FedmviError(405, endpoint=query.levels_of, cohort=query.cohort, limit=self.limits.min_class)
         self._columns(query, frame)
         self._weigh(query, frame)
 

@@ -14,6 +14,7 @@ from common.errors import FedmviError
 from common.federation.codec import pack
 from common.federation.query import Query
 from common.files import write_whole
+from common.study.analyses import IMPUTERS
 from common.study.chain import ChainedImpute
 from common.study.fingerprint import canonical_json, digest
 from common.study.protocol import Study
@@ -51,10 +52,14 @@ class Once:
         for step in query.recipe.steps:
             if isinstance(step, Impute):
                 yield canonical_json(["impute", *step.names]), pack(step, Impute).digest, self._imputers(step)
+            elif isinstance(step, ChainedImpute) and query.name != IMPUTERS["chained"]:  # it grows while it is fitted
+                yield canonical_json(["chained", *step.names]), pack(step, ChainedImpute).digest, self._imputers(step)
 
     def _imputers(self, step: Impute | ChainedImpute) -> int:
         """How many models of the study may impute these columns, each in its own way."""
-        names = [tuple(c.name for c in coded_columns(self._study, model.predictors)) for model in self._study.models]
+        kinds = ("chained",) if isinstance(step, ChainedImpute) else ("mean", "median")
+        models = [model for model in self._study.models if model.missing in kinds]
+        names = [tuple(c.name for c in coded_columns(self._study, model.predictors)) for model in models]
         return max(1, sum(set(step.names) == set(of) for of in names))
 
     def _path(self, key: str) -> Path:

@@ -23,7 +23,7 @@ from common.statistics.chi_square import ClassTable
 from common.statistics.resampling import Resampled
 from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
 from common.study.chain import ChainedImpute
-from common.study.protocol import Analysis, Endpoint, Model, Study
+from common.study.protocol import Analysis, Comparison, Endpoint, Model, Study
 from common.study.ranges import Range, filled_range, plausible_range, table_columns
 from common.study.recipe import (
     CodedColumn,
@@ -83,7 +83,8 @@ def check_scope(query: Query, study: Study) -> None:
     named = columns_of(query)
     declared = getattr(query, "columns", ())
     _need(set(named) <= set(ranges) and len(set(declared)) == len(declared), "a column")
-    _need(bool(declared) or query.name in ALWAYS or not hasattr(query, "columns"), "a column")
+    alone = query.name in ALWAYS or bool(query.levels_of) or not hasattr(query, "columns")
+    _need(bool(declared) or alone, "a column")
     _need("fold" not in named or (query.folds > 0 and "fold" not in declared), "a column")
     # Nothing that a study declares has these yet.
     _need(not getattr(query, "offset", "") and not getattr(query, "strata", ()), "a column")
@@ -122,7 +123,10 @@ def _declared(query: Query, study: Study) -> None:
     asking = [a for a in asking if endpoint in ("", a.endpoint)]
     _need(bool(asking), "an endpoint")
     named = set(columns_of(query)) - {"fold"}
-    _need(any(named <= _columns_of_analysis(study, analysis) for analysis in asking), "a column")
+    asking = [a for a in asking if named <= _columns_of_analysis(study, a)]
+    _need(bool(asking), "a column")
+    groups = {step.by for step in query.recipe.steps if isinstance(step, Group)}
+    _need(any(groups <= {a.group} for a in asking), "a group")
 
 
 def _filling(query: Query, study: Study) -> str:
@@ -203,7 +207,9 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
             _need(all(allowed.get(column) is not None for column in step.columns), "a column or cut-off")
             ranges |= {column.name: allowed[column] for column in step.columns}
         elif isinstance(step, Group):
-            groups = {c.group for c in study.comparisons if c.cohort == query.cohort}
+            parts: tuple[Comparison | Analysis, ...] = (*study.comparisons, *study.analyses)
+            asked = (getattr(query, "endpoint", None), query.cohort)
+            groups = {part.group for part in parts if asked in ((part.endpoint, part.cohort), (None, part.cohort))}
             _need(step.by in groups and len(step.labels) == _levels(study, step.by), "a group")
             ranges["group"] = (0.0, float(len(step.labels)))
         elif isinstance(step, Impute):
@@ -232,7 +238,7 @@ def _complete(study: Study) -> set[_Patients]:
     """The sets of complete cases that a study speaks of, as (columns, endpoint columns).
 
     Of a model those who have everything, and for each column alone those who have it; of an analysis those who have
-    everything, or the endpoint; of a comparison those who have group and endpoint. Subsets of a server's choice would
+    everything, or the endpoint; of groups those who have group and endpoint. Subsets of a server's choice would
     differ by a patient.
     """
     found: set[_Patients] = set()
@@ -246,6 +252,7 @@ def _complete(study: Study) -> set[_Patients]:
         names |= frozenset(name for model in analysis.models for name in predictors[model])
         sets += [(names, analysis.endpoint or ""), (frozenset(), analysis.endpoint or "")]
     sets += [(frozenset({"group"}), comparison.endpoint) for comparison in study.comparisons]
+    sets += [(frozenset({"group"}), a.endpoint or "") for a in study.analyses if a.group is not None]
     for names, endpoint in sets:
         keys = study.endpoint(endpoint).keys if endpoint else ()
         found.add((names, frozenset(keys)))
@@ -267,7 +274,8 @@ def _columns(study: Study, query: Query) -> dict[CodedColumn, Range]:
 
 
 def _levels(study: Study, by: str) -> int:
-    return 2 if by in {e.name for e in study.endpoints} else len(study.variable(by).level_names)
+    endpoint = next((e for e in study.endpoints if e.name == by), None)
+    return len((study.variable(by) if endpoint is None else endpoint).level_names)
 
 
 def _impute(step: Impute, ranges: Mapping[str, Range], query: Query) -> None:
@@ -321,13 +329,22 @@ def _endpoint(query: Query, study: Study) -> None:
     if named is None:
         return
     endpoint = next((e for e in study.endpoints if e.name == named), None)
-    _need(endpoint is not None, "an endpoint")
+    _need(endpoint is not None and _fits(query, endpoint), "an endpoint")
     if endpoint is not None and hasattr(query, "grid_points"):
         grid = (endpoint.precision, endpoint.grid_points)
         _need((getattr(query, "precision", None), query.grid_points) == grid, "a time grid")
         groups = {len(step.labels) for step in query.recipe.steps if isinstance(step, Group)}
         _need(not hasattr(query, "groups") or (groups or {1}) == {query.groups}, "a group")
         _times(query, study, endpoint)
+
+
+def _fits(query: Query, endpoint: Endpoint) -> bool:
+    """Whether the codes of the endpoint mean what the question takes them for; analyses name theirs by kind."""
+    if query.levels_of:
+        return getattr(query, "levels", 0) == len(endpoint.levels)
+    if hasattr(query, "grid_points"):
+        return endpoint.timed
+    return query.name not in ALWAYS or query.name == "query.classes" or endpoint.kind == "binary"
 
 
 def _times(query: Query, study: Study, endpoint: Endpoint) -> None:

@@ -88,8 +88,8 @@ ERRORS = {
         "Check the coding; a site with one class cannot join a model on its own.",
     ),
     316: ErrorText(
-        "A patient has a value for '{variable}' that the study's `positive` and `negative` do not name.",
-        "Correct the cell, or name the level in the study's endpoint or exclude it by an eligibility rule.",
+        "A patient has a value for '{variable}' that the study's endpoint does not name.",
+        "Correct the cell, or name it in the study's endpoint or exclude it by an eligibility rule.",
     ),
     317: ErrorText("A date cannot be read.", "Write dates as YYYY-MM-DD."),
     318: ErrorText(

@@ -70,7 +70,11 @@ class SiteView(Protocol):
         """How many patients left at which step on the way into the cohort."""
 
     def classes(self, cohort: str, endpoint: str) -> tuple[int, int, int]:
-        """Patients of the cohort without, with, and of unknown endpoint (survival: censored, event, unknown)."""
+        """Patients of the cohort without, with, and of unknown endpoint.
+
+        Survival: censored, event, unknown; competing: without the event of interest, with it, unknown; ordinal: of
+        the lowest level, of a higher one, unknown.
+        """
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,11 @@ class Query(ABC):
     @property
     def classes_of(self) -> str:
         """The binary endpoint whose classes the answer tells apart, or ""."""
+        return ""
+
+    @property
+    def levels_of(self) -> str:
+        """The ordinal endpoint whose levels, as many as the field `levels` says, the answer tells apart, or ""."""
         return ""
 
     def consistent(self) -> bool:

@@ -180,6 +180,19 @@ class ThresholdReplicates:
     net_benefit_: Replicates
     brier_: Replicates
 
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a score, measure and threshold, of the Brier score without threshold."""
+        rows: list[dict[str, Any]] = []
+        for measure in ("sensitivity", "specificity", "net_benefit"):
+            fit: Replicates = getattr(self, f"{measure}_")
+            low, high = fit.interval
+            for i, name in enumerate(fit.columns):
+                for j, threshold in enumerate(self.thresholds[i].tolist()):
+                    limits = {"value": float(fit.estimate_[i, j]), "low": float(low[i, j]), "high": float(high[i, j])}
+                    rows.append({"column": name, "measure": measure, "threshold": threshold, **limits})
+        return rows + [{**row, "measure": "brier"} for row in self.brier_.summary]
+
 
 def bootstrap_thresholds(
     cohort: str,

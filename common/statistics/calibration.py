@@ -326,6 +326,15 @@ class CalibrationCurve:
         chi2 = float(bends @ np.linalg.solve(self.covariance_[2:, 2:], bends))
         return chi2, bends.size, chi2_p(chi2, bends.size)
 
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a knot: predicted risk, and observed risk with its band."""
+        rows = zip(self.knots, *self.at(np.array(self.knots)).tolist(), strict=True)
+        return [
+            {"column": self.column, "predicted": risk, "observed": value, "observed_low": low, "observed_high": high}
+            for risk, value, low, high in rows
+        ]
+
 
 def calibration_curve(
     cohort: str, recipe: Recipe, endpoint: str, column: str, knots: tuple[float, ...]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -176,6 +176,19 @@ class CombatFit:
     coef_: FloatArray
     pooled_std_: FloatArray
     n_: int
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a column: mean and residual standard deviation, and the effect of each covariate by its name."""
+        return [
+            {
+                "column": name,
+                "grand_mean": float(self.grand_mean_[j]),
+                "pooled_std": float(self.pooled_std_[j]),
+                **{f"coef_{covariate}": float(self.coef_[i, j]) for i, covariate in enumerate(self.covariates)},
+            }
+            for j, name in enumerate(self.columns)
+        ]
 
     def step(
         self,

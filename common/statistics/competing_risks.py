@@ -110,6 +110,21 @@ class CumulativeIncidence:
         """(2, times) the errors at given times."""
         return steps(self.time_, self.std_err_, times, 0.0)
 
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a cause and time with an event or censoring."""
+        names = ("events", "incidence", "std_err", "low", "high")
+        return [
+            {"cause": code, "time": time, "at_risk": at_risk, **dict(zip(names, row, strict=True))}
+            for cause, code in enumerate(CAUSES)
+            for time, at_risk, *row in zip(
+                self.time_.tolist(),
+                self.at_risk_.tolist(),
+                *(getattr(self, f"{name}_")[cause].tolist() for name in names),
+                strict=True,
+            )
+        ]
+
 
 def cumulative_incidence(events: Counts, censored: Counts, precision: float) -> CumulativeIncidence:
     """The incidences of one group from its (2, grid) events by cause and (grid,) censorings.
@@ -180,6 +195,23 @@ class CompetingRisks:
     chi2_: FloatArray
     degrees_: int
     p_: FloatArray
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a group and cause: patients, events, and Gray's test between all groups."""
+        return [
+            {
+                "group": group,
+                "cause": code,
+                "n": curve.n_,
+                "events": curve.n_events_[cause],
+                "chi2": float(self.chi2_[cause]),
+                "degrees": self.degrees_,
+                "p": float(self.p_[cause]),
+            }
+            for group, curve in enumerate(self.curves_)
+            for cause, code in enumerate(CAUSES)
+        ]
 
     def at(self, times: FloatArray) -> list[dict[str, Any]]:
         """One row a group, cause and time: the form to publish."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,12 @@ class Cutoff:
     def youden_(self) -> float:
         """Sensitivity + specificity - 1."""
         return self.sensitivity_ + self.specificity_ - 1.0
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row: the cut-off and its apparent shares; the counts may be small."""
+        shares = {"sensitivity": self.sensitivity_, "specificity": self.specificity_, "youden": self.youden_}
+        return [{"column": self.column, "rule": self.rule, "target": self.target, "cutoff": self.value_, **shares}]
 
 
 def cutoffs(

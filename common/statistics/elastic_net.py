@@ -125,6 +125,15 @@ class ElasticNetPath:
         """Predictors in the model at each penalty."""
         return tuple(np.count_nonzero(self.coef_path_[:, 1:], axis=1).tolist())
 
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a penalty: predictors in the model, and the coefficient of each."""
+        rows = zip(self.lambda_.tolist(), self.degrees, self.coef_path_.tolist(), strict=True)
+        return [
+            {"lambda": penalty, "degrees": degrees, **dict(zip(self.columns, coef, strict=True))}
+            for penalty, degrees, coef in rows
+        ]
+
 
 @dataclass(frozen=True)
 class ElasticNetResult:

@@ -6,7 +6,7 @@ Not recommended: it is here because reviewers ask for it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,12 @@ class HosmerLemeshow:
         "Not recommended: depends on arbitrary groups, has little power in small samples and rejects any model "
         "in large ones. Judge calibration by slope, intercept and curve."
     )
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row: the test."""
+        test = {"chi2": self.chi2_, "degrees": self.degrees_, "p": self.p_}
+        return [{"column": self.column, "groups": self.group_n_.size, **test, "note": self.note}]
 
 
 def hosmer_lemeshow(

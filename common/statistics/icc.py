@@ -333,6 +333,11 @@ class PooledAgreement:
     squares_: MeanSquares
     sites_: FloatArray
 
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a form and feature."""
+        return [row for form in Form for row in self.agreement(form).summary]
+
     def agreement(self, form: Form = Form.ICC2) -> Agreement:
         """Coefficients with intervals from the F distribution."""
         n = np.nan_to_num(self.squares_.n_)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,12 @@ class Imputer:
     known_: NDArray[np.int64]
     step_: Impute
     how_: str
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a column: known values, and what missing ones become."""
+        rows = zip(self.columns, self.known_.tolist(), self.step_.values, strict=True)
+        return [{"column": name, "known": known, "value": value, "how": self.how_} for name, known, value in rows]
 
 
 def median_imputer(cohort: str, recipe: Recipe, columns: tuple[str, ...], guard: Guard | None) -> Conclusion[Imputer]:
@@ -144,6 +150,14 @@ class ChainedImputer:
     missing_: NDArray[np.int64]
     step_: ChainedImpute
     change_: float
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a column: missing values, its mean, and the limits of filled values."""
+        step = self.step_
+        rows = zip(self.columns, self.missing_.tolist(), step.mean, step.scale, step.low, step.high, strict=True)
+        names = ("column", "missing", "mean", "std", "low", "high")
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def chained_imputer(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,6 +151,13 @@ class KaplanMeier:
     def at_risk(self, times: FloatArray) -> FloatArray:
         """(times,) patients at risk just before each time."""
         return risk_set(self.time_, self.at_risk_, times)
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a time with an event or censoring."""
+        names = ("time", "at_risk", "events", "survival", "std_err", "low", "high")
+        rows = zip(*(getattr(self, f"{name}_").tolist() for name in names), strict=True)
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def steps(time: FloatArray, curves: FloatArray, at: FloatArray, before: float) -> FloatArray:

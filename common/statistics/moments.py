@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -74,6 +74,12 @@ class Moments:
     n_: FloatArray
     mean_: FloatArray
     std_: FloatArray
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a column."""
+        rows = zip(self.columns, self.n_.tolist(), self.mean_.tolist(), self.std_.tolist(), strict=True)
+        return [{"column": name, "n": int(n), "mean": mean, "std": std} for name, n, mean, std in rows]
 
 
 def moments(cohort: str, recipe: Recipe, columns: tuple[str, ...]) -> Conclusion[Moments]:

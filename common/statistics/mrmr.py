@@ -98,6 +98,12 @@ class Relevance:
     r_: FloatArray
     f_: FloatArray
 
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a feature, in declared order."""
+        rows = zip(self.among.columns, self.r_.tolist(), self.f_.tolist(), strict=True)
+        return [{"feature": name, "r": r, "f": f} for name, r, f in rows]
+
     def select(self, count: int, criterion: Criterion = Criterion.FCQ) -> Selection:
         """The first `count` features, or fewer where others have no relevance at all."""
         relevance, redundancy = self.f_, np.abs(self.among.r_)

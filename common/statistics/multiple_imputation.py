@@ -81,6 +81,15 @@ class MultipleImputation:
     steps_: tuple[DrawnImpute, ...]
     trace_: FloatArray
 
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a column: missing values, and its mean as filled in the end, least and largest of the imputations."""
+        last = self.trace_[-1] if len(self.trace_) else np.zeros((1, len(self.columns)))
+        rows = zip(
+            self.columns, self.missing_.tolist(), last.min(axis=0).tolist(), last.max(axis=0).tolist(), strict=True
+        )
+        return [{"column": c, "missing": n, "filled_low": low, "filled_high": high} for c, n, low, high in rows]
+
 
 def multiple_imputation(
     cohort: str,
@@ -262,6 +271,11 @@ class ImputedLogistic:
 
     combined_: Combined
     fits_: tuple[LogisticResult, ...]
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """As `Combined`."""
+        return self.combined_.summary
 
 
 def imputed_logistic(

@@ -53,6 +53,11 @@ class _Ordinal(Query):
         """The predictors."""
         return self.columns
 
+    @property
+    def levels_of(self) -> str:
+        """The endpoint."""
+        return self.endpoint
+
     def consistent(self) -> bool:
         """See `Query`."""
         sound = 2 <= self.levels <= MAX_LEVELS and self.coefficients.shape == (self.cuts + len(self.columns),)

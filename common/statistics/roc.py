@@ -64,6 +64,13 @@ class RocResult:
         half = Z975 * self.std_err_
         return max(0.0, self.auc_ - half), min(1.0, self.auc_ + half)
 
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row: the area with its error and limits."""
+        low, high = self.interval
+        facts = {"n": self.n_, "events": self.events_}
+        return [{**facts, "auc": self.auc_, "std_err": self.std_err_, "auc_low": low, "auc_high": high}]
+
     def curve(self, min_cell: int) -> FloatArray:
         """(2, points) false and true positive rates, coarse enough to publish.
 

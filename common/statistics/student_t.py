@@ -160,6 +160,11 @@ class TTests:
     student_: TTest
     welch_: TTest
 
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a test and column."""
+        return [*self.student_.summary, *self.welch_.summary]
+
 
 def within_site_t_test(cohort: str, recipe: Recipe, endpoint: str, columns: tuple[str, ...]) -> Conclusion[TTest]:
     """The t test of each column between the classes of a binary endpoint, adjusted for the site; three rounds.

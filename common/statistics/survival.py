@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,6 +43,17 @@ class SurvivalResult:
     chi2_: float
     degrees_: int
     p_: float
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a group: patients, events, median with its limits, and the test between all groups."""
+        test = {"chi2": self.chi2_, "degrees": self.degrees_, "p": self.p_}
+        rows = []
+        for group, curve in enumerate(self.curves_):
+            median, low, high = curve.median
+            counts = {"n": curve.n_, "observed": float(self.observed_[group]), "expected": float(self.expected_[group])}
+            rows.append({"group": group, **counts, "median": median, "median_low": low, "median_high": high, **test})
+        return rows
 
 
 def survival(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,15 @@ class VarianceFilter:
     variance_: FloatArray
     relative_: FloatArray
     kept_: tuple[str, ...]
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a column."""
+        rows = zip(self.columns, self.variance_.tolist(), self.relative_.tolist(), strict=True)
+        return [
+            {"column": name, "variance": variance, "relative": relative, "kept": name in self.kept_}
+            for name, variance, relative in rows
+        ]
 
 
 def variance_filter(
@@ -135,6 +144,21 @@ class FrequencyFilter:
     percent_unique_: FloatArray
     rare_: NDArray[np.bool_]
     kept_: tuple[str, ...]
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a column."""
+        numbers = (self.frequency_ratio_, self.percent_unique_, self.rare_)
+        return [
+            {
+                "column": name,
+                "frequency_ratio": ratio,
+                "percent_unique": unique,
+                "rare": rare,
+                "kept": name in self.kept_,
+            }
+            for name, ratio, unique, rare in zip(self.columns, *(part.tolist() for part in numbers), strict=True)
+        ]
 
 
 def frequency_filter(

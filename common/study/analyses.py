@@ -36,6 +36,12 @@ StatisticName = Literal[
     "bootstrap",
     "cut-off",
     "compare-areas",
+    "ordinal-logistic",
+    "cause-specific-cox",
+    "competing-risks",
+    "restricted-mean",
+    "follow-up",
+    "stratified-log-rank",
 ]
 
 
@@ -50,16 +56,20 @@ class Kind:
     endpoint
         The kind of its endpoint.
     on
-        Predictors of a training cohort, or scores of models in a cohort that they are evaluated in.
+        Predictors of a training cohort, scores of models in a cohort that they are evaluated in, or groups of a
+        training cohort.
     fewest
-        Fewest predictors or models.
+        Fewest predictors or models; 0 for a group that may be left out.
+    times
+        Whether the analysis names times: none, the one horizon that is needed, or any.
     """
 
     title: str
-    endpoint: Literal["binary", "survival", "none"]
+    endpoint: Literal["binary", "ordinal", "survival", "competing", "none"]
     questions: frozenset[str]
-    on: Literal["predictors", "models"] = "predictors"
+    on: Literal["predictors", "models", "group"] = "predictors"
     fewest: int = 1
+    times: Literal["none", "one", "any"] = "none"
 
 
 FOLDS = 10
@@ -139,5 +149,26 @@ ANALYSES: Mapping[StatisticName, Kind] = MappingProxyType(
         "compare-areas": Kind(
             "Comparison of areas under ROC curves", "binary", _asks("placements"), on="models", fewest=2
         ),
+        "ordinal-logistic": Kind(
+            "Proportional-odds logistic regression", "ordinal", _asks("ordinal", "ordinal_parallel")
+        ),
+        "cause-specific-cox": Kind(
+            "Cause-specific Cox regression, stratified by site",
+            "competing",
+            _asks("cox", "cox_residuals", "schoenfeld"),
+        ),
+        "competing-risks": Kind(
+            "Cumulative incidence with Gray's test",
+            "competing",
+            _asks("competing_table"),
+            on="group",
+            fewest=0,
+            times="any",
+        ),
+        "restricted-mean": Kind(
+            "Restricted mean survival time", "survival", _asks(), on="group", fewest=0, times="one"
+        ),
+        "follow-up": Kind("Follow-up", "survival", _asks(), on="group", fewest=0, times="one"),
+        "stratified-log-rank": Kind("Log-rank test stratified by site", "survival", _asks("log_rank_sums"), on="group"),
     }
 )

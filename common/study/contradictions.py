@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from common.study.analyses import ANALYSES
 from common.study.dictionary import DICTIONARY
 from common.study.protocol import Analysis, Cohort, Comparison, Model, Study, Term
@@ -112,16 +114,20 @@ def _analysis_contradictions(study: Study, i: int, analysis: Analysis) -> _Found
     found: _Found = []
     kinds = {e.name: e.kind for e in study.endpoints}
     if kinds.get(analysis.endpoint or "", "none") != kind.endpoint:
-        wanted = "no endpoint" if kind.endpoint == "none" else f"a {kind.endpoint} endpoint of the study"
+        article = "an" if kind.endpoint == "ordinal" else "a"
+        wanted = "no endpoint" if kind.endpoint == "none" else f"{article} {kind.endpoint} endpoint of the study"
         found.append((("analyses", i, "endpoint"), f"'{analysis.statistic}' needs {wanted}"))
-    given, other = (
-        (analysis.predictors, analysis.models) if kind.on == "predictors" else (analysis.models, analysis.predictors)
-    )
-    if len(given) < kind.fewest or other:
-        found.append((("analyses", i, kind.on), f"'{analysis.statistic}' needs {kind.fewest} or more `{kind.on}` only"))
+    given = {"predictors": analysis.predictors, "models": analysis.models, "group": (analysis.group,)}
+    given = {on: parts for on, parts in given.items() if parts and parts != (None,)}
+    if len(given.get(kind.on, ())) < kind.fewest or given.keys() - {kind.on}:
+        few = "a `group`" if kind.on == "group" else f"{kind.fewest} or more `{kind.on}`"
+        found.append((("analyses", i, kind.on), f"'{analysis.statistic}' needs {few} only"))
+    found += _time_contradictions(study, i, analysis)
+    if analysis.group is not None:
+        found += _group_contradictions(study, ("analyses", i, "group"), analysis.group)
     cohorts = {c.name: c for c in study.cohorts}
     cohort = cohorts.get(analysis.cohort)
-    if cohort is None or (kind.on == "predictors" and cohort.role != "train"):
+    if cohort is None or (kind.on != "models" and cohort.role != "train"):
         found.append((("analyses", i, "cohort"), f"'{analysis.cohort}' is not a cohort with the role train"))
     elif len(cohort.sites) < study.limits.min_sites:
         sentence = f"'{analysis.cohort}' has fewer than {study.limits.min_sites} sites: nothing can be summed"
@@ -147,6 +153,31 @@ def _analysis_contradictions(study: Study, i: int, analysis: Analysis) -> _Found
     return found
 
 
+def _time_contradictions(study: Study, i: int, analysis: Analysis) -> _Found:
+    wanted, place = ANALYSES[analysis.statistic].times, ("analyses", i, "times")
+    if wanted == "none" and analysis.times:
+        return [(place, f"'{analysis.statistic}' has no `times`")]
+    if wanted == "one" and len(analysis.times) != 1:
+        return [(place, f"'{analysis.statistic}' needs one time, its horizon, in `times`")]
+    horizon = next((e.horizon for e in study.endpoints if e.name == analysis.endpoint), math.inf)
+    return [
+        (place, f"the time {time:g} is not between 0 and the endpoint's maximum")
+        for time in analysis.times
+        if not 0 < time <= horizon
+    ]
+
+
+def _group_contradictions(study: Study, place: tuple[str | int, ...], group: str) -> _Found:
+    """Groups are the classes of a binary or ordinal endpoint, or else the levels of a variable."""
+    levels = next((e.level_names for e in study.endpoints if e.name == group), None)
+    if levels is None:
+        try:
+            levels = study.variable(group).level_names
+        except KeyError:
+            levels = ()
+    return [] if levels else [(place, f"'{group}' does not form groups")]
+
+
 def _comparison_contradictions(study: Study, i: int, comparison: Comparison) -> _Found:
     found: _Found = []
     endpoints = {e.name: e.kind for e in study.endpoints}
@@ -154,11 +185,4 @@ def _comparison_contradictions(study: Study, i: int, comparison: Comparison) -> 
         found.append((("comparisons", i, "endpoint"), f"'{comparison.endpoint}' is not a survival endpoint"))
     if comparison.cohort not in {c.name for c in study.cohorts}:
         found.append((("comparisons", i, "cohort"), f"'{comparison.cohort}' is not a cohort"))
-    if endpoints.get(comparison.group) != "binary":
-        try:
-            grouped = study.variable(comparison.group).kind != "continuous"
-        except KeyError:
-            grouped = False
-        if not grouped:
-            found.append((("comparisons", i, "group"), f"'{comparison.group}' does not form groups"))
-    return found
+    return found + _group_contradictions(study, ("comparisons", i, "group"), comparison.group)

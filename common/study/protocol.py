@@ -21,6 +21,11 @@ CLOSED_ROLES: frozenset[Role] = frozenset({"external-test", "outcome", "genomics
 MONTH_DAYS = 365.25 / 12
 """The mean length of a month."""
 
+MAX_LEVELS = 20
+"""Most levels of an ordinal endpoint."""
+
+_PRESENT, _ABSENT = ("1", "yes"), ("0", "no")
+
 SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
@@ -42,14 +47,27 @@ class Endpoint(_Table):
     """`[[endpoints]]`: what is predicted or compared."""
 
     name: Name = Field(description="Name of the endpoint.")
-    kind: Literal["binary", "survival"] = Field(description="binary, or survival (time from surgery and event).")
-    label: str = Field(default="", description="How reports print it.")
-    columns: tuple[str, ...] = Field(description="binary: one column; survival: the time column and the event column.")
-    positive: tuple[str, ...] = Field(default=("1", "yes"), description="Cells that mean present, or event.")
-    negative: tuple[str, ...] = Field(default=("0", "no"), description="Cells that mean absent, or censored.")
-    unit: Literal["days", "months"] | None = Field(
-        default=None, description="Unit of a survival time, counted from surgery."
+    kind: Literal["binary", "ordinal", "survival", "competing"] = Field(
+        description="binary; ordinal (levels in order); survival (time from surgery and event); competing (the same "
+        "with an event that prevents the one of interest)."
     )
+    label: str = Field(default="", description="How reports print it.")
+    columns: tuple[str, ...] = Field(
+        description="binary and ordinal: one column; survival and competing: the time column and the event column."
+    )
+    positive: tuple[str, ...] = Field(
+        default=_PRESENT, description="Cells that mean present, or the event (of interest); not of ordinal ones."
+    )
+    negative: tuple[str, ...] = Field(
+        default=_ABSENT, description="Cells that mean absent, or censored; not of ordinal ones."
+    )
+    competing: tuple[str, ...] = Field(default=(), description="competing: cells that mean the competing event.")
+    levels: tuple[tuple[str, ...], ...] = Field(
+        default=(),
+        description='ordinal: the cells of each level, lowest level first, as [["M0"], ["M1"], ["M2"]]; a level is '
+        "called by its first cell.",
+    )
+    unit: Literal["days", "months"] | None = Field(default=None, description="Unit of a time, counted from surgery.")
     precision: float = Field(default=1.0, gt=0, description="The grid on which times are recorded, in `unit`.")
     maximum: float | None = Field(
         default=None, gt=0, description="Largest time accepted, in `unit` (default 30 years)."
@@ -57,16 +75,45 @@ class Endpoint(_Table):
 
     @model_validator(mode="after")
     def _coherent(self) -> Endpoint:
-        wanted = 2 if self.kind == "survival" else 1
+        wanted = 2 if self.timed else 1
         if len(self.columns) != wanted:
-            raise ValueError(f"a {self.kind} endpoint has {wanted} column(s)")
-        if self.kind == "survival" and self.unit is None:
-            raise ValueError("a survival endpoint needs `unit`, days or months")
-        if self.kind == "binary" and (self.unit is not None or self.maximum is not None):
-            raise ValueError("`unit` and `maximum` belong to survival endpoints")
+            raise ValueError(f"an endpoint of the kind {self.kind} has {wanted} column(s)")
+        if self.timed and self.unit is None:
+            raise ValueError(f"a {self.kind} endpoint needs `unit`, days or months")
+        if not self.timed and (self.unit is not None or self.maximum is not None):
+            raise ValueError("`unit` and `maximum` belong to survival and competing endpoints")
+        if self.kind == "ordinal" and not (3 <= len(self.levels) <= MAX_LEVELS and all(self.levels)):
+            raise ValueError(f"an ordinal endpoint needs `levels`: 3 to {MAX_LEVELS} lists of cells")
+        if self.kind != "ordinal" and self.levels:
+            raise ValueError("`levels` belong to ordinal endpoints")
+        if (self.kind == "competing") != bool(self.competing):
+            raise ValueError("competing endpoints, and only they, have cells of the event in `competing`")
+        if self.kind == "ordinal" and (self.positive, self.negative) != (_PRESENT, _ABSENT):
+            raise ValueError("`positive` and `negative` do not belong to ordinal endpoints, which have `levels`")
+        cells = [cell for _, group in self.codes for cell in dict.fromkeys(group)]
         if set(self.positive) & set(self.negative):
             raise ValueError("a cell cannot be both positive and negative")
+        if len(set(cells)) != len(cells):
+            raise ValueError(f"a cell has two meanings: {next(c for c in cells if cells.count(c) > 1)!r}")
         return self
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is a time and an event, not one class a patient."""
+        return self.kind in ("survival", "competing")
+
+    @property
+    def codes(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What each code of its last array means, and the cells that stand for it; the code is the position."""
+        if self.kind == "ordinal":
+            return tuple((group[0], group) for group in self.levels)
+        known = (("negative", self.negative), ("positive", self.positive))
+        return (*known, ("competing", self.competing)) if self.kind == "competing" else known
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """What its classes are called where it forms groups; nothing for one with a time."""
+        return () if self.timed else tuple(cells[0] for _, cells in self.codes)
 
     @property
     def title(self) -> str:
@@ -76,7 +123,7 @@ class Endpoint(_Table):
     @property
     def keys(self) -> tuple[str, ...]:
         """The names of its arrays in tables and frames: one, or time and event."""
-        return (self.name,) if self.kind == "binary" else (f"{self.name}.time", f"{self.name}.event")
+        return (f"{self.name}.time", f"{self.name}.event") if self.timed else (self.name,)
 
     @property
     def month(self) -> float:
@@ -158,7 +205,7 @@ class Comparison(_Table):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] = Field(description="Name of the comparison.")
     endpoint: Name = Field(description="A survival endpoint.")
-    group: Name = Field(description="A binary endpoint or a binary or categorical variable.")
+    group: Name = Field(description="A binary or ordinal endpoint, or a binary or categorical variable.")
     cohort: str = Field(description="The cohort compared.")
     times: tuple[float, ...] = Field(
         default=(), description="Times at which survival is reported, in the endpoint's unit."
@@ -172,11 +219,19 @@ class Analysis(_Table):
     label: str = Field(default="", description="How reports print it.")
     statistic: StatisticName = Field(description="Which statistic; see the table of analyses.")
     cohort: str = Field(
-        description="On predictors: a cohort with the role train. On models: one they are evaluated in."
+        description="On predictors or a group: a cohort with the role train. On models: one they are evaluated in."
     )
-    endpoint: Name | None = Field(default=None, description="A binary or survival endpoint, as the statistic needs.")
+    endpoint: Name | None = Field(default=None, description="An endpoint of the kind that the statistic needs.")
     predictors: tuple[Term, ...] = Field(default=(), description="As in [[models]], for a statistic on predictors.")
     models: tuple[str, ...] = Field(default=(), description="Names of [[models]], for a statistic on their scores.")
+    group: Name | None = Field(
+        default=None, description="As in [[comparisons]], for a statistic by group; some describe all patients without."
+    )
+    times: tuple[float, ...] = Field(
+        default=(),
+        description="In the endpoint's unit. restricted-mean and follow-up: the one horizon; competing-risks: times "
+        "at which incidences are reported.",
+    )
     within_site: bool = Field(
         default=True,
         description="Compare patients with those of their own hospital only, where the statistic can do either.",
@@ -280,7 +335,8 @@ class Study(_Table):
         parts: tuple[Model | Analysis, ...] = (*self.models, *self.analyses)
         used = {term.variable for part in parts for term in part.predictors}
         endpoints = {e.name for e in self.endpoints}
-        used |= {c.group for c in self.comparisons if c.group not in endpoints}
+        groups = {c.group for c in self.comparisons} | {a.group for a in self.analyses if a.group is not None}
+        used |= groups - endpoints
         return tuple(sorted(used))
 
 

@@ -27,6 +27,7 @@ from common.statistics.elastic_net import elastic_net_cv
 from common.statistics.firth import firth
 from common.statistics.mann_whitney import mann_whitney
 from common.statistics.mrmr import relevance
+from common.statistics.ordinal import ordinal
 from common.statistics.proportional_hazards import proportional_hazards, proportional_hazards_common
 from common.statistics.quantiles import Guard, quantiles
 from common.statistics.random_effects import Method, random_effects
@@ -41,7 +42,7 @@ from common.study.protocol import Analysis, Study
 from common.study.ranges import plausible_range, table_columns
 from common.study.recipe import CodedColumn, Complete, Fold, Recipe, Select, coded_columns
 from server.study.models import refusal
-from server.study.results import Estimate, Result
+from server.study.results import Curve, Estimate, Result
 
 QUARTILES = (0.25, 0.5, 0.75)
 
@@ -57,6 +58,7 @@ class Finding:
     events: int | None = None
     note: str = ""
     how: str = "exact"
+    curves: tuple[Curve, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,10 @@ def result_of(study: Study, analysis: Analysis, finding: Finding | FedmviError) 
         status, why = refusal(finding)
         return Result.model_validate({**base, "status": status, "note": why})
     small = min(finding.events or 0, (finding.n or 0) - (finding.events or 0)) < study.limits.min_cell
-    shown = {"n": finding.n, "events": None if small else finding.events}
+    shown: dict[str, Any] = {"n": finding.n, "events": None if small else finding.events}
+    shown |= {"estimates": finding.estimates, "curves": list(finding.curves)}
     note = f"{kind.title}. {finding.note}".strip()
-    return Result.model_validate({**base, **shown, "how": finding.how, "estimates": finding.estimates, "note": note})
+    return Result.model_validate({**base, **shown, "how": finding.how, "note": note})
 
 
 def number(value: float | None) -> float | None:
@@ -341,7 +344,7 @@ def _chosen(lambda_min: float, lambda_1se: float, rows: Sequence[Row]) -> list[E
     return found + estimates(rows, "coef_at_lambda_1se", "coef_1se")
 
 
-def _cox(s: Subject) -> Conclusion[Finding]:
+def _cox(s: Subject, causes: str = "") -> Conclusion[Finding]:
     cohort, name = s.analysis.cohort, s.analysis.name
     fit, test = yield from together(
         cox(cohort, s.recipe, s.endpoint, s.names, model=name),
@@ -349,7 +352,7 @@ def _cox(s: Subject) -> Conclusion[Finding]:
     )
     found = estimates(fit.summary, "hazard_ratio", "hazard_ratio")
     found += estimates(test.summary, "proportional_hazards_chi2", "chi2")
-    return Finding(found, fit.n_, fit.events_, "A baseline hazard for each hospital; ties as Efron.")
+    return Finding(found, fit.n_, fit.events_, f"A baseline hazard for each hospital; ties as Efron. {causes}".strip())
 
 
 def _cox_common(s: Subject) -> Conclusion[Finding]:
@@ -367,6 +370,20 @@ def _concordance(s: Subject) -> Conclusion[Finding]:
     fit = yield from concordance(s.analysis.cohort, s.recipe, s.endpoint, s.names)
     found = estimates(fit.summary, "concordance", "concordance", term="score")
     return Finding(found, fit.n_, fit.events_, "Harrell's C of each predictor, from pairs inside hospitals.")
+
+
+def _ordinal(s: Subject) -> Conclusion[Finding]:
+    levels = s.study.endpoint(s.endpoint).level_names
+    fit = yield from ordinal(s.analysis.cohort, s.recipe, s.endpoint, len(levels), s.names, s.analysis.name)
+    found = estimates(fit.summary, "odds_ratio", "odds_ratio")
+    errors = fit.std_err_[: fit.thresholds_.size]
+    for level, threshold, error in zip(levels, fit.thresholds_, errors, strict=False):
+        term = f"{level} or lower"
+        found.append(Estimate(name="threshold", term=term, value=number(threshold), std_err=number(error)))
+    chi2, degrees = fit.parallel_chi2_, fit.parallel_degrees_
+    test = Estimate(name="proportional_odds_chi2", term=f"df={degrees}", value=number(chi2), p=number(fit.parallel_p))
+    note = f"Odds of a higher level, of {', '.join(levels)}, alike at every cut; a small p of the test doubts that."
+    return Finding([*found, test], int(fit.counts_.sum()), None, note)
 
 
 Maker = Callable[[Subject], Conclusion[Finding]]
@@ -392,5 +409,7 @@ MAKERS: Mapping[StatisticName, Maker] = MappingProxyType(
         "cox": _cox,
         "cox-common": _cox_common,
         "concordance": _concordance,
+        "ordinal-logistic": _ordinal,
+        "cause-specific-cox": partial(_cox, causes="A competing event is a censoring."),
     }
 )

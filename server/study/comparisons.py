@@ -31,13 +31,11 @@ def compare(study: Study) -> Conclusion[list[Result]]:
     return [result for group in groups for result in group]
 
 
-def group_labels(study: Study, comparison: Comparison) -> tuple[str, ...]:
-    """What the groups are called, in the order of the column `group`."""
-    for endpoint in study.endpoints:
-        if endpoint.name == comparison.group:
-            return (f"{endpoint.title}: {endpoint.negative[0]}", f"{endpoint.title}: {endpoint.positive[0]}")
-    variable = study.variable(comparison.group)
-    return tuple(f"{variable.title}: {level}" for level in variable.level_names)
+def group_labels(study: Study, group: str) -> tuple[str, ...]:
+    """What the groups of an endpoint or variable are called, in the order of the column `group`."""
+    endpoint = next((e for e in study.endpoints if e.name == group), None)
+    by = study.variable(group) if endpoint is None else endpoint
+    return tuple(f"{by.title}: {level}" for level in by.level_names)
 
 
 def published_times(endpoint: Endpoint) -> FloatArray:
@@ -50,13 +48,13 @@ def published_times(endpoint: Endpoint) -> FloatArray:
 def comparison_recipe(study: Study, comparison: Comparison) -> Recipe:
     """Groups, then patients with group and endpoint known."""
     known = study.endpoint(comparison.endpoint).keys
-    return Recipe().then(Group(comparison.group, group_labels(study, comparison)), Complete(("group",), known))
+    return Recipe().then(Group(comparison.group, group_labels(study, comparison.group)), Complete(("group",), known))
 
 
 def _one(study: Study, comparison: Comparison) -> Conclusion[list[Result]]:
     endpoint = study.endpoint(comparison.endpoint)
     cohort = study.cohort(comparison.cohort)
-    groups = len(group_labels(study, comparison))
+    groups = len(group_labels(study, comparison.group))
     base: dict[str, Any] = {
         "id": f"comparison.{comparison.name}",
         "statistic": "survival",
@@ -92,7 +90,7 @@ def _pooled_result(study: Study, comparison: Comparison, answer: SurvivalResult,
     curves: list[Curve] = []
     events = sum(curve.n_events_ for curve in answer.curves_)
     few = any(0 < curve.n_ < cell or 0 < curve.n_events_ < cell for curve in answer.curves_)
-    for label, curve in zip(group_labels(study, comparison), answer.curves_, strict=True):
+    for label, curve in zip(group_labels(study, comparison.group), answer.curves_, strict=True):
         estimates += _group_estimates(label, curve, endpoint, comparison.times, cell)
         curves.append(_published_curve(label, curve, endpoint, cell))
     if math.isfinite(answer.chi2_):
@@ -178,7 +176,7 @@ def _alone_result(
         return Result.model_validate({**shown, "status": "not-estimable", "note": note})
     estimates, curves = [], []
     asked = len(comparison.times)
-    for i, label in enumerate(group_labels(study, comparison)):
+    for i, label in enumerate(group_labels(study, comparison.group)):
         unit = endpoint.unit or ""
         estimates += [
             Estimate(name="patients", term=label, value=_count(patients[i])),

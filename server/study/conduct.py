@@ -13,7 +13,7 @@ from common.federation.runner import Conclusion, Port, conclude
 from common.federation.tasks import Freeze, Open, Sign, SignedKey
 from common.study.fingerprint import canonical_json, code_fingerprint, preparation_fingerprint, study_fingerprint
 from common.study.protocol import Study
-from server.study import analyses, comparisons, evaluation, models, score_analyses
+from server.study import analyses, comparisons, evaluation, models, score_analyses, time_analyses
 from server.study.count_tables import publish as publish_counts
 from server.study.counts import count
 from server.study.published import left_out, published_counts
@@ -41,7 +41,9 @@ def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conduc
     published = published_counts(study, counts)
     results: list[Result] = publish_counts(study, counts, published)
     progress("fit the models")
-    fitted, analysed = conclude(port, [models.fit_all(study), analyses.analyse(study)])
+    fitted, analysed, by_group = conclude(
+        port, [models.fit_all(study), analyses.analyse(study), time_analyses.analyse_times(study)]
+    )
     for model in fitted:
         results += [left_out(result, published, model.model.endpoint) for result in models.publish(study, model)]
     progress("freeze the models")
@@ -60,7 +62,7 @@ def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conduc
     )
     endpoints = {model.name: model.endpoint for model in study.models}
     results += [left_out(result, published, endpoints[result.id.split(".")[1]]) for result in evaluated]
-    results += [*compared, *analysed, *on_scores]
+    results += [*compared, *analysed, *by_group, *on_scores]
     return Conducted(_results(study, results, opened), opened, frozen)
 
 

@@ -46,6 +46,10 @@ def class_names(endpoint: Endpoint) -> list[str]:
     """What the three counts of `Classes` are called."""
     if endpoint.kind == "survival":
         return ["without event", "with event", "unknown"]
+    if endpoint.kind == "competing":
+        return ["without event of interest", "with event of interest", "unknown"]
+    if endpoint.kind == "ordinal":
+        return [f"{endpoint.title}: {endpoint.level_names[0]}", f"{endpoint.title}: higher", "unknown"]
     return [f"{endpoint.title} absent", f"{endpoint.title} present", "unknown"]
 
 

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.federation.ports import Meter, SitesPort
 from common.federation.runner import Conclusion, conclude, together
 from common.statistics.bootstrap import bootstrap_areas
-from common.statistics.correlation import correlation
 from common.statistics.decision_curve import decision_curve
 from common.statistics.elastic_net import elastic_net_cv
-from common.statistics.icc import agreement
 from common.statistics.logistic import logistic
-from common.statistics.mrmr import relevance
-from common.statistics.multiplicity import benjamini_hochberg
+from common.statistics.reduction import Thresholds, reduce_features
 from common.statistics.roc import roc
-from common.statistics.univariable import univariable
-from common.statistics.variance import variance_filter
 from common.study.recipe import Recipe, Score
 from simulation.benchmarks.chain import Chain, Settings
 from simulation.benchmarks.measuring import Stopwatch
@@ -48,21 +42,12 @@ def run(table: RadiomicsTable, settings: Settings, *, masked: bool) -> tuple[Cha
 def _chain(table: RadiomicsTable, settings: Settings, watch: Stopwatch) -> Conclusion[Chain]:
     place = {name: i for i, name in enumerate(table.names)}
     recipe = Recipe()
-    varying = (yield from variance_filter(COHORT, recipe, table.names)).kept_
-    watch.step("near-zero variance")
-    readers = (varying, tuple(f"{name}{SECOND}" for name in varying))
-    icc = (yield from agreement(COHORT, recipe, readers)).icc_
-    reliable = tuple(np.array(varying)[icc >= settings.icc].tolist())
-    watch.step("ICC")
-    alone = yield from univariable(COHORT, recipe, "y", reliable)
-    p = np.array([row["p"] for row in alone.summary])
-    ranked = _within_fdr(p, settings.fdr)[: int(settings.parameters * table.y.size)]
-    first = tuple(reliable[i] for i in ranked)
-    watch.step("univariable")
-    kept = (yield from correlation(COHORT, recipe, first)).kept(settings.correlation)
-    watch.step("correlation")
-    relevant = (yield from relevance(COHORT, recipe, "y", kept, within_site=False)).select(settings.mrmr).selected_
-    watch.step("mRMR")
+    second = tuple(f"{name}{SECOND}" for name in table.names)
+    limits = Thresholds(
+        settings.icc, settings.fdr, settings.parameters, settings.correlation, settings.mrmr, within_site=False
+    )
+    reduced = yield from reduce_features(COHORT, recipe, "y", table.names, (second,), limits, watch.step)
+    p, relevant = reduced.p_, reduced.selected_
     lasso = yield from elastic_net_cv(
         COHORT, recipe, "y", relevant, folds=settings.folds, count=settings.lambdas, ratio=settings.smallest_lambda
     )
@@ -80,7 +65,7 @@ def _chain(table: RadiomicsTable, settings: Settings, watch: Stopwatch) -> Concl
     watch.step("ROC, DeLong, DCA")
     resampled = yield from bootstrap_areas(COHORT, scored, "y", (score.column,), settings.replicates)
     watch.step("bootstrap")
-    names = (varying, reliable, first, kept, relevant, chosen)
+    names = (*(features for _, features in reduced.left_), chosen)
     best = int(np.flatnonzero(lasso.path.lambda_ == lasso.lambda_1se_)[0])
     std = table.first[:, [place[name] for name in chosen]].std(axis=0, ddof=1)
     numbers = {
@@ -89,9 +74,3 @@ def _chain(table: RadiomicsTable, settings: Settings, watch: Stopwatch) -> Concl
         "net benefit": curve.net_benefit_[0], "bootstrap": resampled.replicates_[0],
     }  # fmt: skip
     return Chain((*(tuple(place[n] for n in part) for part in names), (best,)), numbers)
-
-
-def _within_fdr(p: NDArray[np.float64], fdr: float) -> NDArray[np.int64]:
-    """The places of the rejected, by p."""
-    rejected = np.flatnonzero(benjamini_hochberg(p) <= fdr)
-    return rejected[np.argsort(p[rejected], kind="stable")]

@@ -90,6 +90,25 @@ cohort = "alone"
 times = [12, 36]
 """
 
+FURTHER = """
+[[endpoints]]
+name = "grade"
+kind = "ordinal"
+columns = ["mvi_grade"]
+levels = [["M0", "none"], ["M1"], ["M2"]]
+
+[[endpoints]]
+name = "ttr"
+kind = "competing"
+columns = ["ttr_months", "ttr_event"]
+positive = ["recurrence"]
+competing = ["death"]
+negative = ["censored"]
+unit = "months"
+maximum = 60
+"""
+"""Endpoints of the other kinds; `further` gives the rows their columns."""
+
 SITES = ("a", "b", "c", "d", "e", "f")
 HEADER = (
     "patient_id", "cohort", "mvi", "os_months", "os_event", "age", "sex", "afp", "cirrhosis", "albumin", "platelets",
@@ -116,6 +135,17 @@ def rows_of(site: str, n: int = 60) -> list[Row]:
         ]  # fmt: skip
         rows.append(dict(zip(HEADER, cells, strict=True)))
     return rows
+
+
+def further(rows: list[Row]) -> None:
+    """Add the columns of `FURTHER`: grades, and recurrence before or at the end of follow-up."""
+    rng = np.random.default_rng(len(rows) + ord(rows[0]["patient_id"][0]))
+    for row in rows:
+        row["mvi_grade"] = ("none", "M0", "M1", "M2")[int(rng.integers(0, 2) + rng.integers(0, 3))]
+        end, recurs = int(row["os_months"]), int(rng.integers(1, 60))
+        row["ttr_months"] = str(min(end, recurs))
+        last = "death" if row["os_event"] == "1" else "censored"
+        row["ttr_event"] = "recurrence" if recurs <= end else last
 
 
 def write_site(

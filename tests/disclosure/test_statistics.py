@@ -34,10 +34,13 @@ NAMES = ("age", "albumin")
 STANDOUT = 81.0
 
 
+ENDPOINTS = {"binary": 'endpoint = "mvi"', "survival": 'endpoint = "os"', "none": ""}
+
+
 def study_with(*statistics: str) -> str:
     text = STUDY
     for name in statistics:
-        endpoint = {"binary": 'endpoint = "mvi"', "survival": 'endpoint = "os"', "none": ""}[ANALYSES[name].endpoint]
+        endpoint = ENDPOINTS[ANALYSES[name].endpoint]
         what = 'predictors = ["cirrhosis", "sex"]' if name == "chi-square" else f"predictors = {AGE_SIZE}"
         text += f'\n[[analyses]]\nname = "{name}"\nstatistic = "{name}"\ncohort = "train"\n{endpoint}\n{what}\n'
     return text
@@ -56,8 +59,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
 
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
-    """One that declares all of them that are on predictors."""
-    names = [name for name, kind in ANALYSES.items() if kind.on == "predictors"]
+    """One that declares all of them that are on predictors and these endpoints."""
+    names = [name for name, kind in ANALYSES.items() if kind.on == "predictors" and kind.endpoint in ENDPOINTS]
     return make(tmp_path_factory.mktemp("rich"), {"a": _standout}, study=study_with(*names)).open()
 
 

@@ -146,7 +146,9 @@ def compare_auc(
             X = X.fillna(means) if model.missing == "mean" else X
             y = outcome(study, table, model.endpoint)
             keep = y.notna() & X.notna().all(axis=1)
-            score, truth = pooled.predict(sm.add_constant(X[keep], has_constant="add")), y[keep]
+            # A predicted risk has four decimals, by the definition of a model.
+            score = pooled.predict(sm.add_constant(X[keep], has_constant="add")).round(4)
+            truth = y[keep]
             suffix = "" if len(groups) == 1 and len(group) == len(cohort.sites) > 2 else f".{group[0]}"
             ours = results.get(f"model.{model.name}.auc.{cohort_name}{suffix}")
             if min(truth.sum(), len(truth) - truth.sum()) < study.limits.min_test_class:

@@ -27,7 +27,7 @@ def run(table: RadiomicsTable, settings: Settings, resamples: FloatArray) -> tup
     varying = np.flatnonzero(VarianceThreshold().fit(X).get_support())
     watch.step("near-zero variance")
     reliable = varying[_icc(table, varying) >= settings.icc]
-    watch.step("ICC")
+    watch.step("reliability")
     p = _univariable(table, reliable)
     ranked = _within_fdr(p, settings.fdr)[: int(settings.parameters * y.size)]
     first = reliable[ranked]
@@ -169,7 +169,8 @@ def _logistic(X: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, Flo
     mean, scale = X.mean(axis=0), X.std(axis=0, ddof=1)
     design = sm.add_constant((X - mean) / scale)
     fit = sm.Logit(y, design).fit(disp=0, tol=1e-12)
-    return fit.params[1:], fit.bse[1:], fit.predict(design)
+    # A predicted risk has four decimals, by the definition of a model here.
+    return fit.params[1:], fit.bse[1:], np.round(fit.predict(design), 4)
 
 
 def _delong(score: FloatArray, y: FloatArray) -> tuple[float, float]:

@@ -18,7 +18,8 @@ from server.study.analyses import MAKERS
 from server.study.conduct import conduct
 from server.study.results import Results
 from server.study.score_analyses import MAKERS as SCORE_MAKERS
-from tests.disclosure.consortium import STUDY, Consortium, make
+from server.study.time_analyses import TIME_MAKERS
+from tests.disclosure.consortium import FURTHER, SITES, STUDY, Consortium, further, make
 
 FOLDED = {"lasso", "cox-lasso"}
 PREDICTORS = '[{ variable = "age", coding = "linear" }, "cirrhosis", { variable = "albumin", coding = "linear" }]'
@@ -33,23 +34,27 @@ evaluate = ["external"]
 """
 
 
+ENDPOINTS = {"binary": "mvi", "ordinal": "grade", "survival": "os", "competing": "ttr"}
+ON = {"predictors": f"predictors = {PREDICTORS}", "models": 'models = ["clinical", "short"]', "group": 'group = "mvi"'}
+
+
 def study_text() -> str:
-    text = STUDY + MODELS
+    text = STUDY + FURTHER + MODELS
     for name, kind in ANALYSES.items():
-        endpoint = {"binary": 'endpoint = "mvi"', "survival": 'endpoint = "os"', "none": ""}[kind.endpoint]
-        on = f"predictors = {PREDICTORS}" if kind.on == "predictors" else 'models = ["clinical", "short"]'
+        endpoint = f'endpoint = "{ENDPOINTS[kind.endpoint]}"' if kind.endpoint in ENDPOINTS else ""
+        on = ON[kind.on] + ("" if kind.times == "none" else "\ntimes = [24]")
         if name == "quantiles":
             on = 'predictors = [{ variable = "age", coding = "linear" }]'
         if name == "chi-square":
             on = 'predictors = ["cirrhosis", "sex", "afp"]'
-        cohort = "train" if kind.on == "predictors" else "external"
+        cohort = "external" if kind.on == "models" else "train"
         text += f'\n[[analyses]]\nname = "{name}"\nstatistic = "{name}"\ncohort = "{cohort}"\n{endpoint}\n{on}\n'
     return text
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
-    return make(tmp_path_factory.mktemp("sites"), study=study_text())
+    return make(tmp_path_factory.mktemp("sites"), dict.fromkeys(SITES, further), study=study_text())
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,7 @@ def results(made: Consortium) -> Results:
 
 
 def test_every_statistic_has_a_maker():
-    assert set(MAKERS) | set(SCORE_MAKERS) == set(ANALYSES)
+    assert set(MAKERS) | set(SCORE_MAKERS) | set(TIME_MAKERS) == set(ANALYSES)
 
 
 def test_folds_of_few_patients_are_refused_where_sums_are_not_masked(results: Results):

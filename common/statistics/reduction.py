@@ -1,0 +1,128 @@
+"""common/statistics: reduction of many features to few, step after step, before a penalised regression.
+
+The order is that of published radiomics pipelines with one change for the federation: marginal sums first, so that no
+matrix of more than a third of as many columns as patients is ever asked. Near-zero variance, reliability between
+readers, univariable regressions within the false discovery rate, correlation, mRMR.
+
+What is selected on all patients must be evaluated on others: on a cohort that was set aside, or in a cross-validation
+that repeats every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from common.federation.runner import Conclusion
+from common.statistics.correlation import MAX_COLUMNS, correlation
+from common.statistics.icc import agreement
+from common.statistics.mrmr import Criterion, relevance
+from common.statistics.multiplicity import benjamini_hochberg
+from common.statistics.univariable import univariable
+from common.statistics.variance import variance_filter
+from common.study.recipe import Recipe
+from common.study.table import FloatArray
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Of each step; the defaults are those of the published CT study of MVI.
+
+    Attributes
+    ----------
+    icc
+        Least intraclass correlation between readers.
+    fdr, share
+        False discovery rate of the univariable regressions, and most columns that go on, as a share of the patients.
+    correlation
+        Largest |r| of two columns that both go on; the one with the smaller p stays.
+    count, criterion, within_site
+        Features that mRMR leaves, how it weighs them, and whether their correlations are those within sites.
+    """
+
+    icc: float = 0.75
+    fdr: float = 0.05
+    share: float = MAX_COLUMNS
+    correlation: float = 0.9
+    count: int = 30
+    criterion: Criterion = Criterion.FCQ
+    within_site: bool = True
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Which features each step left.
+
+    Attributes
+    ----------
+    left_
+        (step, features left after it), in order; those of the last are in the order of their selection.
+    p_
+        p values of the features that were reliable, in their declared order; NaN where there is none.
+    """
+
+    left_: tuple[tuple[str, tuple[str, ...]], ...]
+    p_: FloatArray
+
+    @property
+    def selected_(self) -> tuple[str, ...]:
+        """What the last step left."""
+        return self.left_[-1][1]
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a step: `step`, `left`."""
+        return [{"step": step, "left": len(features)} for step, features in self.left_]
+
+
+def reduce_features(
+    cohort: str,
+    recipe: Recipe,
+    endpoint: str,
+    columns: tuple[str, ...],
+    readers: tuple[tuple[str, ...], ...] = (),
+    thresholds: Thresholds | None = None,
+    done: Callable[[str], object] = str,
+) -> Conclusion[Reduction]:
+    """Reduce columns for a binary endpoint; about 17 rounds. The recipe must leave complete cases.
+
+    Parameters
+    ----------
+    readers
+        The same features as other readers gave them, a tuple of columns for each; none: the step is left out.
+    done
+        Called with the name of each step when it is finished.
+
+    Raises
+    ------
+    FedmviError
+        As the steps do; 601 where a step leaves nothing.
+    """
+    limits = thresholds or Thresholds()
+    left: list[tuple[str, tuple[str, ...]]] = []
+
+    def leave(step: str, features: tuple[str, ...]) -> tuple[str, ...]:
+        left.append((step, features))
+        done(step)
+        return features
+
+    kept = leave("near-zero variance", (yield from variance_filter(cohort, recipe, columns)).kept_)
+    if readers:
+        place = {name: i for i, name in enumerate(columns)}
+        again = tuple(tuple(reader[place[name]] for name in kept) for reader in readers)
+        icc = (yield from agreement(cohort, recipe, (kept, *again))).icc_
+        kept = leave("reliability", tuple(n for n, value in zip(kept, icc, strict=True) if value >= limits.icc))
+    alone = yield from univariable(cohort, recipe, endpoint, kept)
+    p = np.array([row["p"] for row in alone.summary])
+    found = np.flatnonzero(benjamini_hochberg(np.where(np.isnan(p), 1.0, p)) <= limits.fdr)
+    first = found[np.argsort(p[found], kind="stable")][: int(limits.share * float(alone.n_.min(initial=np.inf)))]
+    kept = leave("univariable", tuple(kept[i] for i in first))
+    if len(kept) > 1:
+        kept = leave("correlation", (yield from correlation(cohort, recipe, kept)).kept(limits.correlation))
+    if len(kept) > 1:
+        ranked = yield from relevance(cohort, recipe, endpoint, kept, within_site=limits.within_site)
+        kept = leave("mRMR", ranked.select(limits.count, limits.criterion).selected_)
+    return Reduction(tuple(left), p)
