@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from client.cohort.site import Policy
-from client.release.scope import binary_columns, check_scope, elements
+from client.release.scope import binary_columns, check_scope, elements, level_columns
 from common.errors import FedmviError
 from common.federation.query import Ask, Mode, Query, Risk
 from common.study.protocol import Limits, Study
@@ -110,6 +110,7 @@ class Gate:
             if counts.size < 2 or int(counts.min()) < self.limits.min_class:
                 raise FedmviError(405, endpoint=query.levels_of, cohort=query.cohort, limit=self.limits.min_class)
         self._columns(query, frame)
+        self._reference_levels(query, frame)
         self._weigh(query, frame)
 
     def _columns(self, query: Query, frame: Frame) -> None:
@@ -129,6 +130,17 @@ class Gate:
             levels = values.size == 2 or name in binary
             if levels and int(counts[[0, -1]].min()) < self.limits.min_cell:
                 raise FedmviError(409, f"column {name}", limit=self.limits.min_cell, cohort=query.cohort)
+
+    def _reference_levels(self, query: Query, frame: Frame) -> None:
+        """Refuse a categorical predictor whose reference level, which has no column of its own, few patients have."""
+        for names in level_columns(query.recipe):
+            if len(names) > 1 and set(names) <= set(query.uses):
+                values = frame.matrix(names)
+                known = values[~np.isnan(values).any(axis=1)]
+                if int(np.count_nonzero(~known.any(axis=1))) < self.limits.min_cell:
+                    raise FedmviError(
+                        409, f"reference level of {names[0]}", limit=self.limits.min_cell, cohort=query.cohort
+                    )
 
     def _folds_hold(self, query: Query, smaller: int) -> bool:
         """Whether the smaller class leaves enough patients in every part that folds cut it into.

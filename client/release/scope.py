@@ -68,6 +68,15 @@ def binary_columns(recipe: Recipe) -> frozenset[str]:
     return frozenset(column.name for column in coded if column.coding in ("above", "equals"))
 
 
+def level_columns(recipe: Recipe) -> list[tuple[str, ...]]:
+    """The columns of a recipe that are levels of one variable, for every such variable."""
+    found: dict[str, list[str]] = {}
+    for column in (column for step in recipe.steps if isinstance(step, Select) for column in step.columns):
+        if column.coding == "equals":
+            found.setdefault(column.variable, []).append(column.name)
+    return [tuple(names) for names in found.values()]
+
+
 def check_scope(query: Query, study: Study) -> None:
     """Refuse what the study does not have.
 

@@ -29,6 +29,8 @@ _CELLS = 1 << 18
 """Cells of one question of the search, unless eight bits a range need more."""
 
 MAX_LEVEL = 12
+COARSE_LEVEL = 7
+"""Up to which a grid is no finer than 128 bins."""
 """Halvings of the public range: the finest cell is a 4096th of it."""
 QUARTILES = (0.25, 0.5, 0.75)
 
@@ -59,6 +61,11 @@ class GridCounts(Query):
     def uses(self) -> tuple[str, ...]:
         """The columns."""
         return self.columns
+
+    @property
+    def coarse(self) -> bool:
+        """All points of a fine grid together tell almost every value, however few a server honestly needs."""
+        return self.level <= COARSE_LEVEL
 
     def consistent(self) -> bool:
         """Grid points are given by whole numbers only, inside ranges, no finer than `MAX_LEVEL`."""

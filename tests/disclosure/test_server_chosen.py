@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from common.statistics.logistic import LogisticSums
 from common.statistics.moments import Deviations
 from common.statistics.partial_likelihood import Ties
 from common.statistics.proportional_hazards import SchoenfeldSums
+from common.statistics.quantiles import GridCounts
 from common.statistics.training_sets import SetMoments
 from common.study.analyses import ANALYSES
 from common.study.recipe import (
@@ -31,7 +33,7 @@ from common.study.recipe import (
     Standardise,
     logistic_function,
 )
-from tests.disclosure.consortium import Consortium, columns, make, names, recipe
+from tests.disclosure.consortium import POLICY, SITES, STUDY, Consortium, columns, make, names, recipe
 from tests.disclosure.test_statistics import NAMES, recipe_of, study_with
 
 
@@ -225,3 +227,41 @@ def test_a_question_whose_fields_do_not_fit_together_is_refused_and_recorded(ric
 
 def test_freezing_many_scores_is_refused(rich: Consortium):
     assert rich.number("a", perform(Freeze(tuple(f"{i:064x}" for i in range(9)), ()))) == 414
+
+
+# ------------------------------------------------------------------------------------------- levels and fine grids
+
+CLASSES = STUDY.replace('"sex", "afp", "cirrhosis"]', '"sex", "afp", "child_pugh"]')
+
+
+def _child_pugh(reference: int) -> Callable[[list[dict[str, str]]], None]:
+    """So many patients of class A, which has no column of its own; the others are B and C in turn."""
+
+    def change(rows: list[dict[str, str]]) -> None:
+        for i, row in enumerate(rows):
+            row["child_pugh"] = "A" if i < reference else "BC"[i % 2]
+
+    return change
+
+
+@pytest.mark.parametrize(("reference", "number"), [(20, 0), (5, 0), (4, 409), (0, 409)])
+def test_a_rare_reference_level_is_not_hidden_by_having_no_column(tmp_path: Path, reference: int, number: int):
+    made = make(tmp_path, {site: _child_pugh(reference) for site in SITES}, study=CLASSES).open()
+    clinical = names(made.study, "clinical")
+    assert {"child_pugh=B", "child_pugh=C"} <= set(clinical)
+    query = LogisticSums("train", recipe(made.study, "clinical"), "mvi", clinical, np.zeros(len(clinical) + 1))
+    assert made.number("a", total(query)) == number
+
+
+def test_all_points_of_a_fine_grid_would_tell_the_values_and_are_refused_where_ranks_are(tmp_path: Path):
+    made = make(tmp_path, study=study_with("quantiles"), policy=POLICY + 'pooled_detail = "binned"\n').open()
+    variable = made.study.variable("age")
+    assert variable.low is not None and variable.high is not None
+    limits = (np.array([variable.low]), np.array([variable.high]))
+    cells = tuple(range(1, 1 << 12))
+    fine = GridCounts("train", recipe_of(made), ("age",), *limits, 12, (0,) * len(cells), cells)
+    frame = made.frame("a", fine.recipe)
+    occupied = np.diff(np.concatenate([[0], fine.answer(frame)["below"], [frame.n]]))
+    assert int(np.count_nonzero(occupied == 1)) > 50, "nearly every patient alone in a cell"
+    assert made.number("a", total(fine)) == 402
+    assert made.number("a", total(replace(fine, level=7, places=(0,), cells=(60,)))) == 0
