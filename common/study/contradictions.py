@@ -122,7 +122,7 @@ def _analysis_contradictions(study: Study, i: int, analysis: Analysis) -> _Found
     if len(given.get(kind.on, ())) < kind.fewest or given.keys() - {kind.on}:
         few = "a `group`" if kind.on == "group" else f"{kind.fewest} or more `{kind.on}`"
         found.append((("analyses", i, kind.on), f"'{analysis.statistic}' needs {few} only"))
-    found += _time_contradictions(study, i, analysis)
+    found += _setting_contradictions(study, i, analysis)
     if analysis.group is not None:
         found += _group_contradictions(study, ("analyses", i, "group"), analysis.group)
     cohorts = {c.name: c for c in study.cohorts}
@@ -153,7 +153,10 @@ def _analysis_contradictions(study: Study, i: int, analysis: Analysis) -> _Found
     return found
 
 
-def _time_contradictions(study: Study, i: int, analysis: Analysis) -> _Found:
+def _setting_contradictions(study: Study, i: int, analysis: Analysis) -> _Found:
+    if analysis.statistic == "rank-correlation" and not analysis.within_site:
+        # Ranks over all sites need tables of the server's making, which could single out patients.
+        return [(("analyses", i, "within_site"), "ranks are compared within sites only")]
     wanted, place = ANALYSES[analysis.statistic].times, ("analyses", i, "times")
     if wanted == "none" and analysis.times:
         return [(place, f"'{analysis.statistic}' has no `times`")]

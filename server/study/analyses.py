@@ -125,7 +125,7 @@ def result_of(study: Study, analysis: Analysis, finding: Finding | FedmviError) 
     base: dict[str, Any] = {
         "id": f"analysis.{analysis.name}",
         "statistic": "analysis",
-        "title": analysis.label or f"{kind.title}: {analysis.name}",
+        "title": _title(analysis),
         "cohort": analysis.cohort,
         "sites": sorted(study.cohort(analysis.cohort).sites),
         "how": "exact",
@@ -138,6 +138,11 @@ def result_of(study: Study, analysis: Analysis, finding: Finding | FedmviError) 
     shown |= {"estimates": finding.estimates, "curves": list(finding.curves)}
     note = f"{kind.title}. {finding.note}".strip()
     return Result.model_validate({**base, **shown, "how": finding.how, "note": note})
+
+
+def _title(analysis: Analysis) -> str:
+    kind = ANALYSES[analysis.statistic].title
+    return analysis.label or (kind if analysis.name == analysis.statistic else f"{kind}: {analysis.name}")
 
 
 def number(value: float | None) -> float | None:

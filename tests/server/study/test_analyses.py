@@ -121,6 +121,10 @@ def test_cut_offs_and_curves_are_told_only_where_they_part_enough_patients(resul
         ('statistic = "firth"\ncohort = "external"\nendpoint = "mvi"\npredictors = ["cirrhosis"]', "role train"),
         ('statistic = "cox"\ncohort = "train"\nendpoint = "os"\nmodels = ["clinical"]', "or more `predictors` only"),
         ('statistic = "calibration"\ncohort = "external"\nendpoint = "mvi"\nmodels = ["wide"]', "no model 'wide'"),
+        (
+            'statistic = "rank-correlation"\ncohort = "train"\nwithin_site = false\npredictors = ["sex", "afp"]',
+            "within sites only",
+        ),
         ('statistic = "correlation"\ncohort = "train"\npredictors = ["cirrhosis"]', "needs 2 or more"),
         ('statistic = "quantiles"\ncohort = "train"\nendpoint = "mvi"\npredictors = ["age"]', "needs no endpoint"),
     ],
