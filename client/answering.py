@@ -192,7 +192,7 @@ class _Releases:
     def __init__(self, site: Site, ticket: Ticket, run: OpenRun, gate: Gate) -> None:
         self._ticket, self._run = ticket, run
         self._differencing = Differencing(site, ticket, gate.limits)
-        self._keys = MaskKeys(site, ticket.study, run.keys)
+        self._keys = MaskKeys(site, ticket.study, run.store, run.keys)
         self._book = _Book(site, ticket)
         self._answered = self._book.answered()
         folder = run.folder / "replies"

@@ -143,8 +143,9 @@ def sign_run(site: Site, ticket: Ticket, task: Sign) -> Receipt:
     receipt: Receipt = {"site": site.name, "code": task.code, "masks": site.policy.masks}
     if site.policy.masks == "required":
         patients = _patients(site, study)
-        signature = signature_of(site, ticket, patients)
-        receipt |= {"mask_key": mask_key(site, ticket.study), "patients": patients, "signature": signature}
+        key = mask_key(site, ticket.study, store_digest(site, study))
+        signature = signature_of(site, ticket, key, patients)
+        receipt |= {"mask_key": key, "patients": patients, "signature": signature}
     return receipt
 
 

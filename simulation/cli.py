@@ -227,6 +227,8 @@ def _print_benchmark(done: Benchmark) -> None:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_short(part)}" for name, part in value.items())
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

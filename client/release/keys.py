@@ -92,14 +92,14 @@ def _key(text: str) -> bytes:
     return key
 
 
-def mask_key(site: Site, study: str) -> str:
-    """The site's public mask key for the study with this fingerprint, in hexadecimal."""
-    return public_key(private_key(site_secret(site), study)).hex()
+def mask_key(site: Site, study: str, store: str) -> str:
+    """The site's public mask key for a study, by its fingerprint, and prepared data, by their digest; hexadecimal."""
+    return public_key(private_key(site_secret(site), study, store)).hex()
 
 
-def signature_of(site: Site, ticket: Ticket, patients: str) -> str:
+def signature_of(site: Site, ticket: Ticket, key: str, patients: str) -> str:
     """The site's signature over the run as the ticket tells it, its own mask key, and its patients."""
-    return sign_roster(identity_key(site_secret(site)), ticket, site.name, mask_key(site, ticket.study), patients)
+    return sign_roster(identity_key(site_secret(site)), ticket, site.name, key, patients)
 
 
 def verified(site: Site, ticket: Ticket, signed: Sequence[SignedKey]) -> dict[str, SignedKey]:
@@ -133,16 +133,16 @@ class MaskKeys:
     ----------
     keys
         The others' mask keys by name, as they were verified when the run was opened.
-    study
-        The study's fingerprint.
+    study, store
+        The study's fingerprint, and the digest of the site's prepared data at the opening.
     """
 
-    def __init__(self, site: Site, study: str, keys: Mapping[str, str]) -> None:
-        self._site, self._study, self._keys = site, study, keys
+    def __init__(self, site: Site, study: str, store: str, keys: Mapping[str, str]) -> None:
+        self._site, self._study, self._store, self._keys = site, study, store, keys
 
     @cached_property
     def _secrets(self) -> dict[str, bytes]:
-        own = private_key(site_secret(self._site), self._study)
+        own = private_key(site_secret(self._site), self._study, self._store)
         secrets = {}
         for name, key in self._keys.items():
             try:

@@ -35,9 +35,12 @@ _PAIR = b"fedmvi mask pair 2|"
 _STREAM = b"fedmvi mask stream 2|"
 
 
-def private_key(secret: bytes, study: str) -> X25519PrivateKey:
-    """A site's key for the masks of one study, derived from its own secret, so that there is one secret to keep."""
-    return X25519PrivateKey.from_private_bytes(derive(secret, _MASK_KEY + study.encode()))
+def private_key(secret: bytes, study: str, store: str = "") -> X25519PrivateKey:
+    """A site's key for the masks of one study over the data with one digest, derived from its own secret.
+
+    So there is one secret to keep, and other data never meet the stream of a question that was answered before.
+    """
+    return X25519PrivateKey.from_private_bytes(derive(secret, _MASK_KEY + f"{study}|{store}".encode()))
 
 
 def public_key(key: X25519PrivateKey) -> bytes:

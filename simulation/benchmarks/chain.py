@@ -52,13 +52,15 @@ class Chain:
     decisions: tuple[tuple[int, ...], ...]
     numbers: Mapping[str, FloatArray]
 
-    def equals(self, other: Chain, tolerance: float) -> bool:
-        """Equal decisions, and numbers within a tolerance."""
-        return self.decisions == other.decisions and self.distance(other) <= tolerance
+    def equals(self, other: Chain, tolerances: Mapping[str, float], usual: float) -> bool:
+        """Equal decisions, and each number within its own tolerance, or the usual one."""
+        apart = self.distances(other)
+        return self.decisions == other.decisions and all(apart[n] <= tolerances.get(n, usual) for n in apart)
 
-    def distance(self, other: Chain) -> float:
-        """The largest difference of any number; infinite where shapes differ."""
-        pairs = [(self.numbers[name], other.numbers[name]) for name in self.numbers]
-        if any(a.shape != b.shape for a, b in pairs):
-            return float("inf")
-        return max(float(np.max(np.abs(a - b), initial=0.0)) for a, b in pairs)
+    def distances(self, other: Chain) -> dict[str, float]:
+        """The largest difference of every array of numbers; infinite where shapes differ."""
+        return {name: _apart(values, other.numbers[name]) for name, values in self.numbers.items()}
+
+
+def _apart(first: FloatArray, second: FloatArray) -> float:
+    return float(np.max(np.abs(first - second), initial=0.0)) if first.shape == second.shape else float("inf")

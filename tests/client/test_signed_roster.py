@@ -184,6 +184,19 @@ def test_419_more_patients_than_a_site_has_signed_for(made: Consortium):
     assert refusal(forge(made.sign(), "c", patients=many), "a") == (419, "c")
 
 
+def test_other_data_have_another_mask_key_so_that_no_stream_hides_two_answers(made: Consortium):
+    first = {entry.site: entry.key for entry in made.sign().signed}
+    rows = rows_of("a")
+    rows[0]["age"] = "77"
+    write_site(made.folders["a"], "a", rows, masked=True)
+    prepare(load_site(made.folders["a"]), made.study)
+    second = {entry.site: entry.key for entry in made.sign().signed}
+    assert second["a"] != first["a"]
+    assert {site: key for site, key in second.items() if site != "a"} == {
+        site: key for site, key in first.items() if site != "a"
+    }
+
+
 def _twelve_complete(rows: list[Row]) -> None:
     for row in rows[12:]:
         row["inr"] = ""

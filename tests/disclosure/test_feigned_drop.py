@@ -117,7 +117,7 @@ def masked_as(made: Consortium, site: str, ticket: Ticket, ask: Ask, query: Quer
     own = load_site(made.folders[site])
     run = load_run(own, made.ticket)
     assert isinstance(query, LogisticSums)
-    return dict(MaskKeys(own, ticket.study, run.keys).masked(ticket, ask, plain(made, query, site)))
+    return dict(MaskKeys(own, ticket.study, run.store, run.keys).masked(ticket, ask, plain(made, query, site)))
 
 
 @pytest.mark.parametrize("roster", [("a", "b", "c", "d"), ("b", "c"), ("b", "c", "d")])

@@ -47,8 +47,9 @@ def test_both_sides_of_the_benchmark_give_the_same_features_penalty_and_numbers_
 def test_a_benchmark_whose_sides_differ_says_so(table: RadiomicsTable, monkeypatch: pytest.MonkeyPatch):
     chain, _, _ = run(table, SMALL, masked=False)
     other = Chain(chain.decisions, {**chain.numbers, "auc": chain.numbers["auc"] + 2 * TOLERANCE})
-    assert not chain.equals(other, TOLERANCE)
-    assert not chain.equals(Chain((*chain.decisions[:-1], (99,)), chain.numbers), TOLERANCE)
+    assert not chain.equals(other, {}, TOLERANCE)
+    assert not chain.equals(Chain((*chain.decisions[:-1], (99,)), chain.numbers), {}, TOLERANCE)
+    assert chain.equals(chain, {}, TOLERANCE)
     monkeypatch.setattr(pooled_statistics, "_net_benefit", lambda *_: np.ones(99))
     monkeypatch.setattr(cli, "benchmark_statistics", partial(benchmark_statistics, settings=SMALL))
     done = CliRunner().invoke(
