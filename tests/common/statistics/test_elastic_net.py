@@ -268,4 +268,5 @@ def test_weight_is_counted_among_those_who_train() -> None:
     tail = 1 / np.cosh(4.5) ** 2
     assert query.influence(frame) == pytest.approx(np.array([[0, 1, tail], [1, 1, tail]]))
     held = HeldOut(COHORT, Recipe(), "y", ("a",), "folds", 3, np.array([[[0.0, 0.0], [0.0, 1.0]]]))
-    assert held.influence(frame) == pytest.approx(np.array([[1, 1, tail]]))
+    by_fold = np.array([[[1, 0, 0], [0, 1, tail]]])
+    assert held.influence(frame) == pytest.approx(by_fold), "each fold must have weight of its own"
