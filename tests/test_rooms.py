@@ -61,3 +61,9 @@ def test_every_file_says_what_room_it_is_and_stays_small(room: str) -> None:
         assert text.startswith(f'"""{room}'), path
         assert len(text.splitlines()) <= 420, path
         assert path.stem not in ("utils", "helpers", "misc"), path
+
+
+def test_no_module_has_a_name_that_flower_leaves_out_of_a_bundle() -> None:
+    """Flower takes `*_test.py` and `test_*.py` for tests: a module of that name would be missing at the sites."""
+    names = [path.name for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    assert not [name for name in names if name.endswith("_test.py") or name.startswith("test_")]
