@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -125,3 +126,38 @@ def test_ties_count_as_in_the_pooled_statistics(decimals: int, seed: int):
     np.testing.assert_allclose(rho.r_, stats.spearmanr(X).statistic, atol=1e-12)
     pooled = concordance_index_censored(endpoints["os.event"] == 1, endpoints["os.time"], columns["u"], tied_tol=0.0)
     assert c.concordance_[0] == pytest.approx(pooled[0], abs=1e-12)
+
+
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 1000), sites=st.integers(1, 6), order=st.randoms(use_true_random=False))
+def test_however_patients_are_ordered_and_cut_into_sites_pooled_statistics_are_the_same(
+    seed: int, sites: int, order: Random
+):
+    columns, endpoints = made_up(seed, 2)
+    n = SITES.size
+    rows = np.array(order.sample(range(n), n))
+    cut = np.sort(np.array([order.randrange(sites) for _ in range(n)]))
+    recipe = Recipe()
+
+    def asked() -> list[Conclusion[Any]]:
+        return [
+            rocs(COHORT, recipe, "y", NAMES),
+            logistic(COHORT, recipe, "y", NAMES),
+            univariable(COHORT, recipe, "y", NAMES, within_site=False),
+            correlation(COHORT, recipe, NAMES, within_site=False),
+            spearman(COHORT, recipe, NAMES, within_site=False),
+            elastic_net(COHORT, recipe, "y", NAMES, count=6),
+            concordance_pooled(COHORT, recipe, "os", "u", *GRID),
+        ]
+
+    def numbers(results: Sequence[Any]) -> list[FloatArray]:
+        areas, fit, alone, r, rho, lasso, c = results
+        auc = np.array([[a.auc_, a.std_err_] for a in areas])
+        return [auc, fit.coef_, fit.std_err_, alone.coef_, r.r_, rho.r_, lasso.coef_path_, c.concordance_]
+
+    moved = {name: values[rows] for name, values in columns.items()}
+    ends = {name: values[rows] for name, values in endpoints.items()}
+    first = numbers(conclude(federation_of(columns, endpoints, SITES), asked()))
+    second = numbers(conclude(federation_of(moved, ends, cut), asked()))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
