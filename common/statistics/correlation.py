@@ -20,7 +20,7 @@ from common.federation.query import Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion
 from common.statistics.moments import Moments, moments
 from common.statistics.newton import symmetric
-from common.study.recipe import Frame, Recipe, Standardise
+from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
 
 MAX_COLUMNS = 0.33
@@ -229,7 +229,7 @@ def standardised(cohort: str, recipe: Recipe, columns: tuple[str, ...]) -> Concl
     """Moments of the columns, and the recipe with them scaled to mean 0 and variance 1; error 616 for a constant."""
     scale = yield from moments(cohort, recipe, columns)
     require_variation(cohort, columns, scale.std_ > CONSTANT * np.abs(scale.mean_))
-    return scale, recipe.then(Standardise(columns, tuple(scale.mean_.tolist()), tuple(scale.std_.tolist())))
+    return scale, recipe.then(scale.standardising)
 
 
 def require_variation(cohort: str, columns: tuple[str, ...], varies: NDArray[np.bool_]) -> None:

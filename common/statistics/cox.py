@@ -24,7 +24,7 @@ from common.statistics.distributions import Z975, chi2_p, two_sided_p
 from common.statistics.moments import Moments, moments
 from common.statistics.newton import Ascent, ascend, symmetric
 from common.statistics.partial_likelihood import PartialLikelihood, Ties, share_of_hazard
-from common.study.recipe import Frame, Recipe, Standardise
+from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
 
 
@@ -214,10 +214,8 @@ def standardised(
 ) -> Conclusion[tuple[Recipe, Moments]]:
     """The recipe with the columns standardised, and their moments; error 603 for a constant one."""
     scale = yield from moments(cohort, recipe, columns)
-    constant = [c for c, s in zip(columns, scale.std_, strict=True) if not s > 0]
-    if constant:
-        raise FedmviError(603, f"constant: {constant}", model=model)
-    return recipe.then(Standardise(columns, tuple(scale.mean_.tolist()), tuple(scale.std_.tolist()))), scale
+    scale.require_spread(model)
+    return recipe.then(scale.standardising), scale
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from common.statistics.logistic_stack import LogisticStack, lower_products
 from common.statistics.moments import Moments, moments
 from common.statistics.newton import COLLINEAR_EIGENVALUE, STEP_TOLERANCE, symmetric
 from common.statistics.wald import wald_row
-from common.study.recipe import Frame, Recipe, Standardise, logistic_function
+from common.study.recipe import Frame, Recipe, logistic_function
 from common.study.table import FloatArray
 
 MAX_ITERATIONS = 100
@@ -200,9 +200,8 @@ def firth(
         602 one class only, 603 linearly dependent predictors, 604 no convergence; 601 no patients.
     """
     scale = yield from moments(cohort, recipe, columns)
-    if not bool(np.all(scale.std_ > 0)):
-        raise FedmviError(603, model=model)
-    standard = recipe.then(Standardise(columns, tuple(scale.mean_.tolist()), tuple(scale.std_.tolist())))
+    scale.require_spread(model)
+    standard = recipe.then(scale.standardising)
     ask = _Ask(cohort, standard, endpoint, columns, model)
     p = len(columns) + 1
     held = np.zeros((p, p), dtype=bool)  # set 0 is free, set j has slope j at zero

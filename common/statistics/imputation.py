@@ -213,10 +213,9 @@ def start(
         601 a column without values, 603 a constant column.
     """
     fit, missing = yield from together(moments(cohort, recipe, columns), _missing(cohort, recipe, columns))
-    if not bool(np.all(fit.std_ > 0)):
-        raise FedmviError(603, model="imputation")
+    fit.require_spread("imputation")
     mean, scale = tuple(fit.mean_.tolist()), tuple(fit.std_.tolist())
-    return missing, ChainedImpute(columns, mean, scale, low, high, (), ()), Standardise(columns, mean, scale)
+    return missing, ChainedImpute(columns, mean, scale, low, high, (), ()), fit.standardising
 
 
 def _missing(cohort: str, recipe: Recipe, columns: tuple[str, ...]) -> Conclusion[NDArray[np.int64]]:

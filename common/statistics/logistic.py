@@ -24,7 +24,7 @@ from common.statistics.distributions import chi2_p
 from common.statistics.moments import Moments, moments
 from common.statistics.newton import Ascent, ascend
 from common.statistics.wald import wald_row
-from common.study.recipe import Frame, Recipe, Standardise, logistic_function
+from common.study.recipe import Frame, Recipe, logistic_function
 from common.study.table import FloatArray
 
 ClassWeights = tuple[float, float]
@@ -238,7 +238,7 @@ def logistic(
         )
     else:
         scale, null = (yield from _scale(cohort, recipe, columns, model)), None
-    standard = recipe.then(Standardise(columns, tuple(scale.mean_.tolist()), tuple(scale.std_.tolist())))
+    standard = recipe.then(scale.standardising)
 
     def question(beta: FloatArray) -> Query:
         return LogisticSums(cohort, standard, endpoint, columns, beta, offset, weights)
@@ -257,10 +257,7 @@ def logistic(
 def _scale(cohort: str, recipe: Recipe, columns: tuple[str, ...], model: str) -> Conclusion[Moments]:
     """Moments of the predictors, none of which may be constant."""
     scale = yield from moments(cohort, recipe, columns)
-    if not bool(np.all(scale.std_ > 0)):
-        raise FedmviError(
-            603, f"constant: {[c for c, s in zip(columns, scale.std_, strict=True) if not s > 0]}", model=model
-        )
+    scale.require_spread(model)
     return scale
 
 

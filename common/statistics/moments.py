@@ -16,7 +16,7 @@ from common.errors import FedmviError
 from common.federation.codec import FloatField
 from common.federation.query import Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion
-from common.study.recipe import Frame, Recipe
+from common.study.recipe import Frame, Recipe, Standardise
 from common.study.table import FloatArray
 
 
@@ -74,6 +74,17 @@ class Moments:
     n_: FloatArray
     mean_: FloatArray
     std_: FloatArray
+
+    def require_spread(self, model: str) -> None:
+        """Error 603 for a column that is constant, or has one value only: no regression has a coefficient for it."""
+        constant = [name for name, std in zip(self.columns, self.std_, strict=True) if not std > 0]
+        if constant:
+            raise FedmviError(603, f"constant: {constant}", model=model)
+
+    @property
+    def standardising(self) -> Standardise:
+        """The step that gives the columns mean 0 and standard deviation 1."""
+        return Standardise(self.columns, tuple(self.mean_.tolist()), tuple(self.std_.tolist()))
 
     @property
     def summary(self) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from common.statistics.distributions import chi2_p
 from common.statistics.moments import Moments, moments
 from common.statistics.newton import Ascent, ascend, symmetric
 from common.statistics.wald import wald_row
-from common.study.recipe import Frame, Recipe, Standardise, logistic_function
+from common.study.recipe import Frame, Recipe, logistic_function
 from common.study.table import FloatArray
 
 MAX_LEVELS = 20
@@ -275,9 +275,8 @@ def ordinal(
     scale, counts = yield from together(moments(cohort, recipe, columns), _counts(cohort, recipe, endpoint, levels))
     if not bool(np.all(counts > 0)):
         raise FedmviError(621, endpoint=endpoint, cohort=cohort)
-    if not bool(np.all(scale.std_ > 0)):
-        raise FedmviError(603, model=model)
-    standard = recipe.then(Standardise(columns, tuple(scale.mean_.tolist()), tuple(scale.std_.tolist())))
+    scale.require_spread(model)
+    standard = recipe.then(scale.standardising)
     below = np.cumsum(counts)[:-1] / counts.sum()
     start = np.append(np.log(below / (1.0 - below)), np.zeros(len(columns)))
 

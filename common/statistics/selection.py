@@ -30,7 +30,7 @@ from common.statistics.newton import (
     VANISHING_WEIGHT,
     symmetric,
 )
-from common.study.recipe import Recipe, Standardise
+from common.study.recipe import Recipe
 from common.study.table import FloatArray
 
 TIE = 1e-8
@@ -143,9 +143,8 @@ def backward_elimination(
     """
     columns = tuple(column for term in terms for column in term)
     scale = yield from moments(cohort, recipe, columns)
-    if not bool(np.all(scale.std_ > 0)):
-        raise FedmviError(603, model=model)
-    standard = recipe.then(Standardise(columns, tuple(scale.mean_.tolist()), tuple(scale.std_.tolist())))
+    scale.require_spread(model)
+    standard = recipe.then(scale.standardising)
     place = {column: i + 1 for i, column in enumerate(columns)}
     ask = LogisticStack(cohort, standard, endpoint, columns, np.zeros((1, len(columns) + 1)))
     fit = yield from _refit(ask, np.zeros((1, len(columns) + 1)), np.ones((1, len(columns) + 1), dtype=bool), model)

@@ -26,7 +26,7 @@ from common.statistics.moments import moments
 from common.statistics.newton import MAX_ROUNDS, STEP_TOLERANCE, Ascent, ascend
 from common.statistics.univariable import site_intercepts
 from common.statistics.wald import wald_row
-from common.study.recipe import Frame, Recipe, Standardise, logistic_function
+from common.study.recipe import Frame, Recipe, logistic_function
 from common.study.table import FloatArray
 
 
@@ -279,9 +279,8 @@ def stratified_logistic(
     if sites is SiteHandling.COMMON:
         return _common((yield from logistic(cohort, recipe, endpoint, columns, model)))
     scale = yield from moments(cohort, recipe, columns)
-    if not bool(np.all(scale.std_ > 0)):
-        raise FedmviError(603, model=model)
-    standard = recipe.then(Standardise(columns, tuple(scale.mean_.tolist()), tuple(scale.std_.tolist())))
+    scale.require_spread(model)
+    standard = recipe.then(scale.standardising)
     intercept = _Intercept(len(columns))
 
     def question(slopes: FloatArray) -> Query:

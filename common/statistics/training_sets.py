@@ -13,7 +13,7 @@ from common.errors import FedmviError
 from common.federation.query import Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion
 from common.statistics.moments import moments
-from common.study.recipe import Fold, Frame, Recipe, Standardise
+from common.study.recipe import Fold, Frame, Recipe
 from common.study.table import FloatArray
 
 Sampling = Literal["folds", "halves"]
@@ -227,10 +227,8 @@ def prepare(
         class in a fold or half-sample.
     """
     known = yield from moments(cohort, recipe, columns)
-    if not bool(np.all(known.std_ > 0)):
-        constant = [c for c, s in zip(columns, known.std_, strict=True) if not s > 0]
-        raise FedmviError(603, f"constant: {constant}", model=model)
-    standard = recipe.then(Standardise(columns, tuple(known.mean_.tolist()), tuple(known.std_.tolist())))
+    known.require_spread(model)
+    standard = recipe.then(known.standardising)
     p = len(columns)
     left = 0.5 if sampling == "halves" else 1.0 - 1.0 / (sets - 1) if sets > 1 else 1.0
     few = p <= DENSE and p + 1 <= PARAMETERS_PER_PATIENT * left * float(known.n_.min())
