@@ -6,10 +6,12 @@ import dataclasses
 import json
 from importlib import resources
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from common.errors import FedmviError
@@ -21,7 +23,7 @@ from server.study.results import read_results
 from server.study.run_directory import RunDirectory
 from simulation.benchmarks.measuring import Benchmark
 from simulation.benchmarks.statistics import benchmark_statistics
-from simulation.cohorts import make_hospitals
+from simulation.cohorts.consortium import load_consortium, shipped_consortia
 from simulation.exactness import CASES, KEYS, Measured, as_markdown, measure
 from simulation.importers import IMPORTERS
 from simulation.importers.folder import ImportReport
@@ -39,10 +41,18 @@ benchmarks = typer.Typer(help="Measure what the product costs, beside what peopl
 app.add_typer(benchmarks, name="benchmark")
 
 StudyFile = Annotated[Path, typer.Argument(help="A study protocol, or the name of a shipped one.")]
+ConsortiumFile = Annotated[
+    str, typer.Argument(help=f"A consortium file, or a shipped one: {', '.join(shipped_consortia())}.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same patients, byte for byte.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes that make images; as many as processors if not given.")
+]
 Sites = Annotated[Path, typer.Option(help="Folder whose sub-folders are sites.")]
 InProcess = Annotated[bool, typer.Option("--in-process", help="Without Flower: the same questions, in this process.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DEMO_SEED = 1
+_BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 def shipped_study(name: Path) -> Path:
@@ -60,10 +70,12 @@ def demo(
     out_: Annotated[Path, typer.Option("--out", help="Folder for the run.")] = Path("runs/demo"), json_: AsJson = False
 ) -> None:
     """Make four synthetic hospitals and two external ones, run the demo study over Flower, write the report."""
+    from simulation.hospitals import make_hospitals
+
     _clear_finished_demo(out_)
     sites = out_.with_name(f"{out_.name}-sites")
     if not sites.exists():
-        make_hospitals(sites, DEMO_SEED)
+        make_hospitals(load_consortium("demo"), sites, DEMO_SEED)
     _run(shipped_study(Path("demo")), sites, out_, in_process=False, json_=json_)
 
 
@@ -79,14 +91,69 @@ def _clear_finished_demo(folder: Path) -> None:
     err.print(f"The earlier demo is kept in {escape(str(folder.with_name(f'{folder.name}-{stamp}')))}.")
 
 
-@app.command(epilog="Example: fedmvi-simulate hospitals --out sites --seed 7")
-def hospitals(
+@app.command(epilog="Example: fedmvi-simulate cohort ct-federated --out sites/ct --seed 7 --preview")
+def cohort(
+    consortium: ConsortiumFile,
     out_: Annotated[Path, typer.Option("--out", help="New folder for the sites.")],
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same hospitals.")] = DEMO_SEED,
+    seed: Seed = DEMO_SEED,
+    preview: Annotated[bool, typer.Option("--preview", help="Also write a contact sheet, preview.html.")] = False,
+    workers: Workers = None,
     json_: AsJson = False,
 ) -> None:
-    """Make synthetic hospitals (tables, no images)."""
-    _print_import(make_hospitals(out_, seed), json_=json_)
+    """Make the simulated hospitals that a consortium file declares: tables, images, expression, and the truth."""
+    from simulation.hospitals import make_hospitals
+    from simulation.previewing import preview_consortium
+
+    declared = load_consortium(consortium)
+    if preview and declared.imaging is None:
+        raise FedmviError(813, name=declared.name)
+    with Progress(*_BAR, console=err, transient=True) as bar:
+        task = bar.add_task("patients pictured", total=None, visible=declared.imaging is not None)
+        report = make_hospitals(
+            declared, out_, seed, workers=workers, progress=lambda done, of: bar.update(task, completed=done, total=of)
+        )
+    _print_import(report, json_=json_)
+    if preview:
+        sheet = out_ / "preview.html"
+        preview_consortium(declared, sheet, seed)
+        if not json_:
+            out.print(f"Look at it: {escape(str(sheet))}")
+
+
+@app.command(epilog="Example: fedmvi-simulate signal ct-as-published --seeds 5")
+def signal(
+    consortium: ConsortiumFile,
+    seeds: Annotated[int, typer.Option(min=1, help="How often the consortium is drawn anew.")] = 3,
+    seed: Seed = DEMO_SEED,
+    tested: Annotated[
+        list[str] | None, typer.Option("--test", help="A group to test; may be repeated.", show_default=False)
+    ] = None,
+    workers: Workers = None,
+    json_: AsJson = False,
+) -> None:
+    """Measure how well plain models predict MVI from a consortium's pictures, beside the best that is possible."""
+    need("exactness", "sklearn")
+    from simulation.signal import measure_signal
+
+    chosen = tested or ["internal-test", "external-test"]
+    rows = measure_signal(
+        load_consortium(consortium),
+        range(seed, seed + seeds),
+        chosen,
+        workers,
+        lambda n: _progress(f"seed {n} measured"),
+    )
+    if json_:
+        print_json([{**dataclasses.asdict(row), "mean": row.mean, "error": row.error} for row in rows])
+        return
+    table = Table("group", "model", "patients", "mean AUC", "standard error", "best possible",
+                  title=f"Simulated: {len(rows[0].aucs)} seed(s)")  # fmt: skip
+    for row in rows:
+        error = "" if row.error is None else f"{row.error:.3f}"
+        table.add_row(
+            escape(row.label), row.model, str(row.patients), f"{row.mean:.3f}", error, f"{fmean(row.best):.3f}"
+        )
+    out.print(table)
 
 
 @app.command(name="import", epilog="Example: fedmvi-simulate import tcga-lihc data/tcga_lihc --out sites/tcga")

@@ -30,5 +30,23 @@ ERRORS = {
         "The record of how the sites were made cannot be read.", "Import the sites again, or remove the file."
     ),
     807: ErrorText("Nothing is measured on a table '{data}'.", "Name one of {known}."),
+    808: ErrorText(
+        "There is no consortium '{name}'.", "Name a consortium file, or a shipped one: {known}."
+    ),
+    809: ErrorText("The consortium file is not valid: {problems}.", "Correct the lines that are named."),
+    810: ErrorText(
+        "The liver mask is not a three-dimensional NIfTI image with the label {label}.",
+        "Name a label map that holds the liver, and the liver's label in it.",
+    ),
+    813: ErrorText(
+        "The consortium '{name}' has no images to preview.", "Leave out --preview, or name a consortium with images."
+    ),
+    812: ErrorText(
+        "The signal of the consortium '{name}' cannot be measured: it has no {absent}.",
+        "Name a consortium with images, a group 'train' and the groups to test.",
+    ),
+    811: ErrorText(
+        "The declared slices do not reach the simulated liver.", "Declare more slices, or thicker ones, in [imaging]."
+    ),
     901: ErrorText("FedMVI met an error that it does not know.", "Report it with the local log; nothing was released."),
 }

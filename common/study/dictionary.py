@@ -161,6 +161,8 @@ _VARIABLES = (
             leaks="the AJCC T category is defined by vascular invasion"),
     _levels("vascular_invasion", "Vascular invasion", ("None", "Micro", "Macro"), "pathological",
             leaks="it is the outcome of a study of microvascular invasion", aliases=("mvi",)),
+    _levels("mvi_grade", "Grade of microvascular invasion", ("M0", "M1", "M2"), "pathological",
+            leaks="it is the outcome of a study of microvascular invasion"),
     _binary("macrovascular_invasion", "Macrovascular invasion", "preoperative"),
     _binary("recurrence", "Recurrence", "follow-up"),
     _binary("adjuvant_treatment", "Adjuvant treatment", "follow-up"),

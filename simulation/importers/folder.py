@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -140,6 +140,7 @@ def write_sites(
     rules: tuple[RuleCount, ...] = (),
     notes: tuple[str, ...] = (),
     record: str = "import.json",
+    fill: Callable[[Path], None] | None = None,
 ) -> ImportReport:
     """Write all sites under `out`, or nothing.
 
@@ -159,6 +160,9 @@ def write_sites(
         For the report.
     record
         Name of the JSON report in `out`.
+    fill
+        Writes what else belongs beside the tables, such as images; given the folder of the sites as long as that has
+        another name.
 
     Raises
     ------
@@ -186,6 +190,8 @@ def write_sites(
         _write_site(partial / site.name, importer, site, about)
     introduce({name: partial / name for name in names})
     (partial / record).write_text(report.as_json(), encoding="utf-8", newline="\n")
+    if fill is not None:
+        fill(partial)
     partial.replace(out)
     return report
 

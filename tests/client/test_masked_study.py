@@ -20,7 +20,8 @@ from client.release.keys import own_key, peers
 from common.errors import FedmviError
 from common.federation.codec import Packed, unpack
 from server.study.execution import Action, execute
-from simulation.cohorts import make_hospitals
+from simulation.cohorts.consortium import load_consortium
+from simulation.hospitals import make_hospitals
 from simulation.running import Simulation
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ STUDY = ROOT / "studies" / "demo.toml"
 @pytest.fixture(scope="module")
 def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("masked") / "sites"
-    make_hospitals(out, 3)
+    make_hospitals(load_consortium("demo"), out, 3)
     return out
 
 

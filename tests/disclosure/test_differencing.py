@@ -21,7 +21,8 @@ from common.statistics.logistic import LogisticSums
 from common.statistics.moments import Deviations
 from common.study.recipe import Complete, Recipe, Select
 from server.study.execution import Action
-from simulation.cohorts import make_hospitals
+from simulation.cohorts.consortium import load_consortium
+from simulation.hospitals import make_hospitals
 from simulation.running import Simulation
 from tests.disclosure.consortium import (
     STUDY,
@@ -326,7 +327,7 @@ def add_patients(folder: Path, count: int) -> None:
 
 
 def test_a_study_is_planned_again_with_the_same_numbers_and_not_with_three_patients_more(tmp_path: Path):
-    make_hospitals(tmp_path / "sites", 4)
+    make_hospitals(load_consortium("demo"), tmp_path / "sites", 4)
     study = ROOT / "studies" / "demo.toml"
 
     def run(name: str, action: Action) -> Simulation:

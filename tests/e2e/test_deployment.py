@@ -18,7 +18,8 @@ from common.study.loader import load_study
 from server.bundle import stage_bundle
 from server.study.execution import Action
 from server.study.run_directory import RunDirectory
-from simulation.cohorts import make_hospitals
+from simulation.cohorts.consortium import load_consortium
+from simulation.hospitals import make_hospitals
 from simulation.running import Simulation
 
 CONNECTION = "hospitals"
@@ -75,7 +76,7 @@ def study(deployment) -> Path:
 def sites(deployment, study) -> Path:
     """Three connected hospitals that have read, approved and prepared the study."""
     folder = deployment.folder / "sites"
-    make_hospitals(folder, 7, HOSPITALS)
+    make_hospitals(load_consortium("demo").with_patients(HOSPITALS), folder, 7)
     protocol = load_study(study)
     approved = json.dumps([study_fingerprint(protocol)])
     for name in HOSPITALS:

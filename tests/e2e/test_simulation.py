@@ -16,7 +16,8 @@ import pytest
 
 from client.release.ledger import Ledger
 from server.study.execution import Action
-from simulation.cohorts import make_hospitals
+from simulation.cohorts.consortium import load_consortium
+from simulation.hospitals import make_hospitals
 from simulation.running import Simulation
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ BIN = Path(sys.executable).parent
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("e2e")
-    make_hospitals(folder / "sites", 1)
+    make_hospitals(load_consortium("demo"), folder / "sites", 1)
     shutil.copytree(folder / "sites", folder / "sites-in-process")
     command = [str(BIN / "fedmvi-simulate"), "run", "demo", "--sites", "sites", "--out", "run"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
@@ -89,7 +90,7 @@ def processes_below(folder: Path) -> list[str]:
 
 
 def test_a_flower_run_that_is_killed_leaves_nothing_and_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    make_hospitals(tmp_path / "sites", 1)
+    make_hospitals(load_consortium("demo"), tmp_path / "sites", 1)
     command = [str(BIN / "fedmvi-simulate"), "run", "demo", "--sites", "sites", "--out", "run"]
     with (tmp_path / "said.txt").open("w") as said:
         doomed = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True)

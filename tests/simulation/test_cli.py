@@ -29,11 +29,11 @@ def test_a_users_file_goes_before_a_shipped_one(tmp_path: Path, monkeypatch: pyt
     assert shipped_study(Path("demo.toml")) == Path("demo.toml")
 
 
-def test_an_import_tells_programs_what_it_did(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["hospitals", "--out", str(tmp_path / "sites"), "--seed", "2", "--json"])
+def test_a_cohort_tells_programs_what_was_made(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["cohort", "demo", "--out", str(tmp_path / "sites"), "--seed", "2", "--json"])
     report = json.loads(done.stdout)
     assert len(report["sites"]) == 6
-    again = CliRunner().invoke(app, ["hospitals", "--out", str(tmp_path / "sites")])
+    again = CliRunner().invoke(app, ["cohort", "demo", "--out", str(tmp_path / "sites")])
     assert isinstance(again.exception, FedmviError)
     assert again.exception.number == 213
 

@@ -14,7 +14,8 @@ import simulation.cli
 from common.errors import FedmviError
 from server.study.execution import Action
 from server.study.results import Results, read_results
-from simulation.cohorts import make_hospitals
+from simulation.cohorts.consortium import load_consortium
+from simulation.hospitals import make_hospitals
 from simulation.running import Simulation
 
 STUDY = """
@@ -47,7 +48,7 @@ Row = dict[str, str]
 
 @pytest.fixture
 def sites(tmp_path: Path) -> Path:
-    make_hospitals(tmp_path / "sites", 5)
+    make_hospitals(load_consortium("demo"), tmp_path / "sites", 5)
     (tmp_path / "small.toml").write_text(STUDY)
     return tmp_path / "sites"
 

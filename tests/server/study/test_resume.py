@@ -15,7 +15,8 @@ from client.release.ledger import Ledger
 from common.errors import FedmviError
 from server.study.execution import Action
 from server.study.run_directory import RunDirectory
-from simulation.cohorts import make_hospitals
+from simulation.cohorts.consortium import load_consortium
+from simulation.hospitals import make_hospitals
 from simulation.running import Simulation
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +46,7 @@ simulation.conduct(Action.RUN, lambda step: None)
 @pytest.fixture(scope="module")
 def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("hospitals") / "sites"
-    make_hospitals(out, 11)
+    make_hospitals(load_consortium("demo"), out, 11)
     return out
 
 

@@ -1,0 +1,291 @@
+"""simulation/cohorts: what a consortium file declares: hospitals, margins, signal, flaws, images, expression.
+
+A consortium file holds everything that decides how simulated hospitals come out, but for the seed: which patients
+each hospital has, which published margins they follow, how strongly microvascular invasion shows and where, how each
+scanner sees it, and what is wrong with the data. Whatever is not taken from a publication is marked `assumed` or
+cites a source of its own; both are printed beside the sites.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.errors import FedmviError
+
+CT_PHASES = ("plain", "arterial", "portal", "delayed")
+MR_PHASES = ("t1", "t1a", "t1v", "t1d", "t2", "dwi")
+Preset = Literal["rates", "medians"]
+ENDPOINTS = ("rfs", "dfs", "os")
+SiteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Group(_Declared):
+    """Patients of one hospital that belong together, such as those of one year or one role."""
+
+    label: str = Field(default="", description="Free label in the column `cohort`; empty where there is none.")
+    patients: int = Field(gt=0, description="Number of patients.")
+    present: int | None = Field(
+        default=None, ge=0, description="Patients with MVI; where absent, drawn at the consortium's prevalence."
+    )
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if self.present is not None and self.present > self.patients:
+            raise ValueError("more patients with MVI than patients")
+        return self
+
+
+class Scanner(_Declared):
+    """How one hospital's scanner sees a patient. CT uses the HU fields, MR the coil fields."""
+
+    spacing_mm: Positive = Field(default=1.9, description="Width of a pixel.")
+    slice_mm: Positive = Field(default=4.0, description="Thickness of, and distance between, slices.")
+    kernel_mm: NonNegative = Field(default=2.2, description="Full width at half maximum of the in-plane blur.")
+    noise_hu: NonNegative = Field(default=10.0, description="CT: standard deviation of the noise.")
+    bias_hu: float = Field(default=0.0, description="CT: constant error of the calibration.")
+    noise_share: NonNegative = Field(default=0.03, description="MR: noise as a share of the liver's signal.")
+    coil_bias: NonNegative = Field(default=0.25, description="MR: strength of the coil's bias field.")
+    gain: Positive = Field(default=1.0, description="MR: factor on every signal.")
+    arterial_s: Positive = Field(default=35.0, description="Start of the arterial phase after injection, mean.")
+    portal_s: Positive = Field(default=70.0, description="Start of the portal venous phase, mean.")
+    delayed_s: Positive = Field(default=180.0, description="Start of the delayed phase, mean.")
+    timing_s: NonNegative = Field(default=3.0, description="Standard deviation of those starts between patients.")
+
+
+class Site(_Declared):
+    """One hospital."""
+
+    name: SiteName
+    groups: tuple[Group, ...] = Field(min_length=1)
+    scanner: Scanner = Scanner()
+    signal: NonNegative = Field(
+        default=1.0, description="Factor on every effect of MVI on images: 1 as declared, 0 none at this hospital."
+    )
+    flaws: tuple[str, ...] = Field(default=(), description="Names of deliberate faults in this hospital's data.")
+
+    @property
+    def patients(self) -> int:
+        """Patients of all groups."""
+        return sum(group.patients for group in self.groups)
+
+
+class Trait(_Declared):
+    """A clinical-radiological trait: how often it is seen without MVI, and the odds ratio of MVI."""
+
+    absent: Share = Field(description="Share of patients without MVI who show it.")
+    odds_ratio: Positive = Field(description="Odds of the trait with MVI over those without.")
+    source: str = Field(default="", description="Publication that the numbers come from.")
+    assumed: bool = Field(default=False, description="True where no publication is cited.")
+
+    @model_validator(mode="after")
+    def _stated(self) -> Self:
+        if bool(self.source) == self.assumed:
+            raise ValueError("a trait either cites its source or is marked assumed = true")
+        return self
+
+
+class Quartiles(_Declared):
+    """Lower quartile, median and upper quartile."""
+
+    lower: Positive
+    median: Positive
+    upper: Positive
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.lower < self.median < self.upper:
+            raise ValueError("quartiles must rise")
+        return self
+
+
+class Clinical(_Declared):
+    """Clinical margins: those of the MRI study's Table 1, but for what is stated here."""
+
+    prevalence: Share = Field(default=185 / 321, description="Share of patients with MVI.")
+    second_grade: Share = Field(default=0.35, description="Share of M2 among patients with MVI; assumed.")
+    male: Share | None = Field(default=None, description="Share of men, whatever the MVI; Table 1 by MVI if absent.")
+    age: Quartiles | None = Field(default=None, description="Age in years, whatever the MVI; Table 1 if absent.")
+    size_absent: Quartiles = Quartiles(lower=3.0, median=4.0, upper=6.0)
+    size_present: Quartiles = Quartiles(lower=4.5, median=6.3, upper=9.25)
+    centre_effect: NonNegative = Field(
+        default=0.2, lt=1, description="Standard deviation of a hospital's shift of each variable's normal score."
+    )
+    ineligible: NonNegative = Field(
+        default=0.02, lt=0.5, description="Share with macrovascular invasion, and share with earlier treatment."
+    )
+    traits: dict[str, Trait] = Field(default_factory=dict, description="Clinical-radiological traits by column name.")
+    notes: tuple[str, ...] = Field(default=(), description="What is assumed beyond the defaults, in sentences.")
+
+
+class Survival(_Declared):
+    """Follow-up: one of two presets, because the published figures contradict each other."""
+
+    preset: Preset = "rates"
+    endpoints: tuple[str, ...] = Field(default=("rfs", "os"), description="`pfs` is taken as `rfs`, with a warning.")
+    loss_per_month: NonNegative = Field(default=0.0, description="Hazard of being lost to follow-up; `medians` only.")
+    follow_up_months: Positive = Field(default=60.0, description="Administrative end of follow-up.")
+    visits_months: tuple[Positive, Positive] | None = Field(
+        default=(2.0, 3.0), description="Shortest and longest time between visits; absent: recurrence is seen at once."
+    )
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        unknown = set(self.endpoints) - {*ENDPOINTS, "pfs"}
+        if unknown:
+            raise ValueError(
+                f"unknown endpoints {', '.join(sorted(unknown))}: there are {', '.join(ENDPOINTS)} and pfs"
+            )
+        if self.preset == "rates" and self.loss_per_month:
+            raise ValueError("the published rates are those of a complete follow-up: loss_per_month must be 0")
+        if self.visits_months and self.visits_months[0] > self.visits_months[1]:
+            raise ValueError("the shortest time between visits comes first")
+        if self.visits_months and self.visits_months[1] > 12:
+            raise ValueError("with visits more than 12 months apart the published medians are not met")
+        return self
+
+
+class Missing(_Declared):
+    """Values that are not recorded, by mechanism."""
+
+    mcar: NonNegative = Field(default=0.0, lt=1, description="Share missing completely at random, in `mcar_columns`.")
+    mcar_columns: tuple[str, ...] = ()
+    mar_young: NonNegative = Field(default=0.0, lt=1, description="Share missing up to the age of 60.")
+    mar_old: NonNegative = Field(default=0.0, lt=1, description="Share missing above the age of 60.")
+    mar_columns: tuple[str, ...] = ()
+    mnar: NonNegative = Field(
+        default=0.0,
+        lt=1,
+        description="Share missing on average; a value one SD higher is twice as likely to be absent.",
+    )
+    mnar_columns: tuple[str, ...] = ()
+    typing_errors: NonNegative = Field(
+        default=0.0, lt=0.2, description="Share of numeric cells with a typing error (a shifted or doubled digit)."
+    )
+
+
+class Signal(_Declared):
+    """Standardised differences (Cohen's d) of the latent processes between patients with and without MVI."""
+
+    tumour: NonNegative = Field(default=0.6, description="Heterogeneity and necrosis inside the tumour.")
+    ring: NonNegative = Field(default=0.6, description="Texture and hyperperfusion in the 10 mm around it.")
+    temporal: NonNegative = Field(default=0.6, description="Washout: differences between phases only.")
+
+
+class Imaging(_Declared):
+    """The images of every patient."""
+
+    modality: Literal["ct", "mr"] = "ct"
+    phases: tuple[str, ...] = Field(default=(), description="All of the modality's where empty.")
+    images: Literal["nifti", "dicom"] = "nifti"
+    masks: Literal["nifti", "seg", "rtstruct"] = "nifti"
+    matrix: int = Field(default=192, ge=48, le=512, description="Pixels along a row and along a column.")
+    slices: int = Field(default=64, ge=12, le=512)
+    readers: int = Field(default=1, ge=1, le=2, description="Readers who outline the tumour.")
+    reader_disagreement_mm: NonNegative = Field(default=1.5, description="SD of the distance between two outlines.")
+    motion_mm: NonNegative = Field(default=9.0, description="SD of the liver's head-foot shift between phases.")
+    liver_mask: str = Field(default="", description="A NIfTI label map; its liver shape is used in place of ours.")
+    liver_label: int = Field(default=5, gt=0, description="The liver's label in that map.")
+    signal: Signal = Signal()
+
+    @model_validator(mode="after")
+    def _known_phases(self) -> Self:
+        known = CT_PHASES if self.modality == "ct" else MR_PHASES
+        if not set(self.phases) <= set(known):
+            raise ValueError(f"phases of {self.modality} are {', '.join(known)}")
+        if self.masks == "rtstruct" and self.images == "nifti":
+            raise ValueError("an RTSTRUCT refers to a DICOM series: images = 'dicom'")
+        if self.masks == "seg" and self.images == "nifti":
+            raise ValueError("a DICOM SEG refers to a DICOM series: images = 'dicom'")
+        return self
+
+    @property
+    def acquired(self) -> tuple[str, ...]:
+        """The phases in the order of acquisition."""
+        known = CT_PHASES if self.modality == "ct" else MR_PHASES
+        return tuple(p for p in known if not self.phases or p in self.phases)
+
+    @property
+    def reference(self) -> str:
+        """The phase on which the tumour is outlined: portal venous, or the first there is."""
+        wanted = "portal" if self.modality == "ct" else "t1v"
+        return wanted if wanted in self.acquired else self.acquired[0]
+
+
+class Expression(_Declared):
+    """RNA-seq counts of the groups with these labels."""
+
+    labels: tuple[str, ...] = Field(default=(), description="Groups that are sequenced; all where empty.")
+    genes: int = Field(default=2000, ge=200, le=30000)
+    associated: int = Field(default=30, ge=0, description="Genes of the glucose metabolism set that differ with MVI.")
+    log2_fold_change: float = Field(default=1.0, description="Size of their change; half go up, half down.")
+    dispersion: Positive = Field(default=0.2, description="Median negative binomial dispersion.")
+    library_size: Positive = Field(default=2e7, description="Median of total counts.")
+    site_effect: NonNegative = Field(default=0.3, description="SD of a site's effect on a gene, natural log.")
+
+
+class Consortium(_Declared):
+    """A consortium file, read and checked."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+    title: str
+    sources: tuple[str, ...] = Field(default=(), description="Publications whose figures are followed.")
+    assumptions: tuple[str, ...] = Field(default=(), description="What is in no source, in sentences.")
+    sites: tuple[Site, ...] = Field(min_length=1)
+    clinical: Clinical = Clinical()
+    survival: Survival = Survival()
+    missing: Missing = Missing()
+    imaging: Imaging | None = None
+    expression: Expression | None = None
+
+    @model_validator(mode="after")
+    def _sites_differ(self) -> Self:
+        names = [site.name for site in self.sites]
+        if len(set(names)) < len(names):
+            raise ValueError("two sites have one name")
+        return self
+
+    def with_patients(self, patients: dict[str, int]) -> Consortium:
+        """The same consortium with other hospitals of so many patients each, MVI drawn at the prevalence."""
+        sites = tuple(Site(name=name, groups=(Group(patients=n),)) for name, n in patients.items())
+        return self.model_copy(update={"sites": sites})
+
+
+def shipped_consortia() -> tuple[str, ...]:
+    """Names of the consortia that come with the program."""
+    folder = resources.files("simulation") / "consortia"
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def load_consortium(which: str | Path) -> Consortium:
+    """Read a consortium file, or a shipped one by its name.
+
+    Raises
+    ------
+    FedmviError
+        808 where there is none of that name, 809 where it is not a valid one; every problem is listed.
+    """
+    path = Path(which)
+    if not path.is_file():
+        name = path.name.removesuffix(".toml")
+        if name not in shipped_consortia() or len(path.parts) > 1:
+            raise FedmviError(808, name=str(which), known=", ".join(shipped_consortia()))
+        path = Path(str(resources.files("simulation") / "consortia" / f"{name}.toml"))
+    try:
+        return Consortium.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FedmviError(809, f"{path}: {error}", problems=str(error)) from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}" for e in error.errors()]
+        raise FedmviError(809, f"{path}", problems="; ".join(lines)) from error

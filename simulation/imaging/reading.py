@@ -1,0 +1,81 @@
+"""simulation/imaging: a few plain measurements of a tumour and the ring around it, to see what pictures carry.
+
+They tell how much of the declared signal can be read from a cohort. They are not the product's radiomics, and nothing
+but `fedmvi-simulate signal` uses them.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from simulation.imaging.lesion import RING_MM
+from simulation.imaging.volume import Examination
+
+_Bools = NDArray[np.bool_]
+_Floats = NDArray[np.float64]
+
+
+def measurements(examination: Examination) -> dict[str, float]:
+    """Size and shape of the tumour; level, spread and texture of both regions in every phase and difference.
+
+    All phases must lie on the reference grid and be in register with it, as after a registration.
+    """
+    reference = examination.phases[examination.reference]
+    tumour = examination.masks["tumour"].voxels > 0
+    liver = examination.masks["liver"].voxels > 0
+    spacing = reference.grid.spacing
+    ring = (ndimage.distance_transform_edt(~tumour, sampling=spacing) <= RING_MM) & liver & ~tumour
+    found = _shape(tumour, spacing)
+    phases = {
+        name: volume.voxels.astype(np.float64)
+        for name, volume in examination.phases.items()
+        if volume.grid == reference.grid
+    }
+    pictures = dict(phases)
+    contrast = [name for name in phases if name != "t2"]
+    for before, after in pairwise(contrast):
+        pictures[f"{after}-minus-{before}"] = phases[after] - phases[before]
+    for name, picture in pictures.items():
+        for region, mask in (("tumour", tumour), ("ring", ring)):
+            for feature, value in _texture(picture, mask).items():
+                found[f"{name}.{region}.{feature}"] = value
+        found[f"{name}.tumour-minus-ring"] = found[f"{name}.tumour.mean"] - found[f"{name}.ring.mean"]
+    return found
+
+
+def _shape(tumour: _Bools, spacing: tuple[float, float, float]) -> dict[str, float]:
+    volume = float(tumour.sum()) * spacing[0] * spacing[1] * spacing[2]
+    surface = 0.0
+    for axis in range(3):
+        faces = np.count_nonzero(np.diff(tumour.astype(np.int8), axis=axis))
+        surface += faces * spacing[0] * spacing[1] * spacing[2] / spacing[axis]
+    return {
+        "log_volume": float(np.log(volume)),
+        "compactness": float(surface / (36 * np.pi * volume**2) ** (1 / 3)),
+    }
+
+
+def _texture(picture: _Floats, mask: _Bools) -> dict[str, float]:
+    if not mask.any():
+        return dict.fromkeys(("mean", "sd", "skewness", "p10", "p90", "step", "coarse"), 0.0)
+    inside = picture[mask]
+    mean, sd = float(inside.mean()), float(inside.std()) + 1e-9
+    both = mask[:, :, 1:] & mask[:, :, :-1]
+    step = np.abs(np.diff(picture, axis=2))[both]
+    # A blur of the part inside only, so that what lies beyond the border does not count.
+    weight = ndimage.gaussian_filter(mask.astype(np.float64), (0.5, 1.5, 1.5))
+    blurred = ndimage.gaussian_filter(np.where(mask, picture, 0.0), (0.5, 1.5, 1.5))
+    coarse = (blurred / np.maximum(weight, 1e-6))[mask]
+    return {
+        "mean": mean,
+        "sd": float(np.log(sd)),
+        "skewness": float(np.mean(((inside - mean) / sd) ** 3)),
+        "p10": float(np.quantile(inside, 0.1)) - mean,
+        "p90": float(np.quantile(inside, 0.9)) - mean,
+        "step": float(np.log(step.mean() + 1e-9)) if step.size else 0.0,
+        "coarse": float(np.log(coarse.std() + 1e-9)),
+    }
