@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from simulation.cohorts.clinical import draw_site
-from simulation.cohorts.consortium import Consortium, Imaging, Site
+from simulation.cohorts.consortium import Consortium, ImageFormat, Imaging, MaskFormat, Site
 from simulation.cohorts.expression import draw_expression, gene_truth, write_expression
 from simulation.cohorts.faults import apply_faults, check_faults
 from simulation.cohorts.flaws import Recorded, as_recorded
@@ -55,6 +55,8 @@ class Appointment:
         The hospital, with its scanner.
     imaging
         What is acquired.
+    formats
+        How images and masks are written.
     findings
         What the pictures show.
     age, female
@@ -65,6 +67,7 @@ class Appointment:
     seed: int
     site: Site
     imaging: Imaging
+    formats: tuple[ImageFormat, MaskFormat]
     findings: Findings
     age: int
     female: bool
@@ -160,13 +163,23 @@ def appointments(consortium: Consortium, seed: int, drawn: Iterable[Patients]) -
         return []
     sites = {site.name: site for site in consortium.sites}
     return [
-        Appointment(
-            consortium.name, seed, sites[patients.site], consortium.imaging, findings_of(patients, i),
-            age=int(patients.values["age"][i]), female=bool(patients.values["sex_female"][i]),
-        )
+        _appointment(consortium, seed, sites[patients.site], patients, index)
         for patients in drawn
-        for i in range(len(patients))
-    ]  # fmt: skip
+        for index in range(len(patients))
+    ]
+
+
+def _appointment(consortium: Consortium, seed: int, site: Site, patients: Patients, index: int) -> Appointment:
+    return Appointment(
+        consortium=consortium.name,
+        seed=seed,
+        site=site,
+        imaging=consortium.imaging or Imaging(),
+        formats=consortium.formats(site),
+        findings=findings_of(patients, index),
+        age=int(patients.values["age"][index]),
+        female=bool(patients.values["sex_female"][index]),
+    )
 
 
 def _rows(patients: Patients, cells: Mapping[str, Sequence[str]]) -> SiteRows:
@@ -186,7 +199,7 @@ def _picture(task: tuple[str, Appointment]) -> None:
     folder, booked = Path(task[0]), task[1]
     examination = examine(booked.findings, booked.imaging, booked.site.scanner, booked.stream())
     site = folder / booked.site.name
-    write_examination(site, examination, booked.imaging.images, booked.imaging.masks, booked.acquisition())
+    write_examination(site, examination, *booked.formats, booked.acquisition())
     write_motion(folder / "truth" / booked.site.name, examination)
 
 

@@ -20,6 +20,8 @@ from common.errors import FedmviError
 CT_PHASES = ("plain", "arterial", "portal", "delayed")
 MR_PHASES = ("t1", "t1a", "t1v", "t1d", "t2", "dwi")
 Preset = Literal["rates", "medians"]
+ImageFormat = Literal["nifti", "dicom"]
+MaskFormat = Literal["nifti", "seg", "rtstruct"]
 ENDPOINTS = ("rfs", "dfs", "os")
 SiteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -58,7 +60,7 @@ class Scanner(_Declared):
     noise_share: NonNegative = Field(default=0.03, description="MR: noise as a share of the liver's signal.")
     coil_bias: NonNegative = Field(default=0.25, description="MR: strength of the coil's bias field.")
     gain: Positive = Field(default=1.0, description="MR: factor on every signal.")
-    arterial_s: Positive = Field(default=35.0, description="Start of the arterial phase after injection, mean.")
+    arterial_s: Positive = Field(default=37.0, description="Start of the arterial phase after injection, mean.")
     portal_s: Positive = Field(default=70.0, description="Start of the portal venous phase, mean.")
     delayed_s: Positive = Field(default=180.0, description="Start of the delayed phase, mean.")
     timing_s: NonNegative = Field(default=3.0, description="Standard deviation of those starts between patients.")
@@ -73,6 +75,8 @@ class Site(_Declared):
     signal: NonNegative = Field(
         default=1.0, description="Factor on every effect of MVI on images: 1 as declared, 0 none at this hospital."
     )
+    images: ImageFormat | None = Field(default=None, description="As this hospital exports them, if not as all do.")
+    masks: MaskFormat | None = Field(default=None, description="As this hospital draws them, if not as all do.")
     flaws: tuple[str, ...] = Field(default=(), description="Names of deliberate faults in this hospital's data.")
 
     @property
@@ -188,8 +192,8 @@ class Imaging(_Declared):
 
     modality: Literal["ct", "mr"] = "ct"
     phases: tuple[str, ...] = Field(default=(), description="All of the modality's where empty.")
-    images: Literal["nifti", "dicom"] = "nifti"
-    masks: Literal["nifti", "seg", "rtstruct"] = "nifti"
+    images: ImageFormat = "nifti"
+    masks: MaskFormat = "nifti"
     matrix: int = Field(default=192, ge=48, le=512, description="Pixels along a row and along a column.")
     slices: int = Field(default=64, ge=12, le=512)
     readers: int = Field(default=1, ge=1, le=2, description="Readers who outline the tumour.")
@@ -204,10 +208,6 @@ class Imaging(_Declared):
         known = CT_PHASES if self.modality == "ct" else MR_PHASES
         if not set(self.phases) <= set(known):
             raise ValueError(f"phases of {self.modality} are {', '.join(known)}")
-        if self.masks == "rtstruct" and self.images == "nifti":
-            raise ValueError("an RTSTRUCT refers to a DICOM series: images = 'dicom'")
-        if self.masks == "seg" and self.images == "nifti":
-            raise ValueError("a DICOM SEG refers to a DICOM series: images = 'dicom'")
         return self
 
     @property
@@ -248,6 +248,19 @@ class Consortium(_Declared):
     missing: Missing = Missing()
     imaging: Imaging | None = None
     expression: Expression | None = None
+
+    def formats(self, site: Site) -> tuple[ImageFormat, MaskFormat]:
+        """How a hospital's images and masks are written; NIfTI where nobody has any."""
+        every = self.imaging or Imaging()
+        return site.images or every.images, site.masks or every.masks
+
+    @model_validator(mode="after")
+    def _masks_refer_to_images(self) -> Self:
+        for site in self.sites:
+            images, masks = self.formats(site)
+            if images == "nifti" and masks != "nifti":
+                raise ValueError(f"{site.name}: masks as {masks} refer to a DICOM series: images = 'dicom'")
+        return self
 
     @model_validator(mode="after")
     def _sites_differ(self) -> Self:

@@ -58,9 +58,17 @@ def smooth_min(a: Floats, b: Floats, mm: float) -> Floats:
 
 
 def _solid(axes: Axes, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Floats:
-    """Approximate distance to an ellipsoid in mm."""
-    mean = np.float32(sum(radii) / 3)
-    return (np.sqrt(ellipsoid(axes, centre, radii)) - 1) * mean
+    """Approximate distance to an ellipsoid in mm: to first order in the distance from its surface."""
+    far = np.sqrt(ellipsoid(axes, centre, radii))
+    squares = (radii[0] ** 2, radii[1] ** 2, radii[2] ** 2)
+    slope = np.sqrt(np.maximum(ellipsoid(axes, centre, squares), 1e-12))
+    distance: Floats = far * (far - 1) / slope
+    return distance
+
+
+def wall_distance(axes: Axes, build: Build) -> Floats:
+    """Depth in mm below the inner face of the trunk's wall, negative inside."""
+    return _rounded(axes, build) + np.float32(build.fat_mm + build.wall_mm)
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ class ParametricLiver:
         for centre, radii, gap in hollows(self.build):
             solid = smooth_max(solid, np.float32(gap) - _solid(axes, centre, radii), 10)
         solid = solid + self.waves.at(axes) * np.float32(2.2)
-        return solid + self.nodules.at(axes) * np.float32(1.5 if self.build.cirrhosis else 0.25)
+        return solid + self.nodules.at(axes) * np.float32(2.2 if self.build.cirrhosis else 0.25)
 
 
 def _rounded(axes: Axes, build: Build) -> Floats:
@@ -162,7 +170,7 @@ def hollows(build: Build) -> tuple[tuple[tuple[float, float, float], tuple[float
     """What presses into the liver: centre, radii and the gap kept, in mm."""
     s = build.scale
     return (
-        ((-80 * s, 50 * s, -60 * s), (56 * s, 31 * s, 30 * s), 5),  # right kidney
+        ((-80 * s, 64 * s, -60 * s), (56 * s, 45 * s, 30 * s), 5),  # right kidney
         ((0, 64 * s, 0), (400, 46 * s, 42 * s), 0),  # spine and great vessels
         (_gallbladder(s)[0], _gallbladder(s)[1], 2),
         ((-30 * s, 22 * s, 12 * s), (40 * s, 30 * s, 44 * s), 0),  # porta hepatis
@@ -181,8 +189,6 @@ class Anatomy:
     ----------
     build
         The patient's measures.
-    liver
-        Shape of the liver.
     trees
         Vessels inside the liver.
     bowel
@@ -192,15 +198,14 @@ class Anatomy:
     """
 
     build: Build
-    liver: Shape
     trees: tuple[tuple[Tissue, Tree], ...]
     bowel: SmoothNoise
     couch: bool
 
     @classmethod
-    def draw(cls, build: Build, liver: Shape, rng: np.random.Generator, *, couch: bool) -> Anatomy:
-        """An abdomen of this build around a liver."""
-        return cls(build, liver, hepatic_trees(rng, build.liver), SmoothNoise.draw(rng, FIELD, 21), couch)
+    def draw(cls, build: Build, rng: np.random.Generator, *, couch: bool) -> Anatomy:
+        """An abdomen of this build."""
+        return cls(build, hepatic_trees(rng, build.liver), SmoothNoise.draw(rng, FIELD, 21), couch)
 
     def labels(self, axes: Axes, liver: Floats) -> Labels:
         """The tissue of every voxel, where `liver` is the liver's distance on the same grid."""
@@ -225,7 +230,8 @@ class Anatomy:
         self._spine(out, axes)
         inside = liver < 0
         if self.build.ascites:
-            beside = (liver < 9) & (x < 40) & cavity & ~lung & (y > -70)
+            thickness = 5 + 3 * self.bowel.at(axes) + 8 * np.clip(y / 60, 0, 1)
+            beside = (liver < thickness) & (x < 40) & cavity & ~lung
             out[beside & (out == Tissue.FAT)] = Tissue.ASCITES
         out[inside] = Tissue.LIVER
         self._vessels(out, inside, axes)
@@ -241,14 +247,15 @@ class Anatomy:
         out[rib & (across < 0.35)] = Tissue.MARROW
 
     def _hollow_organs(self, out: Labels, cavity: Bools, axes: Axes) -> None:
-        z, y, _ = columns(axes)
+        y = columns(axes)[1]
         s = self.build.scale
         loops = self.bowel.at(axes)
-        low = cavity & (z < 25 * s - 0.2 * y) & (y < 45 * s)
+        low = cavity & (ellipsoid(axes, (-85 * s, -32 * s, 4 * s), (105 * s, 60 * s, 125 * s)) < 1)
         out[low & (loops > -0.15)] = Tissue.BOWEL
         out[low & (loops > 0.55)] = Tissue.FLUID
         out[low & (loops > 0.55) & (y < -42 * s)] = Tissue.GAS
         stomach = ellipsoid(axes, (26 * s, -22 * s, 58 * s), (46 * s, 44 * s, 46 * s))
+        stomach += np.float32(0.1) * loops
         out[cavity & (stomach < 1)] = Tissue.STOMACH
         out[cavity & (stomach < 0.8)] = Tissue.FLUID
         out[cavity & (stomach < 0.8) & (y < -30 * s)] = Tissue.GAS
@@ -258,7 +265,7 @@ class Anatomy:
         s, p = self.build.scale, self.build.spleen
         z, y, x = columns(axes)
         head = -18 * s - 0.12 * x + 10 * np.cos(x / 40)
-        pancreas = ((z - head) / (11 * s)) ** 2 + ((y - 14 * s - np.abs(x - 15) * 0.12) / (10 * s)) ** 2
+        pancreas = ((z - head) / (11 * s)) ** 2 + ((y - 22 * s + 16 * np.exp(-(((x - 4) / 34) ** 2))) / (10 * s)) ** 2
         out[np.broadcast_to((pancreas < 1) & (x > -40 * s) & (x < 75 * s), out.shape) & cavity] = Tissue.PANCREAS
         out[cavity & (ellipsoid(axes, (22 * s, 40 * s, 104 * s), (52 * p, 44 * p, 31 * p)) < 1)] = Tissue.SPLEEN
         for side, height in ((-60, -80), (62, -62)):
@@ -287,7 +294,7 @@ class Anatomy:
         out[np.broadcast_to(body < 0.95, out.shape) & disc] = Tissue.DISC
         canal = ((y - 84 * s) / (8 * s)) ** 2 + (x / (10 * s)) ** 2
         out[np.broadcast_to(canal < 1, out.shape)] = Tissue.CANAL
-        aorta = ((y - 33 * s) / (10 * s)) ** 2 + ((x - 10 * s) / (10 * s)) ** 2
+        aorta = ((y - 33 * s) / (10 * s)) ** 2 + ((x - (9 + 4 * np.sin(z / 60)) * s) / (10 * s)) ** 2
         out[np.broadcast_to(aorta < 1, out.shape)] = Tissue.AORTA
 
     def _vessels(self, out: Labels, inside: Bools, axes: Axes) -> None:
@@ -296,4 +303,4 @@ class Anatomy:
         cava = ((y - 27 * s) / (9 * s)) ** 2 + ((x + 20 * s) / (12 * s)) ** 2
         out[np.broadcast_to((cava < 1) & (z < 95 * s), out.shape)] = Tissue.CAVA
         for tissue, tree in self.trees:
-            tree.paint(out, tissue, axes, inside if tissue is Tissue.HEPATIC_VEIN else inside | (out == Tissue.FAT))
+            tree.paint(out, tissue, axes, inside, inside | (out == Tissue.FAT))

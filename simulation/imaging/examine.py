@@ -16,18 +16,18 @@ from simulation.imaging.lesion import Drawn, Lesion, Point, Signal
 from simulation.imaging.liver_shape import load_liver
 from simulation.imaging.motion import LATTICE, displacement, draw_motion
 from simulation.imaging.noise import Axes, Floats, SmoothNoise
-from simulation.imaging.readers import outline
+from simulation.imaging.readers import largest_part, outline
 from simulation.imaging.scanner import coil_of, ct, grid_of, moved, mr
 from simulation.imaging.tissues import MATERIALS, Circulation, Tissue
 from simulation.imaging.volume import Examination, Grid, Volume
 
 _SIGNALS = {
-    "t1": Signal("t1", 0.9, 0.010), "t1a": Signal("t1", 0.9, 0.010), "t1v": Signal("t1", 0.9, 0.010),
-    "t1d": Signal("t1", 0.9, 0.010), "t2": Signal("t2", 2.2), "dwi": Signal("dwi", 2.6),
+    "t1": Signal("t1", 0.9, 0.008), "t1a": Signal("t1", 0.9, 0.008), "t1v": Signal("t1", 0.9, 0.008),
+    "t1d": Signal("t1", 0.9, 0.008), "t2": Signal("t2", 2.2), "dwi": Signal("dwi", 2.6),
 }  # fmt: skip
 _BEFORE_S = -90.0
 _LATE_S = {"t2": 420.0, "dwi": 560.0}
-_PARENCHYMA_HU = (2.5, 4.5)  # amplitude of the liver's own texture, without and with cirrhosis
+_PARENCHYMA_HU = (2.5, 6.0)  # amplitude of the liver's own texture, without and with cirrhosis
 _MOTION_REACH_MM = 30.0
 _EPI_SHIFT_MM = 2.5  # DWI is displaced along the phase-encoding direction
 
@@ -44,13 +44,12 @@ class Subject:
     parenchyma: SmoothNoise
     circulation: Circulation
 
-    def labels(self, axes: Axes) -> NDArray[np.uint8]:
-        """Tissues on a grid; the liver gives way around the tumour."""
+    def liver_distance(self, axes: Axes) -> Floats:
+        """Signed distance in mm to the liver's surface, which gives way around the tumour."""
         liver = self.liver.distance(axes)
         box = self.lesion.box(axes)
-        near = self.lesion.surface.distance(_part(axes, box))
-        liver[box] = np.minimum(liver[box], near - 2)
-        return self.anatomy.labels(axes, liver)
+        liver[box] = np.minimum(liver[box], self.lesion.distance(_part(axes, box)) - 2)
+        return liver
 
     def drawn(self, axes: Axes, labels: NDArray[np.uint8]) -> Drawn:
         """The tumour's fields in its box of a grid with these tissues."""
@@ -64,7 +63,8 @@ class Subject:
         for tissue, material in MATERIALS.items():
             table[tissue] = signal.of(material, self.circulation.enhancement(material, at_s))
         picture: Floats = table[labels]
-        amplitude = _PARENCHYMA_HU[self.findings.cirrhosis] * signal.texture
+        # T2 and DWI show a tumour's texture more than the liver's own.
+        amplitude = _PARENCHYMA_HU[self.findings.cirrhosis] * min(signal.texture, 1.0)
         texture = self.parenchyma.at(axes)
         texture *= labels == Tissue.LIVER
         picture += texture * np.float32(amplitude)
@@ -89,8 +89,8 @@ def subject_of(findings: Findings, imaging: Imaging, reach: Grid, stream: np.ran
         findings=findings,
         build=build,
         liver=liver,
-        anatomy=Anatomy.draw(build, liver, body, couch=imaging.modality == "ct"),
-        lesion=Lesion.draw(findings, _place(liver, findings.size_cm, reach, tumour), tumour),
+        anatomy=Anatomy.draw(build, body, couch=imaging.modality == "ct"),
+        lesion=Lesion.draw(findings, build, _place(liver, findings.size_cm, reach, tumour), tumour),
         parenchyma=SmoothNoise.draw(body, FIELD, 7.5 if findings.cirrhosis else 5.5),
         circulation=Circulation(float(blood.lognormal(0, 0.12)), float(np.clip(blood.normal(0, 2.5), -6, 8))),
     )
@@ -148,7 +148,8 @@ def examine(
     coil = coil_of(rng)
     grid, source = _views(whole, subject, around_mm)
     axes = source.axes()
-    labels = subject.labels(axes)
+    liver = subject.liver_distance(axes)
+    labels = subject.anatomy.labels(axes, liver)
     drawn = subject.drawn(axes, labels)
     phases: dict[str, Volume] = {}
     motion: dict[str, Floats] = {}
@@ -174,7 +175,7 @@ def examine(
         key = "tumour" if number == 0 else "tumour.reader2"
         reader = np.random.default_rng(seed)
         masks[key] = outline(subject.lesion, grid, imaging.reader_disagreement_mm, reader)
-    masks["liver"] = _liver_mask(labels if source == grid else subject.labels(grid.axes()), masks["tumour"])
+    masks["liver"] = _liver_mask(liver if source == grid else subject.liver_distance(grid.axes()), masks["tumour"])
     return Examination(findings.patient, imaging.modality, phases, imaging.reference, masks, motion, LATTICE, started)
 
 
@@ -187,9 +188,9 @@ def _views(whole: Grid, subject: Subject, around_mm: float | None) -> tuple[Grid
     return whole.around(surface.centre, reach), whole.around(surface.centre, reach + _MOTION_REACH_MM)
 
 
-def _liver_mask(labels: NDArray[np.uint8], tumour: Volume) -> Volume:
-    """The liver with its vessels and the tumour, as it is outlined."""
-    inside = np.isin(labels, (Tissue.LIVER, Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN)) | (tumour.voxels > 0)
+def _liver_mask(liver: Floats, tumour: Volume) -> Volume:
+    """The liver with its vessels and the tumour, as it is outlined: one connected part."""
+    inside = largest_part((liver < 0) | (tumour.voxels > 0))
     return Volume(inside.astype(np.uint8), tumour.grid)
 
 

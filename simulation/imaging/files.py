@@ -10,8 +10,8 @@ not in them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
+from simulation.cohorts.consortium import ImageFormat, MaskFormat
 from simulation.imaging.contours import write_structure_set
 from simulation.imaging.dicom import write_series
 from simulation.imaging.headers import Acquisition
@@ -22,8 +22,8 @@ from simulation.imaging.volume import Examination
 def write_examination(
     folder: Path,
     examination: Examination,
-    images: Literal["nifti", "dicom"],
-    masks: Literal["nifti", "seg", "rtstruct"],
+    images: ImageFormat,
+    masks: MaskFormat,
     about: Acquisition,
 ) -> None:
     """Write all phases and all masks of one patient; the same input gives the same bytes.

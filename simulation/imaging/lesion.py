@@ -18,11 +18,13 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from simulation.imaging.anatomy import Build, smooth_max, wall_distance
 from simulation.imaging.findings import Findings
 from simulation.imaging.noise import Axes, Box, Floats, SmoothNoise
 from simulation.imaging.tissues import MATERIALS, Circulation, Material, Tissue
 
 RING_MM = 10.0
+_BRIGHTEST = 330.0  # ceiling of a T1-weighted signal
 Point = tuple[float, float, float]
 _TEXTURE_HU = 7.0
 _RING_HU = 5.0
@@ -58,11 +60,11 @@ class Surface:
     @classmethod
     def draw(cls, rng: np.random.Generator, centre: Point, radius: float, irregular: float) -> Surface:
         """A surface whose largest diameter is twice the radius on average, with waves of this relative height."""
-        stretch = np.exp(rng.normal(0, 0.07, 3))
+        stretch = np.exp(rng.normal(0, 0.12, 3))
         stretch /= stretch.max()  # the declared size is the largest diameter
         directions = rng.standard_normal((14, 3))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        numbers = rng.uniform(2.0, 7.0, 14)
+        numbers = rng.uniform(1.5, 7.0, 14)
         heights = rng.standard_normal(14) / numbers**0.5
         heights *= irregular / math.sqrt(float(np.sum(heights**2)) / 2)
         return cls(
@@ -96,6 +98,8 @@ class Lesion:
     ----------
     findings
         What it shows.
+    build
+        The trunk that it cannot grow out of.
     surface
         Its outline.
     satellite
@@ -113,6 +117,7 @@ class Lesion:
     """
 
     findings: Findings
+    build: Build
     surface: Surface
     satellite: Surface | None
     material: Material
@@ -123,10 +128,10 @@ class Lesion:
     noise: tuple[SmoothNoise, ...]
 
     @classmethod
-    def draw(cls, findings: Findings, centre: Point, rng: np.random.Generator) -> Lesion:
+    def draw(cls, findings: Findings, build: Build, centre: Point, rng: np.random.Generator) -> Lesion:
         """A lesion with these findings around a point of the liver."""
         radius = 5.0 * findings.size_cm
-        surface = Surface.draw(rng, centre, radius, 0.025 if findings.smooth_margin else 0.11)
+        surface = Surface.draw(rng, centre, radius, 0.04 if findings.smooth_margin else 0.12)
         satellite = None
         if findings.multiple:
             away = rng.standard_normal(3)
@@ -142,15 +147,19 @@ class Lesion:
             volume=plain.volume * math.exp(-0.11 * findings.temporal + float(rng.normal(0, 0.07))),
         )
         box = _box(centre, 1.6 * radius + 3 * RING_MM)
-        scales = (3.5, 9.0, max(5.0, 0.5 * radius), 4.5, 9.0)
+        scales = (3.5, 9.0, max(5.0, 0.25 * radius), 4.5, 9.0)
         return cls(
-            findings, surface, satellite, material,
+            findings, build, surface, satellite, material,
             texture=_TEXTURE_HU * math.exp(0.40 * findings.tumour + float(rng.normal(0, 0.2))),
             ring_texture=_RING_HU * math.exp(0.60 * findings.ring + float(rng.normal(0, 0.2))),
             necrotic=NormalDist().cdf(-2.0 + 0.45 * findings.tumour + 0.12 * (findings.size_cm - 5)),
             patches_hu=7.0 * findings.ring + float(rng.normal(3, 3)),
             noise=tuple(SmoothNoise.draw(rng, box, scale) for scale in scales),
         )  # fmt: skip
+
+    def distance(self, axes: Axes) -> Floats:
+        """Signed distance in mm to the outline, negative inside: the surface, flattened where it meets the wall."""
+        return smooth_max(self.surface.distance(axes), wall_distance(axes, self.build) + 3, 10)
 
     def box(self, axes: Axes) -> tuple[slice, slice, slice]:
         """The part of a grid that the lesion, its ring and its satellite can reach."""
@@ -164,7 +173,7 @@ class Lesion:
     def on(self, axes: Axes, labels: NDArray[np.uint8]) -> Drawn:
         """The lesion's fields on a (small) grid with the tissues there; the grid is that of `box`."""
         fine, coarse, dead, ring, patches = (field.at(axes) for field in self.noise)
-        distance = self.surface.distance(axes)
+        distance = self.distance(axes)
         threshold = NormalDist().inv_cdf(1 - min(max(self.necrotic, 1e-3), 0.6))
         parenchyma = (labels == Tissue.LIVER) & (distance > 0) & (distance < RING_MM)
         edge = np.clip(np.minimum(distance, RING_MM - distance) / 1.5, 0, 1) * parenchyma
@@ -173,7 +182,9 @@ class Lesion:
             distance=distance,
             satellite=None if self.satellite is None else self.satellite.distance(axes),
             texture=(0.75 * fine + 0.66 * coarse) * np.float32(self.texture),
-            necrosis=np.clip((dead - np.float32(threshold)) * 4 + 0.5, 0, 1) * np.clip((-distance - 3) / 2, 0, 1),
+            # 0.9 and 0.43 keep the variance of 1, on which the necrotic share depends.
+            necrosis=np.clip((0.9 * dead + 0.43 * fine - np.float32(threshold)) * 2 + 0.5, 0, 1)
+            * np.clip((-distance - 3) / 2, 0, 1),
             ring=ring * edge * np.float32(self.ring_texture),
             patches=np.clip((patches - 0.2) * 2, 0, 1) * edge * np.float32(self.patches_hu),
             halo=self._halo(axes, edge, patches),
@@ -239,7 +250,7 @@ class Drawn:
                 share = np.clip(0.5 - distance / 1.6, 0, 1)
                 picture += share * (what - picture)
         if findings.capsule:
-            shell = np.clip(1.5 - np.abs(self.distance - 0.8) / 0.8, 0, 1)
+            shell = np.clip(2.2 - np.abs(self.distance - 0.8), 0, 1)
             picture += shell * (level(MATERIALS[Tissue.CAPSULE]) - picture)
 
 
@@ -254,7 +265,7 @@ class Signal:
     texture
         Picture units for one HU of texture.
     relaxivity
-        MR: relative rise of a T1-weighted signal per HU of enhancement.
+        T1-weighted MR: how fast the signal rises to its ceiling, per HU of enhancement.
     """
 
     weighting: str
@@ -266,8 +277,8 @@ class Signal:
         plain = float(getattr(material, self.weighting))
         if self.weighting == "hu":
             return plain + enhancement
-        # The rise saturates: short T1 can be no shorter than the sequence sees.
-        return plain * (1 + 2.2 * (1 - math.exp(-self.relaxivity * enhancement)))
+        # The rise saturates at one signal for all tissues: a shorter T1 the sequence cannot tell.
+        return plain + (_BRIGHTEST - plain) * (1 - math.exp(-self.relaxivity * enhancement))
 
 
 def _box(centre: Point, reach: float) -> Box:

@@ -73,9 +73,12 @@ def _sampled(path: Path, label: int) -> tuple[Floats, tuple[float, float, float]
         raise FedmviError(810, str(path), label=label)
     # Canonical NIfTI runs to the right, to the front, to the head; ours to the head, to the back, to the left.
     inside = np.pad(inside.transpose(2, 1, 0)[:, ::-1, ::-1], 8)
+    # Label maps often leave out the vessels.
+    inside = ndimage.binary_fill_holes(ndimage.binary_closing(inside, iterations=2))
     dx, dy, dz = (float(step) for step in image.header.get_zooms()[:3])
     spacing = (dz, dy, dx)
     away = ndimage.distance_transform_edt(~inside, sampling=spacing)
     depth = ndimage.distance_transform_edt(inside, sampling=spacing)
     middle = ndimage.center_of_mass(inside)
-    return (away - depth).astype(np.float32), spacing, (float(middle[0]), float(middle[1]), float(middle[2]))
+    smooth = ndimage.gaussian_filter((away - depth).astype(np.float32), 1)
+    return smooth, spacing, (float(middle[0]), float(middle[1]), float(middle[2]))

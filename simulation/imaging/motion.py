@@ -33,9 +33,11 @@ def draw_motion(rng: np.random.Generator, build: Build, head_foot_mm: float) -> 
     axes = LATTICE.axes()
     z, y, x = axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :]
     radius = np.sqrt((y / (build.depth - build.fat_mm)) ** 2 + (x / (build.width - build.fat_mm)) ** 2)
-    within = np.clip((1.02 - radius) / 0.35, 0, 1) * np.clip((62 - y) / 45, 0, 1)
+    # The trunk's wall and the spine hold still. Slopes stay below 1 per mm, so that the field can be inverted.
+    spine = np.sqrt((y - 75) ** 2 + x**2)
+    within = np.clip((1.08 - radius) / 0.22, 0, 1) * np.clip((spine - 42) / 28, 0, 1)
     along = 0.35 + 0.65 / (1 + np.exp(-(z + 40) / 30))
-    shift = float(rng.normal(0, head_foot_mm))
+    shift = float(np.clip(rng.normal(0, head_foot_mm), -2.2 * head_foot_mm, 2.2 * head_foot_mm))
     front = float(rng.normal(0, 0.25 * head_foot_mm))
     side = float(rng.normal(0, 0.10 * head_foot_mm))
     local = [SmoothNoise.draw(rng, FIELD, 55).at(axes) * np.float32(0.13 * head_foot_mm) for _ in range(3)]

@@ -32,16 +32,16 @@ def outline(lesion: Lesion, grid: Grid, disagreement_mm: float, rng: np.random.G
     off = 0.5 * own * float(rng.standard_normal()) + math.sqrt(0.75) * own * hand.at(part)
     # A reader never wipes out a small tumour.
     limit = 0.35 * lesion.surface.radius
-    distance = lesion.surface.distance(part)
+    distance = lesion.distance(part)
     # A lesion between two slices is outlined on the nearer one.
     within = distance < np.maximum(np.clip(off, -limit, limit), distance.min() + 0.01)
     mask = np.zeros(grid.shape, dtype=np.uint8)
-    mask[box] = _largest(within)
+    mask[box] = largest_part(within)
     return Volume(mask, grid)
 
 
-def _largest(within: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest connected part: a reader outlines one lesion."""
+def largest_part(within: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected part: a reader outlines one lesion, and one liver."""
     parts, count = ndimage.label(within)
     if count < 2:
         return within

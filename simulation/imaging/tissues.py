@@ -98,9 +98,9 @@ MATERIALS: dict[Tissue, Material] = {
     Tissue.PORTAL_VEIN: Material(42, 58, 50, 12, 0, 1.0, 1.0),
     Tissue.HEPATIC_VEIN: Material(42, 56, 48, 12, 0.0085, 0.028, 0.95),
     Tissue.ASCITES: Material(6, 40, 390, 50),
-    Tissue.TUMOUR: Material(46, 78, 165, 215, 0.0140, 0.0010, 0.30),
+    Tissue.TUMOUR: Material(50, 78, 165, 215, 0.0190, 0.0010, 0.30),
     Tissue.NECROSIS: Material(22, 60, 260, 110, 0.0004, 0, 0.03),
-    Tissue.CAPSULE: Material(44, 72, 80, 90, 0.0042, 0, 0.60),
+    Tissue.CAPSULE: Material(46, 80, 80, 90, 0.0046, 0, 0.75),
 }
 """Normal values. `TUMOUR` is an average hepatocellular carcinoma."""
 

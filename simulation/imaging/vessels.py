@@ -7,6 +7,7 @@ Proc Natl Acad Sci 1926;12:207), directions turn at random about the parent's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from simulation.imaging.noise import Axes
 from simulation.imaging.tissues import Tissue
 
 Point = NDArray[np.float64]
-SMALLEST_MM = 1.0
+SMALLEST_MM = 0.8
 """Thinner branches are not drawn: no scanner of ours would show them."""
 
 
@@ -34,9 +35,16 @@ class Tree:
 
     tubes: tuple[Tube, ...]
 
-    def paint(self, labels: NDArray[np.uint8], tissue: Tissue, axes: Axes, where: NDArray[np.bool_]) -> None:
-        """Write the tissue into the labels within the tubes, where allowed."""
-        for tube in self.tubes:
+    def paint(
+        self,
+        labels: NDArray[np.uint8],
+        tissue: Tissue,
+        axes: Axes,
+        inside: NDArray[np.bool_],
+        outside: NDArray[np.bool_],
+    ) -> None:
+        """Write the tissue into the labels: of the trunk where `outside` allows it, of the branches where `inside`."""
+        for tube, where in zip(self.tubes, chain((outside,), repeat(inside)), strict=False):
             low = np.minimum(tube.start, tube.end) - tube.radius
             high = np.maximum(tube.start, tube.end) + tube.radius
             box = tuple(
@@ -65,11 +73,11 @@ def hepatic_trees(rng: np.random.Generator, scale: float) -> tuple[tuple[Tissue,
     hilum = np.array([-8.0, 4.0, -24.0]) * scale
     portal.append(Tube(np.array([-50.0, 14.0, 2.0]) * scale, hilum, 6.5 * scale))
     for target, radius in (((-2, -2, -86), 6.0), ((24, -34, 14), 4.8)):
-        _grow(portal, hilum, np.array(target, dtype=np.float64) * scale, radius * scale, 5, rng)
+        _grow(portal, hilum, np.array(target, dtype=np.float64) * scale, radius * scale, 6, rng)
     veins: list[Tube] = []
     confluence = np.array([62.0, 24.0, -20.0]) * scale
     for target, radius in (((18, 18, -96), 5.4), ((22, -34, -62), 4.8), ((44, -36, 18), 4.2)):
-        _grow(veins, confluence, np.array(target, dtype=np.float64) * scale, radius * scale, 4, rng)
+        _grow(veins, confluence, np.array(target, dtype=np.float64) * scale, radius * scale, 5, rng)
     return (Tissue.PORTAL_VEIN, Tree(tuple(portal))), (Tissue.HEPATIC_VEIN, Tree(tuple(veins)))
 
 

@@ -32,9 +32,9 @@ def check_faults(consortium: Consortium) -> None:
     FedmviError
         809 with every problem.
     """
-    written = "table" if consortium.imaging is None else consortium.imaging.images
     problems = []
     for site in consortium.sites:
+        written = "table" if consortium.imaging is None else consortium.formats(site)[0]
         for name in site.flaws:
             if name not in FAULTS:
                 problems.append(f"{site.name}: there is no fault '{name}'; known: {', '.join(FAULTS)}")
