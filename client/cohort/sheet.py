@@ -75,13 +75,19 @@ def table_text(path: Path, encoding: str) -> str:
     return text
 
 
+_LIKELY = (
+    "utf_16", "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "gb18030", "big5", "shift_jis", "cp949",
+)  # fmt: skip
+"""Encodings that hospitals' software exports; among all there are, a few accents are not enough to tell them apart."""
+
+
 def _looks_like(data: bytes) -> str:
     # Imported here: it is slow to load, needed only for a broken table, and absent in a coordinator's installation.
     try:
         from charset_normalizer import from_bytes
     except ImportError:
         return ""
-    best = from_bytes(data).best()
+    best = from_bytes(data, cp_isolation=list(_LIKELY)).best()
     return f'; it looks like `encoding = "{best.encoding}"`' if best else ""
 
 

@@ -8,6 +8,7 @@ cites a source of its own; both are printed beside the sites.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -16,9 +17,15 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.errors import FedmviError
+from simulation.cohorts.published import MARGINS
 
 CT_PHASES = ("plain", "arterial", "portal", "delayed")
 MR_PHASES = ("t1", "t1a", "t1v", "t1d", "t2", "dwi")
+_OTHER_COLUMNS = (
+    "patient_id", "cohort", "mvi", "mvi_grade", "tumour_size", "tumour_size_imaging", "tumour_size_pathology",
+    "macrovascular_invasion", "prior_treatment", "imaging_to_surgery_days", "sex_female", "image_tumour", "image_ring",
+    "image_temporal",
+)  # fmt: skip
 Preset = Literal["rates", "medians"]
 ImageFormat = Literal["nifti", "dicom"]
 MaskFormat = Literal["nifti", "seg", "rtstruct"]
@@ -90,7 +97,7 @@ class Trait(_Declared):
 
     absent: Share = Field(description="Share of patients without MVI who show it.")
     odds_ratio: Positive = Field(description="Odds of the trait with MVI over those without.")
-    source: str = Field(default="", description="Publication that the numbers come from.")
+    source: str = Field(default="", description="Publication that the odds ratio comes from.")
     assumed: bool = Field(default=False, description="True where no publication is cited.")
 
     @model_validator(mode="after")
@@ -131,6 +138,13 @@ class Clinical(_Declared):
     )
     traits: dict[str, Trait] = Field(default_factory=dict, description="Clinical-radiological traits by column name.")
     notes: tuple[str, ...] = Field(default=(), description="What is assumed beyond the defaults, in sentences.")
+
+    @model_validator(mode="after")
+    def _traits_are_columns_of_their_own(self) -> Self:
+        for name in self.traits:
+            if name in {*MARGINS, *_OTHER_COLUMNS} or not re.fullmatch("[a-z][a-z0-9_]{0,63}", name):
+                raise ValueError(f"'{name}' cannot be a trait: it is another column, or no column name")
+        return self
 
 
 class Survival(_Declared):

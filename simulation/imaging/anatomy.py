@@ -143,7 +143,7 @@ class ParametricLiver:
         for centre, radii, gap in hollows(self.build):
             solid = smooth_max(solid, np.float32(gap) - _solid(axes, centre, radii), 10)
         solid = solid + self.waves.at(axes) * np.float32(2.2)
-        return solid + self.nodules.at(axes) * np.float32(2.2 if self.build.cirrhosis else 0.25)
+        return solid + self.nodules.at(axes) * np.float32(1.8 if self.build.cirrhosis else 0.25)
 
 
 def _rounded(axes: Axes, build: Build) -> Floats:

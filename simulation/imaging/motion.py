@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulation.imaging.anatomy import FIELD, Build
+from simulation.imaging.anatomy import FIELD, Build, wall_distance
 from simulation.imaging.noise import Axes, Floats, SmoothNoise, linear_weights, spread
 from simulation.imaging.volume import Grid
 
@@ -32,10 +32,11 @@ def draw_motion(rng: np.random.Generator, build: Build, head_foot_mm: float) -> 
     """
     axes = LATTICE.axes()
     z, y, x = axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :]
-    radius = np.sqrt((y / (build.depth - build.fat_mm)) ** 2 + (x / (build.width - build.fat_mm)) ** 2)
     # The trunk's wall and the spine hold still. Slopes stay below 1 per mm, so that the field can be inverted.
     spine = np.sqrt((y - 75) ** 2 + x**2)
-    within = np.clip((1.08 - radius) / 0.22, 0, 1) * np.clip((spine - 42) / 28, 0, 1)
+    # Between two points of the lattice the field falls evenly, so that it must end before the wall begins.
+    depth = -wall_distance(axes, build)
+    within = np.clip((depth - 6) / 24, 0, 1) * np.clip((spine - 42) / 28, 0, 1)
     along = 0.35 + 0.65 / (1 + np.exp(-(z + 40) / 30))
     shift = float(np.clip(rng.normal(0, head_foot_mm), -2.2 * head_foot_mm, 2.2 * head_foot_mm))
     front = float(rng.normal(0, 0.25 * head_foot_mm))

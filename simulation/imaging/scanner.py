@@ -21,7 +21,7 @@ def grid_of(imaging: Imaging, scanner: Scanner, phase: str, rng: np.random.Gener
     """Where the slices of a phase lie; the patient is never quite in the middle. DWI has larger pixels."""
     coarser = _DWI_COARSER if phase == "dwi" else 1.0
     pixels = round(imaging.matrix / coarser)
-    pixel = scanner.spacing_mm * imaging.matrix / pixels
+    pixel = scanner.spacing_mm * (imaging.matrix / pixels)
     middle = (-6 + rng.uniform(-4, 4), rng.uniform(-6, 6), rng.uniform(-6, 6))
     shape = (imaging.slices, pixels, pixels)
     spacing = (scanner.slice_mm, pixel, pixel)

@@ -172,6 +172,8 @@ def test_the_tiny_consortium_has_a_bit_of_everything() -> None:
     assert [site.patients for site in consortium.sites] == [6, 6, 6]
     assert consortium.imaging is not None
     assert consortium.imaging.readers == 2
+    formats = [consortium.formats(site) for site in consortium.sites]
+    assert formats == [("nifti", "nifti"), ("dicom", "seg"), ("dicom", "rtstruct")]
     counts = draw_expression(consortium, draw_site(consortium, consortium.sites[0], 1), 1).counts
     assert counts.shape == (200, 6)
 
@@ -179,9 +181,7 @@ def test_the_tiny_consortium_has_a_bit_of_everything() -> None:
 def test_the_hostile_consortium_has_every_fault_once_at_a_hospital_of_its_name() -> None:
     control, *others = load_consortium("hostile").sites
     assert control.flaws == ()
-    assert [(site.name, *site.flaws) for site in others] == [
-        (name, name) for name, fault in FAULTS.items() if fault.of in ("table", "nifti")
-    ]
+    assert [(site.name, *site.flaws) for site in others] == [(name, name) for name in FAULTS]
 
 
 def test_an_unknown_name_is_told_the_known_ones() -> None:
@@ -217,6 +217,8 @@ def test_a_path_to_a_file_that_is_not_there_is_not_taken_for_a_shipped_name(tmp_
         (HEAD + SITE + "[clinical]\nprevalence = 1.5\n", "clinical.prevalence"),
         (HEAD + SITE + "[clinical]\nage = { lower = 50, median = 49, upper = 60 }\n", "quartiles must rise"),
         (HEAD + SITE + "[clinical.traits]\nx = { absent = 0.5, odds_ratio = 2 }\n", "marked assumed"),
+        (HEAD + SITE + "[clinical.traits]\nafp = { absent = 0.5, odds_ratio = 2, assumed = true }\n", "another column"),
+        (HEAD + SITE + 'images = "nifti"\nmasks = "seg"\n', "images = 'dicom'"),
         (HEAD + SITE + '[survival]\npreset = "rates"\nloss_per_month = 0.1\n', "loss_per_month must be 0"),
         (HEAD + SITE + '[imaging]\nmodality = "mr"\nphases = ["portal"]\n', "phases of mr"),
         (HEAD + SITE + '[imaging]\nmasks = "rtstruct"\n', "images = 'dicom'"),
