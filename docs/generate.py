@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from types import NoneType, UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -17,6 +19,8 @@ from common.study import protocol
 from common.study.analyses import ANALYSES
 from common.study.dictionary import DICTIONARY, Variable
 from server.study.results import schema
+from simulation.cohorts import consortium as declared
+from simulation.cohorts.faults import FAULTS
 
 DOCS = Path(__file__).resolve().parent
 MADE = "<!-- Made by docs/generate.py; do not edit. -->\n\n"
@@ -58,6 +62,8 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     default = info.get_default(call_default_factory=True)
+    if isinstance(default, declared.Quartiles):
+        return f"`{{ lower = {default.lower}, median = {default.median}, upper = {default.upper} }}`"
     return f"`{json.dumps(default)}`" if not isinstance(default, BaseModel) else ""
 
 
@@ -71,12 +77,36 @@ def _kind(info: FieldInfo) -> str:
     return _cell(name(info.annotation))
 
 
-def table(model: type[BaseModel], heading: str) -> str:
+_TYPES: dict[object, str] = {str: "text", bool: "true or false", int: "whole number", float: "number"}
+_BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+def _limited(info: FieldInfo) -> str:
+    """The type of a field in TOML's words, with the limits of a number."""
+
+    def name(kind: object, metadata: list[object]) -> str:
+        parts = get_args(kind)
+        if get_origin(kind) is Annotated:
+            return name(parts[0], parts[1].metadata)
+        if get_origin(kind) is Literal:
+            return " or ".join(json.dumps(part) for part in parts)
+        if get_origin(kind) in (Union, UnionType):
+            return " or ".join(name(part, metadata) for part in parts if part is not NoneType)
+        if get_origin(kind) is tuple:
+            how_many = "list" if parts[-1] is Ellipsis else f"list of {len(parts)}"
+            return f"{how_many}: {name(parts[0], [])}"
+        limits = [f"{sign} {getattr(m, key)}" for key, sign in _BOUNDS.items() for m in metadata if hasattr(m, key)]
+        return ", ".join([_TYPES.get(kind, "table"), *limits])
+
+    return name(info.annotation, info.metadata)
+
+
+def table(model: type[BaseModel], heading: str, kind: Callable[[FieldInfo], str] = _kind) -> str:
     """One table of a TOML file, from the descriptions of its fields."""
     text = f"\n## {heading}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n"
     text += "| field | type | default | meaning |\n|---|---|---|---|\n"
     for name, info in model.model_fields.items():
-        text += f"| `{name}` | {_kind(info)} | {_default(info)} | {_cell(info.description or '')} |\n"
+        text += f"| `{name}` | {kind(info)} | {_default(info)} | {_cell(info.description or '')} |\n"
     return text
 
 
@@ -142,6 +172,58 @@ def dictionary() -> str:
     return text
 
 
+def consortium() -> str:
+    """docs/reference/consortium.md."""
+    text = MADE + (
+        "# Consortium file\n\nWhat `fedmvi-simulate cohort` makes hospitals from. How to write one is in [simulate a "
+        "consortium](../howto/simulate-a-consortium.md). Unknown fields are refused. The default `null` means that the "
+        "field is absent.\n"
+    )
+    parts: list[tuple[type[BaseModel], str]] = [
+        (declared.Consortium, "Top of the file"),
+        (declared.Site, "[[sites]]"),
+        (declared.Group, "groups, of a site"),
+        (declared.Scanner, "scanner, of a site"),
+        (declared.Clinical, "[clinical]"),
+        (declared.Quartiles, "age, size_absent and size_present, of [clinical]"),
+        (declared.Trait, "An entry of [clinical.traits]"),
+        (declared.Survival, "[survival]"),
+        (declared.Missing, "[missing]"),
+        (declared.Imaging, "[imaging]"),
+        (declared.Signal, "[imaging.signal]"),
+        (declared.Expression, "[expression]"),
+    ]
+    text += "".join(table(model, heading, _limited) for model, heading in parts)
+    return text + _shipped() + _faults()
+
+
+def _shipped() -> str:
+    text = "\n## Shipped consortia\n\n| name | title | hospitals | patients | images | groups with expression |\n"
+    text += "|---|---|---|---|---|---|\n"
+    for name in declared.shipped_consortia():
+        file = declared.load_consortium(name)
+        images = (
+            "none" if file.imaging is None else f"{file.imaging.modality.upper()}: {', '.join(file.imaging.acquired)}"
+        )
+        sequenced = "none" if file.expression is None else ", ".join(file.expression.labels) or "all"
+        patients = sum(site.patients for site in file.sites)
+        text += f"| `{name}` | {_cell(file.title)} | {len(file.sites)} | {patients} | {images} | {sequenced} |\n"
+    return text
+
+
+def _faults() -> str:
+    text = (
+        "\n## Faults\n\nNames for `flaws` of a site. A fault of images needs hospitals with images of that format. The "
+        "last column is the number that `fedmvi-site check` gives, with a study that uses the damaged column; a dash "
+        "stands where it gives none.\n\n| fault | damages | what is wrong | number |\n|---|---|---|---|\n"
+    )
+    damages = {"table": "table", "nifti": "NIfTI", "dicom": "DICOM"}
+    for name, fault in FAULTS.items():
+        number = "-" if fault.tell is None else f"[{fault.tell}](../errors.md#fedmvi-{fault.tell})"
+        text += f"| `{name}` | {damages[fault.of]} | {_cell(fault.text)} | {number} |\n"
+    return text
+
+
 def pages() -> dict[Path, str]:
     """Every page that is made, by its path."""
     return {
@@ -149,6 +231,7 @@ def pages() -> dict[Path, str]:
         DOCS / "reference" / "study.md": study(),
         DOCS / "reference" / "site.md": site(),
         DOCS / "reference" / "dictionary.md": dictionary(),
+        DOCS / "reference" / "consortium.md": consortium(),
         DOCS / "reference" / "results.schema.json": json.dumps(schema(), indent=1, sort_keys=True) + "\n",
     }
 

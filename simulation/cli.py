@@ -115,6 +115,7 @@ def cohort(
     _print_import(report, json_=json_)
     if preview:
         sheet = out_ / "preview.html"
+        _progress("draw the contact sheet")
         preview_consortium(declared, sheet, seed)
         if not json_:
             out.print(f"Look at it: {escape(str(sheet))}")
@@ -125,8 +126,14 @@ def signal(
     consortium: ConsortiumFile,
     seeds: Annotated[int, typer.Option(min=1, help="How often the consortium is drawn anew.")] = 3,
     seed: Seed = DEMO_SEED,
+    train: Annotated[str, typer.Option(help="The group that models are fitted on.")] = "train",
     tested: Annotated[
-        list[str] | None, typer.Option("--test", help="A group to test; may be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--test",
+            help="A group to test; may be repeated. [default: internal-test, external-test]",
+            show_default=False,
+        ),
     ] = None,
     workers: Workers = None,
     json_: AsJson = False,
@@ -139,6 +146,7 @@ def signal(
     rows = measure_signal(
         load_consortium(consortium),
         range(seed, seed + seeds),
+        train,
         chosen,
         workers,
         lambda n: _progress(f"seed {n} measured"),
@@ -146,14 +154,15 @@ def signal(
     if json_:
         print_json([{**dataclasses.asdict(row), "mean": row.mean, "error": row.error} for row in rows])
         return
-    table = Table("group", "model", "patients", "mean AUC", "standard error", "best possible",
-                  title=f"Simulated: {len(rows[0].aucs)} seed(s)")  # fmt: skip
+    table = Table(Column("group", no_wrap=True), "model", "patients", "AUC", "error", "best",
+                  title=f"Simulated: means over {len(rows[0].aucs)} seed(s)", title_justify="left")  # fmt: skip
     for row in rows:
         error = "" if row.error is None else f"{row.error:.3f}"
         table.add_row(
             escape(row.label), row.model, str(row.patients), f"{row.mean:.3f}", error, f"{fmean(row.best):.3f}"
         )
     out.print(table)
+    out.print("error: standard error of the mean; best: AUC of the latent truth of the same variables.")
 
 
 @app.command(name="import", epilog="Example: fedmvi-simulate import tcga-lihc data/tcga_lihc --out sites/tcga")
@@ -177,10 +186,12 @@ def _print_import(report: ImportReport, *, json_: bool) -> None:
     if json_:
         print_json(json.loads(report.as_json()))
         return
-    table = Table("site", "patients", "classes", "made of", title=f"Sites of {report.importer}")
+    joined = any(site.members for site in report.sites)
+    table = Table("site", "patients", "classes", *(["made of"] if joined else []), title=f"Sites of {report.importer}")
     for site in report.sites:
         classes = ", ".join(f"{name} {count}" for name, count in site.classes.items())
-        table.add_row(escape(site.name), str(site.patients), escape(classes), escape(" ".join(site.members)))
+        members = [escape(" ".join(site.members))] if joined else []
+        table.add_row(escape(site.name), str(site.patients), escape(classes), *members)
     out.print(table)
     for rule in report.rules:
         if rule.count:

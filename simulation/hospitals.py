@@ -37,6 +37,16 @@ from simulation.imaging.headers import Acquisition
 from simulation.importers.folder import ImportReport, SiteRows, refuse_filled, write_sites
 from simulation.parallel import in_processes
 
+ASSUMED = (
+    "Assumed in every consortium: spread and correlation of laboratory values, differences between hospitals, the "
+    "share of M2, intervals between imaging, surgery and visits, and that patients die four times as often after "
+    "recurrence."
+)
+ASSUMED_IMAGES = (
+    "Assumed of images: anatomy, contrast medium, motion, scanners, readers, and how MVI shows; sizes of effects are "
+    "in truth/consortium.json."
+)
+ASSUMED_EXPRESSION = "Assumed of expression: which genes differ with MVI, by how much, and all that varies besides."
 Progress = Callable[[int, int], None]
 """Told how many patients have been pictured, of how many."""
 
@@ -149,6 +159,9 @@ def notes_of(consortium: Consortium, seed: int) -> tuple[str, ...]:
     _, warnings = endpoints_of(consortium.survival)
     return (
         f"All patients are simulated: consortium {consortium.name}, seed {seed}. {consortium.title.rstrip('.')}.",
+        ASSUMED,
+        *([ASSUMED_IMAGES] if consortium.imaging is not None else []),
+        *([ASSUMED_EXPRESSION] if consortium.expression is not None else []),
         *(f"Followed: {source.rstrip('.')}." for source in consortium.sources),
         *consortium.assumptions,
         *consortium.clinical.notes,
@@ -207,8 +220,12 @@ def _write_truth(
     folder: Path, consortium: Consortium, seed: int, drawn: Sequence[Patients], recorded: Sequence[Recorded]
 ) -> None:
     folder.mkdir()
+    declared = consortium.model_dump(mode="json")
+    if consortium.imaging is not None:
+        # Where the file lies on this machine is no part of the truth.
+        declared["imaging"]["liver_mask"] = Path(consortium.imaging.liver_mask).name
     facts = {
-        "consortium": consortium.model_dump(mode="json"),
+        "consortium": declared,
         "seed": seed,
         "attainable_auc": attainable(consortium, drawn, seed).as_dict(),
         "genes": None if consortium.expression is None else gene_truth(consortium, seed).as_json(),

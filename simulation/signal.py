@@ -1,7 +1,7 @@
 """simulation: how well plain models predict MVI from a consortium's pictures, beside the best that is possible.
 
 For every seed, the hospitals are drawn anew and every patient of the training and test groups is pictured around the
-tumour, in register up to 1.5 mm as after a good registration. Two models are fitted on the group `train`: *radiomics*,
+tumour, in register up to 1.5 mm as after a good registration. Two models are fitted on one group: *radiomics*,
 a LASSO logistic regression on plain measurements (`imaging/reading.py`), and *hybrid*, a logistic regression on its
 cross-validated score, the preoperative variables of Table 1, tumour size and the traits. Their AUC is
 given for every other group.
@@ -28,7 +28,6 @@ from simulation.imaging.examine import examine
 from simulation.imaging.reading import measurements
 from simulation.parallel import in_processes
 
-TRAIN = "train"
 MODELS = ("radiomics", "hybrid")
 _AROUND_MM = 14.0  # the ring, and what a blur reaches
 _REGISTERED_MM = 1.5
@@ -75,6 +74,7 @@ class Reached:
 def measure_signal(
     consortium: Consortium,
     seeds: Sequence[int],
+    train: str,
     labels: Sequence[str],
     workers: int | None,
     done: Callable[[int], None],
@@ -84,9 +84,11 @@ def measure_signal(
     Parameters
     ----------
     consortium
-        One with images and a group `train`.
+        One with images and labelled groups.
     seeds
         At least one.
+    train
+        The group that models are fitted on.
     labels
         Groups to test.
     workers
@@ -97,15 +99,16 @@ def measure_signal(
     Raises
     ------
     FedmviError
-        812 where the consortium has no images, no group `train`, or none of the labels.
+        812 where the consortium has no images, or lacks a group, or a tested group has one class only.
     """
     known = {group.label for site in consortium.sites for group in site.groups}
-    absent = [label for label in (TRAIN, *labels) if label not in known]
-    if consortium.imaging is None or absent:
-        raise FedmviError(812, name=consortium.name, absent=", ".join(absent) or "images")
+    absent = [f"a group '{label}'" for label in (train, *labels) if label not in known]
+    absent += ["images"] if consortium.imaging is None else []
+    if absent:
+        raise FedmviError(812, name=consortium.name, absent=", ".join(absent))
     found: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
     for seed in seeds:
-        for key, value in _one_seed(consortium, seed, labels, workers).items():
+        for key, value in _one_seed(consortium, seed, train, labels, workers).items():
             found.setdefault(key, []).append(value)
         done(seed)
     return tuple(
@@ -115,10 +118,10 @@ def measure_signal(
 
 
 def _one_seed(
-    consortium: Consortium, seed: int, labels: Sequence[str], workers: int | None
+    consortium: Consortium, seed: int, train: str, labels: Sequence[str], workers: int | None
 ) -> dict[tuple[str, str], tuple[float, float, int]]:
     drawn = [draw_site(consortium, site, seed) for site in consortium.sites]
-    wanted = {TRAIN, *labels}
+    wanted = {train, *labels}
     chosen = [i for i, label in enumerate(label for p in drawn for label in p.labels) if label in wanted]
     booked = appointments(consortium, seed, drawn)
     read = list(in_processes(_read, [booked[i] for i in chosen], workers))
@@ -126,15 +129,17 @@ def _one_seed(
     label = np.array([label for p in drawn for label in p.labels])[chosen]
     present = np.concatenate([p.present for p in drawn])[chosen]
     clinical = np.concatenate([_findings(consortium, p) for p in drawn])[chosen]
-    radiomics, hybrid = _scores(features, clinical, present, label == TRAIN)
-    best = {(row.label, row.variables): row.auc for row in attainable(consortium, drawn, seed).rows}
+    radiomics, hybrid = _scores(features, clinical, present, label == train)
+    rows = attainable(consortium, drawn, seed).rows
+    # A group of several hospitals has a row of its own, before those of its parts.
+    best = {(row.label, row.variables): row.auc for row in reversed(rows)}
     out = {}
     for tested in labels:
         inside = label == tested
         for model, score, variables in (("radiomics", radiomics, "image"), ("hybrid", hybrid, "all")):
             ideal = best[tested, variables]
             if ideal is None:
-                raise FedmviError(812, name=consortium.name, absent=f"one class of MVI in {tested}")
+                raise FedmviError(812, name=consortium.name, absent=f"patients with and without MVI in {tested}")
             out[tested, model] = (_auc(score[inside], present[inside]), ideal, int(inside.sum()))
     return out
 

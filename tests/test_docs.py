@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -16,10 +17,23 @@ import client.cli
 import server.cli
 import simulation.cli
 from common.errors import CATALOGUE
-from common.study.loader import load_study
+from common.study.loader import load_study, parse_study
+from simulation.cohorts import consortium
+from simulation.cohorts.consortium import load_consortium
+from simulation.cohorts.faults import check_faults
+from simulation.hospitals import make_hospitals
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = {"fedmvi-site": client.cli.app, "fedmvi-server": server.cli.app, "fedmvi-simulate": simulation.cli.app}
+
+
+HOWTO = (ROOT / "docs" / "howto" / "simulate-a-consortium.md").read_text(encoding="utf-8")
+
+
+def example(page: str, begin: str) -> str:
+    """The one TOML block of a page that begins so."""
+    (found,) = re.findall(rf"```toml\n({re.escape(begin)}.*?)```", page, re.DOTALL)
+    return str(found)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +50,42 @@ def generate() -> ModuleType:
 def test_reference_pages_are_the_generated_ones(generate: ModuleType) -> None:
     stale = [path.name for path, text in generate.pages().items() if path.read_text(encoding="utf-8") != text]
     assert stale == [], "run `python docs/generate.py`"
+
+
+def test_the_reference_of_consortium_files_describes_every_table(generate: ModuleType) -> None:
+    page = generate.consortium()
+    models = [m for _, m in inspect.getmembers(consortium, inspect.isclass) if issubclass(m, consortium._Declared)]
+    absent = [
+        m.__name__ for m in models if m is not consortium._Declared and f"\n\n{inspect.getdoc(m)}\n\n" not in page
+    ]
+    assert absent == []
+
+
+def test_the_consortium_of_the_guide_makes_hospitals(tmp_path: Path) -> None:
+    file = tmp_path / "my-consortium.toml"
+    file.write_text(example(HOWTO, 'name = "my-consortium"'), encoding="utf-8")
+    declared = load_consortium(file)
+    check_faults(declared)
+    few = [
+        site.model_copy(
+            update={"groups": tuple(g.model_copy(update={"patients": 1, "present": 1}) for g in site.groups)}
+        )
+        for site in declared.sites
+    ]
+    make_hospitals(declared.model_copy(update={"sites": tuple(few)}), tmp_path / "sites", 7, workers=1)
+    for place in (
+        "north/patients.csv", "north/expression.csv", "west/images/west-0001/portal.nii.gz",
+        "west/masks/west-0001/tumour.reader2.nii.gz", "cohort.json", "truth/consortium.json",
+        "truth/patients.csv", "truth/typing-errors.csv", "truth/west/west-0001/motion-arterial.nii.gz",
+    ):  # fmt: skip
+        assert (tmp_path / "sites" / place).is_file(), place
+
+
+def test_the_study_of_the_guide_is_of_hospitals_of_the_hostile_consortium() -> None:
+    study = parse_study(example(HOWTO, "[study]"))
+    assert {site for cohort in study.cohorts for site in cohort.sites} <= {
+        s.name for s in load_consortium("hostile").sites
+    }
 
 
 def test_the_published_schema_is_a_schema(generate: ModuleType) -> None:

@@ -31,9 +31,9 @@ ERRORS = {
     ),
     807: ErrorText("Nothing is measured on a table '{data}'.", "Name one of {known}."),
     808: ErrorText(
-        "There is no consortium '{name}'.", "Name a consortium file, or a shipped one: {known}."
+        "There is no file and no shipped consortium '{name}'.", "Name a consortium file, or one of {known}."
     ),
-    809: ErrorText("The consortium file is not valid: {problems}.", "Correct the lines that are named."),
+    809: ErrorText("The consortium file is not valid: {problems}.", "Correct what is named."),
     810: ErrorText(
         "The liver mask is not a three-dimensional NIfTI image with the label {label}.",
         "Name a label map that holds the liver, and the liver's label in it.",
@@ -42,8 +42,8 @@ ERRORS = {
         "The consortium '{name}' has no images to preview.", "Leave out --preview, or name a consortium with images."
     ),
     812: ErrorText(
-        "The signal of the consortium '{name}' cannot be measured: it has no {absent}.",
-        "Name a consortium with images, a group 'train' and the groups to test.",
+        "The signal of the consortium '{name}' cannot be measured: it lacks {absent}.",
+        "Name a consortium with images, and the groups to train on and to test.",
     ),
     811: ErrorText(
         "The declared slices do not reach the simulated liver.", "Declare more slices, or thicker ones, in [imaging]."

@@ -17,6 +17,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.errors import FedmviError
+from common.study.loader import as_tuples, toml_problems
+from simulation.cohorts.gene_sets import GLUCOSE_METABOLISM
 from simulation.cohorts.published import MARGINS
 
 CT_PHASES = ("plain", "arterial", "portal", "delayed")
@@ -76,11 +78,13 @@ class Scanner(_Declared):
 class Site(_Declared):
     """One hospital."""
 
-    name: SiteName
-    groups: tuple[Group, ...] = Field(min_length=1)
-    scanner: Scanner = Scanner()
+    name: SiteName = Field(description="Name in studies, of small letters, digits and hyphens; no other site has it.")
+    groups: tuple[Group, ...] = Field(min_length=1, description="Its patients, group by group.")
+    scanner: Scanner = Field(default=Scanner(), description="How it pictures patients.")
     signal: NonNegative = Field(
-        default=1.0, description="Factor on every effect of MVI on images: 1 as declared, 0 none at this hospital."
+        default=1.0,
+        description="Factor on every effect of MVI on images, the logarithm of traits' odds ratios among them: 1 as "
+        "declared, 0 none at this hospital. Tumour size is not touched.",
     )
     images: ImageFormat | None = Field(default=None, description="As this hospital exports them, if not as all do.")
     masks: MaskFormat | None = Field(default=None, description="As this hospital draws them, if not as all do.")
@@ -110,9 +114,9 @@ class Trait(_Declared):
 class Quartiles(_Declared):
     """Lower quartile, median and upper quartile."""
 
-    lower: Positive
-    median: Positive
-    upper: Positive
+    lower: Positive = Field(description="A quarter of the patients lie below.")
+    median: Positive = Field(description="Half of them lie below.")
+    upper: Positive = Field(description="Three quarters of them lie below.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -124,12 +128,16 @@ class Quartiles(_Declared):
 class Clinical(_Declared):
     """Clinical margins: those of the MRI study's Table 1, but for what is stated here."""
 
-    prevalence: Share = Field(default=185 / 321, description="Share of patients with MVI.")
+    prevalence: Share = Field(default=185 / 321, description="Share of patients with MVI; 185 of 321 by default.")
     second_grade: Share = Field(default=0.35, description="Share of M2 among patients with MVI; assumed.")
     male: Share | None = Field(default=None, description="Share of men, whatever the MVI; Table 1 by MVI if absent.")
     age: Quartiles | None = Field(default=None, description="Age in years, whatever the MVI; Table 1 if absent.")
-    size_absent: Quartiles = Quartiles(lower=3.0, median=4.0, upper=6.0)
-    size_present: Quartiles = Quartiles(lower=4.5, median=6.3, upper=9.25)
+    size_absent: Quartiles = Field(
+        default=Quartiles(lower=3.0, median=4.0, upper=6.0), description="Tumour size in cm without MVI."
+    )
+    size_present: Quartiles = Field(
+        default=Quartiles(lower=4.5, median=6.3, upper=9.25), description="Tumour size in cm with MVI."
+    )
     centre_effect: NonNegative = Field(
         default=0.2, lt=1, description="Standard deviation of a hospital's shift of each variable's normal score."
     )
@@ -142,7 +150,8 @@ class Clinical(_Declared):
     @model_validator(mode="after")
     def _traits_are_columns_of_their_own(self) -> Self:
         for name in self.traits:
-            if name in {*MARGINS, *_OTHER_COLUMNS} or not re.fullmatch("[a-z][a-z0-9_]{0,63}", name):
+            taken = name in {*MARGINS, *_OTHER_COLUMNS} or name.endswith(("_days", "_event"))
+            if taken or not re.fullmatch("[a-z][a-z0-9_]{0,63}", name):
                 raise ValueError(f"'{name}' cannot be a trait: it is another column, or no column name")
         return self
 
@@ -150,7 +159,7 @@ class Clinical(_Declared):
 class Survival(_Declared):
     """Follow-up: one of two presets, because the published figures contradict each other."""
 
-    preset: Preset = "rates"
+    preset: Preset = Field(default="rates", description="Which published figures are met: rates, or median times.")
     endpoints: tuple[str, ...] = Field(default=("rfs", "os"), description="`pfs` is taken as `rfs`, with a warning.")
     loss_per_month: NonNegative = Field(default=0.0, description="Hazard of being lost to follow-up; `medians` only.")
     follow_up_months: Positive = Field(default=60.0, description="Administrative end of follow-up.")
@@ -178,16 +187,16 @@ class Missing(_Declared):
     """Values that are not recorded, by mechanism."""
 
     mcar: NonNegative = Field(default=0.0, lt=1, description="Share missing completely at random, in `mcar_columns`.")
-    mcar_columns: tuple[str, ...] = ()
+    mcar_columns: tuple[str, ...] = Field(default=(), description="Columns that miss values completely at random.")
     mar_young: NonNegative = Field(default=0.0, lt=1, description="Share missing up to the age of 60.")
     mar_old: NonNegative = Field(default=0.0, lt=1, description="Share missing above the age of 60.")
-    mar_columns: tuple[str, ...] = ()
+    mar_columns: tuple[str, ...] = Field(default=(), description="Columns that miss values by age.")
     mnar: NonNegative = Field(
         default=0.0,
         lt=1,
         description="Share missing on average; a value one SD higher is twice as likely to be absent.",
     )
-    mnar_columns: tuple[str, ...] = ()
+    mnar_columns: tuple[str, ...] = Field(default=(), description="Columns that miss values by their value.")
     typing_errors: NonNegative = Field(
         default=0.0, lt=0.2, description="Share of numeric cells with a typing error (a shifted or doubled digit)."
     )
@@ -204,18 +213,18 @@ class Signal(_Declared):
 class Imaging(_Declared):
     """The images of every patient."""
 
-    modality: Literal["ct", "mr"] = "ct"
+    modality: Literal["ct", "mr"] = Field(default="ct", description="CT, or MR.")
     phases: tuple[str, ...] = Field(default=(), description="All of the modality's where empty.")
-    images: ImageFormat = "nifti"
-    masks: MaskFormat = "nifti"
+    images: ImageFormat = Field(default="nifti", description="Format of images.")
+    masks: MaskFormat = Field(default="nifti", description="Format of masks; seg and rtstruct need DICOM images.")
     matrix: int = Field(default=192, ge=48, le=512, description="Pixels along a row and along a column.")
-    slices: int = Field(default=64, ge=12, le=512)
+    slices: int = Field(default=64, ge=12, le=512, description="Slices of a volume.")
     readers: int = Field(default=1, ge=1, le=2, description="Readers who outline the tumour.")
     reader_disagreement_mm: NonNegative = Field(default=1.5, description="SD of the distance between two outlines.")
     motion_mm: NonNegative = Field(default=9.0, description="SD of the liver's head-foot shift between phases.")
     liver_mask: str = Field(default="", description="A NIfTI label map; its liver shape is used in place of ours.")
     liver_label: int = Field(default=5, gt=0, description="The liver's label in that map.")
-    signal: Signal = Signal()
+    signal: Signal = Field(default=Signal(), description="How strongly MVI shows, and where.")
 
     @model_validator(mode="after")
     def _known_phases(self) -> Self:
@@ -241,8 +250,13 @@ class Expression(_Declared):
     """RNA-seq counts of the groups with these labels."""
 
     labels: tuple[str, ...] = Field(default=(), description="Groups that are sequenced; all where empty.")
-    genes: int = Field(default=2000, ge=200, le=30000)
-    associated: int = Field(default=30, ge=0, description="Genes of the glucose metabolism set that differ with MVI.")
+    genes: int = Field(default=2000, ge=200, le=30000, description="Genes in the table.")
+    associated: int = Field(
+        default=30,
+        ge=0,
+        le=len(GLUCOSE_METABOLISM),
+        description="Genes of the glucose metabolism set that differ with MVI.",
+    )
     log2_fold_change: float = Field(default=1.0, description="Size of their change; half go up, half down.")
     dispersion: Positive = Field(default=0.2, description="Median negative binomial dispersion.")
     library_size: Positive = Field(default=2e7, description="Median of total counts.")
@@ -252,16 +266,16 @@ class Expression(_Declared):
 class Consortium(_Declared):
     """A consortium file, read and checked."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
-    title: str
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")] = Field(description="Short name, as in file names.")
+    title: str = Field(description="Title, printed with every result.")
     sources: tuple[str, ...] = Field(default=(), description="Publications whose figures are followed.")
     assumptions: tuple[str, ...] = Field(default=(), description="What is in no source, in sentences.")
-    sites: tuple[Site, ...] = Field(min_length=1)
-    clinical: Clinical = Clinical()
-    survival: Survival = Survival()
-    missing: Missing = Missing()
-    imaging: Imaging | None = None
-    expression: Expression | None = None
+    sites: tuple[Site, ...] = Field(min_length=1, description="The hospitals.")
+    clinical: Clinical = Field(default=Clinical(), description="Clinical margins and traits.")
+    survival: Survival = Field(default=Survival(), description="Follow-up.")
+    missing: Missing = Field(default=Missing(), description="What is not recorded, or mistyped.")
+    imaging: Imaging | None = Field(default=None, description="Images; none where absent.")
+    expression: Expression | None = Field(default=None, description="RNA-seq counts; none where absent.")
 
     def formats(self, site: Site) -> tuple[ImageFormat, MaskFormat]:
         """How a hospital's images and masks are written; NIfTI where nobody has any."""
@@ -281,6 +295,19 @@ class Consortium(_Declared):
         names = [site.name for site in self.sites]
         if len(set(names)) < len(names):
             raise ValueError("two sites have one name")
+        if "truth" in names:
+            raise ValueError("a site cannot be called 'truth': the truth about all sites lies in a folder of that name")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_declared_in_vain(self) -> Self:
+        labels = {group.label for site in self.sites for group in site.groups}
+        unknown = set(self.expression.labels) - labels if self.expression else set()
+        if unknown:
+            raise ValueError(f"expression.labels: no group is called {', '.join(sorted(unknown))}")
+        for site in self.sites:
+            if self.imaging is None and (site.images or site.masks):
+                raise ValueError(f"{site.name}: images and masks need [imaging]")
         return self
 
     def with_patients(self, patients: dict[str, int]) -> Consortium:
@@ -310,9 +337,14 @@ def load_consortium(which: str | Path) -> Consortium:
             raise FedmviError(808, name=str(which), known=", ".join(shipped_consortia()))
         path = Path(str(resources.files("simulation") / "consortia" / f"{name}.toml"))
     try:
-        return Consortium.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        declared = Consortium.model_validate(as_tuples(tomllib.loads(text)))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FedmviError(809, f"{path}: {error}", problems=str(error)) from error
+        raise FedmviError(809, str(path), problems=str(error)) from error
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}" for e in error.errors()]
-        raise FedmviError(809, f"{path}", problems="; ".join(lines)) from error
+        raise FedmviError(809, str(path), problems="; ".join(toml_problems(error, text, Consortium))) from error
+    if declared.imaging is not None and declared.imaging.liver_mask:
+        # A relative path counts from the file that it stands in.
+        mask = str(path.parent / declared.imaging.liver_mask)
+        declared = declared.model_copy(update={"imaging": declared.imaging.model_copy(update={"liver_mask": mask})})
+    return declared

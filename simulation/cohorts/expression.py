@@ -28,7 +28,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import FedmviError
 from simulation.cohorts.consortium import Consortium, Expression
 from simulation.cohorts.gene_sets import FALLING, GLUCOSE_METABOLISM, RISING
 from simulation.cohorts.patients import Patients
@@ -112,16 +111,8 @@ def gene_truth(consortium: Consortium, seed: int) -> GeneTruth:
         One that declares expression.
     seed
         Any non-negative integer.
-
-    Raises
-    ------
-    FedmviError
-        809 where more genes are to be associated than the set has.
     """
     declared = _declared(consortium)
-    if declared.associated > len(GLUCOSE_METABOLISM):
-        problem = f"expression.associated: the glucose metabolism set has {len(GLUCOSE_METABOLISM)} genes"
-        raise FedmviError(809, consortium.name, problems=problem)
     others = declared.genes - len(GLUCOSE_METABOLISM)
     genes = GLUCOSE_METABOLISM + tuple(f"SIM{i:05d}" for i in range(1, others + 1))
     rng = stream(seed, "", "genes")
@@ -140,11 +131,6 @@ def draw_expression(consortium: Consortium, patients: Patients, seed: int) -> Ex
 
     The draw depends on the seed, the site's name and its own patients, not on other sites; patients who are added
     at the end change nothing for those before them.
-
-    Raises
-    ------
-    FedmviError
-        809 as `gene_truth`.
     """
     declared, truth = _declared(consortium), gene_truth(consortium, seed)
     effect = declared.site_effect * stream(seed, patients.site, "expression effects").standard_normal(declared.genes)

@@ -124,10 +124,12 @@ def attainable(consortium: Consortium, drawn: Sequence[Patients], seed: int) -> 
 
 
 def variable_sets(consortium: Consortium) -> Mapping[str, tuple[str, ...]]:
-    """Names of the latent scores by set of variables."""
-    image = (*PROCESSES, SIZE, *consortium.clinical.traits)
+    """Names of the latent scores by set of variables; without images there is nothing to see of the processes."""
+    processes = PROCESSES if consortium.imaging else ()
+    image = (*processes, SIZE, *consortium.clinical.traits)
     clinical = tuple(name for name, margin in MARGINS.items() if margin.preoperative)
-    return {"image_processes": PROCESSES, "image": image, "clinical": clinical, "all": (*clinical, *image)}
+    pictured = {"image_processes": PROCESSES} if processes else {}
+    return {**pictured, "image": image, "clinical": clinical, "all": (*clinical, *image)}
 
 
 def log_likelihood_ratio(

@@ -137,7 +137,7 @@ def write_preview(path: Path, title: str, seed: int, sheets: Iterable[Sheet], no
         css=css,
         style_source=f"sha256-{base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()}",
     )
-    write_whole(path, page.encode())
+    write_whole(path, page.encode(), 0o644)
 
 
 def _drawn(sheet: Sheet) -> _Page:

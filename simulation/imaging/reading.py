@@ -16,7 +16,7 @@ from simulation.imaging.lesion import RING_MM
 from simulation.imaging.volume import Examination
 
 _Bools = NDArray[np.bool_]
-_Floats = NDArray[np.float64]
+_Floats = NDArray[np.float32]
 
 
 def measurements(examination: Examination) -> dict[str, float]:
@@ -31,7 +31,7 @@ def measurements(examination: Examination) -> dict[str, float]:
     ring = (ndimage.distance_transform_edt(~tumour, sampling=spacing) <= RING_MM) & liver & ~tumour
     found = _shape(tumour, spacing)
     phases = {
-        name: volume.voxels.astype(np.float64)
+        name: volume.voxels.astype(np.float32)
         for name, volume in examination.phases.items()
         if volume.grid == reference.grid
     }
@@ -39,9 +39,11 @@ def measurements(examination: Examination) -> dict[str, float]:
     contrast = [name for name in phases if name != "t2"]
     for before, after in pairwise(contrast):
         pictures[f"{after}-minus-{before}"] = phases[after] - phases[before]
+    # A blur of the part inside only, so that what lies beyond the border does not count.
+    regions = {"tumour": (tumour, _blurred(tumour)), "ring": (ring, _blurred(ring))}
     for name, picture in pictures.items():
-        for region, mask in (("tumour", tumour), ("ring", ring)):
-            for feature, value in _texture(picture, mask).items():
+        for region, (mask, weight) in regions.items():
+            for feature, value in _texture(picture, mask, weight).items():
                 found[f"{name}.{region}.{feature}"] = value
         found[f"{name}.tumour-minus-ring"] = found[f"{name}.tumour.mean"] - found[f"{name}.ring.mean"]
     return found
@@ -59,17 +61,19 @@ def _shape(tumour: _Bools, spacing: tuple[float, float, float]) -> dict[str, flo
     }
 
 
-def _texture(picture: _Floats, mask: _Bools) -> dict[str, float]:
+def _blurred(values: NDArray[np.generic]) -> _Floats:
+    blurred: _Floats = ndimage.gaussian_filter(values.astype(np.float32), (0.5, 1.5, 1.5), truncate=3)
+    return blurred
+
+
+def _texture(picture: _Floats, mask: _Bools, weight: _Floats) -> dict[str, float]:
     if not mask.any():
         return dict.fromkeys(("mean", "sd", "skewness", "p10", "p90", "step", "coarse"), 0.0)
     inside = picture[mask]
     mean, sd = float(inside.mean()), float(inside.std()) + 1e-9
     both = mask[:, :, 1:] & mask[:, :, :-1]
     step = np.abs(np.diff(picture, axis=2))[both]
-    # A blur of the part inside only, so that what lies beyond the border does not count.
-    weight = ndimage.gaussian_filter(mask.astype(np.float64), (0.5, 1.5, 1.5))
-    blurred = ndimage.gaussian_filter(np.where(mask, picture, 0.0), (0.5, 1.5, 1.5))
-    coarse = (blurred / np.maximum(weight, 1e-6))[mask]
+    coarse = _blurred(picture * mask)[mask] / np.maximum(weight[mask], 1e-6)
     return {
         "mean": mean,
         "sd": float(np.log(sd)),

@@ -186,12 +186,17 @@ def write_sites(
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir()
-    for site in sites:
-        _write_site(partial / site.name, importer, site, about)
-    introduce({name: partial / name for name in names})
-    (partial / record).write_text(report.as_json(), encoding="utf-8", newline="\n")
-    if fill is not None:
-        fill(partial)
+    try:
+        for site in sites:
+            _write_site(partial / site.name, importer, site, about)
+        introduce({name: partial / name for name in names})
+        (partial / record).write_text(report.as_json(), encoding="utf-8", newline="\n")
+        if fill is not None:
+            fill(partial)
+    except BaseException:
+        # Also when somebody stops it: nothing half made is left for anybody to take for whole.
+        shutil.rmtree(partial)
+        raise
     partial.replace(out)
     return report
 

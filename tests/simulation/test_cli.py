@@ -42,3 +42,18 @@ def test_an_unknown_importer_is_a_usage_error(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["import", "nothing", str(tmp_path), "--out", str(tmp_path / "x")])
     assert done.exit_code == 2
     assert "tcga-lihc" in done.output
+
+
+@pytest.mark.parametrize(
+    ("command", "said"), [("run", "A study protocol"), ("cohort", "ct-federated"), ("signal", "ct-federated")]
+)
+def test_help_says_what_an_argument_is(command: str, said: str) -> None:
+    """Versions of the libraries behind the command line have lost it without an error."""
+    assert said in CliRunner().invoke(app, [command, "--help"]).stdout
+
+
+def test_signal_says_what_a_consortium_lacks() -> None:
+    done = CliRunner().invoke(app, ["signal", "demo", "--train", "2015"])
+    assert isinstance(done.exception, FedmviError)
+    assert done.exception.number == 812
+    assert "a group '2015', a group 'internal-test', a group 'external-test', images" in str(done.exception)
