@@ -143,8 +143,11 @@ class Lesion:
         material = replace(
             plain,
             hu=plain.hu + float(rng.normal(0, 6)),
-            arterial=plain.arterial * math.exp(0.13 * findings.temporal + float(rng.normal(0, 0.10))),
-            volume=plain.volume * math.exp(-0.11 * findings.temporal + float(rng.normal(0, 0.07))),
+            arterial=plain.arterial * math.exp(0.25 * findings.temporal + float(rng.normal(0, 0.10))),
+            volume=plain.volume * math.exp(-0.10 * findings.temporal + float(rng.normal(0, 0.07))),
+            t1=plain.t1 + float(rng.normal(0, 9)),
+            t2=plain.t2 + float(rng.normal(0, 18)),
+            dwi=plain.dwi + float(rng.normal(0, 22)),
         )
         box = _box(centre, 1.6 * radius + 3 * RING_MM)
         scales = (3.5, 9.0, max(5.0, 0.25 * radius), 4.5, 9.0)

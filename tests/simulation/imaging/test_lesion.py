@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -80,21 +81,18 @@ def changed(before: Shown, after: Shown, phase: str) -> Floats:
 
 
 def test_the_temporal_process_acts_on_differences_of_phases_and_not_before_contrast(without: list[Shown]) -> None:
+    early = []
     for number in PATIENTS:
         before, after = without[number], shown(number, temporal=2.0)
         np.testing.assert_array_equal(before.pictures["plain"], after.pictures["plain"])
         rise = {phase: float(changed(before, after, phase)[before.distance < -3].mean()) for phase in TIMES}
-        assert rise["portal"] < rise["arterial"] - 5  # washed out more of what came in
+        early.append(rise["arterial"])
+        assert rise["portal"] < -6  # washed out sooner
         assert rise["delayed"] < -3
         for phase in TIMES:
             assert not changed(before, after, phase)[before.distance > 3].any()
-
-
-def test_the_temporal_process_lets_contrast_medium_in_sooner() -> None:
-    for number in range(3):
-        early, sooner = (shown(number, arterial_s=27.0, temporal=score) for score in (0.0, 2.0))
-        inside = early.distance < -3
-        assert changed(early, sooner, "arterial")[inside].mean() > 1
+    assert min(early) > 0  # more comes in, how much more depends on when blood arrives
+    assert fmean(early) > 3
 
 
 def test_the_tumour_process_makes_the_inside_uneven_and_leaves_the_ring(without: list[Shown]) -> None:
@@ -130,8 +128,13 @@ def test_the_ring_process_acts_in_the_ten_millimetres_around_the_tumour_only(wit
         assert rise > 1.5 * abs(after.mean("portal", 2, 8) - before.mean("portal", 2, 8))
 
 
-def test_differences_of_phases_tell_more_of_the_temporal_process_than_any_phase_alone() -> None:
-    declared, taken = imaging(), Scanner(spacing_mm=3.8, slice_mm=7.0)
+@pytest.mark.parametrize(
+    ("modality", "phases"), [("ct", tuple(TIMES)), ("mr", ("t1", "t1a", "t1v", "t1d"))], ids=["ct", "mr"]
+)
+def test_differences_of_phases_tell_more_of_the_temporal_process_than_any_phase_alone(
+    modality: str, phases: tuple[str, ...]
+) -> None:
+    declared, taken = imaging(modality=modality, phases=phases), Scanner(spacing_mm=3.8, slice_mm=7.0)
     drawn = np.random.default_rng(12).standard_normal((40, 3))
     found = [
         measurements(pictured(number, declared, 14.0, taken, temporal=float(a), tumour=float(b), ring=float(c)))
@@ -146,10 +149,10 @@ def test_differences_of_phases_tell_more_of_the_temporal_process_than_any_phase_
         left_out = (drawn[:, 0] - projection @ drawn[:, 0]) / (1 - np.diag(projection))
         return 1 - float(np.mean(left_out**2) / drawn[:, 0].var())
 
-    differences = told("arterial-minus-plain", "portal-minus-arterial", "delayed-minus-portal")
+    differences = told(*(f"{after}-minus-{before}" for before, after in pairwise(phases)))
     assert differences > 0.4
-    assert differences > max(told(phase) for phase in TIMES) + 0.1
-    assert told("plain") < 0.05
+    assert differences > max(told(phase) for phase in phases) + 0.1
+    assert told(phases[0]) < 0.05
 
 
 # -------------------------------------------------------------------------------------------------------- findings
