@@ -68,6 +68,8 @@ def check(
         _print_problems(problems)
     if any(problem.number in UNREADABLE for problem in problems):
         raise typer.Exit(EXIT_ERROR)
+    if not json_ and load_site(site).site.simulated:
+        out.print("This site is marked as simulated: its data are public or made up.")
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise typer.Exit(EXIT_PROBLEMS)
 

@@ -109,9 +109,13 @@ def cohort(
         raise FedmviError(813, name=declared.name)
     with Progress(*_BAR, console=err, transient=True) as bar:
         task = bar.add_task("patients pictured", total=None, visible=declared.imaging is not None)
-        report = make_hospitals(
-            declared, out_, seed, workers=workers, progress=lambda done, of: bar.update(task, completed=done, total=of)
-        )
+
+        def progress(done: int, of: int) -> None:
+            bar.update(task, completed=done, total=of)
+            if not err.is_terminal and done * 10 // of > (done - 1) * 10 // of:  # a line per tenth, for a log
+                _progress(f"{done} of {of} patients pictured")
+
+        report = make_hospitals(declared, out_, seed, workers=workers, progress=progress)
     _print_import(report, json_=json_)
     if preview:
         sheet = out_ / "preview.html"

@@ -35,7 +35,9 @@ from simulation.imaging.files import write_examination, write_motion
 from simulation.imaging.findings import Findings, findings_of
 from simulation.imaging.headers import Acquisition
 from simulation.importers.folder import ImportReport, SiteRows, refuse_filled, write_sites
+from simulation.importers.source import expect_files
 from simulation.parallel import in_processes
+from simulation.running import MADE_UP
 
 ASSUMED = (
     "Assumed in every consortium: spread and correlation of laboratory values, differences between hospitals, the "
@@ -84,7 +86,9 @@ class Appointment:
 
     def stream(self) -> np.random.SeedSequence:
         """The patient's own randomness; it depends on the seed, the site and the pseudonym only."""
-        return np.random.SeedSequence(entropy(self.seed, self.site.name, f"images of {self.findings.patient}"))
+        return np.random.SeedSequence(
+            entropy(self.consortium, self.seed, self.site.name, f"images of {self.findings.patient}")
+        )
 
     def acquisition(self) -> Acquisition:
         """What headers say."""
@@ -136,15 +140,17 @@ def make_hospitals(
                 table = draw_expression(consortium, patients, seed)
                 if table.patients:
                     write_expression(folder / site.name, table)
-            apply_faults(folder / site.name, site.flaws, stream(seed, site.name, "faults"))
+            apply_faults(folder / site.name, site.flaws, stream(consortium.name, seed, site.name, "faults"))
 
     return write_sites(
         out,
         f"{consortium.name}/{seed}",
         [_rows(patients, record.cells) for patients, record in zip(drawn, recorded, strict=True)],
         about="A simulated hospital: no row and no picture is a patient.",
+        # The bytes of the images depend on the scan.
+        sources=expect_files(scan.parent, [scan.name]) if (scan := _liver_mask(consortium)) else (),
         notes=notes_of(consortium, seed),
-        record="cohort.json",
+        record=MADE_UP,
         fill=fill,
     )
 
@@ -161,10 +167,10 @@ def notes_of(consortium: Consortium, seed: int) -> tuple[str, ...]:
         f"All patients are simulated: consortium {consortium.name}, seed {seed}. {consortium.title.rstrip('.')}.",
         ASSUMED,
         *([ASSUMED_IMAGES] if consortium.imaging is not None else []),
+        *([f"Livers have the shape of a real scan's: {scan.name}."] if (scan := _liver_mask(consortium)) else []),
         *([ASSUMED_EXPRESSION] if consortium.expression is not None else []),
         *(f"Followed: {source.rstrip('.')}." for source in consortium.sources),
         *consortium.assumptions,
-        *consortium.clinical.notes,
         *([f"Imaging traits: {'; '.join(traits)}."] if traits else []),
         *warnings,
     )
@@ -193,6 +199,12 @@ def _appointment(consortium: Consortium, seed: int, site: Site, patients: Patien
         age=int(patients.values["age"][index]),
         female=bool(patients.values["sex_female"][index]),
     )
+
+
+def _liver_mask(consortium: Consortium) -> Path | None:
+    """The real scan whose liver is drawn, if any."""
+    named = consortium.imaging is not None and consortium.imaging.liver_mask
+    return Path(named) if named else None
 
 
 def _rows(patients: Patients, cells: Mapping[str, Sequence[str]]) -> SiteRows:

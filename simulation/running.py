@@ -16,6 +16,7 @@ from client.cohort.store import UnfitDataError, prepare
 from common.errors import FedmviError, Severity
 from common.federation.codec import Packed
 from common.federation.ports import InProcess
+from common.study.loader import load_study
 from common.study.protocol import Study
 from server.bundle import stage_bundle
 from server.study.execution import PROGRESS_MARK, Action, execute
@@ -24,7 +25,9 @@ from simulation.processes import FlowerRuntimeError
 from simulation.runtime import run_on_flower
 
 Progress = Callable[[str], None]
-RECORDS = ("import.json", "cohort.json")
+MADE_UP = "cohort.json"
+"""What stands beside sites whose patients are made up."""
+RECORDS = ("import.json", MADE_UP)
 """What importers and generators leave beside the sites that they made."""
 FEW = 5
 """Smaller counts of repaired cells are not printed."""
@@ -55,6 +58,18 @@ def sites_of_study(study: Study, sites: dict[str, Site]) -> dict[str, Site]:
         if name not in sites:
             raise FedmviError(805, f"there are {', '.join(sorted(sites))}", site=name)
     return {name: sites[name] for name in study.sites()}
+
+
+def refuse_made_up_patients(folder: Path, study: Study) -> None:
+    """A study of made-up patients must say so, or its report would not.
+
+    Raises
+    ------
+    FedmviError
+        814
+    """
+    if (folder / MADE_UP).exists() and not study.study.simulated:
+        raise FedmviError(814, str(folder), study=study.study.name)
 
 
 def origin_of(folder: Path) -> list[str]:
@@ -101,6 +116,7 @@ class Simulation:
     def of(cls, study_file: Path, sites: Path, out: Path, *, in_process: bool) -> Simulation:
         """Check study and sites and make (or find) the run's directory."""
         found = find_sites(sites)
+        refuse_made_up_patients(sites, load_study(study_file))
         run = RunDirectory.create(out, study_file)
         chosen = sites_of_study(run.study(), found)
         run.write_facts({**run.facts(), "origin": origin_of(sites)})

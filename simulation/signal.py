@@ -1,10 +1,11 @@
 """simulation: how well plain models predict MVI from a consortium's pictures, beside the best that is possible.
 
 For every seed, the hospitals are drawn anew and every patient of the training and test groups is pictured around the
-tumour, in register up to 1.5 mm as after a good registration. Two models are fitted on one group: *radiomics*,
-a LASSO logistic regression on plain measurements (`imaging/reading.py`), and *hybrid*, a logistic regression on its
-cross-validated score, the preoperative variables of Table 1, tumour size and the traits. Their AUC is
-given for every other group.
+tumour, in register up to 1.5 mm as after a good registration. Three models are fitted on one group: *clinical*, a
+logistic regression on the preoperative variables of Table 1, tumour size and the traits, which uses no picture;
+*radiomics*, a LASSO logistic regression on plain measurements (`imaging/reading.py`); and *hybrid*, which adds the
+cross-validated score of *radiomics* to *clinical*. What pictures are worth is the difference between *hybrid* and
+*clinical*. Their AUC is given for every other group.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from simulation.imaging.examine import examine
 from simulation.imaging.reading import measurements
 from simulation.parallel import in_processes
 
-MODELS = ("radiomics", "hybrid")
+VARIABLES = {"clinical": "findings", "radiomics": "image", "hybrid": "all"}
+"""The models, each with the set of variables whose best AUC stands beside it."""
 _AROUND_MM = 14.0  # the ring, and what a blur reaches
 _REGISTERED_MM = 1.5
 _FOLDS = 5
@@ -45,7 +47,7 @@ class Reached:
     label
         Group.
     model
-        `radiomics` or `hybrid`.
+        `clinical`, `radiomics` or `hybrid`.
     patients
         In the group.
     aucs
@@ -79,7 +81,7 @@ def measure_signal(
     workers: int | None,
     done: Callable[[int], None],
 ) -> tuple[Reached, ...]:
-    """Fit and test both models for every seed.
+    """Fit and test the models for every seed.
 
     Parameters
     ----------
@@ -129,15 +131,15 @@ def _one_seed(
     label = np.array([label for p in drawn for label in p.labels])[chosen]
     present = np.concatenate([p.present for p in drawn])[chosen]
     clinical = np.concatenate([_findings(consortium, p) for p in drawn])[chosen]
-    radiomics, hybrid = _scores(features, clinical, present, label == train)
+    scores = _scores(features, clinical, present, label == train)
     rows = attainable(consortium, drawn, seed).rows
     # A group of several hospitals has a row of its own, before those of its parts.
     best = {(row.label, row.variables): row.auc for row in reversed(rows)}
     out = {}
     for tested in labels:
         inside = label == tested
-        for model, score, variables in (("radiomics", radiomics, "image"), ("hybrid", hybrid, "all")):
-            ideal = best[tested, variables]
+        for model, score in scores.items():
+            ideal = best[tested, VARIABLES[model]]
             if ideal is None:
                 raise FedmviError(812, name=consortium.name, absent=f"patients with and without MVI in {tested}")
             out[tested, model] = (_auc(score[inside], present[inside]), ideal, int(inside.sum()))
@@ -161,8 +163,8 @@ def _findings(consortium: Consortium, patients: Patients) -> _Floats:
     return np.column_stack(columns)
 
 
-def _scores(features: _Floats, clinical: _Floats, present: _Bools, train: _Bools) -> tuple[_Floats, _Floats]:
-    """Both models' log odds of every patient, fitted on the training patients."""
+def _scores(features: _Floats, clinical: _Floats, present: _Bools, train: _Bools) -> dict[str, _Floats]:
+    """The models' log odds of every patient, fitted on the training patients."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
     from sklearn.model_selection import cross_val_predict
@@ -184,8 +186,14 @@ def _scores(features: _Floats, clinical: _Floats, present: _Bools, train: _Bools
     radiomics = lasso.decision_function(features)
     design = np.column_stack([radiomics, clinical])
     design[train, 0] = held_out
-    hybrid = make_pipeline(StandardScaler(), LogisticRegression(C=1.0)).fit(design[train], present[train])
-    return radiomics, np.asarray(hybrid.decision_function(np.column_stack([radiomics, clinical])))
+    scores = {"radiomics": radiomics}
+    for model, fitted, asked in (
+        ("clinical", clinical, clinical),
+        ("hybrid", design, np.column_stack([radiomics, clinical])),
+    ):
+        logistic = make_pipeline(StandardScaler(), LogisticRegression(C=1.0)).fit(fitted[train], present[train])
+        scores[model] = np.asarray(logistic.decision_function(asked))
+    return {model: scores[model] for model in VARIABLES}
 
 
 def _auc(score: _Floats, present: _Bools) -> float:

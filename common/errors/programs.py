@@ -38,15 +38,19 @@ ERRORS = {
         "The liver mask is not a three-dimensional NIfTI image with the label {label}.",
         "Name a label map that holds the liver, and the liver's label in it.",
     ),
-    813: ErrorText(
-        "The consortium '{name}' has no images to preview.", "Leave out --preview, or name a consortium with images."
+    811: ErrorText(
+        "The declared slices do not reach the simulated liver.", "Declare more slices, or thicker ones, in [imaging]."
     ),
     812: ErrorText(
         "The signal of the consortium '{name}' cannot be measured: it lacks {absent}.",
         "Name a consortium with images, and the groups to train on and to test.",
     ),
-    811: ErrorText(
-        "The declared slices do not reach the simulated liver.", "Declare more slices, or thicker ones, in [imaging]."
+    813: ErrorText(
+        "The consortium '{name}' has no images to preview.", "Leave out --preview, or name a consortium with images."
+    ),
+    814: ErrorText(
+        "The patients of these sites are made up, and the study '{study}' does not say so.",
+        "Set `simulated = true` under [study], or name the sites of real patients.",
     ),
     901: ErrorText("FedMVI met an error that it does not know.", "Report it with the local log; nothing was released."),
 }

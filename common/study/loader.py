@@ -83,8 +83,12 @@ def as_tuples(value: Any) -> Any:
 def toml_problems(error: ValidationError, text: str, model: type[BaseModel]) -> list[str]:
     """One sentence for each problem that pydantic found, with the line and, for a misspelt key, the likely one."""
     sentences = []
-    for item in error.errors():
+    found = error.errors()
+    for item in found:
         place = tuple(item["loc"])
+        within = any(tuple(other["loc"])[: len(place)] == place for other in found if other is not item)
+        if item["type"] == "too_short" and within:
+            continue  # only because its elements are wrong
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             near = difflib.get_close_matches(str(place[-1]), _keys_at(model, place[:-1]), n=1)

@@ -5,7 +5,8 @@
 Laboratory values are log-normal (age: normal), placed so that the share above the cut-off is the published one. Tumour
 size has the declared quartiles: its logarithm is a normal variable whose lower and upper half are stretched so that
 the lower quartile, the median and the upper quartile are met; so is an age whose quartiles are declared. Values are
-recorded on a grid by rounding up, which never moves a value across a cut-off that lies on the grid.
+recorded on a grid by rounding up, which never moves a value across a cut-off that lies on the grid; sizes, of which no
+share above a cut-off is published, are rounded to the nearest.
 
 Assumed: imaging measures the size at pathology with an error of 8 %; grades I and IV are 20 % of the low and 15 % of
 the high Edmondson grades; days between imaging and surgery are exponential with a mean of 9, between 1 and 90.
@@ -57,18 +58,20 @@ def draw_site(consortium: Consortium, site: Site, seed: int) -> Patients:
     labels, grade = _grades(consortium, site, seed)
     n = len(grade)
     model = latent_model(consortium, site.signal)
-    drawn = model.draw(grade, stream(seed, site.name, "scores")) + centre_shifts(consortium, site, seed)
+    drawn = model.draw(grade, stream(consortium.name, seed, site.name, "scores")) + centre_shifts(
+        consortium, site, seed
+    )
     scores = {name: drawn[:, i] for i, name in enumerate(model.names)}
     present = grade > 0
     ids = tuple(f"{site.name}-{i:04d}" for i in range(1, n + 1))
 
     table = _Table(any(group.label for s in consortium.sites for group in s.groups), ids, labels, grade)
     _table_1(consortium.clinical, scores, present, table)
-    _size(consortium.clinical, scores[SIZE], present, stream(seed, site.name, "measured size"), table)
+    _size(consortium.clinical, scores[SIZE], present, stream(consortium.name, seed, site.name, "measured size"), table)
     for name in consortium.clinical.traits:
         table.finding(name, scores[name] > 0)
-    _eligibility(consortium.clinical.ineligible, n, stream(seed, site.name, "eligibility"), table)
-    _outcome(consortium, present, stream(seed, site.name, "follow-up"), table)
+    _eligibility(consortium.clinical.ineligible, n, stream(consortium.name, seed, site.name, "eligibility"), table)
+    _outcome(consortium, present, stream(consortium.name, seed, site.name, "follow-up"), table)
     return Patients(site.name, ids, labels, grade, scores, table.values, table.cells)
 
 
@@ -89,10 +92,11 @@ class _Table:
         self.cells["mvi"] = _words(grade > 0, "absent", "present")
         self.cells["mvi_grade"] = [GRADES[g] for g in grade]
 
-    def continuous(self, name: str, raw: Floats, places: int) -> None:
-        """Record values on the grid of so many decimals, rounded up (see the module's text)."""
+    def continuous(self, name: str, raw: Floats, places: int, *, nearest: bool = False) -> None:
+        """Record values on the grid of so many decimals, rounded up (see the module's text) or to the nearest."""
         # Rounding first keeps an exact grid value, such as a limit, from moving up by a floating-point error.
-        recorded = np.ceil(np.round(raw * 10**places, 6)) / 10**places
+        steps = np.round(raw * 10**places, 0 if nearest else 6)
+        recorded = np.ceil(steps) / 10**places
         self.values[name] = recorded
         self.cells[name] = [decimal(v, places) for v in recorded.tolist()]
 
@@ -104,7 +108,7 @@ class _Table:
 
 def _grades(consortium: Consortium, site: Site, seed: int) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Group labels and grades, (n,). MVI has a normal score with a centre effect, like every other finding."""
-    rng = stream(seed, site.name, "grades")
+    rng = stream(consortium.name, seed, site.name, "grades")
     clinical = consortium.clinical
     effect = clinical.centre_effect
     shifted = NORMAL.inv_cdf(clinical.prevalence) + effect * rng.standard_normal()
@@ -168,8 +172,8 @@ def _size(
 ) -> None:
     size = np.where(present, size_cm(clinical.size_present, score), size_cm(clinical.size_absent, score))
     measured = size * np.exp(0.08 * rng.standard_normal(len(size)))
-    table.continuous("tumour_size_imaging", np.clip(measured, *SIZES_CM), 1)
-    table.continuous("tumour_size_pathology", np.clip(size, *SIZES_CM), 1)
+    table.continuous("tumour_size_imaging", np.clip(measured, *SIZES_CM), 1, nearest=True)
+    table.continuous("tumour_size_pathology", np.clip(size, *SIZES_CM), 1, nearest=True)
 
 
 def _eligibility(share: float, n: int, rng: np.random.Generator, table: _Table) -> None:

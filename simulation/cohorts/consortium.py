@@ -34,19 +34,22 @@ MaskFormat = Literal["nifti", "seg", "rtstruct"]
 ENDPOINTS = ("rfs", "dfs", "os")
 SiteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, le=1e4)]
+VisitMonths = Annotated[float, Field(ge=0.25, le=12)]
+NonNegative = Annotated[float, Field(ge=0, le=1e4)]
 
 
 class _Declared(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Group(_Declared):
     """Patients of one hospital that belong together, such as those of one year or one role."""
 
-    label: str = Field(default="", description="Free label in the column `cohort`; empty where there is none.")
-    patients: int = Field(gt=0, description="Number of patients.")
+    label: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = Field(
+        default="", description="Free label in the column `cohort`; empty where there is none."
+    )
+    patients: int = Field(gt=0, le=100_000, description="Number of patients.")
     present: int | None = Field(
         default=None, ge=0, description="Patients with MVI; where absent, drawn at the consortium's prevalence."
     )
@@ -100,7 +103,7 @@ class Trait(_Declared):
     """A clinical-radiological trait: how often it is seen without MVI, and the odds ratio of MVI."""
 
     absent: Share = Field(description="Share of patients without MVI who show it.")
-    odds_ratio: Positive = Field(description="Odds of the trait with MVI over those without.")
+    odds_ratio: float = Field(gt=0, le=1000, description="Odds of the trait with MVI over those without.")
     source: str = Field(default="", description="Publication that the odds ratio comes from.")
     assumed: bool = Field(default=False, description="True where no publication is cited.")
 
@@ -145,7 +148,6 @@ class Clinical(_Declared):
         default=0.02, lt=0.5, description="Share with macrovascular invasion, and share with earlier treatment."
     )
     traits: dict[str, Trait] = Field(default_factory=dict, description="Clinical-radiological traits by column name.")
-    notes: tuple[str, ...] = Field(default=(), description="What is assumed beyond the defaults, in sentences.")
 
     @model_validator(mode="after")
     def _traits_are_columns_of_their_own(self) -> Self:
@@ -163,7 +165,7 @@ class Survival(_Declared):
     endpoints: tuple[str, ...] = Field(default=("rfs", "os"), description="`pfs` is taken as `rfs`, with a warning.")
     loss_per_month: NonNegative = Field(default=0.0, description="Hazard of being lost to follow-up; `medians` only.")
     follow_up_months: Positive = Field(default=60.0, description="Administrative end of follow-up.")
-    visits_months: tuple[Positive, Positive] | None = Field(
+    visits_months: tuple[VisitMonths, VisitMonths] | None = Field(
         default=(2.0, 3.0), description="Shortest and longest time between visits; absent: recurrence is seen at once."
     )
 
@@ -200,6 +202,18 @@ class Missing(_Declared):
     typing_errors: NonNegative = Field(
         default=0.0, lt=0.2, description="Share of numeric cells with a typing error (a shifted or doubled digit)."
     )
+
+    @model_validator(mode="after")
+    def _shares_have_columns(self) -> Self:
+        declared = {
+            "mcar": (self.mcar, self.mcar_columns),
+            "mar": (max(self.mar_young, self.mar_old), self.mar_columns),
+            "mnar": (self.mnar, self.mnar_columns),
+        }
+        for name, (share, columns) in declared.items():
+            if bool(share) != bool(columns):
+                raise ValueError(f"{name}: a share and its columns are declared together")
+        return self
 
 
 class Signal(_Declared):
@@ -259,7 +273,7 @@ class Expression(_Declared):
     )
     log2_fold_change: float = Field(default=1.0, description="Size of their change; half go up, half down.")
     dispersion: Positive = Field(default=0.2, description="Median negative binomial dispersion.")
-    library_size: Positive = Field(default=2e7, description="Median of total counts.")
+    library_size: float = Field(default=2e7, gt=0, le=1e9, description="Median of total counts.")
     site_effect: NonNegative = Field(default=0.3, description="SD of a site's effect on a gene, natural log.")
 
 

@@ -45,24 +45,43 @@ CORRELATIONS: Mapping[tuple[str, str], float] = MappingProxyType(
         ("cirrhosis", "inr"): 0.2,
         ("cirrhosis", "prothrombin_time"): 0.15,
         ("age", "hepatitis_virus"): -0.2,
-        # The tumour.
+        # The tumour, and what it does to the blood.
         ("afp", "edmondson"): 0.25,
-        ("afp", "tumour_size"): 0.2,
+        ("afp", "tumour_size"): 0.3,
+        ("afp", "alt"): 0.15,
+        ("afp", "ast"): 0.2,
+        ("alt", "tumour_size"): 0.1,
+        ("ast", "tumour_size"): 0.25,
+        ("ggt", "tumour_size"): 0.35,
+        ("albumin", "tumour_size"): -0.2,
         ("edmondson", "tumour_size"): 0.15,
         ("pathological_capsule", "tumour_size"): -0.1,
-        # The tumour on images.
+        # The tumour on images: signs of aggressive growth come together.
         ("imaging_capsule", "pathological_capsule"): 0.6,
-        ("tumour_margin_smooth", "tumour_size"): -0.2,
+        ("tumour_margin_smooth", "tumour_size"): -0.35,
         ("tumour_margin_smooth", "imaging_capsule"): 0.3,
         ("tumour_margin_smooth", "pathological_capsule"): 0.15,
+        ("tumour_margin_smooth", "arterial_rim_enhancement"): -0.4,
+        ("tumour_margin_smooth", "arterial_peritumoral_enhancement"): -0.4,
+        ("tumour_margin_smooth", "afp"): -0.2,
+        ("multiple_tumours", "tumour_margin_smooth"): -0.2,
         ("arterial_rim_enhancement", "edmondson"): 0.15,
-        ("arterial_rim_enhancement", "arterial_peritumoral_enhancement"): 0.2,
-        # The processes that the images are made from.
+        ("arterial_rim_enhancement", "tumour_size"): 0.25,
+        ("arterial_rim_enhancement", "afp"): 0.25,
+        ("arterial_rim_enhancement", "arterial_peritumoral_enhancement"): 0.45,
+        ("arterial_peritumoral_enhancement", "tumour_size"): 0.3,
+        ("arterial_peritumoral_enhancement", "afp"): 0.2,
+        # The processes that the images are made from: mostly what nobody reads off a picture by eye.
         ("image_tumour", "edmondson"): 0.2,
-        ("image_tumour", "arterial_rim_enhancement"): 0.4,
-        ("image_tumour", "tumour_margin_smooth"): -0.3,
-        ("image_ring", "arterial_peritumoral_enhancement"): 0.5,
-        ("image_ring", "tumour_margin_smooth"): -0.3,
+        ("image_tumour", "tumour_size"): 0.15,
+        ("image_tumour", "image_ring"): 0.15,
+        ("image_tumour", "arterial_rim_enhancement"): 0.3,
+        ("image_tumour", "arterial_peritumoral_enhancement"): 0.1,
+        ("image_tumour", "tumour_margin_smooth"): -0.2,
+        ("image_ring", "tumour_size"): 0.1,
+        ("image_ring", "arterial_peritumoral_enhancement"): 0.35,
+        ("image_ring", "arterial_rim_enhancement"): 0.1,
+        ("image_ring", "tumour_margin_smooth"): -0.2,
     }
 )
 """Correlation of the latent scores of two variables, given the grade; assumed."""

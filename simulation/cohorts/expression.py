@@ -115,7 +115,7 @@ def gene_truth(consortium: Consortium, seed: int) -> GeneTruth:
     declared = _declared(consortium)
     others = declared.genes - len(GLUCOSE_METABOLISM)
     genes = GLUCOSE_METABOLISM + tuple(f"SIM{i:05d}" for i in range(1, others + 1))
-    rng = stream(seed, "", "genes")
+    rng = stream(consortium.name, seed, "", "genes")
     share = np.exp(SHARE_SPREAD * rng.standard_normal(declared.genes))
     share /= share.sum()
     trend = (TREND_MEAN / (declared.library_size * share) + 1) * np.exp(SCATTER * rng.standard_normal(declared.genes))
@@ -133,10 +133,12 @@ def draw_expression(consortium: Consortium, patients: Patients, seed: int) -> Ex
     at the end change nothing for those before them.
     """
     declared, truth = _declared(consortium), gene_truth(consortium, seed)
-    effect = declared.site_effect * stream(seed, patients.site, "expression effects").standard_normal(declared.genes)
+    effect = declared.site_effect * stream(consortium.name, seed, patients.site, "expression effects").standard_normal(
+        declared.genes
+    )
     effect -= np.log(np.sum(truth.share * np.exp(effect)))
     chosen = [i for i, label in enumerate(patients.labels) if not declared.labels or label in declared.labels]
-    rng = stream(seed, patients.site, "expression counts")
+    rng = stream(consortium.name, seed, patients.site, "expression counts")
     sizes, counts = np.empty(len(chosen)), np.empty((declared.genes, len(chosen)), dtype=np.int64)
     for column, i in enumerate(chosen):
         sizes[column] = declared.library_size * np.exp(LIBRARY_SPREAD * rng.standard_normal())

@@ -87,7 +87,7 @@ def as_recorded(consortium: Consortium, patients: Patients, seed: int) -> Record
     }
     errors: list[TypingError] = []
     for column in TYPED:
-        cells[column], found = _mistyped(consortium.missing.typing_errors, patients, column, cells[column], seed)
+        cells[column], found = _mistyped(consortium, patients, column, cells[column], seed)
         errors += found
     missing = {
         column: tuple(patient for patient, gone in zip(patients.ids, lost[column], strict=True) if gone)
@@ -111,7 +111,7 @@ def _lost(consortium: Consortium, patients: Patients, seed: int) -> dict[str, ND
             if column not in patients.cells or column in ("patient_id", "cohort"):
                 problem = f"missing.{mechanism}_columns: no column {column} that can be missing is drawn"
                 raise FedmviError(809, consortium.name, problems=problem)
-            rng = stream(seed, patients.site, f"{mechanism} {column}")
+            rng = stream(consortium.name, seed, patients.site, f"{mechanism} {column}")
             gone = rng.random(len(patients)) < probability(column)
             for name in (column, _FOLLOWS.get(column)):
                 if name is not None:
@@ -138,11 +138,11 @@ def _mnar(share: float, column: str, patients: Patients) -> _Floats:
 
 
 def _mistyped(
-    share: float, patients: Patients, column: str, texts: list[str], seed: int
+    consortium: Consortium, patients: Patients, column: str, texts: list[str], seed: int
 ) -> tuple[list[str], list[TypingError]]:
     """The column with typing errors in a share of the cells that are there, and the list of them."""
-    rng = stream(seed, patients.site, f"typing {column}")
-    hit = rng.random(len(texts)) < share
+    rng = stream(consortium.name, seed, patients.site, f"typing {column}")
+    hit = rng.random(len(texts)) < consortium.missing.typing_errors
     written, errors = list(texts), []
     for i in np.flatnonzero(hit).tolist():
         if texts[i]:

@@ -93,7 +93,7 @@ def latent_model(consortium: Consortium, signal: float) -> LatentModel:
 
 def centre_shifts(consortium: Consortium, site: Site, seed: int) -> Floats:
     """The shifts of one hospital's scores, (k,), in the order of the model's names."""
-    return latent_model(consortium, site.signal).shifts(stream(seed, site.name, "centre effect"))
+    return latent_model(consortium, site.signal).shifts(stream(consortium.name, seed, site.name, "centre effect"))
 
 
 def _shares(consortium: Consortium, name: str, signal: float) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """simulation/cohorts: streams of random numbers, one for each purpose at each hospital.
 
-A stream depends on the seed, the hospital's name and the purpose only. A hospital therefore has the same patients
-whichever other hospitals there are, and a change to what is lost or mistyped leaves the patients as they were.
+A stream depends on the consortium's name, the seed, the hospital's name and the purpose only. A hospital therefore has
+the same patients whichever other hospitals there are, no two consortia share a patient, and a change to what is lost
+or mistyped leaves the patients as they were.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ import hashlib
 import numpy as np
 
 
-def entropy(seed: int, site: str, purpose: str) -> list[int]:
+def entropy(consortium: str, seed: int, site: str, purpose: str) -> list[int]:
     """What seeds one purpose at one hospital; parameters as for `stream`."""
-    # The slash cannot occur in the name of a hospital, so no two pairs of names share a hash.
-    digest = hashlib.sha256(f"{site}/{purpose}".encode()).digest()
+    # The slash cannot occur in the names of consortia and hospitals, so no two sets of names share a hash.
+    digest = hashlib.sha256(f"{consortium}/{site}/{purpose}".encode()).digest()
     return [seed, int.from_bytes(digest, "big")]
 
 
-def stream(seed: int, site: str, purpose: str) -> np.random.Generator:
+def stream(consortium: str, seed: int, site: str, purpose: str) -> np.random.Generator:
     """The generator of one purpose at one hospital.
 
     Parameters
     ----------
+    consortium
+        The consortium's name: no two of them share patients, whatever the seed.
     seed
         Any non-negative integer.
     site
@@ -30,4 +33,4 @@ def stream(seed: int, site: str, purpose: str) -> np.random.Generator:
     purpose
         What the numbers are for, in words of the caller's choice.
     """
-    return np.random.default_rng(np.random.SeedSequence(entropy(seed, site, purpose)))
+    return np.random.default_rng(np.random.SeedSequence(entropy(consortium, seed, site, purpose)))

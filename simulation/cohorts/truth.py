@@ -49,7 +49,7 @@ class BestAuc:
         Group label; empty for all groups together.
     variables
         `image_processes`; `image`: these, tumour size and the traits; `clinical`: what Table 1 has before the
-        operation; `all`: `image` and `clinical`.
+        operation; `findings`: these, tumour size and the traits, which is all but the processes; `all`.
     absent, present
         Patients without and with MVI.
     auc
@@ -125,11 +125,12 @@ def attainable(consortium: Consortium, drawn: Sequence[Patients], seed: int) -> 
 
 def variable_sets(consortium: Consortium) -> Mapping[str, tuple[str, ...]]:
     """Names of the latent scores by set of variables; without images there is nothing to see of the processes."""
-    processes = PROCESSES if consortium.imaging else ()
-    image = (*processes, SIZE, *consortium.clinical.traits)
+    image = (*PROCESSES, SIZE, *consortium.clinical.traits)
     clinical = tuple(name for name, margin in MARGINS.items() if margin.preoperative)
-    pictured = {"image_processes": PROCESSES} if processes else {}
-    return {**pictured, "image": image, "clinical": clinical, "all": (*clinical, *image)}
+    findings = {"clinical": clinical, "findings": (*clinical, SIZE, *consortium.clinical.traits)}
+    if not consortium.imaging:
+        return findings
+    return {"image_processes": PROCESSES, "image": image, **findings, "all": (*clinical, *image)}
 
 
 def log_likelihood_ratio(
@@ -202,7 +203,7 @@ def _ratios_of(consortium: Consortium, patients: Patients, seed: int) -> dict[st
 
 def _population(consortium: Consortium, signal: float) -> dict[str, Floats]:
     """Log ratios by set of `POPULATION` patients without and then as many with MVI at such a hospital."""
-    rng = stream(_POPULATION_SEED, "", f"population {signal!r}")
+    rng = stream(consortium.name, _POPULATION_SEED, "", f"population {signal!r}")
     second = (rng.random(POPULATION) < consortium.clinical.second_grade).astype(np.int64)
     grade = np.concatenate([np.zeros(POPULATION, dtype=np.int64), 1 + second])
     model = latent_model(consortium, signal)

@@ -92,7 +92,7 @@ def subject_of(findings: Findings, imaging: Imaging, reach: Grid, stream: np.ran
         anatomy=Anatomy.draw(build, body, couch=imaging.modality == "ct"),
         lesion=Lesion.draw(findings, build, _place(liver, findings.size_cm, reach, tumour), tumour),
         parenchyma=SmoothNoise.draw(body, FIELD, 7.5 if findings.cirrhosis else 5.5),
-        circulation=Circulation(float(blood.lognormal(0, 0.12)), float(np.clip(blood.normal(0, 2.5), -6, 8))),
+        circulation=Circulation(float(blood.lognormal(0, 0.18)), float(np.clip(blood.normal(0, 2.5), -6, 8))),
     )
 
 

@@ -142,7 +142,7 @@ class Lesion:
         plain = MATERIALS[Tissue.TUMOUR]
         material = replace(
             plain,
-            hu=plain.hu + float(rng.normal(0, 6)),
+            hu=plain.hu + float(rng.normal(0, 9)),
             arterial=plain.arterial * math.exp(0.25 * findings.temporal + float(rng.normal(0, 0.10))),
             volume=plain.volume * math.exp(-0.10 * findings.temporal + float(rng.normal(0, 0.07))),
             t1=plain.t1 + float(rng.normal(0, 9)),

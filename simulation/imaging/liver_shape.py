@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,8 @@ from scipy import ndimage
 from common.errors import FedmviError
 from simulation.imaging.noise import Axes, Floats
 
+_CAP_MM = 22.0  # how fast a cut liver closes: by half its square over this
+_CAP_REACH_MM = 75.0
 _CENTRE = (-8.0, -6.0, -48.0)
 """Where the parametric liver has its middle: z, y, x in mm."""
 
@@ -72,13 +75,22 @@ def _sampled(path: Path, label: int) -> tuple[Floats, tuple[float, float, float]
     if values.ndim != 3 or not inside.any():
         raise FedmviError(810, str(path), label=label)
     # Canonical NIfTI runs to the right, to the front, to the head; ours to the head, to the back, to the left.
-    inside = np.pad(inside.transpose(2, 1, 0)[:, ::-1, ::-1], 8)
+    inside = inside.transpose(2, 1, 0)[:, ::-1, ::-1]
+    dx, dy, dz = (float(step) for step in image.header.get_zooms()[:3])
+    # A scan that ends within the liver leaves a cut: its outline goes on, and closes like a cap.
+    more = math.ceil(_CAP_REACH_MM / dz)
+    cuts = (bool(inside[0].any()), bool(inside[-1].any()))
+    inside = np.pad(np.pad(inside, ((more, more), (0, 0), (0, 0)), mode="edge"), ((0, 0), (8, 8), (8, 8)))
     # Label maps often leave out the vessels.
     inside = ndimage.binary_fill_holes(ndimage.binary_closing(inside, iterations=2))
-    dx, dy, dz = (float(step) for step in image.header.get_zooms()[:3])
     spacing = (dz, dy, dx)
     away = ndimage.distance_transform_edt(~inside, sampling=spacing)
     depth = ndimage.distance_transform_edt(inside, sampling=spacing)
-    middle = ndimage.center_of_mass(inside)
-    smooth = ndimage.gaussian_filter((away - depth).astype(np.float32), 1)
+    beyond = np.zeros(len(inside))
+    steps = np.arange(1, more + 1) * dz
+    beyond[:more] = steps[::-1] * cuts[0]
+    beyond[-more:] = steps * cuts[1]
+    distance = (away - depth) + (beyond**2 / (2 * _CAP_MM))[:, None, None]
+    middle = ndimage.center_of_mass(distance < 0)
+    smooth = ndimage.gaussian_filter(distance.astype(np.float32), 1)
     return smooth, spacing, (float(middle[0]), float(middle[1]), float(middle[2]))

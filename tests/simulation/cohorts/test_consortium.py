@@ -56,7 +56,7 @@ def test_a_shipped_consortium_has_its_files_name_and_says_what_is_assumed(name: 
     consortium = load_consortium(name)
     assert consortium.name == name
     assert consortium.sources and consortium.assumptions
-    for sentence in (*consortium.sources, *consortium.assumptions, *consortium.clinical.notes):
+    for sentence in (*consortium.sources, *consortium.assumptions):
         assert sentence.endswith(".") and "  " not in sentence and "\n" not in sentence
     check_faults(consortium)
 
