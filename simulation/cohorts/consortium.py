@@ -35,7 +35,7 @@ ENDPOINTS = ("rfs", "dfs", "os")
 SiteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e4)]
-VisitMonths = Annotated[float, Field(ge=0.25, le=12)]
+VisitMonths = Annotated[float, Field(ge=0.25)]
 NonNegative = Annotated[float, Field(ge=0, le=1e4)]
 
 

@@ -74,7 +74,6 @@ CORRELATIONS: Mapping[tuple[str, str], float] = MappingProxyType(
         # The processes that the images are made from: mostly what nobody reads off a picture by eye.
         ("image_tumour", "edmondson"): 0.2,
         ("image_tumour", "tumour_size"): 0.15,
-        ("image_tumour", "image_ring"): 0.15,
         ("image_tumour", "arterial_rim_enhancement"): 0.3,
         ("image_tumour", "arterial_peritumoral_enhancement"): 0.1,
         ("image_tumour", "tumour_margin_smooth"): -0.2,

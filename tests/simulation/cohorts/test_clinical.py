@@ -10,7 +10,18 @@ from numpy.typing import NDArray
 
 from common.study.dictionary import DICTIONARY
 from simulation.cohorts.clinical import draw_site
-from simulation.cohorts.consortium import Clinical, Consortium, Group, Imaging, Quartiles, Signal, Site, Survival, Trait
+from simulation.cohorts.consortium import (
+    Clinical,
+    Consortium,
+    Group,
+    Imaging,
+    Quartiles,
+    Signal,
+    Site,
+    Survival,
+    Trait,
+    load_consortium,
+)
 from simulation.cohorts.correlations import CORRELATIONS, correlation_matrix
 from simulation.cohorts.latent import PROCESSES, SIZE
 from simulation.cohorts.patients import Patients
@@ -61,11 +72,40 @@ def dichotomy(patients: Patients, name: str) -> NDArray[np.bool_]:
     return np.isin(cells, {"sex": ["female"], "edmondson": ["III", "IV"]}.get(name, ["yes"]))
 
 
-@pytest.mark.parametrize("mvi", ["absent", "present"])
-@pytest.mark.parametrize("name", list(MARGINS))
-def test_the_share_by_mvi_is_the_published_one(draws: list[Patients], name: str, mvi: str) -> None:
-    shares = [float(dichotomy(p, name)[np.array(p.cells["mvi"]) == mvi].mean()) for p in draws]
-    assert within(shares, MARGINS[name].share(mvi == "present"))
+# Table 1: patients with the finding or above the cut-off, of 136 without and of 185 with MVI.
+COUNTS = {
+    "age": (50, 103, 127), "sex": (None, 21, 27), "afp": (20, 52, 125), "ascites": (None, 6, 14),
+    "hepatitis_virus": (None, 103, 141), "cirrhosis": (None, 95, 142), "alt": (40, 28, 64), "ast": (40, 25, 70),
+    "ggt": (50, 63, 107), "total_bilirubin": (19, 20, 27), "conjugated_bilirubin": (6.8, 29, 48),
+    "albumin": (40, 96, 134), "platelets": (100, 117, 164), "inr": (1.0, 52, 89), "prothrombin_time": (12, 31, 49),
+    "pathological_capsule": (None, 48, 79), "edmondson": (None, 59, 121),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def published() -> list[Patients]:
+    return draws_of(load_consortium("mri-as-published"))
+
+
+def test_every_published_margin_is_followed() -> None:
+    assert {name: (m.cutoff, m.absent, m.present) for name, m in MARGINS.items()} == COUNTS
+    assert (ABSENT, PRESENT) == (136, 185)
+
+
+@pytest.mark.parametrize("cohort", ["published", "draws"], ids=["as published", "with centre effects"])
+@pytest.mark.parametrize("name", list(COUNTS))
+def test_counts_by_mvi_are_the_published_ones(request: pytest.FixtureRequest, cohort: str, name: str) -> None:
+    drawn: list[Patients] = request.getfixturevalue(cohort)
+    _, absent, present = COUNTS[name]
+    assert within([float(dichotomy(p, name)[~p.present].mean()) for p in drawn], absent / 136)
+    assert within([float(dichotomy(p, name)[p.present].mean()) for p in drawn], present / 185)
+
+
+def test_a_draw_of_the_published_cohort_varies_as_binomial_counts_do(published: list[Patients]) -> None:
+    for name, (_, _, present) in COUNTS.items():
+        shares = [float(dichotomy(p, name)[p.present].mean()) for p in published]
+        share = present / 185
+        assert np.std(shares, ddof=1) == pytest.approx(math.sqrt(share * (1 - share) / 185), rel=0.2), name
 
 
 @pytest.mark.parametrize("present", [False, True])
@@ -75,14 +115,13 @@ def test_tumour_size_has_the_published_quartiles(
 ) -> None:
     declared = Clinical().size_present if present else Clinical().size_absent
     at = getattr(declared, quartile)
-    # A quartile between two recorded values, as 9.25 is, lies between the shares at or below these.
-    grid = [math.floor(at * 10 + 1e-9) / 10, math.ceil(at * 10 - 1e-9) / 10]
-    below = [
-        [float((p.values["tumour_size_pathology"][p.present == present] <= g).mean()) for p in draws] for g in grid
-    ]
-    assert mean_and_error(below[0])[1] < 0.01
-    assert mean_and_error(below[0])[0] <= share + 3 * mean_and_error(below[0])[1]
-    assert mean_and_error(below[1])[0] >= share - 3 * mean_and_error(below[1])[1]
+    # Recorded to the nearest millimetre: half of those recorded as the quartile lie below it. 9.25 is between two.
+    low, high = math.floor(at * 10 + 1e-9) / 10, math.ceil(at * 10 - 1e-9) / 10
+    sizes = [p.values["tumour_size_pathology"][p.present == present] for p in draws]
+    below = [float(((size <= low + 1e-9).mean() + (size < high - 1e-9).mean()) / 2) for size in sizes]
+    mean, error = mean_and_error(below)
+    assert error < 0.01
+    assert abs(mean - share) <= 3 * error
 
 
 def test_size_on_imaging_is_the_size_at_pathology_with_an_error_of_8_percent(draws: list[Patients]) -> None:

@@ -227,6 +227,11 @@ def test_a_path_to_a_file_that_is_not_there_is_not_taken_for_a_shipped_name(tmp_
             HEAD + SITE + "[clinical]\nprevalance = 0.5\n",
             "line 7: clinical.prevalance: unknown field; did",
         ),
+        (HEAD + SITE + "[missing]\nmcar = 0.1\n", "mcar: a share and its columns"),
+        (HEAD + SITE + '[missing]\nmar_columns = ["ggt"]\n', "mar: a share and its columns"),
+        (HEAD + SITE.replace("patients = 5", 'patients = 5, label = "tr,ain"'), "label"),
+        (HEAD + SITE.replace("patients = 5", "patients = 100000000000"), "less than or equal to 100000"),
+        (HEAD + SITE + "[clinical]\nsize_absent = { lower = 1, median = 2, upper = inf }\n", "finite"),
         (HEAD + SITE + '[survival]\npreset = "rates"\nloss_per_month = 0.1\n', "loss_per_month must be 0"),
         (HEAD + SITE + '[imaging]\nmodality = "mr"\nphases = ["portal"]\n', "phases of mr"),
         (HEAD + SITE + '[imaging]\nmasks = "rtstruct"\n', "images = 'dicom'"),
@@ -260,3 +265,12 @@ def test_masks_are_drawn_on_the_portal_venous_phase_or_the_first_there_is() -> N
     assert Imaging(modality="ct").reference == "portal"
     assert Imaging(modality="mr").reference == "t1v"
     assert Imaging(modality="ct", phases=("delayed", "plain")).reference == "plain"
+
+
+def test_a_wrong_hospital_does_not_make_the_file_look_as_if_it_had_none(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(HEAD + SITE.replace("patients = 5", "patients = 0"))
+    with pytest.raises(FedmviError) as caught:
+        load_consortium(path)
+    assert "at least 1 item" not in str(caught.value)
+    assert "line 5: sites[1].groups[1].patients" in str(caught.value)

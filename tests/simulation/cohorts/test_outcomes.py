@@ -33,7 +33,7 @@ END_DAYS = 1826
 
 
 def followed(survival: Survival, present: NDArray[np.bool_] = COHORT, seeds: int = SEEDS) -> list[FollowUp]:
-    return [follow_up(survival, present, stream(seed, "hospital-a", "follow-up")) for seed in range(seeds)]
+    return [follow_up(survival, present, stream("c", seed, "hospital-a", "follow-up")) for seed in range(seeds)]
 
 
 @pytest.fixture(scope="module")
