@@ -204,14 +204,11 @@ def test_notes_name_every_trait_with_its_odds_ratio_and_where_it_is_from(consort
         "imaging_capsule": Trait(absent=0.5, odds_ratio=0.75, assumed=True),
         "multiple_tumours": Trait(absent=0.15, odds_ratio=1.8, source="A Journal 2020, Table 2"),
     }
-    changed = consortium.model_copy(
-        update={"clinical": consortium.clinical.model_copy(update={"traits": traits, "notes": ("Ages are guessed.",)})}
-    )
+    changed = consortium.model_copy(update={"clinical": consortium.clinical.model_copy(update={"traits": traits})})
     notes = notes_of(changed, 1)
     (line,) = [note for note in notes if "imaging_capsule" in note]
     assert "imaging_capsule: 50% without MVI, odds ratio 0.75 (assumed" in line
     assert "multiple_tumours: 15% without MVI, odds ratio 1.8 (A Journal 2020, Table 2" in line
-    assert "Ages are guessed." in notes
     assert set(consortium.assumptions) <= set(notes)
     assert all(any(source.rstrip(".") in note for note in notes) for source in consortium.sources)
 

@@ -7,7 +7,7 @@ import pytest
 from common.errors import FedmviError
 from simulation.cohorts import truth
 from simulation.cohorts.consortium import Consortium
-from simulation.signal import MODELS, measure_signal
+from simulation.signal import VARIABLES, measure_signal
 
 SIZES = {"lower": 4.5, "median": 5.0, "upper": 5.5}
 
@@ -40,14 +40,14 @@ def test_pictures_tell_as_much_as_was_put_into_them(monkeypatch: pytest.MonkeyPa
         finished: list[int] = []
         rows = measure_signal(consortium(factor), [3], "train", ["test"], 1, finished.append)
         assert finished == [3]
-        assert [(row.label, row.model, row.patients) for row in rows] == [("test", model, 16) for model in MODELS]
+        assert [(row.label, row.model, row.patients) for row in rows] == [("test", model, 16) for model in VARIABLES]
         assert all(row.error is None and len(row.aucs) == len(row.best) == 1 for row in rows)
-        told[factor], hybrid = rows
-        assert factor or hybrid.mean < 0.95  # clinical variables alone never tell MVI without fail
+        clinical, told[factor], hybrid = rows
+        assert factor or max(clinical.mean, hybrid.mean) < 0.95  # findings alone never tell MVI without fail
     assert told[0.0].best[0] == pytest.approx(0.5, abs=0.01)
     assert 0.2 < told[0.0].mean < 0.8
     assert told[4.0].best[0] > 0.98
-    assert told[4.0].mean > 0.9
+    assert told[4.0].mean > 0.85
 
 
 @pytest.mark.parametrize(
