@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from client.cli import app as site_app
 from common.errors import FedmviError
 from simulation.cli import app, shipped_study
+from simulation.cohorts.consortium import load_consortium
+from simulation.hospitals import make_hospitals
 
 
 def test_a_shipped_study_is_found_by_name_even_beside_a_folder_of_that_name(
@@ -57,3 +60,25 @@ def test_signal_says_what_a_consortium_lacks() -> None:
     assert isinstance(done.exception, FedmviError)
     assert done.exception.number == 812
     assert "a group '2015', a group 'internal-test', a group 'external-test', images" in str(done.exception)
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "sites"
+    patients = {f"hospital-{letter}": 30 for letter in "abcd"} | {"external-e": 30, "external-f": 30}
+    make_hospitals(load_consortium("demo").with_patients(patients), folder, 1)
+    return folder
+
+
+def test_a_study_of_made_up_patients_that_does_not_say_so_is_refused(sites: Path, tmp_path: Path) -> None:
+    silent = tmp_path / "study.toml"
+    silent.write_text(shipped_study(Path("demo")).read_text().replace("simulated = true", "simulated = false", 1))
+    done = CliRunner().invoke(app, ["plan", str(silent), "--sites", str(sites), "--out", str(tmp_path / "plan")])
+    assert isinstance(done.exception, FedmviError)
+    assert done.exception.number == 814
+    assert not (tmp_path / "plan").exists()
+
+
+def test_a_check_of_a_made_up_site_says_what_it_is(sites: Path) -> None:
+    done = CliRunner().invoke(site_app, ["check", "--site", str(sites / "hospital-a")])
+    assert "marked as simulated" in done.stdout

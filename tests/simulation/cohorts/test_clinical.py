@@ -327,3 +327,13 @@ def test_two_hospitals_have_patients_of_their_own() -> None:
     one, two = (draw_site(consortium(*sites), site, 3) for site in sites)
     for name in one.scores:
         assert abs(float(np.corrcoef(one.scores[name], two.scores[name])[0, 1])) < 0.25
+
+
+def test_no_two_consortia_share_patients_whatever_the_seed() -> None:
+    """Or a model would be tested on the patients it was trained on."""
+    one = consortium(Site(name="hospital-a", groups=(Group(patients=4000),)))
+    other = one.model_copy(update={"name": "another"})
+    first, second = (draw_site(declared, declared.sites[0], 1) for declared in (one, other))
+    for name in first.scores:
+        correlation = float(np.corrcoef(first.scores[name], second.scores[name])[0, 1])
+        assert abs(correlation) < 4 / math.sqrt(4000), name
