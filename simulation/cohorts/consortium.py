@@ -86,8 +86,8 @@ class Site(_Declared):
     scanner: Scanner = Field(default=Scanner(), description="How it pictures patients.")
     signal: NonNegative = Field(
         default=1.0,
-        description="Factor on every effect of MVI on images, the logarithm of traits' odds ratios among them: 1 as "
-        "declared, 0 none at this hospital. Tumour size is not touched.",
+        description="Factor on the processes by which MVI shows in images: 1 as declared, 0 none at this hospital. "
+        "Findings such as traits and tumour size are not touched.",
     )
     images: ImageFormat | None = Field(default=None, description="As this hospital exports them, if not as all do.")
     masks: MaskFormat | None = Field(default=None, description="As this hospital draws them, if not as all do.")

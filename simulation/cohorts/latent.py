@@ -84,7 +84,7 @@ def latent_model(consortium: Consortium, signal: float) -> LatentModel:
         if name in PROCESSES:
             means[:, i] = _process_means(consortium, name, signal)
         elif name != SIZE:
-            absent, present = _shares(consortium, name, signal)
+            absent, present = _shares(consortium, name)
             # P(score > 0) is the share when the mean is its normal quantile.
             means[:, i] = [NORMAL.inv_cdf(absent), *[NORMAL.inv_cdf(present)] * 2]
     shifted = np.array([name not in (SIZE, *PROCESSES) for name in names])
@@ -96,12 +96,12 @@ def centre_shifts(consortium: Consortium, site: Site, seed: int) -> Floats:
     return latent_model(consortium, site.signal).shifts(stream(consortium.name, seed, site.name, "centre effect"))
 
 
-def _shares(consortium: Consortium, name: str, signal: float) -> tuple[float, float]:
-    """Share without and with MVI whose score is above 0; a trait's log odds ratio is an effect on images."""
+def _shares(consortium: Consortium, name: str) -> tuple[float, float]:
+    """Share without and with MVI whose score is above 0."""
     clinical = consortium.clinical
     if name in clinical.traits:
         trait = clinical.traits[name]
-        odds = trait.odds_ratio**signal * trait.absent / (1 - trait.absent)
+        odds = trait.odds_ratio * trait.absent / (1 - trait.absent)
         return trait.absent, odds / (1 + odds)
     if name == "sex" and clinical.male is not None:
         return 1 - clinical.male, 1 - clinical.male

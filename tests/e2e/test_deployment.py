@@ -45,7 +45,7 @@ columns = ["rfs_days", "rfs_event"]
 positive = ["1"]
 negative = ["0"]
 unit = "days"
-maximum = 1826
+maximum = 2557
 
 [[cohorts]]
 name = "train"

@@ -22,6 +22,7 @@ STUDY = """
 [study]
 name = "small"
 title = "Small"
+simulated = true
 [[endpoints]]
 name = "mvi"
 kind = "binary"
