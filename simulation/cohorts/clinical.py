@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from common.study.dictionary import DICTIONARY
 from simulation.cohorts.consortium import Clinical, Consortium, Quartiles, Site
-from simulation.cohorts.latent import NORMAL, SIZE, Floats, centre_shifts, latent_model
+from simulation.cohorts.latent import NORMAL, SIZE, UPPER_QUARTILE, Floats, centre_shifts, latent_model
 from simulation.cohorts.outcomes import endpoints_of, follow_up
 from simulation.cohorts.patients import GRADES, Patients
 from simulation.cohorts.published import MARGINS, Margin
@@ -33,7 +33,6 @@ AGES = (18.0, 95.0)
 SIZES_CM = (0.5, 18.0)
 """Ages and sizes beyond these limits are set to them."""
 
-_UPPER_QUARTILE = NORMAL.inv_cdf(0.75)
 _LEVELS = ("I", "II", "III", "IV")
 
 
@@ -152,7 +151,7 @@ def _table_1(clinical: Clinical, scores: Mapping[str, Floats], present: NDArray[
 def _with_quartiles(quartiles: tuple[float, float, float], score: Floats) -> Floats:
     """A variable with these quartiles: a normal one whose halves below and above the median have their own spread."""
     lower, median, upper = quartiles
-    return median + np.where(score < 0, median - lower, upper - median) / _UPPER_QUARTILE * score
+    return median + np.where(score < 0, median - lower, upper - median) / UPPER_QUARTILE * score
 
 
 def _edmondson(margin: Margin, score: Floats, present: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -28,6 +28,8 @@ from simulation.cohorts.streams import stream
 SIZE = "tumour_size"
 PROCESSES = ("image_tumour", "image_ring", "image_temporal")
 NORMAL = NormalDist()
+UPPER_QUARTILE = NORMAL.inv_cdf(0.75)
+"""Of a standard normal score."""
 _SEVERITY_RATIO = 1.5  # of M2 to M1; assumed
 
 Floats = NDArray[np.float64]

@@ -25,7 +25,15 @@ from scipy.stats import rankdata
 
 from simulation.cohorts.clinical import size_cm
 from simulation.cohorts.consortium import Consortium, Quartiles
-from simulation.cohorts.latent import NORMAL, PROCESSES, SIZE, Floats, LatentModel, centre_shifts, latent_model
+from simulation.cohorts.latent import (
+    PROCESSES,
+    SIZE,
+    UPPER_QUARTILE,
+    Floats,
+    LatentModel,
+    centre_shifts,
+    latent_model,
+)
 from simulation.cohorts.patients import Patients
 from simulation.cohorts.published import MARGINS
 from simulation.cohorts.streams import stream
@@ -34,7 +42,6 @@ POPULATION = 60_000
 """Patients without, and patients with MVI, behind each population AUC."""
 
 _POPULATION_SEED = 321
-_UPPER_QUARTILE = NORMAL.inv_cdf(0.75)
 
 
 @dataclass(frozen=True)
@@ -231,5 +238,5 @@ def _size_score(quartiles: Quartiles, log_size: Floats) -> tuple[Floats, Floats]
     centre = math.log(quartiles.median)
     below = log_size < centre
     lower, upper = centre - math.log(quartiles.lower), math.log(quartiles.upper) - centre
-    slope = _UPPER_QUARTILE / np.where(below, lower, upper)
+    slope = UPPER_QUARTILE / np.where(below, lower, upper)
     return (log_size - centre) * slope, slope

@@ -19,13 +19,13 @@ from pathlib import Path
 import jinja2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from common.files import write_whole
 from simulation.cohorts.consortium import Scanner
 from simulation.imaging.findings import Findings
 from simulation.imaging.lesion import RING_MM
 from simulation.imaging.panels import Plane, Window, displaced, found_in, picture, points_of, sampled
+from simulation.imaging.readers import ring_around
 from simulation.imaging.volume import Examination, Grid, Volume
 
 _CT_WINDOW = (-60.0, 200.0)  # level 70, width 260: a window for the liver in every phase
@@ -174,7 +174,7 @@ class _Study:
         whole = Grid(shape, grid.spacing, (z, top + rows.start * dy, left + columns.start * dx))
         height = int(grid.spacing[0] * (grid.shape[0] - 1) / dx) + 1
         upright = Grid((height, 1, shape[2]), (dx, dy, dx), (bottom, y, whole.origin[2]))
-        ring = _ring(tumour, examination.masks["liver"])
+        ring = ring_around(tumour, examination.masks["liver"])
         return cls(examination, (z, y, x), Plane(whole), Plane(around), Plane(upright, coronal=True), ring)
 
 
@@ -183,19 +183,6 @@ def _body(values: NDArray[np.int16] | NDArray[np.uint8]) -> tuple[slice, slice]:
     tissue = values >= (float(values.min()) + float(values.mean())) / 2
     rows, columns = (np.flatnonzero(tissue.any(axis)) for axis in (1, 0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def _ring(tumour: Volume, liver: Volume) -> Volume:
-    """Liver within `RING_MM` of the tumour, outside of it."""
-    margin = [int(RING_MM / step) + 2 for step in tumour.grid.spacing]
-    box = tuple(
-        slice(max(part.start - m, 0), part.stop + m)
-        for part, m in zip(ndimage.find_objects(tumour.voxels)[0], margin, strict=True)
-    )
-    away = ndimage.distance_transform_edt(tumour.voxels[box] == 0, sampling=tumour.grid.spacing)
-    ring = np.zeros_like(tumour.voxels, dtype=np.uint8)
-    ring[box] = (away > 0) & (away <= RING_MM) & (liver.voxels[box] > 0)
-    return Volume(ring, tumour.grid)
 
 
 # ------------------------------------------------------------------------------------------------------------- the rows

@@ -48,3 +48,16 @@ def largest_part(within: NDArray[np.bool_]) -> NDArray[np.bool_]:
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     return np.asarray(parts == int(np.argmax(sizes)))
+
+
+def ring_around(tumour: Volume, liver: Volume) -> Volume:
+    """Liver within `RING_MM` of the tumour, outside of it."""
+    margin = [int(RING_MM / step) + 2 for step in tumour.grid.spacing]
+    box = tuple(
+        slice(max(part.start - m, 0), part.stop + m)
+        for part, m in zip(ndimage.find_objects(tumour.voxels)[0], margin, strict=True)
+    )
+    away = ndimage.distance_transform_edt(tumour.voxels[box] == 0, sampling=tumour.grid.spacing)
+    ring = np.zeros_like(tumour.voxels, dtype=np.uint8)
+    ring[box] = (away > 0) & (away <= RING_MM) & (liver.voxels[box] > 0)
+    return Volume(ring, tumour.grid)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from simulation.imaging.lesion import RING_MM
+from simulation.imaging.readers import ring_around
 from simulation.imaging.volume import Examination
 
 _Bools = NDArray[np.bool_]
@@ -26,9 +26,8 @@ def measurements(examination: Examination) -> dict[str, float]:
     """
     reference = examination.phases[examination.reference]
     tumour = examination.masks["tumour"].voxels > 0
-    liver = examination.masks["liver"].voxels > 0
     spacing = reference.grid.spacing
-    ring = (ndimage.distance_transform_edt(~tumour, sampling=spacing) <= RING_MM) & liver & ~tumour
+    ring = ring_around(examination.masks["tumour"], examination.masks["liver"]).voxels > 0
     found = _shape(tumour, spacing)
     phases = {
         name: volume.voxels.astype(np.float32)
