@@ -36,6 +36,19 @@ class Tables(_Table):
     missing: tuple[str, ...] = Field(default=("", "NA"), description="Cells that mean missing; case matters.")
 
 
+class Images(_Table):
+    """`[images]`: where the images and masks are."""
+
+    images: str = Field(
+        default="images", description="Folder of <patient>/<phase>.nii.gz or <patient>/<phase>/*.dcm, from this folder."
+    )
+    masks: str = Field(default="masks", description="Folder of <patient>/[<phase>.]<region>[.reader2].nii.gz or .dcm.")
+    manifest: str = Field(
+        default="manifest.csv",
+        description="Table that names every file instead, as `fedmvi-site discover` writes it; used if it is there.",
+    )
+
+
 class ColumnMap(_Table):
     """An entry of `[columns]`: how one column of the study is found in the hospital's export."""
 
@@ -87,6 +100,7 @@ class Site(_Table):
 
     site: SiteHead
     tables: Tables = Tables()
+    images: Images = Images()
     columns: dict[Name, ColumnMap] = Field(default_factory=dict)
     policy: Policy = Policy()
     folder: Path = Field(default=Path(), exclude=True)

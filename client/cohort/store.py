@@ -166,7 +166,7 @@ def _manifest(study: Study, table: SiteTable, inputs: Mapping[str, str]) -> dict
     return {
         "format": _FORMAT,
         "preparation": preparation_fingerprint(study),
-        "settings": study.preparation.model_dump(mode="json"),
+        "settings": study.preparation.model_dump(mode="json") if study.preparation else {},
         "inputs": dict(inputs),
         "libraries": library_versions(),
         "patients": table.n,

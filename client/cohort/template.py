@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from client.cohort.site import ColumnMap, Policy, SiteHead, Tables
+from client.cohort.site import ColumnMap, Images, Policy, SiteHead, Tables
 from common.errors import FedmviError
 from common.files import write_whole
 from common.study.dictionary import DICTIONARY, Variable
@@ -64,6 +64,7 @@ def site_toml(name: str) -> str:
                  "an optional free label, such as the year, by which a study may tell patients apart. site.secret is "
                  "the root of this site's random draws: keep a copy, show it to nobody."),
         _table("tables", Tables, {}),
+        _table("images", Images, {}),
         _columns(),
         _table("policy", Policy, {}),
     ]  # fmt: skip

@@ -35,7 +35,7 @@ def preparation_fingerprint(study: Study) -> str:
         "variables": [study.variable(name).model_dump(mode="json") for name in study.variable_names()],
         "endpoints": [e.model_dump(mode="json") for e in study.endpoints],
         "eligibility": [[name, rule.model_dump(mode="json")] for name, rule in study.eligibility.rules()],
-        "preparation": study.preparation.model_dump(mode="json"),
+        "preparation": study.preparation.model_dump(mode="json") if study.preparation else {},
     }
     return digest(canonical_json(parts))
 

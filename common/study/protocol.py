@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.study.analyses import StatisticName
 from common.study.dictionary import DICTIONARY, Name, Variable
+from common.study.preparation import Preparation
 
 Role = Literal["train", "internal-test", "calibration", "external-test", "outcome", "genomics"]
 CLOSED_ROLES: frozenset[Role] = frozenset({"external-test", "outcome", "genomics"})
@@ -288,10 +289,6 @@ class Limits(_Table):
     min_test_class: int = Field(default=10, ge=5, description="Fewest patients per class for a published AUC.")
 
 
-class Preparation(_Table):
-    """`[preparation]`: how images become features; empty for a tabular study."""
-
-
 class Study(_Table):
     """A whole study protocol."""
 
@@ -304,7 +301,7 @@ class Study(_Table):
     comparisons: tuple[Comparison, ...] = ()
     analyses: tuple[Analysis, ...] = ()
     limits: Limits = Limits()
-    preparation: Preparation = Preparation()
+    preparation: Preparation | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,1 @@
+"""client/imaging: registration, subtraction, regions, intensities and ROI stacks of one patient's images."""

@@ -1,0 +1,1 @@
+"""client/radiomics: the features of an image in a region."""

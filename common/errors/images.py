@@ -1,0 +1,93 @@
+"""common/errors: 33x: reading images; 34x: masks; 35x: finding images; 36x: checks; 37x: preparation."""
+
+from common.errors.text import ErrorText
+
+ERRORS = {
+    330: ErrorText("An image cannot be read.", "Export the file that is named again; it is damaged or not an image."),
+    331: ErrorText(
+        "Slices of an image are missing or unevenly spaced.",
+        "Export the series again with all its slices; where it was scanned so, leave this phase out.",
+    ),
+    332: ErrorText(
+        "The slices of an image do not belong together.",
+        "Name one series in the manifest: slices of one size, orientation and pixel width.",
+    ),
+    333: ErrorText(
+        "An image has voxels that are not numbers, or of one value only.", "Export the image again from its source."
+    ),
+    334: ErrorText(
+        "An image has no usable position in the patient.",
+        "Export it from the PACS as DICOM, or write a NIfTI whose sform and qform agree.",
+    ),
+    335: ErrorText(
+        "The pixels are compressed in a way that cannot be read here.",
+        "Export the series uncompressed, or as JPEG, JPEG-LS, JPEG 2000 or RLE.",
+    ),
+    336: ErrorText(
+        "A series holds several volumes, and the manifest does not say which one is meant.",
+        "Run `fedmvi-site discover` and give `volume` in the manifest.",
+    ),
+    340: ErrorText("A mask cannot be read.", "Export the file that is named again as NIfTI, NRRD, SEG or RTSTRUCT."),
+    341: ErrorText(
+        "A mask does not lie on its image.",
+        "Export it on the grid of the image it was drawn on, or name that image's phase in the manifest.",
+    ),
+    342: ErrorText(
+        "A mask is empty, or its region is not in the file.", "Outline the region, or name its segment in the manifest."
+    ),
+    343: ErrorText(
+        "A mask belongs to another patient or series than its image.", "Put the right mask there, or mend the manifest."
+    ),
+    344: ErrorText(
+        "A contour cannot be turned into voxels.",
+        "Export closed planar contours on the image's slices, or the mask as NIfTI.",
+    ),
+    350: ErrorText("The manifest cannot be used.", "Mend the lines that are named; `fedmvi-site discover` writes one."),
+    351: ErrorText(
+        "A patient lacks a phase that the study needs.", "Add the phase, or list it as optional in the study."
+    ),
+    352: ErrorText("A patient has no tumour mask.", "Outline the tumour on the reference phase, or name the mask."),
+    353: ErrorText(
+        "A phase could not be told from the headers.", "Write the phase into the manifest yourself, or `use = no`."
+    ),
+    354: ErrorText(
+        "Images or masks of a patient who is not in the table.", "Add the patient, or mend the name of the folder."
+    ),
+    355: ErrorText(
+        "A phase contradicts what its headers say.", "Mend the phase in the manifest; the headers are named."
+    ),
+    356: ErrorText(
+        "The images of a site are described twice, or nowhere.",
+        "Give a manifest or folders of phases under [images] in site.toml, not both.",
+    ),
+    360: ErrorText("A mask lies outside of the body or the liver.", "Look at the contact sheet (`check --html`)."),
+    361: ErrorText("A mask has several parts.", "Remove stray voxels; where the disease is multifocal, this is right."),
+    362: ErrorText("Intensities are not those of such an image.", "Check the rescale of the export; CT is in HU."),
+    363: ErrorText("A patient moved much between phases.", "Look at the contact sheet, and at the registration."),
+    364: ErrorText("Two patients have the same image.", "Find out whose it is, and replace the other."),
+    365: ErrorText(
+        "Headers hold what tells who a patient is.", "De-identify the export; nothing of it leaves the site."
+    ),
+    366: ErrorText("Text may be burnt into the pixels.", "Look at the images, and export them without annotations."),
+    367: ErrorText("A mask touches the edge of its image.", "Check that the lesion is imaged as a whole."),
+    370: ErrorText("A phase could not be registered.", "Look at the pair; correct the phase, or leave it out."),
+    371: ErrorText("A registration fell back to rigid, or overlaps poorly.", "Look at the pair on the contact sheet."),
+    372: ErrorText(
+        "A region is too small for features.", "Check the mask and its spacing; features of it are left empty."
+    ),
+    373: ErrorText("Part of a ring is lost at the liver's surface.", "Nothing, if the tumour is subcapsular."),
+    374: ErrorText("A liver mask is needed to limit the rings.", "Outline the liver, or ask for another protocol."),
+    375: ErrorText(
+        "A patient's images could not be prepared.", "Read the problem that is named; the other patients are prepared."
+    ),
+    376: ErrorText("The tumour has fewer slices than the stack, and slices are repeated.", "Nothing; it is recorded."),
+    377: ErrorText(
+        "The disk is full, or the store cannot be written.",
+        "Make room or mend the permissions, and run the command again; what is done is kept.",
+    ),
+    378: ErrorText(
+        "The memory was not enough for a patient.",
+        "Run the command again with fewer `--workers`; what is done is kept.",
+    ),
+    379: ErrorText("The images changed while they were read.", "Run the command again when the export has finished."),
+}
