@@ -11,8 +11,8 @@ from rich.markup import escape
 from client.cohort.check import as_json, check_site
 from client.cohort.ids import assign_ids
 from client.cohort.site import load_site
-from client.cohort.store import UnfitDataError, prepare
 from client.cohort.template import init_site
+from client.preparation.prepare import UnfitDataError, prepare
 from client.release.keys import own_key, trust
 from client.release.ledger import Ledger
 from common.errors import FedmviError, Severity

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from client.answering import answer_message
 from client.cohort.site import Site, load_site
-from client.cohort.store import UnfitDataError, prepare
+from client.preparation.prepare import UnfitDataError, prepare
 from common.errors import FedmviError, Severity
 from common.federation.codec import Packed
 from common.federation.ports import InProcess

@@ -25,6 +25,8 @@ LABEL_COLUMN = "cohort"
 def read_table(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
     """Everything that the study needs of the site's patient table.
 
+    Features of images are not in the table; `preparation` adds them.
+
     Returns
     -------
     The table, and all problems in the order in which they were met. Nothing is raised: a cell that cannot be read
@@ -39,7 +41,8 @@ def read_table(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
     n = len(patients)
     exclusions = {name: failed(name, rule, n, columns, problems) for name, rule in study.eligibility.rules()}
     eligible = ~np.logical_or.reduce([np.zeros(n, bool), *exclusions.values()])
-    variables = {name: read_variable(study.variable(name), n, columns, problems) for name in study.variable_names()}
+    measured = [name for name in study.variable_names() if name not in study.features()]
+    variables = {name: read_variable(study.variable(name), n, columns, problems) for name in measured}
     endpoints = {}
     for endpoint in study.endpoints:
         arrays = read_endpoint(endpoint, eligible, n, columns, problems)

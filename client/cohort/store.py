@@ -1,6 +1,7 @@
 """client/cohort: the prepared store: a study's table as typed arrays, whole or absent, tied to its inputs by hashes.
 
-`<store>/prepared/<preparation fingerprint>/` holds patients.parquet and manifest.json. The daemon reads nothing else.
+`<store>/prepared/<preparation fingerprint>/` holds patients.parquet and prepared.json, and for a study with images what
+`preparation` adds. The daemon reads nothing else.
 """
 
 from __future__ import annotations
@@ -10,88 +11,24 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohort.check import inspect
 from client.cohort.sheet import table_path
 from client.cohort.site import Site
-from common.errors import FedmviError, Severity
+from common.errors import FedmviError
 from common.files import sync_folder, write_whole
 from common.study.fingerprint import canonical_json, digest, library_versions, preparation_fingerprint
 from common.study.protocol import Study
 from common.study.table import Column, SiteTable
 
 TABLE = "patients.parquet"
-MANIFEST = "manifest.json"
-_FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What `prepare` did.
-
-    Attributes
-    ----------
-    folder
-        The prepared store.
-    fresh
-        True where this call wrote it, False where it was there already and nothing was written.
-    digest
-        See `store_digest`.
-    patients
-        Patients in the table, eligible or not.
-    problems
-        The warnings and notes of the check, worst first.
-    """
-
-    folder: Path
-    fresh: bool
-    digest: str
-    patients: int
-    problems: tuple[FedmviError, ...]
-
-
-class UnfitDataError(FedmviError):
-    """The worst problem of the data, with all of them in `problems`, worst first."""
-
-    def __init__(self, problems: Sequence[FedmviError]) -> None:
-        worst = problems[0]
-        super().__init__(worst.number, worst.local, severity=worst.severity, **worst.facts)
-        self.problems = tuple(problems)
-
-    def __reduce__(self) -> tuple[type[UnfitDataError], tuple[tuple[FedmviError, ...]]]:
-        return UnfitDataError, (self.problems,)
-
-
-def prepare(site: Site, study: Study) -> Prepared:
-    """Check the site's table and write the prepared store; a second call with nothing changed writes nothing.
-
-    Raises
-    ------
-    UnfitDataError
-        The check found errors; nothing was written, and an older store stays as it is.
-    FedmviError
-        212 the files changed while they were read.
-    """
-    before = _inputs(site)
-    table, problems = inspect(site, study)
-    if any(problem.severity is Severity.ERROR for problem in problems):
-        raise UnfitDataError(problems)
-    if _inputs(site) != before:
-        raise FedmviError(212, "the table or site.toml changed while it was read")
-    folder = store_folder(site, study)
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(folder.parent):
-        fresh = not _up_to_date(site, study, table)
-        if fresh:
-            _write(folder, table, _manifest(study, table, before))
-    return Prepared(folder, fresh, _data_digest(_read_manifest(folder)), table.n, tuple(problems))
+MANIFEST = "prepared.json"
+_FORMAT = 2
 
 
 def load_prepared(site: Site, study: Study) -> SiteTable:
@@ -104,7 +41,7 @@ def load_prepared(site: Site, study: Study) -> SiteTable:
     """
     folder = store_folder(site, study)
     manifest = _read_manifest(folder)
-    if manifest["inputs"] != _inputs(site):
+    if manifest["inputs"] != table_inputs(site):
         raise FedmviError(212, "the table, or [tables] or [columns] of site.toml, changed since it was prepared")
     table = _read_table(folder / TABLE, study)
     if content_digest(table) != manifest["content"]:
@@ -152,7 +89,7 @@ def _real_bytes(values: NDArray[np.float64]) -> bytes:
     return np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes()
 
 
-def _inputs(site: Site) -> dict[str, str]:
+def table_inputs(site: Site) -> dict[str, str]:
     """Hashes of what the store is made from; [policy] is not among them: changing it changes no data."""
     settings = site.model_dump(mode="json", include={"tables", "columns"})
     try:
@@ -162,7 +99,22 @@ def _inputs(site: Site) -> dict[str, str]:
     return {"patients": patients, "site": digest(canonical_json(settings))}
 
 
-def _manifest(study: Study, table: SiteTable, inputs: Mapping[str, str]) -> dict[str, Any]:
+def new_manifest(
+    study: Study, table: SiteTable, inputs: Mapping[str, str], images: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What prepared.json says of a table made from these inputs.
+
+    Parameters
+    ----------
+    study
+        The protocol.
+    table
+        With the features that the study uses.
+    inputs
+        See `table_inputs`.
+    images
+        What `preparation` says of images: at least `content`, a digest of all that it adds; None without images.
+    """
     return {
         "format": _FORMAT,
         "preparation": preparation_fingerprint(study),
@@ -172,11 +124,15 @@ def _manifest(study: Study, table: SiteTable, inputs: Mapping[str, str]) -> dict
         "patients": table.n,
         "excluded": {name: int(np.count_nonzero(fails)) for name, fails in table.failed.items()},
         "content": content_digest(table),
+        "images": dict(images) if images is not None else None,
     }
 
 
 def _data_digest(manifest: Mapping[str, Any]) -> str:
-    return digest(canonical_json({key: manifest[key] for key in ("format", "preparation", "content")}))
+    parts = {key: manifest[key] for key in ("format", "preparation", "content")}
+    if manifest["images"] is not None:
+        parts["images"] = manifest["images"]["content"]
+    return digest(canonical_json(parts))
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -187,21 +143,24 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise FedmviError(212, f"{path} is missing") from error
     except (OSError, ValueError) as error:
         raise FedmviError(212, f"{path} is damaged: {error}") from error
-    wanted = {"format", "preparation", "inputs", "content"}
+    wanted = {"format", "preparation", "inputs", "content", "images"}
     if not isinstance(manifest, dict) or not wanted <= set(manifest) or manifest["format"] != _FORMAT:
         raise FedmviError(212, f"{path} is damaged, or was written by another version")
     return manifest
 
 
-def _up_to_date(site: Site, study: Study, table: SiteTable) -> bool:
+def is_current(site: Site, study: Study, manifest: Mapping[str, Any]) -> bool:
+    """Whether the store holds, undamaged, what a manifest of this moment says."""
     try:
-        return content_digest(load_prepared(site, study)) == content_digest(table)
+        load_prepared(site, study)
+        stored = _read_manifest(store_folder(site, study))
     except FedmviError:
         return False
+    return _data_digest(stored) == _data_digest(manifest) and stored["images"] == manifest["images"]
 
 
 @contextlib.contextmanager
-def _locked(parent: Path) -> Iterator[None]:
+def locked(parent: Path) -> Iterator[None]:
     """One preparation at a time; the lock ends with the process, however it ends."""
     with (parent / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -210,11 +169,18 @@ def _locked(parent: Path) -> Iterator[None]:
         yield
 
 
-def _write(folder: Path, table: SiteTable, manifest: Mapping[str, Any]) -> None:
-    """The store appears in one rename; until then there is the old one or none, never a part of one."""
+def replace_store(
+    folder: Path, table: SiteTable, manifest: Mapping[str, Any], add: Callable[[Path], None] | None = None
+) -> None:
+    """Write a store in one rename; until then there is the old one or none, never a part of one.
+
+    `add` puts further files into the new folder.
+    """
     new = folder.with_name(f".{folder.name}.new")
     new.mkdir(mode=0o700)
     _write_table(new / TABLE, table)
+    if add is not None:
+        add(new)
     write_whole(new / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
     old = folder.with_name(f".{folder.name}.old")
     if folder.exists():
@@ -256,7 +222,7 @@ def _read_table(path: Path, study: Study) -> SiteTable:
             columns[name] = Column(values, study.variable(name).level_names, censored)
         for endpoint in study.endpoints:
             endpoints |= {k: _numpy(stored, f"endpoint:{k}") for k in endpoint.keys}
-        for name, _ in study.eligibility.rules():
+        for name in study.exclusions():
             failed[name] = _numpy(stored, f"failed:{name}").astype(np.bool_)
         patients, labels = (tuple(stored[name].to_pylist()) for name in ("patient_id", "label"))
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:

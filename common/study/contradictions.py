@@ -18,6 +18,8 @@ def contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
     found += _twice("variables", [v.name for v in study.variables])
     found += _twice("comparisons", [c.name for c in study.comparisons])
     for i, variable in enumerate(study.variables):
+        if "." in variable.name and not (study.preparation and study.preparation.has_feature(variable.name)):
+            found.append((("variables", i, "name"), f"'{variable.name}' is not a feature of [preparation]"))
         usual = DICTIONARY.get(variable.name)
         if usual is not None and (usual.known != variable.known or usual.leaks != variable.leaks):
             sentence = f"the dictionary's '{variable.name}' is {usual.known}: give your variable another name"
@@ -94,6 +96,8 @@ def _term_contradictions(study: Study, place: tuple[str | int, ...], term: Term,
     try:
         variable = study.variable(term.variable)
     except KeyError:
+        if "." in term.variable:
+            return [(place, f"'{term.variable}' is not a feature of [preparation]")]
         return [(place, f"'{term.variable}' is neither in the dictionary nor in [[variables]]")]
     found: _Found = []
     if (term.coding == "levels") == (variable.kind == "continuous"):

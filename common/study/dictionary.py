@@ -16,6 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 """A declared name: lower case, digits and underscores, as in `imaging_to_surgery_days`."""
 
+ColumnName = Annotated[
+    str,
+    Field(
+        pattern=r"^(?:[a-z][a-z0-9_]{0,63}|[a-z0-9-]{1,64}\.[a-z0-9-]{1,32}\.[A-Za-z0-9-]{1,32}_[a-z]+_[A-Za-z0-9]+)$"
+    ),
+]
+"""A declared name, or the name of a feature of images, see `features`."""
+
 Known = Literal["preoperative", "pathological", "follow-up"]
 Kind = Literal["continuous", "binary", "categorical"]
 
@@ -32,7 +40,7 @@ class Variable(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    name: Name = Field(description="Canonical column name.")
+    name: ColumnName = Field(description="Canonical column name, or the name of a feature of images.")
     label: str = Field(default="", description="How reports print it.")
     kind: Kind = Field(description="continuous, binary or categorical.")
     known: Known = Field(description="When the value is known: preoperative, pathological or follow-up.")

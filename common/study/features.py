@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
+from common.study.dictionary import Variable
+
 FeatureClass = Literal["firstorder", "shape", "glcm", "glrlm", "glszm", "gldm", "ngtdm"]
 LANDMARKS = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)
 """Percentiles of the body's intensities that describe an MR image (Nyul et al., IEEE Trans Med Imaging 2000; 19: 143;
@@ -144,6 +146,9 @@ CLASSES: Mapping[FeatureClass, tuple[str, ...]] = MappingProxyType(
 )
 """Features of every class."""
 
+LARGEST = 1e15
+"""Bound of a feature's plausible values, of either sign."""
+
 FEATURE = re.compile(
     r"(?P<image>[a-z0-9]+(?:-[a-z0-9]+)*)\.(?P<region>[a-z0-9]+(?:-[a-z0-9]+)*)\."
     r"(?P<filter>original|log-sigma-[0-9]+-[0-9]+-mm-3D|wavelet-[LH]{3})_(?P<kind>[a-z]+)_(?P<name>[A-Za-z0-9]+)"
@@ -161,3 +166,11 @@ def filter_names(log_sigma_mm: Sequence[float], wavelet: bool) -> tuple[str, ...
     logs = [f"log-sigma-{str(float(sigma)).replace('.', '-')}-mm-3D" for sigma in log_sigma_mm]
     bands = ["".join(band) for band in itertools.product("LH", repeat=3)] if wavelet else []
     return ("original", *logs, *(f"wavelet-{band}" for band in bands))
+
+
+def feature_variable(name: str) -> Variable:
+    """A feature as a predictor; a study that knows a narrower range declares it under [[variables]].
+
+    The range is public and only has to hold every possible value: no site ever sends its own minimum or maximum.
+    """
+    return Variable(name=name, label=name, kind="continuous", known="preoperative", low=-LARGEST, high=LARGEST)

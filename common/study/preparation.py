@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from common.study.features import CLASSES, LANDMARKS, FeatureClass, feature_name, filter_names
+from common.study.features import CLASSES, FEATURE, LANDMARKS, FeatureClass, feature_name, filter_names
 
 Modality = Literal["ct", "mr"]
 PHASES: dict[str, tuple[str, ...]] = {
@@ -120,6 +120,9 @@ class Radiomics(_Table):
         default=(1.0, 3.0, 5.0), description="Widths of Laplacian-of-Gaussian filters; empty for none."
     )
     wavelet: Literal["coif1", "haar", "db2", "none"] = Field(default="coif1", description="Wavelet of the filters.")
+    second_reader: bool = Field(
+        default=False, description="Also compute the features of the second reader's tumours, for their agreement."
+    )
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -236,6 +239,22 @@ class Preparation(_Table):
                         if kind != "shape" or (image == self.reference and filtered == "original"):
                             names += [feature_name(image, region, filtered, kind, n) for n in CLASSES[kind]]
         return tuple(names)
+
+    def has_feature(self, name: str) -> bool:
+        """Whether a column is one of `feature_names`."""
+        found = FEATURE.fullmatch(name)
+        if found is None:
+            return False
+        image, region, filtered, kind, feature = found.group("image", "region", "filter", "kind", "name")
+        if kind == "landmark":
+            marks = (f"P{at}" for at in LANDMARKS)
+            return self.modality == "mr" and region == "body" and filtered == "original" and feature in marks
+        wanted = self.radiomics
+        if wanted is None or image not in self.images or kind not in wanted.classes or feature not in CLASSES[kind]:
+            return False
+        if kind == "shape" and (image != self.reference or filtered != "original"):
+            return False
+        return region in wanted.regions and filtered in wanted.filters
 
 
 _USUAL: dict[str, dict[str, dict[str, Any]]] = {

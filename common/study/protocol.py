@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.study.analyses import StatisticName
-from common.study.dictionary import DICTIONARY, Name, Variable
+from common.study.dictionary import DICTIONARY, ColumnName, Name, Variable
+from common.study.features import FEATURE, feature_variable
 from common.study.preparation import Preparation
 
 Role = Literal["train", "internal-test", "calibration", "external-test", "outcome", "genomics"]
@@ -24,6 +25,9 @@ MONTH_DAYS = 365.25 / 12
 
 MAX_LEVELS = 20
 """Most levels of an ordinal endpoint."""
+
+IMAGES = "images"
+"""Why a patient is excluded whose images could not be prepared."""
 
 _PRESENT, _ABSENT = ("1", "yes"), ("0", "no")
 
@@ -170,7 +174,9 @@ class Cohort(_Table):
 class Term(_Table):
     """One predictor of a model: a variable and how it is coded into columns."""
 
-    variable: Name = Field(description="A variable of the dictionary or of [[variables]].")
+    variable: ColumnName = Field(
+        description="A variable of the dictionary or of [[variables]], or a feature of [preparation]."
+    )
     coding: Literal["linear", "log", "above", "levels"] = Field(
         description="linear (as it is), log (natural, of 1 + value), above (1 where greater than the cut-off), levels."
     )
@@ -313,6 +319,8 @@ class Study(_Table):
         for own in self.variables:
             if own.name == name:
                 return own
+        if self.preparation is not None and self.preparation.has_feature(name):
+            return feature_variable(name)
         return DICTIONARY[name]
 
     def endpoint(self, name: str) -> Endpoint:
@@ -335,6 +343,14 @@ class Study(_Table):
         groups = {c.group for c in self.comparisons} | {a.group for a in self.analyses if a.group is not None}
         used |= groups - endpoints
         return tuple(sorted(used))
+
+    def features(self) -> tuple[str, ...]:
+        """Those of `variable_names` that are computed from images, sorted."""
+        return tuple(name for name in self.variable_names() if FEATURE.fullmatch(name))
+
+    def exclusions(self) -> tuple[str, ...]:
+        """Names of all reasons for which a patient in the table may not be eligible, in order."""
+        return (*(name for name, _ in self.eligibility.rules()), *((IMAGES,) if self.preparation else ()))
 
 
 def _expand_predictors(data: Any) -> Any:

@@ -16,7 +16,7 @@ from client.answering import answer_message
 from client.app import answer as app_answer
 from client.app import name as app_name
 from client.cohort.site import load_site
-from client.cohort.store import prepare
+from client.preparation.prepare import prepare
 from client.release.ledger import Ledger
 from common.errors import FedmviError
 from common.federation.codec import Packed, pack, unpack
@@ -474,7 +474,7 @@ def test_mutated_messages_are_answered_never_raised(made: Consortium, data: st.D
         lambda f: (f / "patients.csv").unlink(),
         lambda f: (f / "store" / "runs" / "run1" / "open.npz").write_bytes(b"PK"),
         lambda f: next(f.glob("store/prepared/*/patients.parquet")).write_bytes(b"PAR1"),
-        lambda f: next(f.glob("store/prepared/*/manifest.json")).write_text("{}"),
+        lambda f: next(f.glob("store/prepared/*/prepared.json")).write_text("{}"),
         lambda f: (f / "store" / "ledger.jsonl").write_bytes(b"\xff\n[1]\n"),
         shutil.rmtree,
     ],

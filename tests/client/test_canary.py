@@ -11,7 +11,7 @@ import pytest
 
 from client.answering import answer_message
 from client.cohort.site import load_site
-from client.cohort.store import prepare
+from client.preparation.prepare import prepare
 from common.errors import FedmviError
 from common.federation.codec import Packed, to_bytes
 from common.federation.envelope import Ticket, write_envelope
@@ -239,7 +239,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "site.toml with an unknown table": lambda f: (f / "site.toml").write_text(f"[{CANARY}]\n{CANARY} = '{CANARY}'"),
     "parquet damaged": lambda f: _spoil(next(f.glob("store/prepared/*/patients.parquet"))),
     "parquet missing": lambda f: next(f.glob("store/prepared/*/patients.parquet")).unlink(),
-    "manifest damaged": lambda f: next(f.glob("store/prepared/*/manifest.json")).write_text(f'{{"{CANARY}'),
+    "manifest damaged": lambda f: next(f.glob("store/prepared/*/prepared.json")).write_text(f'{{"{CANARY}'),
     "another parquet": lambda f: next(f.glob("store/prepared/*/patients.parquet")).write_bytes(CANARY.encode()),
 }
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from client.cohort.site import load_site
-from client.cohort.store import prepare
+from client.preparation.prepare import prepare
 from client.release.keys import PEERS, own_key, peers, trust, write_peers
 from client.release.ledger import Ledger
 from common.errors import FedmviError

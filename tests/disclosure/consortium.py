@@ -14,7 +14,8 @@ import common.statistics  # noqa: F401 - registers every query
 from client.answering import answer_message
 from client.cohort.membership import members
 from client.cohort.site import load_site
-from client.cohort.store import load_prepared, prepare
+from client.cohort.store import load_prepared
+from client.preparation.prepare import prepare
 from common.errors import FedmviError
 from common.federation.codec import Packed
 from common.federation.envelope import Answer, Ticket, read_answers, write_envelope

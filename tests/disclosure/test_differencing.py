@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from client.cohort.site import load_site
-from client.cohort.store import prepare
+from client.preparation.prepare import prepare
 from common.errors import FedmviError
 from common.federation.query import Ask, total
 from common.statistics.counts import Classes, Flow, Missing

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from client.cohort.site import load_site
-from client.cohort.store import prepare
+from client.preparation.prepare import prepare
 from client.release.ledger import Ledger
 from common.study.fingerprint import code_fingerprint, study_fingerprint
 from common.study.loader import load_study

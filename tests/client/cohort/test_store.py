@@ -15,7 +15,8 @@ import pytest
 from client.cohort import store
 from client.cohort.reading import read_table
 from client.cohort.site import load_site
-from client.cohort.store import UnfitDataError, load_prepared, prepare, store_digest, store_folder
+from client.cohort.store import load_prepared, store_digest, store_folder
+from client.preparation.prepare import UnfitDataError, prepare
 from common.errors import FedmviError, Severity
 from common.study.protocol import Study
 

@@ -1,4 +1,4 @@
-"""tests/simulation: work in several processes gives the results of one, in order, without a crowd of threads."""
+"""tests/common: work in several processes gives the results of one, in order, without a crowd of threads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from simulation.parallel import in_processes
+from common.parallel import in_processes
 
 THREADS = "OMP_NUM_THREADS"
 

@@ -1,0 +1,187 @@
+"""client/preparation: the images of all patients of a site: found, prepared, and written beside the table.
+
+features.parquet           one row a patient, one column a feature; features.reader2.parquet of the second reader
+registrations.parquet      one row a patient and phase: how it was registered, and how well
+stacks/<patient>/<phase>/  ROI stacks, as `imaging/stacks.py` describes them
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.cohort.images.finding import find_cases
+from client.cohort.membership import site_secret
+from client.cohort.site import Site
+from client.preparation.patient import Job, Outcome
+from client.preparation.run import Progress, prepare_patients
+from common.errors import FedmviError, Severity
+from common.files import write_whole
+from common.study.fingerprint import canonical_json, digest
+from common.study.preparation import Preparation
+
+__all__ = ["PreparedImages", "Progress", "prepare_images"]
+
+FEATURES = "features.parquet"
+SECOND_READER = "features.reader2.parquet"
+REGISTRATIONS = "registrations.parquet"
+STACKS = "stacks"
+_SITE_WIDE = frozenset({350, 356})
+"""Problems of finding images that are nobody's in particular: nothing can be prepared."""
+
+
+@dataclass(frozen=True)
+class PreparedImages:
+    """What came of the images of a site's patients.
+
+    Attributes
+    ----------
+    preparation
+        The settings.
+    outcomes
+        One a patient, in the table's order; a patient without usable files has failed.
+    unusable
+        Why no patient's images could be looked for; otherwise empty.
+    """
+
+    preparation: Preparation
+    outcomes: tuple[Outcome, ...]
+    unusable: tuple[FedmviError, ...] = ()
+
+    @cached_property
+    def failed(self) -> frozenset[str]:
+        """Patients who could not be prepared."""
+        return frozenset(outcome.patient for outcome in self.outcomes if outcome.failed)
+
+    def feature(self, patient: str, name: str) -> float:
+        """One value of the first reader; NaN where there is none."""
+        return self._values.get(patient, {}).get(name, np.nan)
+
+    def matrix(self, reader: int) -> NDArray[np.float64]:
+        """(patients, features) in the order of `outcomes` and of the protocol's `feature_names`."""
+        names = self.preparation.feature_names()
+        rows = [outcome.features.get(reader, {}) for outcome in self.outcomes]
+        return np.array([[row.get(name, np.nan) for name in names] for row in rows]).reshape(len(rows), len(names))
+
+    def manifest(self) -> dict[str, Any]:
+        """What prepared.json says: of every patient the digests of inputs and steps, and one digest of all content."""
+        return {
+            "content": self._content(),
+            "patients": {
+                outcome.patient: {
+                    "inputs": dict(outcome.inputs),
+                    "steps": dict(outcome.steps),
+                    "failed": outcome.problems[0].code if outcome.failed else None,
+                    "problems": sorted({problem.code for problem in outcome.problems}),
+                }
+                for outcome in self.outcomes
+            },
+        }
+
+    def write(self, folder: Path) -> None:
+        """Put the tables and ROI stacks into a new store."""
+        _write_parquet(folder / FEATURES, self._table(1))
+        if self._second_reader:
+            _write_parquet(folder / SECOND_READER, self._table(2))
+        rows = [{"patient_id": o.patient, **row} for o in self.outcomes for row in o.quality]
+        _write_parquet(folder / REGISTRATIONS, {name: [row.get(name) for row in rows] for name in _names(rows)})
+        for outcome in self.outcomes:
+            for phase, source in outcome.stacks.items():
+                _copy(source, folder / STACKS / outcome.patient / phase)
+
+    def whole(self, folder: Path) -> bool:
+        """Whether a store has every file that `write` would put there."""
+        tables = [FEATURES, REGISTRATIONS, *([SECOND_READER] if self._second_reader else [])]
+        made = [folder / STACKS / o.patient / p / f.name for o in self.outcomes for p, s in o.stacks.items()
+                for f in s.iterdir()]  # fmt: skip
+        return all(path.is_file() for path in (*(folder / name for name in tables), *made))
+
+    @property
+    def _second_reader(self) -> bool:
+        return self.preparation.radiomics is not None and self.preparation.radiomics.second_reader
+
+    @cached_property
+    def _values(self) -> Mapping[str, Mapping[str, float]]:
+        return {outcome.patient: outcome.features.get(1, {}) for outcome in self.outcomes}
+
+    def _table(self, reader: int) -> dict[str, Any]:
+        matrix = self.matrix(reader)
+        columns = {name: matrix[:, i] for i, name in enumerate(self.preparation.feature_names())}
+        return {"patient_id": [outcome.patient for outcome in self.outcomes], **columns}
+
+    def _content(self) -> str:
+        """A digest of what was made, whatever made it."""
+        total = hashlib.sha256()
+        for reader in (1, 2):
+            values = self.matrix(reader)
+            total.update(np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes())
+        stacks = {f"{o.patient}/{p}": _content_of(folder) for o in self.outcomes for p, folder in o.stacks.items()}
+        head = {"patients": [o.patient for o in self.outcomes], "failed": sorted(self.failed), "stacks": stacks}
+        total.update(canonical_json(head).encode())
+        return total.hexdigest()
+
+
+def prepare_images(
+    site: Site,
+    preparation: Preparation,
+    patients: Sequence[str],
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> PreparedImages:
+    """Find and prepare the images of patients.
+
+    Raises
+    ------
+    FedmviError
+        322 no usable site.secret.
+    """
+    cases, problems = find_cases(site, preparation, patients)
+    unusable = tuple(problem for problem in problems if problem.number in _SITE_WIDE)
+    if unusable:
+        return PreparedImages(preparation, (), unusable)
+    of_patient: dict[str, list[FedmviError]] = {patient: [] for patient in patients}
+    for problem in problems:
+        of_patient.setdefault(problem.local.partition(":")[0], []).append(problem)
+    bad = {p for p, found in of_patient.items() if any(problem.severity is Severity.ERROR for problem in found)}
+    secret = site_secret(site)
+    jobs = [Job(case, preparation, site.store, secret) for patient, case in cases.items() if patient not in bad]
+    done = {outcome.patient: outcome for outcome in prepare_patients(jobs, workers, progress)}
+    missing = {p: Outcome(p, problems=tuple(of_patient[p]), failed=True) for p in patients if p not in done}
+    return PreparedImages(preparation, tuple((done | missing)[patient] for patient in patients))
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _content_of(folder: Path) -> str:
+    parts = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    return digest(canonical_json(parts))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Link the files of a finished step, which never change; where links cannot be made, copy them."""
+    target.mkdir(mode=0o700, parents=True)
+    for path in sorted(source.iterdir()):
+        try:
+            os.link(path, target / path.name)
+        except OSError:
+            shutil.copyfile(path, target / path.name)
+
+
+def _write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(dict(columns)), sink)
+    write_whole(path, sink.getvalue().to_pybytes())

@@ -1,0 +1,131 @@
+"""client/preparation: `fedmvi-site prepare`: from a hospital's files to the prepared store of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from client.cohort.check import inspect
+from client.cohort.membership import eligible
+from client.cohort.problems import worst_first
+from client.cohort.site import Site
+from client.cohort.store import (
+    is_current,
+    locked,
+    new_manifest,
+    replace_store,
+    store_digest,
+    store_folder,
+    table_inputs,
+)
+from common.errors import FedmviError, Severity
+from common.study.protocol import IMAGES, Study
+from common.study.table import Column, SiteTable
+
+if TYPE_CHECKING:
+    from client.preparation.images import PreparedImages, Progress
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` did.
+
+    Attributes
+    ----------
+    folder
+        The prepared store.
+    fresh
+        True where this call wrote it, False where it was there already and nothing was written.
+    digest
+        See `store_digest`.
+    patients
+        Patients in the table, eligible or not.
+    problems
+        The warnings and notes of the check, worst first.
+    images
+        What came of the patients' images; None for a study without.
+    """
+
+    folder: Path
+    fresh: bool
+    digest: str
+    patients: int
+    problems: tuple[FedmviError, ...]
+    images: PreparedImages | None = None
+
+
+class UnfitDataError(FedmviError):
+    """The worst problem of the data, with all of them in `problems`, worst first."""
+
+    def __init__(self, problems: Sequence[FedmviError]) -> None:
+        worst = problems[0]
+        super().__init__(worst.number, worst.local, severity=worst.severity, **worst.facts)
+        self.problems = tuple(problems)
+
+    def __reduce__(self) -> tuple[type[UnfitDataError], tuple[tuple[FedmviError, ...]]]:
+        return UnfitDataError, (self.problems,)
+
+
+def prepare(site: Site, study: Study, *, workers: int | None = None, progress: Progress | None = None) -> Prepared:
+    """Check the site's data and write the prepared store; a second call with nothing changed writes nothing.
+
+    A patient whose images cannot be prepared does not stop the others, and stays in the table, as one who is excluded
+    for it: every cohort's flow counts them.
+
+    Parameters
+    ----------
+    site, study
+        Whose data, and for what.
+    workers
+        Processes for images; as many as there are processors where None.
+    progress
+        Called after every patient's images.
+
+    Raises
+    ------
+    UnfitDataError
+        The check found errors in the table, or the images cannot be found; nothing was written, and an older store
+        stays as it is.
+    FedmviError
+        212 the files changed while they were read.
+    """
+    before = table_inputs(site)
+    table, problems = inspect(site, study)
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        raise UnfitDataError(problems)
+    images = None
+    if study.preparation is not None:
+        # Imported here: a study of tables needs none of the image libraries.
+        from client.preparation.images import prepare_images
+
+        wanted = [patient for patient, stays in zip(table.patients, eligible(table), strict=True) if stays]
+        images = prepare_images(site, study.preparation, wanted, workers, progress)
+        if images.unusable:
+            raise UnfitDataError(worst_first([*images.unusable, *problems]))
+        table = _with_images(table, study, images)
+    if table_inputs(site) != before:
+        raise FedmviError(212, "the table or site.toml changed while it was read")
+    folder = store_folder(site, study)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(folder.parent):
+        manifest = new_manifest(study, table, before, images.manifest() if images else None)
+        fresh = not (is_current(site, study, manifest) and (images is None or images.whole(folder)))
+        if fresh:
+            replace_store(folder, table, manifest, images.write if images else None)
+    return Prepared(folder, fresh, store_digest(site, study), table.n, tuple(problems), images)
+
+
+def _with_images(table: SiteTable, study: Study, images: PreparedImages) -> SiteTable:
+    """The table with the features that the study uses, NaN where a patient has none, and with who is left out."""
+    none = np.zeros(table.n, np.int8)
+    added = {
+        name: Column(np.array([images.feature(patient, name) for patient in table.patients]), (), none)
+        for name in study.features()
+    }
+    columns = {name: (table.columns | added)[name] for name in study.variable_names()}
+    failed = np.array([patient in images.failed for patient in table.patients], dtype=bool)
+    return replace(table, columns=columns, failed={**table.failed, IMAGES: failed})

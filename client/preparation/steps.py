@@ -1,0 +1,141 @@
+"""client/preparation: what has been done for a patient already: one folder a step, named by all that it depends on.
+
+    <store>/steps/<patient>/<step>/<digest>/        the step's files, whole or absent
+
+The digest covers the contents of the step's input files, its settings, the digests of the steps before it, the code of
+the rooms that compute it and the versions of their libraries. A changed setting therefore finds nothing for the steps
+that depend on it, and everything for the others; a killed run goes on where it was; and two studies that agree on a
+step share it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from common.errors import FedmviError
+from common.files import sync_folder, write_whole
+from common.study.fingerprint import canonical_json, digest
+
+RESULT = "result.json"
+_ROOMS = Path(__file__).resolve().parents[1]
+_LIBRARIES = ("SimpleITK", "numpy", "scipy", "pydicom", "python-gdcm", "nibabel", "highdicom")
+_FEATURES = ("pyradiomics-cuda", "pywavelets")
+_FIELDS = ("convexadam", "torch")
+
+
+class Steps:
+    """The finished steps of one patient.
+
+    Parameters
+    ----------
+    store
+        The site's store.
+    patient
+        Id.
+    """
+
+    def __init__(self, store: Path, patient: str) -> None:
+        self._root = store / "steps" / patient
+        self._patient = patient
+
+    def find(self, step: str, name: str) -> Path | None:
+        """The folder of a finished step, if there is one."""
+        folder = self._root / step / name
+        return folder if (folder / RESULT).is_file() else None
+
+    @contextlib.contextmanager
+    def make(self, step: str, name: str) -> Iterator[Path]:
+        """A new folder to be filled; it gets its name when all is in it.
+
+        Raises
+        ------
+        FedmviError
+            377 where the store cannot be written.
+        """
+        final = self._root / step / name
+        new = final.with_name(f".{name}.{os.getpid()}")
+        try:
+            final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for leftover in final.parent.glob(f".{name}.*"):
+                shutil.rmtree(leftover)
+            new.mkdir(mode=0o700)
+            yield new
+            for file in sorted(new.iterdir()):
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())
+            if final.exists():
+                shutil.rmtree(final)
+            new.rename(final)
+            sync_folder(final.parent)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG):
+                local = f"{self._patient}: {error.filename or final}: {error.strerror}"
+                raise FedmviError(377, local) from error
+            raise
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write a step's result; the same result gives the same bytes."""
+    write_whole(folder / RESULT, (json.dumps(result, indent=1, sort_keys=True) + "\n").encode())
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """What `write_result` wrote."""
+    result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    return result
+
+
+def step_digest(step: str, inputs: Mapping[str, str], settings: Any, parents: Sequence[str] = ()) -> str:
+    """Names a step by all that it depends on.
+
+    Parameters
+    ----------
+    step
+        Its name; what stands before a colon says which code and which libraries it needs.
+    inputs
+        Digests of the contents of the files that it reads, by what they are.
+    settings
+        JSON values.
+    parents
+        Digests of the steps whose results it uses.
+    """
+    kind = step.partition(":")[0]
+    parts = {
+        "step": step,
+        "inputs": dict(inputs),
+        "settings": settings,
+        "parents": list(parents),
+        "code": code_of(kind),
+        "libraries": versions_of(kind),
+    }
+    return digest(canonical_json(parts))
+
+
+@functools.cache
+def code_of(kind: str) -> str:
+    """SHA-256 of the source that a kind of step runs: a change of the program is a change of its results."""
+    rooms = ["cohort/images", "imaging", "preparation", *(["radiomics"] if kind == "features" else [])]
+    total = hashlib.sha256()
+    for path in sorted(path for room in rooms for path in (_ROOMS / room).glob("*.py")):
+        total.update(path.relative_to(_ROOMS).as_posix().encode() + b"\0")
+        total.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return total.hexdigest()
+
+
+@functools.cache
+def versions_of(kind: str) -> dict[str, str]:
+    """Versions of the libraries that can change what a kind of step gives."""
+    extra = {"features": _FEATURES, "register": _FIELDS}.get(kind, ())
+    return {name: metadata.version(name) for name in (*_LIBRARIES, *extra)}
