@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from client.cohort.check import as_json, check_site
+from client.checking import UNREADABLE, check_all
+from client.cohort.check import as_json
 from client.cohort.ids import assign_ids
 from client.cohort.site import load_site
 from client.cohort.template import init_site
@@ -31,8 +32,6 @@ app.add_typer(ledger_app, name="ledger")
 
 SiteFolder = Annotated[Path, typer.Option("--site", help="The site's folder, the one with site.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-UNREADABLE = frozenset({101, 102, 103, 104, 201, 202, 203})
-"""Study or site.toml cannot be used at all, so the tables were not checked."""
 SHOWN_ALIKE = 5
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
 
@@ -55,19 +54,28 @@ def check(
     assign: Annotated[
         bool, typer.Option("--assign-ids", help="First replace ids that may not be used; the key file stays here.")
     ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet: every patient's images with outlines and problems.")
+    ] = None,
+    tables_only: Annotated[
+        bool, typer.Option("--tables-only", help="Leave out the images, which take longer.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes for images; by default all processors.")] = None,
     json_: AsJson = False,
 ) -> None:
-    """Find every problem of the site's files in one pass, worst first. Exit code 1 if there are errors."""
+    """Find every problem of the site's tables and images in one pass, worst first. Exit code 1 if there are errors."""
     if assign:
         assigned = assign_ids(site)
         err.print(f"{assigned.replaced} ids replaced; the key is in {escape(str(assigned.key))}: keep it here.")
-    problems = check_site(site, study)
+    problems = check_all(site, study, images=not tables_only, html=html, workers=workers)
     if json_:
         print_json([as_json(problem) for problem in problems])
     else:
         _print_problems(problems)
     if any(problem.number in UNREADABLE for problem in problems):
         raise typer.Exit(EXIT_ERROR)
+    if not json_ and html is not None:
+        out.print(f"Contact sheet: {escape(str(html))}. It shows patients: keep it here.")
     if not json_ and load_site(site).site.simulated:
         out.print("This site is marked as simulated: its data are public or made up.")
     if any(problem.severity is Severity.ERROR for problem in problems):
@@ -94,15 +102,59 @@ def _print_problems(problems: list[FedmviError]) -> None:
     out.print(words if words else "No problems found.")
 
 
-@app.command(name="prepare", epilog="Example: fedmvi-site prepare study.toml --site hospital-a")
+@app.command(name="discover", epilog="Example: fedmvi-site discover /mnt/pacs-export --site hospital-a")
+def discover_command(
+    folder: Annotated[Path, typer.Argument(help="A PACS export: DICOM files in folders of any nesting.")],
+    out_: Annotated[
+        Path | None, typer.Option("--out", help="The manifest to write; default: the site's, else manifest.csv here.")
+    ] = None,
+    site: Annotated[
+        Path | None, typer.Option("--site", help="The site's folder: ids are held against its table of patients.")
+    ] = None,
+    ids: Annotated[
+        Path | None, typer.Option(help="Table `original,assigned` of PatientIDs and the ids of the table of patients.")
+    ] = None,
+    json_: AsJson = False,
+) -> None:
+    """Propose a manifest of an export, which phase each volume is, for a person to correct. Nothing is overwritten.
+
+    A row is in use only where headers say its phase without contradiction. Exit code 1 if something could not be read.
+    """
+    from client.discovering import counted, found_table, propose_manifest
+
+    path, done = propose_manifest(folder, out_, site, ids)
+    if json_:
+        print_json({"manifest": str(path), "rows": [line.model_dump() for line in done.lines],
+                    "problems": [as_json(problem) for problem in done.problems]})  # fmt: skip
+    else:
+        _print_problems(list(done.problems))
+        out.print(found_table(done))
+        out.print(counted(done.lines))
+        out.print(f"wrote {escape(str(path))}")
+        out.print("Next: look at the rows with `use` no, correct them, then run `fedmvi-site check --study STUDY`.")
+    if any(problem.severity is Severity.ERROR for problem in done.problems):
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+@app.command(name="prepare", epilog="Example: fedmvi-site prepare study.toml --site hospital-a --workers 4")
 def prepare_command(
     study: Annotated[Path, typer.Argument(help="The study's protocol.")],
     site: SiteFolder = Path(),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Patients whose images are prepared at once; default: every processor.")
+    ] = None,
     json_: AsJson = False,
 ) -> None:
-    """Check the data and write the prepared store that the daemon answers from. A second run does nothing."""
+    """Check the data and write the prepared store that the daemon answers from. A second run does nothing.
+
+    A run may be ended at any moment: the next one goes on from there. Exit code 1 if the table has errors, and then
+    nothing was written, or if images of some patients could not be prepared.
+    """
+    from client.preparation.command import image_progress, images_json, print_failures, print_made
+
     try:
-        done = prepare(load_site(site), load_study(study))
+        with image_progress() as progress:
+            done = prepare(load_site(site), load_study(study), workers=workers, progress=progress)
     except UnfitDataError as error:
         if json_:
             print_json([as_json(problem) for problem in error.problems])
@@ -110,13 +162,16 @@ def prepare_command(
             _print_problems(list(error.problems))
         raise typer.Exit(EXIT_PROBLEMS) from error
     if json_:
-        print_json(
-            {"folder": str(done.folder), "written": done.fresh, "digest": done.digest, "patients": done.patients}
-        )
-        return
-    _print_problems(list(done.problems))
-    state = "prepared" if done.fresh else "already prepared, nothing to do"
-    out.print(f"{done.patients} patients {state}: {escape(str(done.folder))}")
+        made = {"folder": str(done.folder), "written": done.fresh, "digest": done.digest, "patients": done.patients}
+        print_json(made | {"images": images_json(done)})
+    else:
+        _print_problems(list(done.problems))
+        print_failures(done)
+        print_made(done)
+        state = "prepared" if done.fresh else "already prepared, nothing to do"
+        out.print(f"{done.patients} patients {state}: {escape(str(done.folder))}")
+    if done.images is not None and done.images.failed:
+        raise typer.Exit(EXIT_PROBLEMS)
 
 
 @app.command(epilog="Example: fedmvi-site fingerprint study.toml")

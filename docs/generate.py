@@ -13,9 +13,9 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from client.cohort.site import ColumnMap, Policy, SiteHead, Tables
+from client.cohort.site import ColumnMap, Images, Policy, SiteHead, Tables
 from common.errors import CATALOGUE
-from common.study import protocol
+from common.study import preparation, protocol
 from common.study.analyses import ANALYSES
 from common.study.dictionary import DICTIONARY, Variable
 from server.study.results import schema
@@ -126,9 +126,21 @@ def study() -> str:
         (protocol.Comparison, "[[comparisons]]"),
         (protocol.Analysis, "[[analyses]]"),
         (protocol.Limits, "[limits]"),
-        (protocol.Preparation, "[preparation]"),
     ]
     text += "".join(table(model, heading) for model, heading in parts)
+    images: list[tuple[type[BaseModel], str]] = [
+        (preparation.Preparation, "[preparation]"),
+        (preparation.Registration, "[preparation.registration]"),
+        (preparation.Resampling, "[preparation.resampling]"),
+        (preparation.Regions, "[preparation.regions]"),
+        (preparation.Intensity, "[preparation.intensity]"),
+        (preparation.Kind, "[preparation.intensity.phase] and [preparation.intensity.subtraction]"),
+        (preparation.Radiomics, "[preparation.radiomics]"),
+        (preparation.Stacks, "[preparation.stacks]"),
+    ]
+    text += "".join(table(model, heading, _limited) for model, heading in images)
+    for modality, numbers in preparation.PRESETS.items():
+        text += f"\nPreset of `{modality}`: `{json.dumps(numbers)}`\n"
     text += "\n## Statistics of [[analyses]]\n\n| `statistic` | what it is | endpoint | on |\n|---|---|---|---|\n"
     for name, kind in ANALYSES.items():
         on = kind.on if kind.fewest < 2 else f"{kind.fewest} or more {kind.on}"
@@ -142,6 +154,7 @@ def site() -> str:
     parts: list[tuple[type[BaseModel], str]] = [
         (SiteHead, "[site]"),
         (Tables, "[tables]"),
+        (Images, "[images]"),
         (ColumnMap, "An entry of [columns]"),
         (Policy, "[policy]"),
     ]
@@ -214,7 +227,7 @@ def _shipped() -> str:
 def _faults() -> str:
     text = (
         "\n## Faults\n\nNames for `flaws` of a site. A fault of images needs hospitals with images of that format. The "
-        "last column is the number that `fedmvi-site check` gives, with a study that uses the damaged column; a dash "
+        "last column is the number that `fedmvi-site check` gives, with a study that uses what is damaged; a dash "
         "stands where it gives none.\n\n| fault | damages | what is wrong | number |\n|---|---|---|---|\n"
     )
     damages = {"table": "table", "nifti": "NIfTI", "dicom": "DICOM"}

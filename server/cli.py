@@ -15,6 +15,7 @@ from common.study.recipe import coded_columns
 from common.terminal import EXIT_PROBLEMS, need, out, print_json, run_app
 from server.plan import print_plan
 from server.study.execution import Action
+from server.study.landmarks import as_toml, standard_scale
 from server.study.results import read_results
 from server.study.run_directory import RunDirectory
 from server.study.sample_size import sample_size
@@ -131,6 +132,12 @@ def publish(run_: RunDirectory, *, json_: bool) -> None:
         out.print(f"Report: {escape(str(page))}")
     if results.refused:
         raise typer.Exit(EXIT_PROBLEMS)
+
+
+@app.command(epilog="Example: fedmvi-server landmarks runs/landmarks >> study.toml")
+def landmarks(folder: Annotated[Path, typer.Argument(help="The run of a study of means of landmarks.")]) -> None:
+    """Print the scale to which MR images are standardised (Nyul), as lines for the protocol of the next study."""
+    out.print(escape(as_toml(standard_scale(read_results(RunDirectory(folder).results_file)))), end="")
 
 
 def main() -> None:

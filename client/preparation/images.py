@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from client.cohort.images.finding import find_cases
 from client.cohort.membership import site_secret
 from client.cohort.site import Site
+from client.imaging.previews import stack_previews
 from client.preparation.patient import Job, Outcome
 from client.preparation.run import Progress, prepare_patients
+from client.preparation.stacking import read_preview
 from common.errors import FedmviError, Severity
 from common.files import write_whole
 from common.study.fingerprint import canonical_json, digest
@@ -34,7 +36,8 @@ __all__ = ["PreparedImages", "Progress", "prepare_images"]
 FEATURES = "features.parquet"
 SECOND_READER = "features.reader2.parquet"
 REGISTRATIONS = "registrations.parquet"
-STACKS = "stacks"
+REGIONS = "regions.parquet"
+STACKS, PREVIEWS = "stacks", "stacks.html"
 _SITE_WIDE = frozenset({350, 356})
 """Problems of finding images that are nobody's in particular: nothing can be prepared."""
 
@@ -92,15 +95,21 @@ class PreparedImages:
         _write_parquet(folder / FEATURES, self._table(1))
         if self._second_reader:
             _write_parquet(folder / SECOND_READER, self._table(2))
-        rows = [{"patient_id": o.patient, **row} for o in self.outcomes for row in o.quality]
-        _write_parquet(folder / REGISTRATIONS, {name: [row.get(name) for row in rows] for name in _names(rows)})
+        for name, rows in (
+            (REGISTRATIONS, [{"patient_id": o.patient, **row} for o in self.outcomes for row in o.registrations]),
+            (REGIONS, [{"patient_id": o.patient, **row} for o in self.outcomes for row in o.regions]),
+        ):
+            _write_parquet(folder / name, {column: [row[column] for row in rows] for column in _names(rows)})
         for outcome in self.outcomes:
             for phase, source in outcome.stacks.items():
                 _copy(source, folder / STACKS / outcome.patient / phase)
+        if self.preparation.stacks is not None:
+            shown = (read_preview(s, o.patient, p) for o in self.outcomes for p, s in o.stacks.items())
+            stack_previews(folder / PREVIEWS, list(shown))
 
     def whole(self, folder: Path) -> bool:
         """Whether a store has every file that `write` would put there."""
-        tables = [FEATURES, REGISTRATIONS, *([SECOND_READER] if self._second_reader else [])]
+        tables = [FEATURES, REGISTRATIONS, REGIONS, *([SECOND_READER] if self._second_reader else [])]
         made = [folder / STACKS / o.patient / p / f.name for o in self.outcomes for p, s in o.stacks.items()
                 for f in s.iterdir()]  # fmt: skip
         return all(path.is_file() for path in (*(folder / name for name in tables), *made))
@@ -130,6 +139,9 @@ class PreparedImages:
         return total.hexdigest()
 
 
+_UNWRITABLE = 377
+
+
 def prepare_images(
     site: Site,
     preparation: Preparation,
@@ -142,7 +154,7 @@ def prepare_images(
     Raises
     ------
     FedmviError
-        322 no usable site.secret.
+        322 no usable site.secret; 377 the store cannot be written: no patient is to blame, and what is done is kept.
     """
     cases, problems = find_cases(site, preparation, patients)
     unusable = tuple(problem for problem in problems if problem.number in _SITE_WIDE)
@@ -155,6 +167,9 @@ def prepare_images(
     secret = site_secret(site)
     jobs = [Job(case, preparation, site.store, secret) for patient, case in cases.items() if patient not in bad]
     done = {outcome.patient: outcome for outcome in prepare_patients(jobs, workers, progress)}
+    for problem in (problem for outcome in done.values() for problem in outcome.problems):
+        if problem.number == _UNWRITABLE:
+            raise problem
     missing = {p: Outcome(p, problems=tuple(of_patient[p]), failed=True) for p in patients if p not in done}
     return PreparedImages(preparation, tuple((done | missing)[patient] for patient in patients))
 

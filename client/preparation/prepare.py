@@ -126,6 +126,6 @@ def _with_images(table: SiteTable, study: Study, images: PreparedImages) -> Site
         name: Column(np.array([images.feature(patient, name) for patient in table.patients]), (), none)
         for name in study.features()
     }
-    columns = {name: (table.columns | added)[name] for name in study.variable_names()}
+    columns = {name: {**table.columns, **added}[name] for name in study.variable_names()}
     failed = np.array([patient in images.failed for patient in table.patients], dtype=bool)
     return replace(table, columns=columns, failed={**table.failed, IMAGES: failed})

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
-from client.preparation.patient import Job, Outcome, prepare_patient
+from client.preparation.chain import prepare_patient
+from client.preparation.patient import Job, Outcome
 from common.errors import FedmviError
 from common.parallel import one_thread_each
 

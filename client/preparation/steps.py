@@ -50,8 +50,12 @@ class Steps:
 
     def find(self, step: str, name: str) -> Path | None:
         """The folder of a finished step, if there is one."""
-        folder = self._root / step / name
+        folder = self.folder(step, name)
         return folder if (folder / RESULT).is_file() else None
+
+    def folder(self, step: str, name: str) -> Path:
+        """Where a step is, or would be."""
+        return self._root / step.replace(":", ".") / name
 
     @contextlib.contextmanager
     def make(self, step: str, name: str) -> Iterator[Path]:
@@ -62,7 +66,7 @@ class Steps:
         FedmviError
             377 where the store cannot be written.
         """
-        final = self._root / step / name
+        final = self.folder(step, name)
         new = final.with_name(f".{name}.{os.getpid()}")
         try:
             final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -48,7 +48,8 @@ ERRORS = {
     ),
     352: ErrorText("A patient has no tumour mask.", "Outline the tumour on the reference phase, or name the mask."),
     353: ErrorText(
-        "A phase could not be told from the headers.", "Write the phase into the manifest yourself, or `use = no`."
+        "What an image or mask shows could not be told from its headers.",
+        "Look at it, and write its phase or region into the manifest with `use` yes; or leave `use` at no.",
     ),
     354: ErrorText(
         "Images or masks of a patient who is not in the table.", "Add the patient, or mend the name of the folder."
@@ -60,16 +61,31 @@ ERRORS = {
         "The images of a site are described twice, or nowhere.",
         "Give a manifest or folders of phases under [images] in site.toml, not both.",
     ),
+    357: ErrorText(
+        "The name of an image or mask is not understood, and the file is not used.",
+        "Call it after a phase or region of the study, or list it in the manifest.",
+    ),
+    358: ErrorText(
+        "A manifest is already there, and is not overwritten.", "Move it away, or give another name with `--out`."
+    ),
+    359: ErrorText("A patient lacks an optional phase.", "Nothing; what needs the phase leaves the patient out."),
     360: ErrorText("A mask lies outside of the body or the liver.", "Look at the contact sheet (`check --html`)."),
     361: ErrorText("A mask has several parts.", "Remove stray voxels; where the disease is multifocal, this is right."),
     362: ErrorText("Intensities are not those of such an image.", "Check the rescale of the export; CT is in HU."),
     363: ErrorText("A patient moved much between phases.", "Look at the contact sheet, and at the registration."),
-    364: ErrorText("Two patients have the same image.", "Find out whose it is, and replace the other."),
+    364: ErrorText("The same image or mask is used twice.", "Find out which it is, and replace the other."),
     365: ErrorText(
         "Headers hold what tells who a patient is.", "De-identify the export; nothing of it leaves the site."
     ),
     366: ErrorText("Text may be burnt into the pixels.", "Look at the images, and export them without annotations."),
     367: ErrorText("A mask touches the edge of its image.", "Check that the lesion is imaged as a whole."),
+    368: ErrorText(
+        "A phase was imaged otherwise than the reference phase, or does not show the whole tumour.",
+        "Look whether the right series was exported, or leave this phase out.",
+    ),
+    369: ErrorText(
+        "Two readers' masks of one region overlap little.", "Look at the contact sheet; do both mean the same lesion?"
+    ),
     370: ErrorText("A phase could not be registered.", "Look at the pair; correct the phase, or leave it out."),
     371: ErrorText("A registration fell back to rigid, or overlaps poorly.", "Look at the pair on the contact sheet."),
     372: ErrorText(
@@ -90,4 +106,16 @@ ERRORS = {
         "Run the command again with fewer `--workers`; what is done is kept.",
     ),
     379: ErrorText("The images changed while they were read.", "Run the command again when the export has finished."),
+    380: ErrorText(
+        "No body can be told from the air, or it has no contrast.",
+        "Look at the image: it may be empty, inverted or of another modality.",
+    ),
+    381: ErrorText(
+        "The tumour does not lie in an image.",
+        "Check that the phase covers the tumour; leave it out where it is optional.",
+    ),
+    389: ErrorText(
+        "The contact sheet cannot be written.",
+        "Name a new file in a folder that is there, or an earlier contact sheet.",
+    ),
 }

@@ -15,6 +15,10 @@ ERRORS = {
         "Another process works on the run's folder.",
         "Wait until it has ended; if it was killed, it ends in seconds.",
     ),
+    707: ErrorText(
+        "The run's results have no scale of MR intensities.",
+        "Run a study with the statistic `means` of all columns `<phase>.body.original_landmark_P<percentile>`.",
+    ),
     801: ErrorText("The data folder does not hold the expected files.", "Name the folder that holds them."),
     802: ErrorText("The folder of sites holds no site.", "Name a folder whose sub-folders have a site.toml."),
     803: ErrorText("Flower's simulation runtime failed.", "Read the log that is named."),

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 StatisticName = Literal[
+    "means",
     "quantiles",
     "t-test",
     "mann-whitney",
@@ -100,6 +101,7 @@ IMPUTERS: Mapping[str, str] = MappingProxyType({"median": "query.grid_counts", "
 
 ANALYSES: Mapping[StatisticName, Kind] = MappingProxyType(
     {
+        "means": Kind("Means and standard deviations", "none", _asks()),
         "quantiles": Kind("Quartiles, guarded", "none", _asks("grid_counts")),
         "t-test": Kind("t tests", "binary", _asks("class_moments", "within_site_products")),
         "mann-whitney": Kind("Mann-Whitney tests", "binary", _asks("within_site_ranks")),

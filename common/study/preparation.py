@@ -175,7 +175,7 @@ class Preparation(_Table):
         given = data.get("intensity", {})
         if not isinstance(given, dict):
             return data
-        usual = _USUAL[data["modality"]]
+        usual = PRESETS[data["modality"]]
         kinds = {name: {**usual[name], **given.get(name, {})} for name in ("phase", "subtraction")
                  if isinstance(given.get(name, {}), dict)}  # fmt: skip
         return {**data, "intensity": {**usual["intensity"], **given, **kinds}}
@@ -257,7 +257,7 @@ class Preparation(_Table):
         return region in wanted.regions and filtered in wanted.filters
 
 
-_USUAL: dict[str, dict[str, dict[str, Any]]] = {
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "ct": {
         "intensity": {},
         "phase": {"clip": (-200.0, 400.0), "bin_width": 25.0},

@@ -366,7 +366,8 @@ def _expand_predictors(data: Any) -> Any:
         base = own.get(entry)
         kind = base.get("kind") if base else getattr(DICTIONARY.get(entry), "kind", None)
         cutoff = base.get("cutoff") if base else getattr(DICTIONARY.get(entry), "cutoff", None)
-        coding = "levels" if kind != "continuous" else ("above" if cutoff is not None else "linear")
+        number = kind == "continuous" or FEATURE.fullmatch(entry) is not None
+        coding = "levels" if not number else ("above" if cutoff is not None else "linear")
         return {"variable": entry, "coding": coding}
 
     def expanded(part: Any) -> Any:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +24,7 @@ from common.statistics.cox_elastic_net import cox_elastic_net_cv
 from common.statistics.elastic_net import elastic_net_cv
 from common.statistics.firth import firth
 from common.statistics.mann_whitney import mann_whitney
+from common.statistics.moments import moments
 from common.statistics.mrmr import relevance
 from common.statistics.ordinal import ordinal
 from common.statistics.proportional_hazards import proportional_hazards, proportional_hazards_common
@@ -38,76 +37,14 @@ from common.statistics.stratified_logistic import SiteHandling, stratified_logis
 from common.statistics.student_t import t_test, within_site_t_test
 from common.statistics.univariable import univariable
 from common.study.analyses import ANALYSES, FOLDS, StatisticName
-from common.study.protocol import Analysis, Study
+from common.study.protocol import Study
 from common.study.ranges import plausible_range, table_columns
-from common.study.recipe import CodedColumn, Complete, Fold, Recipe, Select, coded_columns
+from common.study.recipe import Complete, Fold, Recipe, Select
 from server.study.models import refusal
-from server.study.results import Curve, Estimate, Result
+from server.study.results import Estimate, Result
+from server.study.subject import Finding, Row, Subject, estimates, number, result_of
 
 QUARTILES = (0.25, 0.5, 0.75)
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a statistic publishes; `n` and `events` where it knows them."""
-
-    estimates: list[Estimate]
-    n: int | None = None
-    events: int | None = None
-    note: str = ""
-    how: str = "exact"
-    curves: tuple[Curve, ...] = ()
-
-
-@dataclass(frozen=True)
-class Subject:
-    """An analysis on predictors, with what its conclusion needs.
-
-    Attributes
-    ----------
-    select
-        From a site's table to the coded columns; missing values are still there.
-    recipe
-        The same, complete cases only.
-    """
-
-    study: Study
-    analysis: Analysis
-    coded: tuple[CodedColumn, ...]
-    select: Recipe
-    recipe: Recipe
-
-    @classmethod
-    def of(cls, study: Study, analysis: Analysis) -> Subject:
-        """Columns of the analysis's predictors."""
-        coded = coded_columns(study, analysis.predictors)
-        select = Recipe().then(Select(coded))
-        keys = study.endpoint(analysis.endpoint).keys if analysis.endpoint else ()
-        names = tuple(column.name for column in coded)
-        return cls(study, analysis, coded, select, select.then(Complete(names, keys)))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns."""
-        return tuple(column.name for column in self.coded)
-
-    @property
-    def endpoint(self) -> str:
-        """The endpoint, "" where there is none."""
-        return self.analysis.endpoint or ""
-
-    @property
-    def grid(self) -> tuple[float, int]:
-        """Precision and points of a survival endpoint's time grid."""
-        endpoint = self.study.endpoint(self.endpoint)
-        return endpoint.precision, endpoint.grid_points
-
-    @property
-    def known(self) -> Recipe:
-        """All patients whose endpoint is known, whatever predictor they lack."""
-        return self.select.then(Complete((), self.study.endpoint(self.endpoint).keys))
 
 
 def analyse(study: Study) -> Conclusion[list[Result]]:
@@ -117,54 +54,6 @@ def analyse(study: Study) -> Conclusion[list[Result]]:
         *(attempt(MAKERS[a.statistic](Subject.of(study, a))) for a in chosen)
     )
     return [result_of(study, a, finding) for a, finding in zip(chosen, found, strict=True)]
-
-
-def result_of(study: Study, analysis: Analysis, finding: Finding | FedmviError) -> Result:
-    """What is published of an analysis; small numbers of patients are not."""
-    kind = ANALYSES[analysis.statistic]
-    base: dict[str, Any] = {
-        "id": f"analysis.{analysis.name}",
-        "statistic": "analysis",
-        "title": _title(analysis),
-        "cohort": analysis.cohort,
-        "sites": sorted(study.cohort(analysis.cohort).sites),
-        "how": "exact",
-    }
-    if isinstance(finding, FedmviError):
-        status, why = refusal(finding)
-        return Result.model_validate({**base, "status": status, "note": why})
-    small = min(finding.events or 0, (finding.n or 0) - (finding.events or 0)) < study.limits.min_cell
-    shown: dict[str, Any] = {"n": finding.n, "events": None if small else finding.events}
-    shown |= {"estimates": finding.estimates, "curves": list(finding.curves)}
-    note = f"{kind.title}. {finding.note}".strip()
-    return Result.model_validate({**base, **shown, "how": finding.how, "note": note})
-
-
-def _title(analysis: Analysis) -> str:
-    kind = ANALYSES[analysis.statistic].title
-    return analysis.label or (kind if analysis.name == analysis.statistic else f"{kind}: {analysis.name}")
-
-
-def number(value: float | None) -> float | None:
-    """A number that can be published: None for what is not finite."""
-    return float(value) if value is not None and math.isfinite(value) else None
-
-
-def estimates(rows: Sequence[Row], name: str, value: str, term: str = "term", p: str = "p") -> list[Estimate]:
-    """An estimate a row of a summary, with limits `<value>_low` and `<value>_high` where the row has them."""
-    return [
-        Estimate(
-            name=name,
-            term=str(row[term]),
-            value=number(row[value]),
-            low=number(row.get(f"{value}_low")),
-            high=number(row.get(f"{value}_high")),
-            std_err=number(row.get("std_err")) if value in ("coef", "difference") else None,
-            p=number(row.get(p)),
-            note="" if number(row[value]) is not None else "not estimable",
-        )
-        for row in rows
-    ]
 
 
 def _t_test(s: Subject) -> Conclusion[Finding]:
@@ -252,6 +141,17 @@ def _correlation(s: Subject, *, ranks: bool) -> Conclusion[Finding]:
     fit = yield from statistic(s.analysis.cohort, s.recipe, s.names, s.analysis.within_site)
     rows = [{**row, "term": f"{row['first']} with {row['second']}"} for row in fit.summary]
     return Finding(estimates(rows, "rho" if ranks else "r", "r"), fit.n_, None, _sites(s))
+
+
+def _means(s: Subject) -> Conclusion[Finding]:
+    fit = yield from moments(s.analysis.cohort, s.select, s.names)
+    units = [s.study.variable(column.variable).unit if column.coding == "linear" else "" for column in s.coded]
+    found = [
+        Estimate(name=name, term=column, value=number(values[i]), unit=unit)
+        for i, (column, unit) in enumerate(zip(fit.columns, units, strict=True))
+        for name, values in (("known", fit.n_), ("mean", fit.mean_), ("std", fit.std_))
+    ]
+    return Finding(found, int(fit.n_.max()), None, "Missing values are left out, column by column.")
 
 
 def _quantiles(s: Subject) -> Conclusion[Finding]:
@@ -395,6 +295,7 @@ Maker = Callable[[Subject], Conclusion[Finding]]
 
 MAKERS: Mapping[StatisticName, Maker] = MappingProxyType(
     {
+        "means": _means,
         "quantiles": _quantiles,
         "t-test": _t_test,
         "mann-whitney": _mann_whitney,

@@ -21,9 +21,9 @@ from common.study.analyses import ANALYSES, StatisticName
 from common.study.protocol import Analysis, Study
 from common.study.recipe import Complete, Impute, Recipe, Score, Select
 from common.study.table import FloatArray
-from server.study.analyses import Finding, estimates, number, result_of
 from server.study.models import FittedModel
 from server.study.results import Estimate, Result
+from server.study.subject import Finding, estimates, number, result_of
 
 THRESHOLDS = np.arange(1, 20) / 20
 """Risks at which a decision curve is published."""

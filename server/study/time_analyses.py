@@ -22,9 +22,9 @@ from common.study.analyses import ANALYSES, StatisticName
 from common.study.protocol import Analysis, Endpoint, Study
 from common.study.recipe import Complete, Group, Recipe
 from common.study.table import FloatArray
-from server.study.analyses import Finding, Row, number, result_of
 from server.study.comparisons import YEARLY, group_labels, published_times
 from server.study.results import Curve, Estimate, Result
+from server.study.subject import Finding, Row, number, result_of
 
 ALL = "all patients"
 

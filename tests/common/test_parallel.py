@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from common.parallel import in_processes
+from common.parallel import as_done, in_processes
 
 THREADS = "OMP_NUM_THREADS"
 
@@ -38,3 +38,19 @@ def test_an_error_of_a_task_reaches_the_caller_and_threads_are_as_before(monkeyp
     with pytest.raises(ValueError, match="invalid literal"):
         list(in_processes(int, ["1", "two"], 2))
     assert os.environ[THREADS] == "7"
+
+
+def end(task: int) -> int:
+    """Task 2 ends its process, as the system does when memory runs out."""
+    if task == 2:
+        os._exit(9)
+    return -task
+
+
+def test_a_process_that_is_ended_costs_its_own_task_only() -> None:
+    assert dict(as_done(end, range(5), 2, lambda task: 100 * task)) == {0: 0, 1: -1, 2: 200, 3: -3, 4: -4}
+
+
+def test_an_error_of_a_task_is_raised_as_it_is() -> None:
+    with pytest.raises(ValueError, match="invalid literal"):
+        dict(as_done(int, ["1", "two"], 2, lambda _: 0))

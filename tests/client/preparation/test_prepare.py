@@ -1,0 +1,205 @@
+"""tests/client/preparation: from files to the prepared store: resumable, explained, and the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from client.cohort.membership import eligible, flow
+from client.cohort.site import Site
+from client.cohort.store import load_prepared, store_folder
+from client.preparation.prepare import prepare
+from common.errors import FedmviError
+from common.study.loader import parse_study
+from common.study.protocol import Study
+from tests.client.preparation.sites import STUDY, MakeSite
+
+ROOT = Path(__file__).parents[3]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def steps(site: Site) -> dict[str, int]:
+    """Every finished step with the moment at which it was made."""
+    found = (site.store / "steps").glob("*/*/*/result.json")
+    return {str(path.parent.relative_to(site.store)): path.stat().st_mtime_ns for path in found}
+
+
+def test_images_become_features_of_the_table_and_stacks(make_site: MakeSite, study: Study) -> None:
+    site = make_site()
+    done = prepare(site, study)
+    assert done.images is not None and not done.images.failed and study.preparation is not None
+    table = load_prepared(site, study)
+    features = pq.read_table(done.folder / "features.parquet")
+    assert features.column_names == ["patient_id", *study.preparation.feature_names()]
+    for name in study.features():
+        values = table.columns[name].values
+        assert np.isfinite(values).all() and np.array_equal(values, features[name].to_numpy())
+        assert values[0] != values[1]
+    # Enhancement is what the arterial phase has more than the plain one.
+    assert 0 < float(features["arterial-minus-plain.tumour.original_firstorder_Mean"].to_numpy().min()) < 100
+    again = pq.read_table(done.folder / "features.reader2.parquet")
+    name = "portal.tumour.original_shape_MeshVolume"
+    assert 0.7 < float(again[name][0].as_py()) / float(features[name][0].as_py()) < 1.4
+    volumes = pq.read_table(done.folder / "regions.parquet").to_pylist()
+    assert {(row["reader"], row["region"]) for row in volumes} >= {(1, "tumour"), (2, "peritumour-10mm")}
+    pixels = np.load(done.folder / "stacks" / table.patients[0] / "arterial" / "pixels.npy")
+    assert pixels.shape == (3, 64, 64) and pixels.dtype == np.float32 and pixels.std() > 5
+    assert "ROI stacks" in (done.folder / "stacks.html").read_text()
+    said = json.loads((done.folder / "prepared.json").read_text())
+    assert set(said["images"]["patients"][table.patients[0]]["inputs"]) >= {"image:plain", "mask:tumour:2:portal"}
+
+
+def test_a_second_run_computes_nothing(make_site: MakeSite, study: Study) -> None:
+    site = make_site(patients=1)
+    prepare(site, study)
+    before, made = tree(site.store), steps(site)
+    again = prepare(site, study)
+    assert not again.fresh and again.images is not None
+    assert all(not outcome.seconds for outcome in again.images.outcomes)
+    assert tree(site.store) == before and steps(site) == made
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "redone"),
+    [
+        ("bin_width = 25.0", "bin_width = 20.0", {"features"}),
+        ("size = 64", "size = 48", {"stack"}),
+        ("spacing_mm = 6.0", "spacing_mm = 5.0", {"register", "features", "stack"}),
+        ("spacing_mm = [4.0, 4.0, 5.0]", "spacing_mm = [5.0, 5.0, 5.0]", {"regions", "features"}),
+    ],
+)  # fmt: skip
+def test_a_changed_setting_redoes_only_what_depends_on_it(
+    old: str, new: str, redone: set[str], make_site: MakeSite, study: Study
+) -> None:
+    site = make_site(patients=1)
+    prepare(site, study)
+    assert old in STUDY
+    done = prepare(site, parse_study(STUDY.replace(old, new)))
+    assert done.images is not None
+    assert set(done.images.outcomes[0].seconds) - {"check"} == redone
+    # The first study's steps are still there.
+    again = prepare(site, study)
+    assert again.images is not None and not again.images.outcomes[0].seconds
+
+
+def test_killed_at_any_moment_a_second_run_gives_the_same_bytes(
+    make_site: MakeSite, study: Study, tmp_path: Path
+) -> None:
+    site = make_site()
+    protocol = tmp_path / "study.toml"
+    protocol.write_text(STUDY)
+    prepare(site, study)
+    wanted = tree(site.store)
+    shutil.rmtree(site.store)
+    command = [
+        sys.executable,
+        "-m",
+        "client.cli",
+        "prepare",
+        str(protocol),
+        "--site",
+        str(site.folder),
+        "--workers",
+        "2",
+    ]
+    for seconds in (4.0, 6.0, 7.5):
+        with subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:  # fmt: skip
+            time.sleep(seconds)
+            os.killpg(process.pid, signal.SIGKILL)
+        folder = store_folder(site, study)
+        assert not folder.exists() or tree(folder) == {
+            name.removeprefix(f"prepared/{folder.name}/"): content
+            for name, content in wanted.items() if name.startswith(f"prepared/{folder.name}/")
+        }  # fmt: skip
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert tree(site.store) == wanted
+
+
+def test_a_bad_patient_stops_nobody_and_is_counted(make_site: MakeSite, study: Study) -> None:
+    site = make_site(patients=3)
+    bad, short = sorted(p.name for p in (site.folder / "images").iterdir())[:2]
+    arterial = site.folder / "images" / bad / "arterial.nii.gz"
+    arterial.write_bytes(arterial.read_bytes()[:5000])
+    (site.folder / "images" / short / "plain.nii.gz").unlink()
+    (site.folder / "images" / short / "delayed.nii.gz").unlink()
+    done = prepare(site, study)
+    assert done.images is not None and done.images.failed == {bad, short}
+    why = {o.patient: [p.number for p in o.problems] for o in done.images.outcomes if o.failed}
+    assert why[bad] == [330] and why[short][0] == 351
+    table = load_prepared(site, study)
+    assert [p for p, stays in zip(table.patients, eligible(table), strict=True) if stays] == [table.patients[2]]
+    assert ("excluded by images", 2) in flow(site, table, study, study.cohort("train"))
+    assert np.isnan(table.columns[study.features()[0]].values[:2]).all()
+
+
+def test_a_mended_patient_is_prepared_and_the_others_are_not_again(make_site: MakeSite, study: Study) -> None:
+    site = make_site()
+    first = sorted((site.folder / "images").iterdir())[0] / "arterial.nii.gz"
+    whole = first.read_bytes()
+    first.write_bytes(whole[:5000])
+    before = prepare(site, study)
+    first.write_bytes(whole)
+    after = prepare(site, study)
+    assert before.images is not None and after.images is not None and after.fresh
+    assert len(before.images.failed) == 1 and not after.images.failed
+    assert [bool(outcome.seconds) for outcome in after.images.outcomes] == [True, False]
+
+
+def test_a_process_that_the_system_ends_takes_no_patient_along(make_site: MakeSite, study: Study) -> None:
+    site, ended = make_site(patients=3), []
+
+    def end_one_worker(done: int, total: int, outcome: Any) -> None:
+        if not ended:
+            children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+            workers = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            ended.append(workers[0])
+            os.kill(int(workers[0]), signal.SIGKILL)
+
+    done = prepare(site, study, workers=1, progress=end_one_worker)
+    assert ended and done.images is not None and not done.images.failed
+
+
+def test_a_full_disk_ends_the_run_with_a_number_and_keeps_what_was_there(
+    make_site: MakeSite, study: Study, tmp_path: Path
+) -> None:
+    site = make_site(patients=1)
+    protocol = tmp_path / "study.toml"
+    protocol.write_text(STUDY)
+    # No file may grow beyond 8 KiB: writing fails as on a full disk.
+    words = f"ulimit -f 8; exec {sys.executable} -m client.cli prepare {protocol} --site {site.folder} --workers 1"
+    done = subprocess.run(["bash", "-c", words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 3 and "FEDMVI-377" in done.stderr and "Traceback" not in done.stderr
+    assert not store_folder(site, study).exists() and not list((site.store / "steps").glob("*/*/.*"))
+    assert prepare(site, study).fresh
+
+
+@pytest.mark.parametrize("name", ["hospital-b", "external-c"])
+def test_dicom_with_seg_or_rtstruct_gives_what_nifti_gives(name: str, make_site: MakeSite, study: Study) -> None:
+    site = make_site(name, patients=1)
+    done = prepare(site, study)
+    assert done.images is not None and not done.images.failed
+    assert np.isfinite(done.images.matrix(1)).mean() > 0.99
+
+
+def test_images_that_are_described_nowhere_are_refused_as_a_whole(make_site: MakeSite, study: Study) -> None:
+    site = make_site(patients=1)
+    shutil.rmtree(site.folder / "images")
+    shutil.rmtree(site.folder / "masks")
+    with pytest.raises(FedmviError, match="356"):
+        prepare(site, study)
+    assert not store_folder(site, study).exists()
