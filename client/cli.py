@@ -114,6 +114,9 @@ def discover_command(
     ids: Annotated[
         Path | None, typer.Option(help="Table `original,assigned` of PatientIDs and the ids of the table of patients.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Folders that are read at once; default: every processor.")
+    ] = None,
     json_: AsJson = False,
 ) -> None:
     """Propose a manifest of an export, which phase each volume is, for a person to correct. Nothing is overwritten.
@@ -122,7 +125,7 @@ def discover_command(
     """
     from client.discovering import counted, found_table, propose_manifest
 
-    path, done = propose_manifest(folder, out_, site, ids)
+    path, done = propose_manifest(folder, out_, site, ids, workers)
     if json_:
         print_json({"manifest": str(path), "rows": [line.model_dump() for line in done.lines],
                     "problems": [as_json(problem) for problem in done.problems]})  # fmt: skip

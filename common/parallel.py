@@ -1,11 +1,12 @@
-"""common: the same work for many patients, in several processes, with the results in order."""
+"""common: the same work for many patients, in several processes, with one thread each."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -31,12 +32,51 @@ def in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], workers:
     if count <= 1:
         yield from map(work, tasks)
         return
-    with _one_thread_each(), ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+    with one_thread_each(), ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(work, tasks)
 
 
+def as_done(
+    work: Callable[[Task], Result], tasks: Sequence[Task], workers: int | None, lost: Callable[[Task], Result]
+) -> Iterator[tuple[int, Result]]:
+    """The position and result of every task, as they come, also where a process is ended by the system.
+
+    A process that ends, as when memory runs out or a library crashes, takes those beside it along. What they left is
+    then done one at a time, and only a task whose process ends again is lost.
+
+    Parameters
+    ----------
+    work, tasks, workers
+        As for `in_processes`; never in this process.
+    lost
+        The result of a task that cannot be done.
+    """
+    left = dict(enumerate(tasks))
+    for number, result in _until_broken(work, left, workers):
+        del left[number]
+        yield number, result
+    for number, task in left.items():
+        again = list(_until_broken(work, {number: task}, 1))
+        yield again[0] if again else (number, lost(task))
+
+
+def _until_broken(
+    work: Callable[[Task], Result], tasks: Mapping[int, Task], workers: int | None
+) -> Iterator[tuple[int, Result]]:
+    if not tasks:
+        return
+    count = min(workers or os.cpu_count() or 1, len(tasks))
+    with one_thread_each(), ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(work, task): number for number, task in tasks.items()}
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool:
+                return
+
+
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Processes that share the machine's processors must not each start as many threads as there are of them."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))

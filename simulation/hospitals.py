@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.parallel import in_processes
 from simulation.cohorts.clinical import draw_site
 from simulation.cohorts.consortium import Consortium, ImageFormat, Imaging, MaskFormat, Site
 from simulation.cohorts.expression import draw_expression, gene_truth, write_expression
@@ -36,7 +37,6 @@ from simulation.imaging.findings import Findings, findings_of
 from simulation.imaging.headers import Acquisition
 from simulation.importers.folder import ImportReport, SiteRows, refuse_filled, write_sites
 from simulation.importers.source import expect_files
-from simulation.parallel import in_processes
 from simulation.running import MADE_UP
 
 ASSUMED = (

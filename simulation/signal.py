@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import FedmviError
+from common.parallel import in_processes
 from simulation.cohorts.clinical import draw_site
 from simulation.cohorts.consortium import Consortium
 from simulation.cohorts.patients import Patients
@@ -27,7 +28,6 @@ from simulation.cohorts.truth import attainable
 from simulation.hospitals import Appointment, appointments
 from simulation.imaging.examine import examine
 from simulation.imaging.reading import measurements
-from simulation.parallel import in_processes
 
 VARIABLES = {"clinical": "findings", "radiomics": "image", "hybrid": "all"}
 """The models, each with the set of variables whose best AUC stands beside it."""

@@ -153,7 +153,7 @@ def check_leaks(
 ) -> None:
     """Note 314 for a predictor that equals its model's endpoint, or its complement, in at least 20 patients."""
     pairs = sorted({(model.endpoint, term.variable) for model in study.models for term in model.predictors})
-    for endpoint, name in pairs:
+    for endpoint, name in ((endpoint, name) for endpoint, name in pairs if name in table):
         outcome, column, source = endpoints[endpoint], table[name], columns.get(name)
         values = known_values(column)
         if values.size != 2 or source is None:

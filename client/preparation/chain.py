@@ -80,6 +80,7 @@ class _Chain:
 
     def run(self) -> None:
         """All steps."""
+        self._steps.sweep()
         self._inputs = input_digests(self.case, self._store)
         self._check()
         for phase in self._moving:
@@ -249,16 +250,19 @@ class _Chain:
             tumour = self._carried(outline) if own is None else self._scan.masks["tumour", 1, phase]
             registered = self._registered[phase] if moves else None
             at_mm = None if phase == reference else read_result(self._stacks[reference])["at_mm"]
-            made = stack_of(self._scan, phase, tumour, registered, at_mm, self.preparation, settings, self._secret)
+            made, overlap = stack_of(
+                self._scan, phase, tumour, registered, at_mm, self.preparation, settings, self._secret,
+                self._scan.mask("tumour", phase, reader=2),
+            )  # fmt: skip
             problems += repeats(made, phase)
-            image = self._scan.images[phase].image
-            return write_stack(folder, made, preview(self.case.patient, phase, image, made, self.preparation.modality))
+            image, modality = self._scan.images[phase].image, self.preparation.modality
+            return write_stack(folder, made, preview(self.case.patient, phase, image, made, modality), overlap)
 
         used = [p for p in dict.fromkeys((phase, outline.phase)) if own is None and p != reference]
         parents = [*(f"register:{p}" for p in used), *([f"stack:{reference}"] if phase != reference else [])]
-        drawn = settings.model_dump(mode="json") | {"lesion": self.preparation.regions.lesion}
-        drawn["secret"] = digest(self._secret)
-        folder, _ = self._step(f"stack:{phase}", [f"image:{phase}", _key(outline)], drawn, parents, work)
+        drawn = settings.model_dump(mode="json") | {"secret": digest(self._secret)}
+        inputs = [f"image:{phase}", _key(outline), f"mask:tumour:2:{phase}"]
+        folder, _ = self._step(f"stack:{phase}", inputs, drawn, parents, work)
         self._stacks[phase] = folder
 
     @cached_property

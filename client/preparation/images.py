@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from client.cohort.images.finding import find_cases
 from client.cohort.membership import site_secret
 from client.cohort.site import Site
+from client.cohort.store import locked
 from client.imaging.previews import stack_previews
 from client.preparation.patient import Job, Outcome
 from client.preparation.run import Progress, prepare_patients
-from client.preparation.stacking import read_preview
+from client.preparation.stacking import read_preview, stack_row
+from client.preparation.steps import STEPS
 from common.errors import FedmviError, Severity
 from common.files import write_whole
 from common.study.fingerprint import canonical_json, digest
@@ -37,9 +39,8 @@ FEATURES = "features.parquet"
 SECOND_READER = "features.reader2.parquet"
 REGISTRATIONS = "registrations.parquet"
 REGIONS = "regions.parquet"
+STACK_TABLE = "stacks.parquet"
 STACKS, PREVIEWS = "stacks", "stacks.html"
-_SITE_WIDE = frozenset({350, 356})
-"""Problems of finding images that are nobody's in particular: nothing can be prepared."""
 
 
 @dataclass(frozen=True)
@@ -98,21 +99,23 @@ class PreparedImages:
         for name, rows in (
             (REGISTRATIONS, [{"patient_id": o.patient, **row} for o in self.outcomes for row in o.registrations]),
             (REGIONS, [{"patient_id": o.patient, **row} for o in self.outcomes for row in o.regions]),
+            (STACK_TABLE, [{"patient_id": o.patient, "phase": p, **stack_row(s)} for o, p, s in self._stacks()]),
         ):
             _write_parquet(folder / name, {column: [row[column] for row in rows] for column in _names(rows)})
-        for outcome in self.outcomes:
-            for phase, source in outcome.stacks.items():
-                _copy(source, folder / STACKS / outcome.patient / phase)
+        for outcome, phase, source in self._stacks():
+            _copy(source, folder / STACKS / outcome.patient / phase)
         if self.preparation.stacks is not None:
-            shown = (read_preview(s, o.patient, p) for o in self.outcomes for p, s in o.stacks.items())
-            stack_previews(folder / PREVIEWS, list(shown))
+            stack_previews(folder / PREVIEWS, [read_preview(s, o.patient, p) for o, p, s in self._stacks()])
 
     def whole(self, folder: Path) -> bool:
         """Whether a store has every file that `write` would put there."""
-        tables = [FEATURES, REGISTRATIONS, REGIONS, *([SECOND_READER] if self._second_reader else [])]
-        made = [folder / STACKS / o.patient / p / f.name for o in self.outcomes for p, s in o.stacks.items()
-                for f in s.iterdir()]  # fmt: skip
+        tables = [FEATURES, REGISTRATIONS, REGIONS, STACK_TABLE, *([SECOND_READER] if self._second_reader else [])]
+        made = [folder / STACKS / o.patient / p / file.name for o, p, s in self._stacks() for file in s.iterdir()]
         return all(path.is_file() for path in (*(folder / name for name in tables), *made))
+
+    def _stacks(self) -> Iterator[tuple[Outcome, str, Path]]:
+        """Patient, phase and folder of every stack."""
+        return ((outcome, phase, made) for outcome in self.outcomes for phase, made in outcome.stacks.items())
 
     @property
     def _second_reader(self) -> bool:
@@ -139,6 +142,8 @@ class PreparedImages:
         return total.hexdigest()
 
 
+_OF_ALL = frozenset({350, 356})
+"""An unusable manifest, or images that are described twice or nowhere."""
 _UNWRITABLE = 377
 
 
@@ -157,16 +162,19 @@ def prepare_images(
         322 no usable site.secret; 377 the store cannot be written: no patient is to blame, and what is done is kept.
     """
     cases, problems = find_cases(site, preparation, patients)
-    unusable = tuple(problem for problem in problems if problem.number in _SITE_WIDE)
-    if unusable:
-        return PreparedImages(preparation, (), unusable)
+    errors = tuple(problem for problem in problems if problem.severity is Severity.ERROR)
+    if not cases and any(problem.number in _OF_ALL for problem in errors):
+        return PreparedImages(preparation, (), errors)
     of_patient: dict[str, list[FedmviError]] = {patient: [] for patient in patients}
     for problem in problems:
         of_patient.setdefault(problem.local.partition(":")[0], []).append(problem)
     bad = {p for p, found in of_patient.items() if any(problem.severity is Severity.ERROR for problem in found)}
     secret = site_secret(site)
     jobs = [Job(case, preparation, site.store, secret) for patient, case in cases.items() if patient not in bad]
-    done = {outcome.patient: outcome for outcome in prepare_patients(jobs, workers, progress)}
+    steps = site.store / STEPS
+    steps.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(steps):
+        done = {outcome.patient: outcome for outcome in prepare_patients(jobs, workers, progress)}
     for problem in (problem for outcome in done.values() for problem in outcome.problems):
         if problem.number == _UNWRITABLE:
             raise problem

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from client.cohort.images.case import Case
+from client.preparation.steps import STEPS
 from common.errors import FedmviError
 from common.files import write_whole
 from common.study.fingerprint import canonical_json, digest
@@ -23,7 +24,7 @@ class Digests:
     """Digests of files, remembered in one file of the store for each patient."""
 
     def __init__(self, store: Path, patient: str) -> None:
-        self._file = store / "steps" / patient / "inputs.json"
+        self._file = store / STEPS / patient / "inputs.json"
         self._patient = patient
         self._known: dict[str, list[object]] = self._load()
         self._used: dict[str, list[object]] = {}

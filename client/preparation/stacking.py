@@ -21,6 +21,7 @@ from client.cohort.images.case import Scan
 from client.imaging.intensity import body_mask, body_percentiles
 from client.imaging.lesion import index_lesion
 from client.imaging.previews import Preview
+from client.imaging.rectangles import rectangle_overlap
 from client.imaging.registration import Registered
 from client.imaging.resampling import Grid, resample_mask
 from client.imaging.stacks import Point, Stack, make_stack
@@ -41,7 +42,8 @@ def stack_of(
     preparation: Preparation,
     settings: Stacks,
     secret: bytes,
-) -> Stack:
+    second: sitk.Image | None = None,
+) -> tuple[Stack, float | None]:
     """Cut one phase's stack.
 
     Parameters
@@ -61,17 +63,28 @@ def stack_of(
         The protocol's.
     secret
         The site's, from which the patient's margin is drawn: the same for every phase, study and run.
+    second
+        The second reader's outline on this phase, where there is one.
+
+    Returns
+    -------
+    The stack, and how much of their union both readers' rectangles share.
     """
     image = scan.images[phase].image
     if registered is not None:
         tumour = resample_mask(tumour, Grid.of(image), "nearest", registered.rigid.GetInverse())
-    lesion, _ = index_lesion(tumour, preparation.regions.lesion)
+    # A stack shows one lesion, whichever of them the features are of.
+    lesion, _ = index_lesion(tumour, "largest")
     percentiles = body_percentiles(image, body_mask(image, preparation.modality))
     seed = hmac.digest(secret, f"margin|{scan.patient}".encode(), hashlib.sha256)
-    return make_stack(image, lesion, settings, seed, percentiles, tuple(at_mm) if at_mm is not None else None)
+    stack = make_stack(image, lesion, settings, seed, percentiles, tuple(at_mm) if at_mm is not None else None)
+    if second is None:
+        return stack, None
+    again = make_stack(image, index_lesion(second, "largest")[0], settings, seed, percentiles, stack.at_mm)
+    return stack, rectangle_overlap(stack.rectangle, again.rectangle)
 
 
-def write_stack(folder: Path, stack: Stack, shown: Preview) -> dict[str, Any]:
+def write_stack(folder: Path, stack: Stack, shown: Preview, readers_overlap: float | None) -> dict[str, Any]:
     """Write pixels and pictures; returns what else there is to say."""
     voxels = io.BytesIO()
     np.save(voxels, stack.pixels, allow_pickle=False)
@@ -79,7 +92,7 @@ def write_stack(folder: Path, stack: Stack, shown: Preview) -> dict[str, Any]:
     (folder / WHOLE).write_bytes(shown.whole)
     (folder / SLICES).write_bytes(shown.stack)
     about = {name: value for name, value in asdict(stack).items() if name != "pixels"}
-    return about | {"note": shown.note, "flags": shown.flags}
+    return about | {"note": shown.note, "flags": shown.flags, "readers_overlap": readers_overlap}
 
 
 def read_preview(folder: Path, patient: str, phase: str) -> Preview:
@@ -95,3 +108,19 @@ def repeats(stack: Stack, phase: str) -> list[FedmviError]:
         return []
     local = f"{phase}: slices {', '.join(str(at) for at in stack.slices)}"
     return [FedmviError(376, local, severity=Severity.NOTE)]
+
+
+def stack_row(folder: Path) -> dict[str, Any]:
+    """What a table of stacks says of one: slices, rectangle in mm, flags, and the overlap of both readers."""
+    about = read_result(folder)
+    box = about["rectangle"]
+    return {
+        "slices": about["slices"],
+        "repeated": about["repeated"],
+        "clamped": about["clamped"],
+        "shows_tumour": about["shows_tumour"],
+        "margin_mm": about["margin_mm"],
+        **{f"{side}_mm": box[side] for side in ("top", "bottom", "left", "right")},
+        "body_percentiles": about["percentiles"],
+        "readers_overlap": about["readers_overlap"],
+    }

@@ -26,6 +26,7 @@ from common.errors import FedmviError
 from common.files import sync_folder, write_whole
 from common.study.fingerprint import canonical_json, digest
 
+STEPS = "steps"
 RESULT = "result.json"
 _ROOMS = Path(__file__).resolve().parents[1]
 _LIBRARIES = ("SimpleITK", "numpy", "scipy", "pydicom", "python-gdcm", "nibabel", "highdicom")
@@ -45,8 +46,16 @@ class Steps:
     """
 
     def __init__(self, store: Path, patient: str) -> None:
-        self._root = store / "steps" / patient
+        self._root = store / STEPS / patient
         self._patient = patient
+
+    def sweep(self) -> None:
+        """Remove what an ended process left half written; nobody else may be at work on this patient."""
+        for leftover in self._root.rglob(".*") if self._root.is_dir() else ():
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)
 
     def find(self, step: str, name: str) -> Path | None:
         """The folder of a finished step, if there is one."""
@@ -70,8 +79,6 @@ class Steps:
         new = final.with_name(f".{name}.{os.getpid()}")
         try:
             final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for leftover in final.parent.glob(f".{name}.*"):
-                shutil.rmtree(leftover)
             new.mkdir(mode=0o700)
             yield new
             for file in sorted(new.iterdir()):

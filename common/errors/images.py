@@ -71,7 +71,9 @@ ERRORS = {
     359: ErrorText("A patient lacks an optional phase.", "Nothing; what needs the phase leaves the patient out."),
     360: ErrorText("A mask lies outside of the body or the liver.", "Look at the contact sheet (`check --html`)."),
     361: ErrorText("A mask has several parts.", "Remove stray voxels; where the disease is multifocal, this is right."),
-    362: ErrorText("Intensities are not those of such an image.", "Check the rescale of the export; CT is in HU."),
+    362: ErrorText(
+        "Intensities are not those of such an image.", "Check the rescale of the export, and the phase; CT is in HU."
+    ),
     363: ErrorText("A patient moved much between phases.", "Look at the contact sheet, and at the registration."),
     364: ErrorText("The same image or mask is used twice.", "Find out which it is, and replace the other."),
     365: ErrorText(
@@ -113,6 +115,10 @@ ERRORS = {
     381: ErrorText(
         "The tumour does not lie in an image.",
         "Check that the phase covers the tumour; leave it out where it is optional.",
+    ),
+    382: ErrorText(
+        "The bias field of an image cannot be found.",
+        "Look at the image: it may have too few slices. Or set `n4 = false`.",
     ),
     389: ErrorText(
         "The contact sheet cannot be written.",

@@ -1,8 +1,7 @@
 """simulation/cohorts: deliberate faults by name, as consortium files list them under `flaws`.
 
 Every fault damages one written site folder in one way, so that what is said of it can be traced to its cause. What
-ought to be said of faults in tables is known (`Fault.tell`); those in images state what is wrong, for the preparation
-of images to be tested against.
+ought to be said is known (`Fault.tell`).
 """
 
 from __future__ import annotations

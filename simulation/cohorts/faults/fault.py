@@ -28,8 +28,8 @@ class Fault:
     apply
         `apply(site folder, rng)` does the damage.
     tell
-        The number of the error or warning that `fedmvi-site check` finds, given a study that uses the damaged column;
-        None where nothing looks for it.
+        The number of the error or warning that `fedmvi-site check` finds, given a study that uses the damaged column,
+        phase or mask; None where nothing is wrong with what is read.
     """
 
     of: Literal["table", "nifti", "dicom"]

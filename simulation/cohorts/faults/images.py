@@ -182,32 +182,34 @@ def _fractional_mask(path: Path, image: _Image) -> None:
     _replace(path, image, uniform_filter(np.asarray(image.dataobj).astype(np.float32), 3))
 
 
-def _nifti(text: str, apply: Damage) -> Fault:
-    return Fault("nifti", text, apply)
+def _nifti(text: str, apply: Damage, tell: int | None = None) -> Fault:
+    return Fault("nifti", text, apply, tell)
 
 
 IMAGE_FAULTS: Mapping[str, Fault] = MappingProxyType(
     {
-        "missing-phase": _nifti("One patient lacks a phase.", _missing_phase),
-        "extra-phase": _nifti("One patient has a phase twice, under a name that no study knows.", _extra_phase),
-        "swapped-phases": _nifti("Two phases of one patient have each other's names.", _swapped_phases),
-        "image-of-another-patient": _nifti("A phase of one patient shows another one.", _image_of_another),
-        "images-without-row": _nifti("There are images of somebody who is not in the table.", _images_without_row),
-        "row-without-images": _nifti("One patient of the table has no images.", _row_without_images),
-        "truncated-image": _nifti("A file of an image ends halfway.", _of_image(_truncated)),
-        "flat-image": _nifti("An image is a single slice with two dimensions.", _of_image(_flat)),
-        "nan-image": _nifti("An image is not-a-number outside a circle.", _of_image(_nan)),
-        "zero-spacing": _nifti("The distance between slices is 0.", _of_image(_zero_spacing)),
-        "negative-spacing": _nifti("The header's distance between slices is negative.", _of_image(_negative_spacing)),
-        "missing-mask": _nifti("One tumour is not outlined.", _of_mask(_no_mask)),
-        "empty-mask": _nifti("A mask has no voxel.", _of_mask(_empty_mask)),
-        "coarse-mask": _nifti("A mask has every second pixel of its image's grid only.", _of_mask(_coarse_mask)),
+        "missing-phase": _nifti("One patient lacks a phase.", _missing_phase, 351),
+        "extra-phase": _nifti("One patient has a phase twice, under a name that no study knows.", _extra_phase, 357),
+        "swapped-phases": _nifti("Two phases of one patient have each other's names.", _swapped_phases, 362),
+        "image-of-another-patient": _nifti("A phase of one patient shows another one.", _image_of_another, 364),
+        "images-without-row": _nifti("There are images of somebody who is not in the table.", _images_without_row, 354),
+        "row-without-images": _nifti("One patient of the table has no images.", _row_without_images, 351),
+        "truncated-image": _nifti("A file of an image ends halfway.", _of_image(_truncated), 330),
+        "flat-image": _nifti("An image is a single slice with two dimensions.", _of_image(_flat), 330),
+        "nan-image": _nifti("An image is not-a-number outside a circle.", _of_image(_nan), 333),
+        "zero-spacing": _nifti("The distance between slices is 0.", _of_image(_zero_spacing), 334),
+        "negative-spacing": _nifti(
+            "The header's distance between slices is negative.", _of_image(_negative_spacing), 334
+        ),
+        "missing-mask": _nifti("One tumour is not outlined.", _of_mask(_no_mask), 352),
+        "empty-mask": _nifti("A mask has no voxel.", _of_mask(_empty_mask), 342),
+        "coarse-mask": _nifti("A mask has every second pixel of its image's grid only.", _of_mask(_coarse_mask), 341),
         "reoriented-mask": _nifti(
             "A mask is stored in another orientation than its image, at the same place.", _of_mask(_reoriented_mask)
         ),
-        "flipped-mask": _nifti("A mask is mirrored, right for left.", _of_mask(_flipped_mask)),
-        "two-tumours": _nifti("A mask has a second tumour with the label 2.", _of_mask(_two_tumours)),
-        "fractional-mask": _nifti("A mask has shares of voxels, not 0 and 1.", _of_mask(_fractional_mask)),
+        "flipped-mask": _nifti("A mask is mirrored, right for left.", _of_mask(_flipped_mask), 360),
+        "two-tumours": _nifti("A mask has a second tumour with the label 2.", _of_mask(_two_tumours), 342),
+        "fractional-mask": _nifti("A mask has shares of voxels, not 0 and 1.", _of_mask(_fractional_mask), 340),
     }
 )
 """Faults of NIfTI images and masks by name."""

@@ -82,17 +82,17 @@ def _no_rescale(folder: Path, rng: np.random.Generator) -> None:
         data.save_as(path)
 
 
-def _dicom(text: str, apply: Damage) -> Fault:
-    return Fault("dicom", text, apply)
+def _dicom(text: str, apply: Damage, tell: int | None = None) -> Fault:
+    return Fault("dicom", text, apply, tell)
 
 
 SERIES_FAULTS: Mapping[str, Fault] = MappingProxyType(
     {
-        "missing-slice": _dicom("A slice in the middle of a series is missing.", _missing_slice),
-        "duplicate-slice": _dicom("A slice is there twice, under two identifiers.", _duplicate_slice),
-        "mixed-series": _dicom("Slices of another series lie in a series' folder.", _mixed_series),
-        "uneven-slices": _dicom("A slice is nearer to the next one than all others.", _uneven_slices),
-        "missing-rescale": _dicom("A CT series does not say how its values become HU.", _no_rescale),
+        "missing-slice": _dicom("A slice in the middle of a series is missing.", _missing_slice, 331),
+        "duplicate-slice": _dicom("A slice is there twice, under two identifiers.", _duplicate_slice, 332),
+        "mixed-series": _dicom("Slices of another series lie in a series' folder.", _mixed_series, 332),
+        "uneven-slices": _dicom("A slice is nearer to the next one than all others.", _uneven_slices, 331),
+        "missing-rescale": _dicom("A CT series does not say how its values become HU.", _no_rescale, 362),
     }
 )
 """Faults of DICOM series by name."""
