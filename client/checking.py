@@ -63,8 +63,8 @@ def check_all(
         return problems
     site = load_site(folder)
     # Imported here: a study of tables needs none of the image libraries.
-    from client.cohort.images.contact_sheet import may_write, write_contact_sheet
-    from client.cohort.images.site_images import inspect_images
+    from client.images.checking.contact_sheet import may_write, write_contact_sheet
+    from client.images.checking.site_images import inspect_images
 
     if html is not None:
         may_write(html)

@@ -15,14 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from client.cohort.columns import Columns
-from client.cohort.images.discover import Discovered, discover
-from client.cohort.images.discover import Progress as Report
-from client.cohort.images.finding import ids_near
-from client.cohort.images.manifest import KNOWN_PHASES, Line, write_manifest
 from client.cohort.problems import Problems, worst_first
 from client.cohort.reading import read_patients
 from client.cohort.sheet import read_sheet
 from client.cohort.site import Site, load_site
+from client.images.finding.discover import Discovered, discover
+from client.images.finding.discover import Progress as Report
+from client.images.finding.finding import ids_near
+from client.images.finding.manifest import KNOWN_PHASES, Line, write_manifest
 from common.errors import FedmviError, Severity
 from common.terminal import err
 

@@ -16,7 +16,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from client.cohort.images.case import ReadImage
+from client.images.case import ReadImage
 from client.imaging.deformable import Field, faded, field_transform, find_field, fitting_box
 from client.imaging.intensity import body_mask
 from client.imaging.quality import PairQuality, dice, jacobian, normalised_mutual_information

@@ -30,4 +30,5 @@ def subtract(minuend: sitk.Image, subtrahend: sitk.Image, clip: tuple[float, flo
     if Grid.of(minuend) != Grid.of(subtrahend):
         raise ValueError("phases are subtracted on one grid only")
     difference = sitk.Subtract(sitk.Cast(minuend, sitk.sitkFloat32), sitk.Cast(subtrahend, sitk.sitkFloat32))
-    return sitk.Clamp(difference, sitk.sitkFloat32, *clip) if clip else difference
+    limited: sitk.Image = sitk.Clamp(difference, sitk.sitkFloat32, *clip) if clip else difference
+    return limited

@@ -23,10 +23,10 @@ from typing import Any
 
 import SimpleITK as sitk  # noqa: N813
 
-from client.cohort.images.case import MaskSource, Scan
-from client.cohort.images.checks import problems_of
-from client.cohort.images.loading import CaseError, load_case
 from client.cohort.problems import worst_first
+from client.images.case import MaskSource, Scan
+from client.images.checking.checks import problems_of
+from client.images.loading import CaseError, load_case
 from client.imaging.intensity import landmarks_of
 from client.imaging.previews import preview
 from client.imaging.quality import PairQuality

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohort.images.finding import find_cases
 from client.cohort.membership import site_secret
 from client.cohort.site import Site
 from client.cohort.store import locked
+from client.images.finding.finding import find_cases
 from client.imaging.previews import stack_previews
 from client.preparation.patient import Job, Outcome
 from client.preparation.run import Progress, prepare_patients

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from client.cohort.images.case import Case
+from client.images.case import Case
 from client.preparation.steps import STEPS
 from common.errors import FedmviError
 from common.files import write_whole

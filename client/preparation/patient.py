@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from client.cohort.images.case import Case
+from client.images.case import Case
 from common.errors import FedmviError
 from common.study.preparation import Preparation
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from client.cohort.images.case import Scan
+from client.images.case import Scan
 from client.imaging.intensity import body_mask, body_percentiles
 from client.imaging.lesion import index_lesion
 from client.imaging.previews import Preview

@@ -137,9 +137,9 @@ def step_digest(step: str, inputs: Mapping[str, str], settings: Any, parents: Se
 @functools.cache
 def code_of(kind: str) -> str:
     """SHA-256 of the source that a kind of step runs: a change of the program is a change of its results."""
-    rooms = ["cohort/images", "imaging", "preparation", *(["radiomics"] if kind == "features" else [])]
+    rooms = ["images", "imaging", "preparation", *(["radiomics"] if kind == "features" else [])]
     total = hashlib.sha256()
-    for path in sorted(path for room in rooms for path in (_ROOMS / room).glob("*.py")):
+    for path in sorted(path for room in rooms for path in (_ROOMS / room).rglob("*.py")):
         total.update(path.relative_to(_ROOMS).as_posix().encode() + b"\0")
         total.update(path.read_bytes().replace(b"\r\n", b"\n"))
     return total.hexdigest()

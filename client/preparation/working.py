@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from client.cohort.images.case import Scan
+from client.images.case import Scan
 from client.imaging.intensity import body_mask, correct_bias, normalise
 from client.imaging.lesion import box_of
 from client.imaging.regions import Made, make_regions

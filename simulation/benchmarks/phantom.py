@@ -10,7 +10,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from client.cohort.images.case import ReadImage, Scan
+from client.images.case import ReadImage, Scan
 
 NATIVE_MM = (0.8, 0.8, 2.5)
 """Widths of voxels as scanned."""

@@ -21,7 +21,7 @@ import radiomics
 import SimpleITK as sitk  # noqa: N813
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
-from client.cohort.images.case import Scan
+from client.images.case import Scan
 from client.imaging.regions import make_regions
 from client.imaging.registration import register
 from client.imaging.resampling import resample_image, resample_mask, whole_grid

@@ -67,7 +67,7 @@ def load_liver(path: Path, label: int, scale: float) -> MaskedLiver:
 @lru_cache(maxsize=4)
 def _sampled(path: Path, label: int) -> tuple[Floats, tuple[float, float, float], tuple[float, float, float]]:
     try:
-        image = nib.as_closest_canonical(nib.load(path))  # type: ignore[no-untyped-call]
+        image = nib.as_closest_canonical(nib.load(path))
         values = np.asanyarray(image.dataobj)
     except (OSError, ImageFileError, ValueError) as error:
         raise FedmviError(810, f"{path}: {error}", label=label) from error

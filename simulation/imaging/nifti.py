@@ -50,7 +50,7 @@ def write_displacements(path: Path, displacement: NDArray[np.float32], grid: Gri
 
 
 def _write(path: Path, voxels: NDArray[np.generic], grid: Grid, intent: int | None = None) -> None:
-    image: Any = nib.Nifti1Image(voxels, grid.affine(), dtype=voxels.dtype)  # type: ignore[no-untyped-call]
+    image: Any = nib.Nifti1Image(voxels, grid.affine(), dtype=voxels.dtype)
     image.set_sform(grid.affine(), code=1)
     image.set_qform(grid.affine(), code=1)
     image.header.set_xyzt_units("mm")

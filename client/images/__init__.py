@@ -1,0 +1,1 @@
+"""client/images: a hospital's image files: found, read, checked."""

@@ -1,0 +1,1 @@
+"""client/images/finding: which files are whose, and of which phase."""

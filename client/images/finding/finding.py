@@ -1,0 +1,311 @@
+"""client/images/finding: which files are each patient's images and masks: from the manifest, or from names of files.
+
+    images/<patient>/<phase>.nii.gz              or .nii, .nrrd, .dcm, or a folder <phase> of DICOM files
+    masks/<patient>/[<phase>.]<region>[.reader2].nii.gz     or .nii, .nrrd, .dcm (SEG or RTSTRUCT)
+
+Capitals do not matter in phases, regions and endings. A name that is not understood is told together with the
+nearest one that is; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from client.cohort.problems import Place, worst_first
+from client.cohort.site import Site
+from client.images.case import Case, ImageSource, MaskSource
+from client.images.finding.manifest import KNOWN_PHASES, Line, bad_line, nearest, read_manifest
+from common.errors import FedmviError, Severity
+from common.study.preparation import REGIONS, Preparation
+
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".dcm")
+"""Endings of files that are images or masks."""
+
+_READER = re.compile(r"reader([1-9][0-9]?)")
+_LISTED = 5
+
+
+@dataclass
+class _Found:
+    """What was found of one patient."""
+
+    images: dict[str, list[ImageSource]] = field(default_factory=dict)
+    masks: list[MaskSource] = field(default_factory=list)
+    odd: list[tuple[Path, str]] = field(default_factory=list)
+    """Paths whose names are not understood, with `image` or `mask` for the folder that they are in."""
+
+
+def find_cases(
+    site: Site, preparation: Preparation, patients: Sequence[str]
+) -> tuple[dict[str, Case], list[FedmviError]]:
+    """The files of every patient.
+
+    The manifest is used if it is there, else the folders of `[images]`. No image is opened.
+
+    Parameters
+    ----------
+    site
+        The site; its folder is looked through.
+    preparation
+        Which phases and regions the study needs.
+    patients
+        Ids of the table of patients.
+
+    Returns
+    -------
+    cases
+        In the order of `patients`: those of whom every phase and mask is there that the study needs and no problem is
+        an error; none where a problem of severity error is nobody's in particular. Images are those of the study's
+        phases, in its order; masks those of tumour, liver and excluded regions on these phases.
+    problems
+        Worst first; the local text begins with the patient wherever it is one patient's: 350 a bad manifest, 351 a
+        missing phase, 352 no tumour mask, 354 images of somebody else, 356 two files for one thing, or none for all,
+        357 a name that is not understood, 359 a missing optional phase.
+    """
+    manifest = site.folder / site.images.manifest
+    images = site.folder / site.images.images
+    problems: list[FedmviError] = []
+    masks = site.folder / site.images.masks
+    by_name = _by_name(images, masks, problems)
+    if manifest.is_file():
+        read = read_manifest(manifest)
+        problems = list(read.problems)
+        found = _by_manifest(manifest, site.folder, read.lines, preparation, problems)
+        problems += _described_twice(site, read.lines, found, by_name)
+        source = site.images.manifest
+    else:
+        found = by_name
+        source = f"{site.images.images}/"
+        if not images.is_dir():
+            detail = f"{images}: no such folder, and there is no {manifest.name}"
+            return {}, worst_first([*problems, FedmviError(356, detail)])
+    problems += _strangers(found, patients, source)
+    cases = {}
+    for patient in patients:
+        cases[patient], told = _case(patient, found.get(patient), preparation, source)
+        problems += told
+    blamed = {problem.local.partition(":")[0] for problem in problems if problem.severity is Severity.ERROR}
+    if any(name.startswith(manifest.name) or name in (images.name, masks.name) for name in blamed):
+        cases = {}
+    return {patient: case for patient, case in cases.items() if patient not in blamed}, worst_first(problems)
+
+
+def _by_name(images: Path, masks: Path, problems: list[FedmviError]) -> dict[str, _Found]:
+    """Every patient's files by the convention of names, whatever the study needs."""
+    found: dict[str, _Found] = {}
+    for folder in _entries(images, problems):
+        if folder.is_dir():
+            _add_images(folder, found.setdefault(folder.name, _Found()), problems)
+    for folder in _entries(masks, problems):
+        if folder.is_dir():
+            _add_masks(folder, found.setdefault(folder.name, _Found()), problems)
+    return found
+
+
+def _entries(folder: Path, problems: list[FedmviError]) -> list[Path]:
+    """What is in a folder, in order, without hidden files; 330 where it may not be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        problems.append(FedmviError(330, f"{folder.name}: {folder}: {error.strerror}"))
+        return []
+
+
+def _stem(path: Path) -> str:
+    """The name in small letters without its ending; "" where the ending is not one of images."""
+    name = path.name.lower()
+    return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), "")
+
+
+def _add_images(folder: Path, found: _Found, problems: list[FedmviError]) -> None:
+    for path in _entries(folder, problems):
+        whole = path.is_dir()
+        phase = path.name.lower() if whole else _stem(path)
+        if phase not in KNOWN_PHASES:
+            found.odd.append((path, "image"))
+        elif not whole or _entries(path, problems):
+            found.images.setdefault(phase, []).append(ImageSource(phase, path))
+
+
+def _add_masks(folder: Path, found: _Found, problems: list[FedmviError]) -> None:
+    for path in _entries(folder, problems):
+        parts = _stem(path).split(".") if path.is_file() else []
+        reader = _READER.fullmatch(parts[-1]) if len(parts) > 1 else None
+        if reader:
+            parts.pop()
+        phase = parts.pop(0) if len(parts) > 1 else ""
+        if len(parts) != 1 or not parts[0] or (phase and phase not in KNOWN_PHASES):
+            found.odd.append((path, "mask"))
+        else:
+            found.masks.append(MaskSource(parts[0], int(reader[1]) if reader else 1, phase, path))
+
+
+def _by_manifest(
+    manifest: Path,
+    folder: Path,
+    lines: Sequence[tuple[int, Line]],
+    preparation: Preparation,
+    problems: list[FedmviError],
+) -> dict[str, _Found]:
+    """Every patient's files in use; 350 for a path where there is nothing."""
+    found: dict[str, _Found] = {}
+    for number, line in lines:
+        if line.use == "no":
+            continue
+        patient = found.setdefault(line.patient_id, _Found())
+        path = folder / line.path
+        if not path.exists():
+            problems.append(
+                bad_line(Place(manifest.name, number, "path"), line.patient_id, f"{path}: nothing is there")
+            )
+            continue
+        if line.kind == "mask":
+            phase = line.phase or preparation.reference
+            patient.masks.append(MaskSource(line.region, line.reader, phase, path, line.segment))
+        else:
+            source = ImageSource(line.phase, path, line.series, line.volume, line.seconds_after_injection)
+            patient.images.setdefault(line.phase, []).append(source)
+    return found
+
+
+def _described_twice(
+    site: Site, lines: Sequence[tuple[int, Line]], found: Mapping[str, _Found], by_name: Mapping[str, _Found]
+) -> list[FedmviError]:
+    """356 where the folders hold an image that the manifest does not speak of: which of the two is meant?"""
+    spoken = {_whole(site.folder / line.path) for _, line in lines if line.path}
+    problems = []
+    for patient, named in by_name.items():
+        for phase, sources in named.images.items():
+            unsaid = [source.path for source in sources if not _under(_whole(source.path), spoken)]
+            meant = found.get(patient, _Found()).images.get(phase, [])
+            for path in unsaid:
+                other = f"the manifest has {meant[0].path} for {phase}" if meant else "the manifest does not name it"
+                severity = Severity.ERROR if meant else Severity.WARNING
+                problems.append(FedmviError(356, f"{patient}: {path}: {other}", severity=severity))
+    return problems
+
+
+def _whole(path: Path) -> str:
+    return os.path.realpath(path)
+
+
+def _under(path: str, spoken: set[str]) -> bool:
+    """Whether the manifest names the path, a folder above it, or something in it."""
+    parents = {str(parent) for parent in Path(path).parents}
+    return path in spoken or bool(parents & spoken) or any(other.startswith(path + os.sep) for other in spoken)
+
+
+def _strangers(found: Mapping[str, _Found], patients: Sequence[str], source: str) -> list[FedmviError]:
+    """354 for patients of the files whom the table does not have."""
+    known = set(patients)
+    problems = []
+    for patient in sorted(set(found) - known):
+        of = found[patient]
+        paths = (
+            [each.path for sources in of.images.values() for each in sources]
+            + [m.path for m in of.masks]
+            + [p for p, _ in of.odd]
+        )
+        where = paths[0] if paths else Path(source) / patient
+        detail = f"{patient}: {where}: not in the table of patients{ids_near(patient, patients)}"
+        problems.append(FedmviError(354, detail, severity=Severity.WARNING))
+    return problems
+
+
+def ids_near(patient: str, known: Sequence[str]) -> str:
+    """The id of the table that may be meant by one that it does not have, as a part of a sentence; or nothing."""
+    folded = [one for one in known if one.lower() == patient.lower()]
+    close = folded or difflib.get_close_matches(patient, known, n=1, cutoff=0.8)
+    return f"; the table has '{close[0]}'" if close else ""
+
+
+def _case(patient: str, found: _Found | None, preparation: Preparation, source: str) -> tuple[Case, list[FedmviError]]:
+    """One patient's case, and what is missing or not understood."""
+    if found is None or not (found.images or found.masks or found.odd):
+        return Case(patient, {}), [FedmviError(351, f"{patient}: {source}: there are no images of this patient")]
+    problems = [_not_understood(patient, path, kind, preparation) for path, kind in found.odd[:_LISTED]]
+    if len(found.odd) > _LISTED:
+        more = f"{patient}: {found.odd[-1][0].parent}: {len(found.odd) - _LISTED} names more are not understood"
+        problems.append(FedmviError(357, more, severity=Severity.WARNING))
+    images = {}
+    for phase in preparation.phases:
+        sources = found.images.get(phase, [])
+        if len(sources) > 1:
+            both = " and ".join(str(each.path) for each in sources)
+            problems.append(FedmviError(356, f"{patient}: {both} are both the phase {phase}"))
+        if sources:
+            images[phase] = sources[0]
+        else:
+            problems.append(_missing(patient, phase, found, preparation, source))
+    masks = _masks(patient, found, images, preparation, problems)
+    return Case(patient, images, masks), problems
+
+
+def _not_understood(patient: str, path: Path, kind: str, preparation: Preparation) -> FedmviError:
+    """357 for a name that is not one of the convention, with the nearest that is."""
+    word = path.name.lower() if path.is_dir() else _stem(path)
+    if not word or (path.is_dir() and kind == "mask"):
+        detail = f"{patient}: {path}: {kind}s are files that end in {', '.join(ENDINGS)}"
+        return FedmviError(357, detail, severity=Severity.NOTE)
+    if kind == "image":
+        what = f"'{word}' is not a phase{nearest(word, (*preparation.phases, *KNOWN_PHASES))}"
+    else:
+        hint = nearest(word.split(".")[0], (*KNOWN_PHASES, *_regions(preparation)))
+        what = f"'{word}' is not [<phase>.]<region>[.reader2]{hint}"
+    return FedmviError(357, f"{patient}: {path}: {what}", severity=Severity.WARNING)
+
+
+def _missing(patient: str, phase: str, found: _Found, preparation: Preparation, source: str) -> FedmviError:
+    """351 or 359; with files of odd names that may be meant."""
+    if phase in preparation.optional:
+        return FedmviError(359, f"{patient}: {source}: no {phase}", severity=Severity.NOTE)
+    have = ", ".join(sorted(found.images)) or "no phase at all"
+    odd = [path.name for path, kind in found.odd if kind == "image"][:_LISTED]
+    names = f"; not understood: {', '.join(odd)}" if odd else ""
+    return FedmviError(351, f"{patient}: {source}: no {phase}; there is {have}{names}")
+
+
+def _regions(preparation: Preparation) -> tuple[str, ...]:
+    return (*REGIONS, *preparation.regions.exclude)
+
+
+def _masks(
+    patient: str,
+    found: _Found,
+    images: Mapping[str, ImageSource],
+    preparation: Preparation,
+    problems: list[FedmviError],
+) -> tuple[MaskSource, ...]:
+    """The masks that the study uses; 352, 356 and 357 where they are not as they should be."""
+    kept: dict[tuple[str, int, str], MaskSource] = {}
+    known = _regions(preparation)
+    for mask in found.masks:
+        phase = mask.phase or preparation.reference
+        key = (mask.region, mask.reader, phase)
+        if mask.region not in known:
+            hint = nearest(mask.region, known)
+            severity = Severity.WARNING if hint else Severity.NOTE
+            detail = f"{patient}: {mask.path}: '{mask.region}' is not a region of the study{hint}"
+            problems.append(FedmviError(357, detail, severity=severity))
+        elif phase not in images:
+            if phase in preparation.phases:
+                detail = f"{patient}: {mask.path}: drawn on {phase}, of which there is no image"
+                problems.append(FedmviError(351, detail, severity=Severity.WARNING))
+        elif key in kept:
+            detail = f"{patient}: {kept[key].path} and {mask.path} are both {mask.region} of reader {mask.reader}"
+            problems.append(FedmviError(356, f"{detail} on {phase}"))
+        else:
+            kept[key] = MaskSource(mask.region, mask.reader, phase, mask.path, mask.segment)
+    if not any(region == "tumour" and reader == 1 for region, reader, _ in kept):
+        names = ", ".join(mask.path.name for mask in found.masks[:_LISTED]) or "no mask at all"
+        detail = f"{patient}: no tumour of the first reader on {', '.join(images) or 'any image'}; there is {names}"
+        problems.append(FedmviError(352, detail))
+    order = {key: (known.index(key[0]), key[1], preparation.phases.index(key[2])) for key in kept}
+    return tuple(kept[key] for key in sorted(kept, key=order.__getitem__))

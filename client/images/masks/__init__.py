@@ -1,0 +1,1 @@
+"""client/images/masks: from files to a mask on its image."""

@@ -1,0 +1,1 @@
+"""client/images/reading: from files to an image in the patient's coordinates."""
