@@ -132,7 +132,7 @@ def benchmark_preparation(
         for name in ("ours", "hand-cropped")
     )
     largest = max(float(each.max()) for each in apart)
-    timed = {name: _timed(name, seconds[name], done[name]) for name in ways}
+    timed = {name: _timed(name, seconds[name], done[name], min(workers, patients)) for name in ways}
     facts = {
         **timed["ours"].facts,
         "processor_ratios": {
@@ -275,9 +275,9 @@ def _registration(patient: Patient) -> float:
     return watch.steps["registration"]
 
 
-def _timed(name: str, seconds: Sequence[float], done: Sequence[Measured]) -> Timed:
-    """Seconds of the whole, and of the steps the sums over patients in the last repeat."""
-    steps = {step: sum(measured.steps[step] for measured in done) for step in done[0].steps}
+def _timed(name: str, seconds: Sequence[float], done: Sequence[Measured], processes: int) -> Timed:
+    """Seconds of the whole, and of the steps in the last repeat, each over the number of processes."""
+    steps = {step: sum(measured.steps[step] for measured in done) / processes for step in done[0].steps}
     median = float(np.median(seconds))
     facts = {
         "patients_per_hour": 3600 * len(done) / median,

@@ -1,6 +1,5 @@
 """tests/simulation: where the public data are, and folders imported from them once per session."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,21 +7,13 @@ import pytest
 
 from simulation.importers import IMPORTERS
 from simulation.importers.folder import ImportReport
-
-ROOT = Path(__file__).parents[2]
+from tests.public_data import public
 
 
 @pytest.fixture(scope="session")
 def public_data() -> Callable[[str], Path]:
     """A folder of the public test data by name; skips where it is absent."""
-    base = Path(os.environ.get("FEDMVI_DATA", ROOT.parent / "shared" / "data"))
-
-    def folder(name: str) -> Path:
-        if not (base / name).is_dir():
-            pytest.skip(f"the public data folder {base / name} is absent; set FEDMVI_DATA to where it is")
-        return base / name
-
-    return folder
+    return public
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -23,18 +21,10 @@ from pydicom.uid import (
 from client.images.case import ImageSource, ReadImage
 from client.images.reading.read import read_image
 
-DATA = Path(os.environ.get("FEDMVI_DATA", Path(__file__).parents[5] / "shared" / "data"))
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SERIES = "2.25.7"
 
 Change = Callable[[int, Dataset], None]
-
-
-def public(name: str) -> Path:
-    """A folder or file of the public test data; skips where it is absent."""
-    if not (DATA / name).exists():
-        pytest.skip(f"the public data {DATA / name} are absent; set FEDMVI_DATA to where they are")
-    return DATA / name
 
 
 def picture(shape: tuple[int, int, int] = (5, 8, 6), seed: int = 0) -> NDArray[np.int16]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,17 +21,8 @@ from simulation.imaging.volume import Examination
 from tests.simulation.imaging.examinations import ABOUT
 
 PATIENT = "patient-7"
-ROOT = Path(__file__).parents[4]
 SHAPE = (6, 8, 7)
 OBLIQUE = (0.36, 0.48, -0.8, -0.8, 0.6, 0.0, 0.48, 0.64, 0.6)
-
-
-def public(name: str) -> Path:
-    """A folder of the public test data; skips where it is absent."""
-    base = Path(os.environ.get("FEDMVI_DATA", ROOT.parent / "shared" / "data"))
-    if not (base / name).is_dir():
-        pytest.skip(f"the public data folder {base / name} is absent; set FEDMVI_DATA to where it is")
-    return base / name
 
 
 def volume(voxels: NDArray[np.generic], direction: Sequence[float] = (1, 0, 0, 0, 1, 0, 0, 0, 1)) -> sitk.Image:

@@ -20,7 +20,6 @@ from client.images.checking.motion import shift_between
 from client.images.checking.overlays import panels_of
 from client.images.reading.read import read_image
 from common.errors import FedmviError, Severity
-from tests.client.images.dicom_files import public
 from tests.client.images.phantom import (
     as_image,
     ellipsoid,
@@ -30,6 +29,7 @@ from tests.client.images.phantom import (
     preparation,
     scan,
 )
+from tests.public_data import public
 
 TUMOUR_KEY = ("tumour", 1, "portal")
 SECOND = ("tumour", 2, "portal")

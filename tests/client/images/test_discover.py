@@ -33,7 +33,8 @@ from common.errors import Severity
 from common.study.preparation import Preparation
 from simulation.cohorts.consortium import MaskFormat
 from simulation.imaging.files import write_examination
-from tests.client.images.dicom_files import frame_group, picture, public, write_enhanced, write_series
+from tests.client.images.dicom_files import frame_group, picture, write_enhanced, write_series
+from tests.public_data import public
 from tests.simulation.imaging.examinations import ABOUT, ct, mr
 
 PATIENT = "hospital-a-0001"

@@ -25,11 +25,11 @@ from tests.client.images.drawn import (
     examined,
     mask_of,
     picture,
-    public,
     refused,
     save_image,
     volume,
 )
+from tests.public_data import public
 from tests.simulation.imaging.examinations import ct, mr
 
 FORMATS = [("nifti", "nifti"), ("dicom", "nifti"), ("dicom", "seg"), ("dicom", "rtstruct")]

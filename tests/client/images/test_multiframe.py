@@ -16,13 +16,13 @@ from tests.client.images.dicom_files import (
     by_simpleitk,
     frame_group,
     picture,
-    public,
     read,
     same_place,
     voxels_of,
     write_enhanced,
     write_series,
 )
+from tests.public_data import public
 
 
 def test_frames_are_sorted_by_place_and_rescaled_each_on_its_own(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from common.errors import FedmviError
-from tests.client.images.dicom_files import DATA, picture, public, read, same_place, voxels_of
+from tests.client.images.dicom_files import picture, read, same_place, voxels_of
+from tests.public_data import DATA, public
 
 OBLIQUE = np.array([[0.0, 0.0, -2.5, 40], [0.6, -0.64, 0, -30], [0.45, 0.48 * 16 / 9, 0, 12.5], [0, 0, 0, 1]])
 OBLIQUE[:3, 0] *= 0.7 / 0.75

@@ -10,7 +10,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from common.errors import FedmviError
-from tests.client.images.dicom_files import DATA, picture, public, read, same_place, voxels_of
+from tests.client.images.dicom_files import picture, read, same_place, voxels_of
+from tests.public_data import DATA, public
 
 HEADER = """NRRD0004
 type: short

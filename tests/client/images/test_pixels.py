@@ -18,18 +18,10 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
 )
 
-from client.images import pixels
+from client.images.reading import pixels
 from common.errors import FedmviError
-from tests.client.images.dicom_files import (
-    by_simpleitk,
-    picture,
-    public,
-    read,
-    save,
-    slice_header,
-    voxels_of,
-    write_series,
-)
+from tests.client.images.dicom_files import by_simpleitk, picture, read, save, slice_header, voxels_of, write_series
+from tests.public_data import public
 
 
 def compress(folder: Path, syntax: int) -> None:

@@ -17,7 +17,7 @@ from client.images.case import Case, ImageSource, MaskSource
 from client.images.checking.privacy import OTHERS, PATIENT, privacy_problems
 from common.errors import FedmviError, Severity
 from simulation.imaging.dicom import write_series
-from tests.client.images.dicom_files import public
+from tests.public_data import public
 from tests.simulation.imaging.examinations import ABOUT, ct
 
 PATIENT_ID = "hospital-a-0001"

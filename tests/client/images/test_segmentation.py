@@ -24,7 +24,8 @@ from client.images.case import ImageSource, ReadImage
 from client.images.reading.read import read_image
 from simulation.imaging.dicom import series_headers
 from simulation.imaging.volume import Examination, Grid, Volume
-from tests.client.images.drawn import PATIENT, examined, mask_of, public, refused
+from tests.client.images.drawn import PATIENT, examined, mask_of, refused
+from tests.public_data import public
 from tests.simulation.imaging.examinations import ABOUT, ct
 
 ODD = Grid((3, 7, 5), (4.0, 1.5, 1.25), (-60.0, -40.5, -71.125))

@@ -16,7 +16,6 @@ from tests.client.images.dicom_files import (
     SERIES,
     by_simpleitk,
     picture,
-    public,
     read,
     same_place,
     save,
@@ -24,6 +23,7 @@ from tests.client.images.dicom_files import (
     voxels_of,
     write_series,
 )
+from tests.public_data import public
 
 OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from client.cli import app
 from client.cohort.site import load_site
-from client.images import site_images
+from client.images.checking import site_images
 from client.images.checking.contact_sheet import may_write
 from client.images.checking.site_images import inspect_images, patient_of
 from common.errors import FedmviError, Severity

@@ -29,11 +29,11 @@ from tests.client.images.drawn import (
     in_mm,
     mask_of,
     picture,
-    public,
     rectangle,
     refused,
     structure_set,
 )
+from tests.public_data import public
 from tests.simulation.imaging.examinations import ct
 
 VOXELS = Grid(SHAPE, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))

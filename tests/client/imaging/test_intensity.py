@@ -1,8 +1,6 @@
 """Intensities: the body, the bias field, and the scales on which images of different scanners meet."""
 
 import functools
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +17,9 @@ from common.study.preparation import Intensity
 from simulation.cohorts.consortium import Scanner
 from simulation.imaging.tissues import Tissue
 from simulation.imaging.volume import Examination, Volume
+from tests.public_data import public
 from tests.simulation.imaging.subjects import imaging, pictured, subject, tissues
 
-DATA = Path(os.environ.get("FEDMVI_DATA", Path(__file__).parents[4] / "shared" / "data")) / "abdomen_ct_mr"
-real = pytest.mark.skipif(not DATA.is_dir(), reason=f"the public data folder {DATA} is absent; set FEDMVI_DATA")
 Floats = NDArray[np.float64]
 
 
@@ -72,11 +69,10 @@ def test_the_body_is_found_without_air_and_couch_and_with_lungs_and_gas(modality
     assert modality != "ct" or found[labels == Tissue.COUCH].mean() < 0.05
 
 
-@real
 def test_a_real_body_is_told_from_its_table_and_keeps_its_bowel_gas() -> None:
-    scan = sitk.ReadImage(str(DATA / "example_ct_sm.nii.gz"))
+    scan = sitk.ReadImage(str(public("abdomen_ct_mr") / "example_ct_sm.nii.gz"))
     body = array(body_mask(scan, "ct")) > 0
-    organs = sitk.GetArrayFromImage(sitk.ReadImage(str(DATA / "example_seg.nii.gz"))) > 0
+    organs = sitk.GetArrayFromImage(sitk.ReadImage(str(public("abdomen_ct_mr") / "example_seg.nii.gz"))) > 0
     assert body[organs].mean() > 0.995
     outside = array(scan)[~body]
     assert (outside > -300).mean() < 0.04  # the table is all that is left
@@ -150,9 +146,8 @@ def test_ct_is_clipped_and_keeps_its_type() -> None:
     assert np.array_equal(array(clipped), np.clip(array(raw), -200, 400))
 
 
-@real
 def test_a_coil_field_is_taken_out_of_a_real_image() -> None:
-    raw = sitk.ReadImage(str(DATA / "example_mr_sm.nii.gz"), sitk.sitkFloat32)
+    raw = sitk.ReadImage(str(public("abdomen_ct_mr") / "example_mr_sm.nii.gz"), sitk.sitkFloat32)
     body = body_mask(raw, "mr")
     z, y, x = np.ogrid[tuple(slice(-1, 1, n * 1j) for n in raw.GetSize()[::-1])]
     field = np.exp(0.3 * x - 0.4 * y**2 + 0.2 * z + 0.25 * np.cos(2.5 * x) * np.sin(2 * y))

@@ -1,7 +1,5 @@
 """Regions: rings in true mm, limited to the liver, never tumour, and what is lost of them is counted."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +16,8 @@ from client.imaging.regions import Made, make_regions
 from client.imaging.resampling import resample_mask, whole_grid
 from common.errors import FedmviError
 from common.study.preparation import Preparation
+from tests.public_data import public
 
-DATA = Path(os.environ.get("FEDMVI_DATA", Path(__file__).parents[4] / "shared" / "data")) / "abdomen_ct_mr"
 Bits = NDArray[np.bool_]
 
 
@@ -138,9 +136,8 @@ def test_a_liver_is_used_needed_or_ignored_as_the_protocol_says() -> None:
     assert caught.value.number == 374
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"the public data folder {DATA} is absent; set FEDMVI_DATA")
 def test_in_a_real_liver_a_lesion_at_the_capsule_loses_part_of_its_ring_and_a_deep_one_nothing() -> None:
-    outlined = sitk.Cast(sitk.ReadImage(str(DATA / "example_seg.nii.gz")) == 5, sitk.sitkUInt8)
+    outlined = sitk.Cast(sitk.ReadImage(str(public("abdomen_ct_mr") / "example_seg.nii.gz")) == 5, sitk.sitkUInt8)
     liver = resample_mask(outlined, whole_grid(outlined, (2.0, 2.0, 2.0)), "shape-based")
     inside = sitk.GetArrayFromImage(liver) != 0
     # The liver is cut off by the image, where it has no capsule but a ring is lost all the same.

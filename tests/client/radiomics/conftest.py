@@ -1,6 +1,5 @@
 """tests/client/radiomics: where the public data are, and a real abdomen with a lesion put into it."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,20 +7,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-ROOT = Path(__file__).parents[3]
+from tests.public_data import public
 
 
 @pytest.fixture(scope="session")
 def public_data() -> Callable[[str], Path]:
     """A folder of the public test data by name; skips where it is absent."""
-    base = Path(os.environ.get("FEDMVI_DATA", ROOT.parent / "shared" / "data"))
-
-    def folder(name: str) -> Path:
-        if not (base / name).is_dir():
-            pytest.skip(f"the public data folder {base / name} is absent; set FEDMVI_DATA to where it is")
-        return base / name
-
-    return folder
+    return public
 
 
 @pytest.fixture(scope="session")
