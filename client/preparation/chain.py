@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import math
 import resource
+import shutil
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -58,6 +60,8 @@ def prepare_patient(job: Job) -> Outcome:
         return chain.outcome([error])
     except MemoryError:
         return chain.outcome([FedmviError(378)])
+    except Exception as error:  # noqa: BLE001 - a fault of the program that one patient meets must not stop the others
+        return chain.outcome([FedmviError(383, "".join(traceback.format_exception(error)[-3:]).strip())])
     return chain.outcome()
 
 
@@ -77,6 +81,7 @@ class _Chain:
         self._volumes: list[Mapping[str, Any]] = []
         self._stacks: dict[str, Path] = {}
         self._spaces: dict[int, Working] = {}
+        self._made: list[Path] = []
 
     def run(self) -> None:
         """All steps."""
@@ -98,6 +103,7 @@ class _Chain:
         if self.preparation.stacks is not None:
             for phase in (self.preparation.reference, *self._moving):
                 self._stack(phase, self.preparation.stacks)
+        self._refuse_changed()
 
     def outcome(self, fatal: Sequence[FedmviError] = ()) -> Outcome:
         """What came of it; `fatal` is why it ended early."""
@@ -114,6 +120,13 @@ class _Chain:
             seconds=self._seconds,
             peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         )
+
+    def _refuse_changed(self) -> None:
+        """Forget what was made of files that changed after their digest was taken."""
+        if self._made and input_digests(self.case, self._store) != self._inputs:
+            for folder in self._made:
+                shutil.rmtree(folder)
+            raise FedmviError(379)
 
     def _named(self, problem: FedmviError) -> FedmviError:
         """A problem whose local text begins with the patient."""
@@ -140,6 +153,7 @@ class _Chain:
                 problems: Problems = []
                 result = work(new, problems)
                 write_result(new, {**result, "problems": [_as_json(self._named(problem)) for problem in problems]})
+            self._made.append(self._steps.folder(name, wanted_digest))
             kind = name.partition(":")[0]
             self._seconds[kind] = self._seconds.get(kind, 0.0) + time.perf_counter() - start
         folder = self._steps.folder(name, wanted_digest)

@@ -104,7 +104,7 @@ ERRORS = {
         "Make room or mend the permissions, and run the command again; what is done is kept.",
     ),
     378: ErrorText(
-        "The memory was not enough for a patient.",
+        "A process ended on a patient's images, most likely for want of memory.",
         "Run the command again with fewer `--workers`; what is done is kept.",
     ),
     379: ErrorText("The images changed while they were read.", "Run the command again when the export has finished."),
@@ -119,6 +119,10 @@ ERRORS = {
     382: ErrorText(
         "The bias field of an image cannot be found.",
         "Look at the image: it may have too few slices. Or set `n4 = false`.",
+    ),
+    383: ErrorText(
+        "The program failed on a patient's images.",
+        "Report what is shown, without the patient's id; the other patients are prepared.",
     ),
     389: ErrorText(
         "The contact sheet cannot be written.",
