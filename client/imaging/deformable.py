@@ -17,9 +17,10 @@ from client.imaging.resampling import Grid
 
 LATTICE, FINE = 6, 2
 """Voxels between the points of the coarse and the fine lattice."""
-REACH = 4
-"""The search reaches so many points of the coarse lattice."""
+REACH = 3
+"""The search reaches so many points of the coarse lattice: 54 mm on voxels of 3 mm, which is more than livers move."""
 ITERATIONS = 80
+"""Steps of the descent. On simulated breathing the error falls from 2.4 mm (20) to 1.8 (40) and 1.7 mm (80, 160)."""
 SMALLEST = 4 * LATTICE
 """Voxels that an axis has at least: fewer are not enough for the coarse lattice."""
 FADE_MM = 30.0

@@ -120,7 +120,8 @@ def _binned(values: Floats) -> NDArray[np.int64]:
     if high <= low:
         return np.zeros(values.shape, dtype=np.int64)
     scaled = (np.asarray(values, dtype=np.float64) - low) * (BINS / (high - low))
-    return np.clip(scaled, 0, BINS - 1).astype(np.int64)
+    binned: NDArray[np.int64] = np.clip(scaled, 0, BINS - 1).astype(np.int64)
+    return binned
 
 
 def _entropy(counts: NDArray[np.int64]) -> float:

@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,6 @@ lies farther, as the ribs, does not move with the liver."""
 BEYOND_MM = 12.0
 """The field is found in the region's box and this much beyond."""
 
-Floats = NDArray[np.float32]
 Masks = Mapping[str, tuple[sitk.Image, sitk.Image | None]]
 
 
@@ -127,18 +127,17 @@ def register(fixed: ReadImage, moving: ReadImage, phase: str, preparation: Prepa
     """
     settings = preparation.registration
     pair = _seen(fixed.image, moving.image, phase, preparation, masks.get("liver", (None, None))[0])
-    if settings.method == "none" or pair.identical:
-        found = pair.unmoved()
-    else:
-        found = pair.rigid()
-    if settings.method == "deformable" and not pair.identical:
+    still = settings.method == "none" or pair.identical
+    found = pair.unmoved() if still else pair.rigid()
+    if settings.method == "deformable" and not still:
         found = pair.deformable(found, settings)
-    overlaps = {
-        f"dice_{region}": dice(here, there, found.transform)
-        for region, (here, there) in masks.items()
-        if region in ("liver", "tumour") and there is not None
-    }
-    return replace(found, quality=replace(found.quality, **overlaps))
+    overlap = {name: _overlap(masks.get(name), found.transform) for name in ("liver", "tumour")}
+    quality = replace(found.quality, dice_liver=overlap["liver"], dice_tumour=overlap["tumour"])
+    return replace(found, quality=quality)
+
+
+def _overlap(outlines: tuple[sitk.Image, sitk.Image | None] | None, transform: sitk.Transform) -> float | None:
+    return None if outlines is None or outlines[1] is None else dice(outlines[0], outlines[1], transform)
 
 
 @dataclass(frozen=True)
@@ -163,20 +162,30 @@ class _Pair:
     region: sitk.Image
     identical: bool
 
-    @property
+    @cached_property
     def box(self) -> Grid:
         """The region's box and what is beyond it, as a field can be found in it."""
         return fitting_box(Grid.of(self.fixed), *bounding_box(self.region), BEYOND_MM)
 
-    def agreement(self, transform: sitk.Transform) -> float:
-        """Normalised mutual information in the region under a transform from `fixed` to `moving`."""
-        inside = self._cut(self.region) != 0
-        there = sitk.GetArrayFromImage(resample_image(self.moving, self.box, "linear", transform))
-        return normalised_mutual_information(self._cut(self.fixed)[inside], there[inside])
+    @cached_property
+    def here(self) -> sitk.Image:
+        """`fixed` in the box."""
+        return resample_image(self.fixed, self.box, "linear")
 
-    def _cut(self, image: sitk.Image) -> Floats:
-        """An image on the grid of `fixed`, in the region's box."""
-        return sitk.GetArrayFromImage(resample_image(image, self.box, "linear"))
+    @cached_property
+    def inside(self) -> NDArray[np.bool_]:
+        """Which voxels of the box are the region's."""
+        found: NDArray[np.bool_] = sitk.GetArrayFromImage(resample_mask(self.region, self.box, "nearest")) != 0
+        return found
+
+    def there(self, transform: sitk.Transform) -> sitk.Image:
+        """`moving` in the box, under a transform from `fixed` to `moving`."""
+        return resample_image(self.moving, self.box, "linear", transform)
+
+    def agreement(self, transform: sitk.Transform) -> float:
+        """Normalised mutual information in the region under a transform."""
+        first, second = (sitk.GetArrayViewFromImage(image) for image in (self.here, self.there(transform)))
+        return normalised_mutual_information(first[self.inside], second[self.inside])
 
     def unmoved(self) -> Registered:
         """Both phases as they were scanned."""
@@ -212,21 +221,17 @@ class _Pair:
 
     def deformable(self, start: Registered, settings: Registration) -> Registered:
         """Both phases after a field upon the rigid part, or `start` where the field is not believed."""
-        aligned = resample_image(self.moving, self.box, "linear", start.rigid)
         try:
-            field = find_field(resample_image(self.fixed, self.box, "linear"), aligned)
+            field = find_field(self.here, self.there(start.rigid))
         except RuntimeError as error:
-            reason = f"no field was found: {error}"
-            return replace(start, quality=replace(start.quality, fell_back=reason))
-        inside = self._cut(self.region) != 0
-        folding = float((jacobian(field)[inside] <= 0).mean())
-        reach = float(np.linalg.norm(field[inside] * self.box.spacing[::-1], axis=-1).max())
-        larger, grid = faded(field, self.box)
-        found = Registered(start.rigid, larger, grid, start.quality)
-        nmi, before = self.agreement(found.transform), start.quality.nmi_rigid
+            return replace(start, quality=replace(start.quality, fell_back=f"no field was found: {error}"))
         if not np.isfinite(field).all():
-            reason = "the field is not finite"
-        elif folding > settings.max_folding:
+            return replace(start, quality=replace(start.quality, fell_back="the field is not finite"))
+        folding = float((jacobian(field)[self.inside] <= 0).mean())
+        reach = float(np.linalg.norm(field[self.inside] * self.box.spacing[::-1], axis=-1).max())
+        found = Registered(start.rigid, *faded(field, self.box), start.quality)
+        nmi, before = self.agreement(found.transform), start.quality.nmi_rigid
+        if folding > settings.max_folding:
             reason = f"the field folds in {folding:.4%} of the region, more than {settings.max_folding:.4%}"
         elif reach > settings.max_displacement_mm:
             reason = f"the field reaches {reach:.1f} mm, farther than {settings.max_displacement_mm:.1f} mm"
@@ -265,7 +270,7 @@ def _clipped(image: sitk.Image, modality: Modality, phase: str) -> sitk.Image:
     if modality == "mr":
         body = sitk.GetArrayViewFromImage(body_mask(image, modality)) != 0
         low, high = (float(value) for value in np.percentile(sitk.GetArrayViewFromImage(image)[body], CLIP_PERCENTILES))
-    clipped = sitk.Clamp(image, sitk.sitkFloat32, low, high)
+    clipped: sitk.Image = sitk.Clamp(image, sitk.sitkFloat32, low, high)
     voxels = sitk.GetArrayViewFromImage(clipped)
     if voxels.min() == voxels.max():
         raise FedmviError(370, f"{phase}: an image of the pair has one value only between {low:g} and {high:g}")

@@ -117,9 +117,9 @@ def resample_image(
     if how == "b-spline" and min(needed.GetSize()) == 1:
         # ITK's spline is not a number along an axis of one voxel; two equal ones have the same value everywhere.
         needed = _doubled(needed)
-    return _resampler(
-        grid, there, sitk.sitkBSpline if how == "b-spline" else sitk.sitkLinear, sitk.sitkFloat32, extrapolate=True
-    ).Execute(needed)
+    interpolator = sitk.sitkBSpline if how == "b-spline" else sitk.sitkLinear
+    out: sitk.Image = _resampler(grid, there, interpolator, sitk.sitkFloat32, extrapolate=True).Execute(needed)
+    return out
 
 
 def resample_mask(
@@ -155,12 +155,13 @@ def resample_mask(
     if region is None:
         return grid.empty()
     if how == "nearest":
-        near = _resampler(grid, there, sitk.sitkNearestNeighbor, sitk.sitkUInt8).Execute(region)
-        return sitk.Cast(near != 0, sitk.sitkUInt8)
-    depth = _depth(region)
-    resampler = _resampler(grid, there, sitk.sitkLinear, sitk.sitkFloat32)
-    resampler.SetDefaultPixelValue(-np.inf)
-    return sitk.Cast(resampler.Execute(depth) > 0, sitk.sitkUInt8)
+        found = _resampler(grid, there, sitk.sitkNearestNeighbor, sitk.sitkUInt8).Execute(region) != 0
+    else:
+        resampler = _resampler(grid, there, sitk.sitkLinear, sitk.sitkFloat32)
+        resampler.SetDefaultPixelValue(-np.inf)
+        found = resampler.Execute(_depth(region)) > 0
+    out: sitk.Image = sitk.Cast(found, sitk.sitkUInt8)
+    return out
 
 
 def covered(image: sitk.Image, region: sitk.Image, transform: sitk.Transform | None = None) -> float:
@@ -260,7 +261,8 @@ def _cropped(image: sitk.Image, grid: Grid, transform: sitk.Transform) -> sitk.I
     high = np.clip(np.ceil(index.max(axis=0)), 0, last)
     start = np.clip(low - margin, 0, last).astype(int)
     stop = np.clip(high + margin, 0, last).astype(int) + 1
-    return image[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]]
+    part: sitk.Image = image[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]]
+    return part
 
 
 def _mapped(grid: Grid, transform: sitk.Transform) -> NDArray[np.float64]:
@@ -276,7 +278,8 @@ def _mapped(grid: Grid, transform: sitk.Transform) -> NDArray[np.float64]:
 def _doubled(image: sitk.Image) -> sitk.Image:
     """The image with every axis of one voxel padded to three of the same value."""
     pad = [1 if n == 1 else 0 for n in image.GetSize()]
-    return sitk.ZeroFluxNeumannPad(image, pad, pad)
+    padded: sitk.Image = sitk.ZeroFluxNeumannPad(image, pad, pad)
+    return padded
 
 
 def _around(mask: sitk.Image) -> sitk.Image | None:
@@ -288,7 +291,8 @@ def _around(mask: sitk.Image) -> sitk.Image | None:
     # wide as the widest voxel, which is farther than interpolation moves a surface.
     widths = mask.GetSpacing()
     pad = [int(np.ceil(max(widths) / width)) + 1 for width in widths]
-    return sitk.ConstantPad(sitk.RegionOfInterest(mask, size, start), pad, pad, 0)
+    padded: sitk.Image = sitk.ConstantPad(sitk.RegionOfInterest(mask, size, start), pad, pad, 0)
+    return padded
 
 
 def _depth(mask: sitk.Image) -> sitk.Image:
@@ -310,7 +314,8 @@ def _depth(mask: sitk.Image) -> sitk.Image:
     values = sitk.GetArrayFromImage(_resampler(fine, identity, sitk.sitkLinear, sitk.sitkFloat32).Execute(depth))
     outside = values.size - int(inside.sum()) * int(np.prod(parts))
     either_side = np.partition(values, (outside - 1, outside), axis=None)[outside - 1 : outside + 1]
-    return depth - float(either_side.mean())
+    levelled: sitk.Image = depth - float(either_side.mean())
+    return levelled
 
 
 def _triple(values: NDArray[np.float64]) -> Triple:
