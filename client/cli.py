@@ -19,13 +19,15 @@ from client.release.ledger import Ledger
 from common.errors import FedmviError, Severity
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
-from common.terminal import EXIT_ERROR, EXIT_PROBLEMS, err, out, print_json, run_app
+from common.terminal import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PROBLEMS, IMAGE_LIBRARIES, err, need, out, print_json, run_app
 
 app = typer.Typer(
     help="Check and prepare a hospital's data for federated studies, and see what left.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
+    # Local variables hold patients.
+    pretty_exceptions_show_locals=False,
 )
 ledger_app = typer.Typer(help="What left this hospital, when, and for which study.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
@@ -123,6 +125,7 @@ def discover_command(
 
     A row is in use only where headers say its phase without contradiction. Exit code 1 if something could not be read.
     """
+    need("site", *IMAGE_LIBRARIES)
     from client.discovering import counted, found_table, propose_manifest
 
     path, done = propose_manifest(folder, out_, site, ids, workers)
@@ -153,11 +156,14 @@ def prepare_command(
     A run may be ended at any moment: the next one goes on from there. Exit code 1 if the table has errors, and then
     nothing was written, or if images of some patients could not be prepared.
     """
-    from client.preparation.command import image_progress, images_json, print_failures, print_made
+    from client.preparation.command import image_progress, images_json, print_images
 
     try:
         with image_progress() as progress:
             done = prepare(load_site(site), load_study(study), workers=workers, progress=progress)
+    except KeyboardInterrupt:
+        err.print("Stopped. What is done is kept: run the same command again to go on.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     except UnfitDataError as error:
         if json_:
             print_json([as_json(problem) for problem in error.problems])
@@ -169,10 +175,9 @@ def prepare_command(
         print_json(made | {"images": images_json(done)})
     else:
         _print_problems(list(done.problems))
-        print_failures(done)
-        print_made(done)
+        print_images(done)
         state = "prepared" if done.fresh else "already prepared, nothing to do"
-        out.print(f"{done.patients} patients {state}: {escape(str(done.folder))}")
+        out.print(f"Table of {done.patients} patients {state}: {escape(str(done.folder))}")
     if done.images is not None and done.images.failed:
         raise typer.Exit(EXIT_PROBLEMS)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -32,8 +34,10 @@ def in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], workers:
     if count <= 1:
         yield from map(work, tasks)
         return
-    with one_thread_each(), ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(work, tasks)
+    with _pool(count) as pool:
+        with _deaf_to_interrupts():
+            results = pool.map(work, tasks)
+        yield from results
 
 
 def as_done(
@@ -66,13 +70,40 @@ def _until_broken(
     if not tasks:
         return
     count = min(workers or os.cpu_count() or 1, len(tasks))
-    with one_thread_each(), ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(work, task): number for number, task in tasks.items()}
+    with _pool(count) as pool:
+        with _deaf_to_interrupts():
+            futures = {pool.submit(work, task): number for number, task in tasks.items()}
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
             except BrokenProcessPool:
                 return
+
+
+@contextmanager
+def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end at once, with what they are at, where this one is interrupted."""
+    with one_thread_each(), ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield pool
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started in here inherit that Ctrl-C is ignored: the parent decides what it means."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """common: what the three commands share at a terminal: errors with numbers, and exit codes that mean something.
 
 0: done. 1: done, and problems were found. 2: wrong usage. 3: a numbered error; nothing was changed or lost.
+130: interrupted; what was done is kept.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from common.errors import FedmviError
 
 EXIT_PROBLEMS = 1
 EXIT_ERROR = 3
+EXIT_INTERRUPTED = 130
+
+IMAGE_LIBRARIES = ("SimpleITK", "pydicom", "nibabel", "radiomics", "highdicom", "gcdm_", "convexAdam", "torch")
+"""Libraries for images, by the names under which they are imported; the extra `site` installs them."""
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -27,6 +27,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
+    # Local variables hold patients.
+    pretty_exceptions_show_locals=False,
 )
 
 StudyFile = Annotated[Path, typer.Argument(help="The study's protocol.")]

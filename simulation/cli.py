@@ -34,6 +34,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
+    # Local variables hold patients.
+    pretty_exceptions_show_locals=False,
 )
 
 benchmarks = typer.Typer(help="Measure what the product costs, beside what people would use instead.",

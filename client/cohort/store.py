@@ -143,7 +143,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise FedmviError(212, f"{path} is missing") from error
     except (OSError, ValueError) as error:
         raise FedmviError(212, f"{path} is damaged: {error}") from error
-    wanted = {"format", "preparation", "inputs", "content", "images"}
+    wanted = {"format", "preparation", "inputs", "content", "images", "files"}
     if not isinstance(manifest, dict) or not wanted <= set(manifest) or manifest["format"] != _FORMAT:
         raise FedmviError(212, f"{path} is damaged, or was written by another version")
     return manifest
@@ -153,10 +153,12 @@ def is_current(site: Site, study: Study, manifest: Mapping[str, Any]) -> bool:
     """Whether the store holds, undamaged, what a manifest of this moment says."""
     try:
         load_prepared(site, study)
-        stored = _read_manifest(store_folder(site, study))
-    except FedmviError:
+        folder = store_folder(site, study)
+        stored = _read_manifest(folder)
+        whole = stored["files"] == _files_in(folder)
+    except (FedmviError, OSError):
         return False
-    return _data_digest(stored) == _data_digest(manifest) and stored["images"] == manifest["images"]
+    return whole and _data_digest(stored) == _data_digest(manifest) and stored["images"] == manifest["images"]
 
 
 @contextlib.contextmanager
@@ -181,6 +183,7 @@ def replace_store(
     _write_table(new / TABLE, table)
     if add is not None:
         add(new)
+    manifest = {**manifest, "files": _files_in(new)}
     write_whole(new / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
     old = folder.with_name(f".{folder.name}.old")
     if folder.exists():
@@ -189,6 +192,12 @@ def replace_store(
     sync_folder(folder.parent)
     if old.exists():
         shutil.rmtree(old)
+
+
+def _files_in(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a store, by its path, but for prepared.json."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    return {str(path.relative_to(folder)): digest(path.read_bytes()) for path in paths}
 
 
 def _write_table(path: Path, table: SiteTable) -> None:

@@ -2,7 +2,7 @@
 
     check               everything is read and looked at
     register:<phase>    each phase is brought into the space of the reference phase
-    landmarks:<phase>   MR: percentiles of the body, by which intensities are standardised
+    intensities:<phase> MR: the bias field, and percentiles of the body, by which intensities are standardised
     regions             the regions' volumes, and what of the rings is lost
     features:<image>    each phase or difference of phases, on the working grid, in every region
     stack:<phase>       the rectangles around the tumour, before intensities are changed
@@ -90,10 +90,9 @@ class _Chain:
         self._check()
         for phase in self._moving:
             self._register(phase)
-        if self.preparation.modality == "mr":
-            for phase in self.case.images:
-                self._landmarks(phase)
         if self.preparation.radiomics is not None:
+            for phase in self.case.images if self.preparation.modality == "mr" else ():
+                self._landmarks(phase)
             second = self.preparation.radiomics.second_reader and "tumour" in self._masks(2)
             for reader in (1, 2) if second else (1,):
                 self._regions(reader)
@@ -208,7 +207,7 @@ class _Chain:
             return {"values": landmarks_of(image, body)}
 
         settings = {"n4": self.preparation.intensity.n4}
-        _, result = self._step(f"landmarks:{phase}", [f"image:{phase}"], settings, (), work)
+        _, result = self._step(f"intensities:{phase}", [f"image:{phase}"], settings, (), work)
         names = (f"{phase}.body.original_landmark_P{at}" for at in LANDMARKS)
         self._features[1] |= dict(zip(names, result["values"], strict=True))
 

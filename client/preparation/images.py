@@ -8,10 +8,8 @@ stacks/<patient>/<phase>/  ROI stacks, as `imaging/stacks.py` describes them
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,12 @@ from client.images.finding.finding import find_cases
 from client.imaging.previews import stack_previews
 from client.preparation.patient import Job, Outcome
 from client.preparation.run import Progress, prepare_patients
-from client.preparation.stacking import read_preview, stack_row
-from client.preparation.steps import STEPS
+from client.preparation.stacking import PIXELS, read_preview, stack_row
+from client.preparation.steps import SEALS, STEPS, image_libraries, writable
 from common.errors import FedmviError, Severity
 from common.files import write_whole
 from common.study.fingerprint import canonical_json, digest
 from common.study.preparation import Preparation
-
-__all__ = ["PreparedImages", "Progress", "prepare_images"]
 
 FEATURES = "features.parquet"
 SECOND_READER = "features.reader2.parquet"
@@ -80,11 +76,12 @@ class PreparedImages:
         """What prepared.json says: of every patient the digests of inputs and steps, and one digest of all content."""
         return {
             "content": self._content(),
+            "libraries": image_libraries(),
             "patients": {
                 outcome.patient: {
                     "inputs": dict(outcome.inputs),
                     "steps": dict(outcome.steps),
-                    "failed": outcome.problems[0].code if outcome.failed else None,
+                    "failed": outcome.failed,
                     "problems": sorted({problem.code for problem in outcome.problems}),
                 }
                 for outcome in self.outcomes
@@ -106,12 +103,6 @@ class PreparedImages:
             _copy(source, folder / STACKS / outcome.patient / phase)
         if self.preparation.stacks is not None:
             stack_previews(folder / PREVIEWS, [read_preview(s, o.patient, p) for o, p, s in self._stacks()])
-
-    def whole(self, folder: Path) -> bool:
-        """Whether a store has every file that `write` would put there."""
-        tables = [FEATURES, REGISTRATIONS, REGIONS, STACK_TABLE, *([SECOND_READER] if self._second_reader else [])]
-        made = [folder / STACKS / o.patient / p / file.name for o, p, s in self._stacks() for file in s.iterdir()]
-        return all(path.is_file() for path in (*(folder / name for name in tables), *made))
 
     def _stacks(self) -> Iterator[tuple[Outcome, str, Path]]:
         """Patient, phase and folder of every stack."""
@@ -142,8 +133,6 @@ class PreparedImages:
         return total.hexdigest()
 
 
-_OF_ALL = frozenset({350, 356})
-"""An unusable manifest, or images that are described twice or nowhere."""
 _UNWRITABLE = 377
 
 
@@ -162,24 +151,30 @@ def prepare_images(
         322 no usable site.secret; 377 the store cannot be written: no patient is to blame, and what is done is kept.
     """
     cases, problems = find_cases(site, preparation, patients)
-    errors = tuple(problem for problem in problems if problem.severity is Severity.ERROR)
-    if not cases and any(problem.number in _OF_ALL for problem in errors):
-        return PreparedImages(preparation, (), errors)
+    unusable: list[FedmviError] = []
     of_patient: dict[str, list[FedmviError]] = {patient: [] for patient in patients}
     for problem in problems:
-        of_patient.setdefault(problem.local.partition(":")[0], []).append(problem)
-    bad = {p for p, found in of_patient.items() if any(problem.severity is Severity.ERROR for problem in found)}
+        whose = problem.local.partition(":")[0]
+        if whose in of_patient:
+            of_patient[whose].append(problem)
+        elif problem.severity is Severity.ERROR:
+            unusable.append(problem)
+    if unusable:
+        return PreparedImages(preparation, (), tuple(unusable))
     secret = site_secret(site)
-    jobs = [Job(case, preparation, site.store, secret) for patient, case in cases.items() if patient not in bad]
+    jobs = [Job(case, preparation, site.store, secret) for case in cases.values()]
     steps = site.store / STEPS
-    steps.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with locked(steps):
+    with writable(steps), locked(steps):
         done = {outcome.patient: outcome for outcome in prepare_patients(jobs, workers, progress)}
     for problem in (problem for outcome in done.values() for problem in outcome.problems):
         if problem.number == _UNWRITABLE:
             raise problem
-    missing = {p: Outcome(p, problems=tuple(of_patient[p]), failed=True) for p in patients if p not in done}
-    return PreparedImages(preparation, tuple((done | missing)[patient] for patient in patients))
+    outcomes = []
+    for patient in patients:
+        outcome = done.get(patient, Outcome(patient, failed=True))
+        # What was remarked where the files were found goes along with what was remarked on the images.
+        outcomes.append(replace(outcome, problems=(*outcome.problems, *of_patient[patient])))
+    return PreparedImages(preparation, tuple(outcomes))
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -187,18 +182,16 @@ def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _content_of(folder: Path) -> str:
-    parts = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-    return digest(canonical_json(parts))
+    """What a stack holds, without the pictures for people, whose bytes depend on a library."""
+    return digest((folder / PIXELS).read_bytes())
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Link the files of a finished step, which never change; where links cannot be made, copy them."""
+    """Copied, not linked: damage to one file must not be damage to both."""
     target.mkdir(mode=0o700, parents=True)
     for path in sorted(source.iterdir()):
-        try:
-            os.link(path, target / path.name)
-        except OSError:
-            shutil.copyfile(path, target / path.name)
+        if path.name != SEALS:
+            write_whole(target / path.name, path.read_bytes())
 
 
 def _write_parquet(path: Path, columns: Mapping[str, Any]) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 from client.images.case import Case
-from client.preparation.steps import STEPS
+from client.images.reading.series import files_under
+from client.preparation.steps import STEPS, writable
 from common.errors import FedmviError
 from common.files import write_whole
 from common.study.fingerprint import canonical_json, digest
@@ -39,7 +39,7 @@ class Digests:
         """
         try:
             if path.is_dir():
-                files = sorted(_files(path))
+                files = sorted(file for file in files_under(path, self._patient) if file.is_file())
                 return digest(canonical_json([[str(f.relative_to(path)), self._file_digest(f)] for f in files]))
             return self._file_digest(path)
         except OSError as error:
@@ -48,17 +48,17 @@ class Digests:
     def save(self) -> None:
         """Remember the digests that were asked for."""
         if not self._used.items() <= self._known.items():
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(self._file, (json.dumps(self._known | self._used, sort_keys=True) + "\n").encode())
+            with writable(self._file.parent, self._patient):
+                write_whole(self._file, (json.dumps(self._known | self._used, sort_keys=True) + "\n").encode())
 
     def _file_digest(self, path: Path) -> str:
         about = path.stat()
-        state: list[object] = [about.st_size, about.st_mtime_ns, about.st_ino]
+        state: list[object] = [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
         known = self._known.get(str(path))
-        if known is None or known[:3] != state:
+        if known is None or known[:-1] != state:
             known = [*state, _digest(path)]
         self._used[str(path)] = known
-        return str(known[3])
+        return str(known[-1])
 
     def _load(self) -> dict[str, list[object]]:
         try:
@@ -81,10 +81,6 @@ def input_digests(case: Case, store: Path) -> dict[str, str]:
         found[f"mask:{mask.region}:{mask.reader}:{mask.phase}"] = digest(canonical_json(parts))
     digests.save()
     return found
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
 
 
 def _digest(path: Path) -> str:

@@ -22,12 +22,15 @@ from client.cohort.store import (
     store_folder,
     table_inputs,
 )
+from client.preparation.steps import writable
 from common.errors import FedmviError, Severity
 from common.study.protocol import IMAGES, Study
 from common.study.table import Column, SiteTable
+from common.terminal import IMAGE_LIBRARIES, need
 
 if TYPE_CHECKING:
-    from client.preparation.images import PreparedImages, Progress
+    from client.preparation.images import PreparedImages
+    from client.preparation.run import Progress
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def prepare(site: Site, study: Study, *, workers: int | None = None, progress: P
         The check found errors in the table, or the images cannot be found; nothing was written, and an older store
         stays as it is.
     FedmviError
-        212 the files changed while they were read.
+        212 the files changed while they were read; 377 the store cannot be written.
     """
     before = table_inputs(site)
     table, problems = inspect(site, study)
@@ -100,6 +103,7 @@ def prepare(site: Site, study: Study, *, workers: int | None = None, progress: P
     images = None
     if study.preparation is not None:
         # Imported here: a study of tables needs none of the image libraries.
+        need("site", *IMAGE_LIBRARIES)
         from client.preparation.images import prepare_images
 
         wanted = [patient for patient, stays in zip(table.patients, eligible(table), strict=True) if stays]
@@ -107,16 +111,32 @@ def prepare(site: Site, study: Study, *, workers: int | None = None, progress: P
         if images.unusable:
             raise UnfitDataError(worst_first([*images.unusable, *problems]))
         table = _with_images(table, study, images)
+        outside = _out_of_range(table, study)
+        if outside:
+            raise UnfitDataError(worst_first([*outside, *problems]))
     if table_inputs(site) != before:
         raise FedmviError(212, "the table or site.toml changed while it was read")
     folder = store_folder(site, study)
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with locked(folder.parent):
+    with writable(folder.parent), locked(folder.parent):
         manifest = new_manifest(study, table, before, images.manifest() if images else None)
-        fresh = not (is_current(site, study, manifest) and (images is None or images.whole(folder)))
+        fresh = not is_current(site, study, manifest)
         if fresh:
             replace_store(folder, table, manifest, images.write if images else None)
     return Prepared(folder, fresh, store_digest(site, study), table.n, tuple(problems), images)
+
+
+def _out_of_range(table: SiteTable, study: Study) -> list[FedmviError]:
+    """306 for every feature beyond the range that the study, or its name, promises."""
+    found = []
+    for name in study.features():
+        variable, values = study.variable(name), table.columns[name].values
+        low, high = variable.low, variable.high
+        if low is None or high is None:
+            continue
+        for row in np.flatnonzero((values < low) | (values > high)):
+            local = f"{table.patients[row]}: {values[row]:g}"
+            found.append(FedmviError(306, local, variable=name, low=low, high=high, unit=""))
+    return found
 
 
 def _with_images(table: SiteTable, study: Study, images: PreparedImages) -> SiteTable:

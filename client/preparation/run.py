@@ -9,8 +9,8 @@ from client.preparation.patient import Job, Outcome
 from common.errors import FedmviError
 from common.parallel import as_done
 
-Progress = Callable[[int, int, Outcome], None]
-"""Told how many patients are done, of how many, and what came of the last one."""
+Progress = Callable[[int, int, Outcome | None], None]
+"""Told how many patients are done, of how many, and what came of the last one; of none at the start."""
 
 
 def prepare_patients(
@@ -28,6 +28,8 @@ def prepare_patients(
         Called after every patient.
     """
     done: dict[int, Outcome] = {}
+    if progress is not None:
+        progress(0, len(jobs), None)
     for number, outcome in as_done(prepare_patient, jobs, workers, _ended):
         done[number] = outcome
         if progress is not None:

@@ -27,11 +27,27 @@ from common.files import sync_folder, write_whole
 from common.study.fingerprint import canonical_json, digest
 
 STEPS = "steps"
-RESULT = "result.json"
+_UNWRITABLE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.ENOTDIR}
+)
+RESULT, SEALS = "result.json", "digests.json"
 _ROOMS = Path(__file__).resolve().parents[1]
-_LIBRARIES = ("SimpleITK", "numpy", "scipy", "pydicom", "python-gdcm", "nibabel", "highdicom")
+_LIBRARIES = ("SimpleITK", "numpy", "scipy", "pydicom", "python-gdcm", "nibabel", "highdicom", "pillow")
 _FEATURES = ("pyradiomics-cuda", "pywavelets")
 _FIELDS = ("convexadam", "torch")
+
+
+@contextlib.contextmanager
+def writable(folder: Path, whose: str = "") -> Iterator[None]:
+    """A folder to be written in, made where it is missing; error 377 where it, or what is in it, cannot be written."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        about = f"{error.filename or folder}: {error.strerror}"
+        raise FedmviError(377, f"{whose}: {about}" if whose else about) from error
 
 
 class Steps:
@@ -58,9 +74,13 @@ class Steps:
                 leftover.unlink(missing_ok=True)
 
     def find(self, step: str, name: str) -> Path | None:
-        """The folder of a finished step, if there is one."""
+        """The folder of a finished step, if there is one and it is as it was made."""
         folder = self.folder(step, name)
-        return folder if (folder / RESULT).is_file() else None
+        try:
+            seals = json.loads((folder / SEALS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return folder if seals == files_in(folder) else None
 
     def folder(self, step: str, name: str) -> Path:
         """Where a step is, or would be."""
@@ -77,24 +97,25 @@ class Steps:
         """
         final = self.folder(step, name)
         new = final.with_name(f".{name}.{os.getpid()}")
-        try:
-            final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new.mkdir(mode=0o700)
-            yield new
-            for file in sorted(new.iterdir()):
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
-            if final.exists():
-                shutil.rmtree(final)
-            new.rename(final)
-            sync_folder(final.parent)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG):
-                local = f"{self._patient}: {error.filename or final}: {error.strerror}"
-                raise FedmviError(377, local) from error
-            raise
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+        with writable(final.parent, self._patient):
+            try:
+                new.mkdir(mode=0o700)
+                yield new
+                write_whole(new / SEALS, (json.dumps(files_in(new), sort_keys=True) + "\n").encode())
+                for file in sorted(new.iterdir()):
+                    with file.open("rb") as handle:
+                        os.fsync(handle.fileno())
+                if final.exists():
+                    shutil.rmtree(final)
+                new.rename(final)
+                sync_folder(final.parent)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
+
+
+def files_in(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a finished step, by name, but for the file that holds them."""
+    return {path.name: digest(path.read_bytes()) for path in sorted(folder.iterdir()) if path.name != SEALS}
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
@@ -138,9 +159,10 @@ def step_digest(step: str, inputs: Mapping[str, str], settings: Any, parents: Se
 def code_of(kind: str) -> str:
     """SHA-256 of the source that a kind of step runs: a change of the program is a change of its results."""
     rooms = ["images", "imaging", "preparation", *(["radiomics"] if kind == "features" else [])]
+    shared = [_ROOMS.parent / "common" / "study" / name for name in ("features.py", "preparation.py")]
     total = hashlib.sha256()
-    for path in sorted(path for room in rooms for path in (_ROOMS / room).rglob("*.py")):
-        total.update(path.relative_to(_ROOMS).as_posix().encode() + b"\0")
+    for path in sorted([*shared, *(path for room in rooms for path in (_ROOMS / room).rglob("*.py"))]):
+        total.update(path.relative_to(_ROOMS.parent).as_posix().encode() + b"\0")
         total.update(path.read_bytes().replace(b"\r\n", b"\n"))
     return total.hexdigest()
 
@@ -150,3 +172,8 @@ def versions_of(kind: str) -> dict[str, str]:
     """Versions of the libraries that can change what a kind of step gives."""
     extra = {"features": _FEATURES, "register": _FIELDS}.get(kind, ())
     return {name: metadata.version(name) for name in (*_LIBRARIES, *extra)}
+
+
+def image_libraries() -> dict[str, str]:
+    """Versions of all libraries that prepare images."""
+    return {name: metadata.version(name) for name in sorted({*_LIBRARIES, *_FEATURES, *_FIELDS})}

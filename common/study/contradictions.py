@@ -6,6 +6,7 @@ import math
 
 from common.study.analyses import ANALYSES
 from common.study.dictionary import DICTIONARY
+from common.study.features import LINEAR_LIMIT
 from common.study.protocol import Analysis, Cohort, Comparison, Model, Study, Term
 
 
@@ -108,6 +109,14 @@ def _term_contradictions(study: Study, place: tuple[str | int, ...], term: Term,
         found.append((place, f"'{term.variable}' has no cut-off in the dictionary: give `cutoff`"))
     if term.coding in ("linear", "log") and (variable.low is None or variable.high is None):
         found.append((place, f"'{term.variable}' is used as a number: give its plausible range, `low` and `high`"))
+    if "." in term.variable and not found:
+        low, high = variable.low or 0.0, variable.high or 0.0
+        if term.coding == "linear" and max(-low, high) > LINEAR_LIMIT:
+            sentence = f"'{term.variable}' may be too large: use the coding 'log', or declare a range up to"
+            found.append((place, f"{sentence} {LINEAR_LIMIT:g} under [[variables]]"))
+        if term.coding == "log" and low <= -1:
+            sentence = f"'{term.variable}' may be negative: declare its range, with `low = 0`, under [[variables]]"
+            found.append((place, sentence))
     if term.variable in source:
         found.append((place, f"'{term.variable}' is the endpoint itself"))
     return found

@@ -146,8 +146,53 @@ CLASSES: Mapping[FeatureClass, tuple[str, ...]] = MappingProxyType(
 )
 """Features of every class."""
 
-LARGEST = 1e15
-"""Bound of a feature's plausible values, of either sign."""
+SHARES = frozenset(
+    {
+        "Uniformity", "Correlation", "Id", "Idm", "Idmn", "Idn", "Imc1", "Imc2", "InverseVariance", "JointEnergy",
+        "MCC", "MaximumProbability", "GrayLevelNonUniformityNormalized", "RunLengthNonUniformityNormalized",
+        "RunPercentage", "ShortRunEmphasis", "LowGrayLevelRunEmphasis", "ShortRunLowGrayLevelEmphasis",
+        "SizeZoneNonUniformityNormalized", "ZonePercentage", "SmallAreaEmphasis", "LowGrayLevelZoneEmphasis",
+        "SmallAreaLowGrayLevelEmphasis", "DependenceNonUniformityNormalized", "SmallDependenceEmphasis",
+        "LowGrayLevelEmphasis", "SmallDependenceLowGrayLevelEmphasis", "Sphericity", "Elongation", "Flatness",
+    }
+)  # fmt: skip
+"""Features that cannot be farther from 0 than 1."""
+
+SIGNED = frozenset(
+    {
+        "10Percentile", "90Percentile", "Maximum", "Mean", "Median", "Minimum", "Skewness", "Correlation", "Imc1",
+        "ClusterShade",
+    }
+)  # fmt: skip
+"""Features that can be negative."""
+
+USUAL = frozenset(
+    {
+        "10Percentile", "90Percentile", "Entropy", "InterquartileRange", "Kurtosis", "Maximum", "Mean", "Median",
+        "MeanAbsoluteDeviation", "Minimum", "Range", "RobustMeanAbsoluteDeviation", "RootMeanSquared", "Skewness",
+        "DifferenceAverage", "DifferenceEntropy", "JointAverage", "JointEntropy", "SumAverage", "SumEntropy",
+        "RunEntropy", "ZoneEntropy", "DependenceEntropy", "LeastAxisLength", "MajorAxisLength", "MinorAxisLength",
+        "Maximum2DDiameterColumn", "Maximum2DDiameterRow", "Maximum2DDiameterSlice", "Maximum3DDiameter",
+        "SurfaceVolumeRatio", "DependenceVariance", "LargeDependenceEmphasis", *(f"P{at}" for at in LANDMARKS),
+    }
+)  # fmt: skip
+"""Features on the scale of intensities, of millimetres or of bits, which stay within 10,000 of 0."""
+
+SQUARES = frozenset(
+    {
+        "Variance", "Autocorrelation", "Contrast", "DifferenceVariance", "GrayLevelVariance", "SumSquares",
+        "HighGrayLevelEmphasis", "HighGrayLevelRunEmphasis", "HighGrayLevelZoneEmphasis",
+        "ShortRunHighGrayLevelEmphasis", "SmallAreaHighGrayLevelEmphasis", "SmallDependenceHighGrayLevelEmphasis",
+    }
+)  # fmt: skip
+"""Features on the scale of squares of intensities or grey levels, of which there are 1,000 at most."""
+
+USUAL_LIMIT = 1e4
+LINEAR_LIMIT = 1e6
+"""Beyond it a number is no predictor on its own scale: sums of squares would lose what matters, or not fit."""
+
+LARGEST = 1e18
+"""Bound of every other feature: energies, products of grey levels, sizes of zones."""
 
 FEATURE = re.compile(
     r"(?P<image>[a-z0-9]+(?:-[a-z0-9]+)*)\.(?P<region>[a-z0-9]+(?:-[a-z0-9]+)*)\."
@@ -171,6 +216,11 @@ def filter_names(log_sigma_mm: Sequence[float], wavelet: bool) -> tuple[str, ...
 def feature_variable(name: str) -> Variable:
     """A feature as a predictor; a study that knows a narrower range declares it under [[variables]].
 
-    The range is public and only has to hold every possible value: no site ever sends its own minimum or maximum.
+    The range is public and holds every value that is possible, so no site ever sends its own minimum or maximum.
     """
-    return Variable(name=name, label=name, kind="continuous", known="preoperative", low=-LARGEST, high=LARGEST)
+    found = FEATURE.fullmatch(name)
+    of = found["name"] if found else ""
+    limits = ((SHARES, 1.0), (USUAL, USUAL_LIMIT), (SQUARES, LINEAR_LIMIT))
+    limit = next((limit for names, limit in limits if of in names), LARGEST)
+    low = -limit if of in SIGNED else 0.0
+    return Variable(name=name, label=name, kind="continuous", known="preoperative", low=low, high=limit)

@@ -15,7 +15,7 @@ from server.study.suppression import Key
 
 def flow_keys(study: Study) -> list[tuple[str, Key]]:
     """The rows of a flow, in order: what each is called, and what it counts."""
-    rules: list[tuple[str, Key]] = [(f"excluded by {name}", ("rule", name)) for name, _ in study.eligibility.rules()]
+    rules: list[tuple[str, Key]] = [(f"excluded by {name}", ("rule", name)) for name in study.exclusions()]
     return [
         ("patients in the table", ("start",)),
         *rules,

@@ -28,7 +28,7 @@ sites = ["hospital-a", "hospital-b", "external-c"]
 name = "radiomics"
 endpoint = "mvi"
 cohort = "train"
-predictors = ["arterial.tumour.original_firstorder_Mean", "arterial-minus-plain.peritumour-10mm.original_glcm_Contrast"]
+predictors = ["arterial.tumour.original_firstorder_Mean", "arterial-minus-plain.peritumour-10mm.original_glcm_Idm"]
 
 [preparation]
 modality = "ct"
