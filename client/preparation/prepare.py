@@ -22,11 +22,11 @@ from client.cohort.store import (
     store_folder,
     table_inputs,
 )
+from client.images.libraries import need_image_libraries
 from client.preparation.steps import writable
 from common.errors import FedmviError, Severity
 from common.study.protocol import IMAGES, Study
 from common.study.table import Column, SiteTable
-from common.terminal import IMAGE_LIBRARIES, need
 
 if TYPE_CHECKING:
     from client.preparation.images import PreparedImages
@@ -103,7 +103,7 @@ def prepare(site: Site, study: Study, *, workers: int | None = None, progress: P
     images = None
     if study.preparation is not None:
         # Imported here: a study of tables needs none of the image libraries.
-        need("site", *IMAGE_LIBRARIES)
+        need_image_libraries()
         from client.preparation.images import prepare_images
 
         wanted = [patient for patient, stays in zip(table.patients, eligible(table), strict=True) if stays]

@@ -28,7 +28,7 @@ from common.study.fingerprint import canonical_json, digest
 
 STEPS = "steps"
 _UNWRITABLE = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.ENOTDIR}
+    {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.ENOTDIR, errno.EEXIST}
 )
 RESULT, SEALS = "result.json", "digests.json"
 _ROOMS = Path(__file__).resolve().parents[1]

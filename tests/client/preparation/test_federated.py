@@ -90,7 +90,7 @@ def test_a_model_of_features_is_the_pooled_one_of_the_patients_whose_images_were
     usable = [patient for patient in patients if not unusable(patient)]
     X = np.array([[features_of(p)[MEAN], np.log1p(features_of(p)[ENERGY])] for p in usable])
     pooled = sm.Logit(np.array([present(p) for p in usable], float), sm.add_constant(X)).fit(disp=False)
-    model = found["model.radiomics.multivariable"]
+    (model,) = [result for result in found.values() if result["statistic"] == "multivariable-logistic"]
     assert model["status"] == "estimated", model
     assert model["n"] == len(usable)
     ours = {e["term"]: e for e in model["estimates"] if e["name"] == "odds_ratio"}

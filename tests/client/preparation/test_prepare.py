@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import pydicom
 import pytest
 
 from client.cohort.membership import eligible, flow
@@ -172,6 +173,80 @@ def test_a_full_disk_ends_the_run_with_a_number_and_keeps_what_was_there(
     assert done.returncode == 3 and "FEDMVI-377" in done.stderr and "Traceback" not in done.stderr
     assert not store_folder(site, study).exists() and not list((site.store / "steps").glob("*/*/.*"))
     assert prepare(site, study).fresh
+
+
+def test_what_is_damaged_is_made_anew(make_site: MakeSite, study: Study) -> None:
+    site = make_site(patients=1)
+    folder = prepare(site, study).folder
+    wanted = tree(site.store)
+    for step, damage in (
+        ("stack.portal/*/pixels.npy", b""), ("features.plain/*/result.json", b'{"values": {}, "problems": []}'),
+        ("register.plain/*/registration.json", b"{"), ("check/*/digests.json", b"{}"),
+    ):  # fmt: skip
+        (path,) = (site.store / "steps").glob(f"*/{step}")
+        path.write_bytes(damage)
+        assert not prepare(site, study).fresh
+        assert tree(site.store) == wanted, step
+    for name in ("features.parquet", "stacks.html", f"stacks/{site.name}-0001/portal/pixels.npy"):
+        (folder / name).write_bytes(b"PAR1")
+        assert prepare(site, study).fresh
+        assert tree(site.store) == wanted, name
+
+
+def test_an_interrupt_ends_the_run_at_once_and_the_next_goes_on(make_site: MakeSite, tmp_path: Path) -> None:
+    site = make_site(patients=4)
+    protocol = tmp_path / "study.toml"
+    protocol.write_text(STUDY)
+    command = [COMMAND, "prepare", str(protocol), "--site", str(site.folder), "--workers", "1"]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        while not steps(site) and process.poll() is None:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to all processes
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "run the same command again" in said and "Traceback" not in said
+    # Whoever was at work stopped; nobody took the next patient.
+    assert len({name.split("/")[1] for name in steps(site)}) == 1
+
+
+def test_a_store_that_cannot_be_written_is_nobodys_fault(make_site: MakeSite, study: Study) -> None:
+    site = make_site(patients=1)
+    site.store.write_text("not a folder")
+    with pytest.raises(FedmviError, match="377"):
+        prepare(site, study)
+    site.store.unlink()
+    (site.store / "steps").mkdir(parents=True)
+    (site.store / "steps" / f"{site.name}-0001").write_text("not a folder")
+    with pytest.raises(FedmviError, match="377"):
+        prepare(site, study)
+    assert not store_folder(site, study).exists()
+
+
+def test_images_behind_a_link_are_noticed_when_they_change(make_site: MakeSite, study: Study, tmp_path: Path) -> None:
+    site = make_site("hospital-b", patients=1)
+    plain = next((site.folder / "images").iterdir()) / "plain"
+    (tmp_path / "elsewhere").mkdir()
+    plain.rename(tmp_path / "elsewhere" / "plain")
+    plain.mkdir()
+    (plain / "linked").symlink_to(tmp_path / "elsewhere" / "plain")
+    before = prepare(site, study)
+    for path in (tmp_path / "elsewhere" / "plain").iterdir():
+        header = pydicom.dcmread(path)
+        header.RescaleIntercept += 30
+        header.save_as(path)
+    after = prepare(site, study)
+    assert before.images is not None and after.images is not None and before.digest != after.digest
+    name = "plain.tumour.original_firstorder_Mean"
+    patient = after.images.outcomes[0].patient
+    assert after.images.feature(patient, name) == pytest.approx(before.images.feature(patient, name) + 30, abs=0.1)
+
+
+def test_a_patient_may_be_called_like_a_folder(make_site: MakeSite, study: Study) -> None:
+    site = make_site()
+    table = site.folder / "patients.csv"
+    table.write_text(table.read_text().replace(f"{site.name}-0001,", "images,"))
+    done = prepare(site, study)
+    assert done.images is not None and done.images.failed == {"images"}
+    assert [problem.number for problem in done.images.outcomes[0].problems] == [351]
 
 
 @pytest.mark.parametrize("name", ["hospital-b", "external-c"])
