@@ -21,6 +21,9 @@ REACH = 3
 """The search reaches so many points of the coarse lattice: 54 mm on voxels of 3 mm, which is more than livers move."""
 ITERATIONS = 80
 """Steps of the descent. On simulated breathing the error falls from 2.4 mm (20) to 1.8 (40) and 1.7 mm (80, 160)."""
+SMOOTHNESS = 2.5
+"""Weight of the diffusion regulariser. The package's 1.25 folds where a real liver reaches the last slice; 2.5 does
+not, and errs less (1.2 v 1.4 mm)."""
 SMALLEST = 4 * LATTICE
 """Voxels that an axis has at least: fewer are not enough for the coarse lattice."""
 FADE_MM = 30.0
@@ -77,6 +80,7 @@ def find_field(fixed: sitk.Image, moving: sitk.Image) -> Field:
                 grid_sp=LATTICE,
                 grid_sp_adam=FINE,
                 disp_hw=REACH,
+                lambda_weight=SMOOTHNESS,
                 selected_niter=ITERATIONS,
                 dtype=torch.float32,
                 device=torch.device("cpu"),

@@ -184,7 +184,7 @@ class _Pair:
 
     def agreement(self, transform: sitk.Transform) -> float:
         """Normalised mutual information in the region under a transform."""
-        first, second = (sitk.GetArrayViewFromImage(image) for image in (self.here, self.there(transform)))
+        first, second = (sitk.GetArrayFromImage(image) for image in (self.here, self.there(transform)))
         return normalised_mutual_information(first[self.inside], second[self.inside])
 
     def unmoved(self) -> Registered:
@@ -268,7 +268,8 @@ def _seen(
 def _clipped(image: sitk.Image, modality: Modality, phase: str) -> sitk.Image:
     low, high = CLIP_HU
     if modality == "mr":
-        body = sitk.GetArrayViewFromImage(body_mask(image, modality)) != 0
+        # A view would outlive the mask that nothing else holds.
+        body = sitk.GetArrayFromImage(body_mask(image, modality)) != 0
         low, high = (float(value) for value in np.percentile(sitk.GetArrayViewFromImage(image)[body], CLIP_PERCENTILES))
     clipped: sitk.Image = sitk.Clamp(image, sitk.sitkFloat32, low, high)
     voxels = sitk.GetArrayViewFromImage(clipped)
