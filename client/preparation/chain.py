@@ -191,13 +191,15 @@ class _Chain:
         self._registered[phase] = Registered.load(folder)
 
     def _doubts(self, quality: PairQuality) -> Problems:
-        """What a person should look at in a registered pair."""
+        """What a person should look at in a registered pair; that a field adds nothing is only noted."""
+        limits = self.preparation.registration
+        refused = quality.folding > limits.max_folding or quality.max_displacement_mm > limits.max_displacement_mm
+        apart = quality.dice_liver is not None and quality.dice_liver < limits.min_dice
         words = [quality.fell_back] if quality.fell_back else []
-        least = self.preparation.registration.min_dice
-        if quality.dice_liver is not None and quality.dice_liver < least:
-            words.append(f"the livers overlap by {quality.dice_liver:.2f}, less than {least:g}")
+        words += [f"the livers overlap by {quality.dice_liver:.2f}, less than {limits.min_dice:g}"] if apart else []
+        severity = Severity.WARNING if refused or apart else Severity.NOTE
         local = f"{quality.phase}: {'; '.join(words)}"
-        return [FedmviError(371, local, severity=Severity.WARNING)] if words else []
+        return [FedmviError(371, local, severity=severity)] if words else []
 
     def _landmarks(self, phase: str) -> None:
         def work(_: Path, __: Problems) -> dict[str, Any]:
