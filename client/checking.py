@@ -16,6 +16,7 @@ from client.cohort.membership import eligible
 from client.cohort.problems import worst_first
 from client.cohort.reading import read_table
 from client.cohort.site import load_site
+from client.images.libraries import need_image_libraries
 from common.errors import FedmviError
 from common.study.loader import load_study
 from common.terminal import err
@@ -51,7 +52,8 @@ def check_all(
     Raises
     ------
     FedmviError
-        389 the contact sheet cannot be written there. Everything else is in the list.
+        389 the contact sheet cannot be written there, 804 a library for images is not installed. Everything else is
+        in the list.
     """
     problems = check_site(folder, study)
     if any(problem.number in UNREADABLE for problem in problems):
@@ -63,6 +65,7 @@ def check_all(
         return problems
     site = load_site(folder)
     # Imported here: a study of tables needs none of the image libraries.
+    need_image_libraries()
     from client.images.checking.contact_sheet import may_write, write_contact_sheet
     from client.images.checking.site_images import inspect_images
 

@@ -13,13 +13,14 @@ from client.cohort.check import as_json
 from client.cohort.ids import assign_ids
 from client.cohort.site import load_site
 from client.cohort.template import init_site
+from client.images.libraries import need_image_libraries
 from client.preparation.prepare import UnfitDataError, prepare
 from client.release.keys import own_key, trust
 from client.release.ledger import Ledger
 from common.errors import FedmviError, Severity
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
-from common.terminal import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PROBLEMS, IMAGE_LIBRARIES, err, need, out, print_json, run_app
+from common.terminal import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PROBLEMS, err, out, print_json, run_app
 
 app = typer.Typer(
     help="Check and prepare a hospital's data for federated studies, and see what left.",
@@ -125,7 +126,7 @@ def discover_command(
 
     A row is in use only where headers say its phase without contradiction. Exit code 1 if something could not be read.
     """
-    need("site", *IMAGE_LIBRARIES)
+    need_image_libraries()
     from client.discovering import counted, found_table, propose_manifest
 
     path, done = propose_manifest(folder, out_, site, ids, workers)

@@ -53,8 +53,8 @@ def propose_manifest(
     Raises
     ------
     FedmviError
-        201 to 203 of site.toml, 321 a key file that is none, 330 no such folder or no image in it, 358 a manifest that
-        is there already, 377 one that cannot be written.
+        201 to 203 of site.toml, 321 a key file that is none, 330 a folder that cannot be read, 358 a manifest that is
+        there already, 377 one that cannot be written, 388 no such folder, or nothing in it for a manifest.
     """
     site = load_site(site_folder) if site_folder else None
     path = out or (site.folder / site.images.manifest if site else Path("manifest.csv"))
@@ -66,12 +66,22 @@ def propose_manifest(
     with _progress() as report:
         found = discover(folder, site.folder if site else path.parent, ids=ids, workers=workers, progress=report)
     if not found.lines:
-        unread = "; ".join(problem.local for problem in found.problems[:_LISTED])
-        detail = f"{folder}: no CT or MR image in DICOM, and no mask, is in this folder; no manifest was written"
-        raise FedmviError(330, f"{detail}: {unread}" if unread else detail)
+        raise _nothing_in(folder, found.problems)
     write_manifest(path, found.lines)
     problems = [*found.problems, *(_unlisted(site, found.lines) if site else [])]
     return path, replace(found, problems=tuple(worst_first(problems)))
+
+
+def _nothing_in(folder: Path, problems: Sequence[FedmviError]) -> FedmviError:
+    """388 with what is in the folder instead of images in DICOM."""
+    files = [name.lower() for _, _, names in os.walk(folder, followlinks=True) for name in names if name[0] != "."]
+    others = sum(name.endswith((".nii", ".nii.gz", ".nrrd")) for name in files)
+    if not files:
+        return FedmviError(388, f"{folder}: there is no file in this folder")
+    told = [f"{folder}: no image of CT or MR and no mask in DICOM among its files ({len(files)})"]
+    if others:
+        told.append(f"NIfTI or NRRD ({others}) is not read here, only DICOM")
+    return FedmviError(388, "; ".join([*told, *(problem.local for problem in problems[:_LISTED])]))
 
 
 def _read_key(path: Path) -> dict[str, str]:

@@ -21,9 +21,6 @@ EXIT_PROBLEMS = 1
 EXIT_ERROR = 3
 EXIT_INTERRUPTED = 130
 
-IMAGE_LIBRARIES = ("SimpleITK", "pydicom", "nibabel", "radiomics", "highdicom", "gcdm_", "convexAdam", "torch")
-"""Libraries for images, by the names under which they are imported; the extra `site` installs them."""
-
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 

@@ -25,9 +25,6 @@ from common.study.preparation import Preparation, Radiomics
 LEAST_VOXELS = 27
 """A region of fewer voxels has no features: not one of its voxels need have all of its 26 neighbours."""
 
-PYRADIOMICS_WIDTH = 25.0
-"""Width of bins where a protocol has none; the presets always give one."""
-
 
 @dataclass
 class Extracted:
@@ -137,7 +134,9 @@ def _of_image(
 ) -> dict[str, float]:
     """All features but shape of one image."""
     kinds = [kind for kind in radiomics.classes if kind != "shape"]
-    width = preparation.kind(name).bin_width or PYRADIOMICS_WIDTH
+    width = preparation.kind(name).bin_width
+    if width is None:
+        raise ValueError(f"{name} has no width of bins: the protocol was not validated")
     box = union(placed.box for placed in regions)
     values: dict[str, float] = {}
     odd: dict[tuple[int, str], list[str]] = {}

@@ -88,17 +88,23 @@ ERRORS = {
     369: ErrorText(
         "Two readers' masks of one region overlap little.", "Look at the contact sheet; do both mean the same lesion?"
     ),
-    370: ErrorText("A phase could not be registered.", "Look at the pair; correct the phase, or leave it out."),
+    370: ErrorText(
+        "A phase could not be registered.",
+        "Look at both phases on the contact sheet (`check --html`); correct the phase, or leave it out.",
+    ),
     371: ErrorText("A registration fell back to rigid, or overlaps poorly.", "Look at the pair on the contact sheet."),
     372: ErrorText(
         "A region is too small for features.", "Check the mask and its spacing; features of it are left empty."
     ),
-    373: ErrorText("Part of a ring is lost at the liver's surface.", "Nothing, if the tumour is subcapsular."),
-    374: ErrorText("A liver mask is needed to limit the rings.", "Outline the liver, or ask for another protocol."),
-    375: ErrorText(
-        "A patient's images could not be prepared.", "Read the problem that is named; the other patients are prepared."
+    373: ErrorText(
+        "Part of a ring is lost at the liver's surface, in an excluded region, or at the image's end.",
+        "Nothing, if the tumour is subcapsular.",
     ),
-    376: ErrorText("The tumour has fewer slices than the stack, and slices are repeated.", "Nothing; it is recorded."),
+    374: ErrorText("A liver mask is needed to limit the rings.", "Outline the liver, or ask for another protocol."),
+    376: ErrorText(
+        "Slices of a ROI stack are repeated: there are fewer of the tumour, or of the image at these positions.",
+        "Nothing, if the tumour is thin; look at stacks.html where the phase was scanned in another direction.",
+    ),
     377: ErrorText(
         "The disk is full, or the store cannot be written.",
         "Make room or mend the permissions, and run the command again; what is done is kept.",
@@ -123,6 +129,11 @@ ERRORS = {
     383: ErrorText(
         "The program failed on a patient's images.",
         "Report what is shown, without the patient's id; the other patients are prepared.",
+    ),
+    388: ErrorText(
+        "Nothing was found to make a manifest of.",
+        "Name the folder of an export in DICOM. NIfTI and NRRD need no manifest: put them where [images] in site.toml "
+        "says, as images/<patient>/<phase>.nii.gz.",
     ),
     389: ErrorText(
         "The contact sheet cannot be written.",

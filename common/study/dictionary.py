@@ -7,21 +7,29 @@ typing errors and wrong units are found, and no site ever has to send its own mi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 """A declared name: lower case, digits and underscores, as in `imaging_to_surgery_days`."""
 
-ColumnName = Annotated[
-    str,
-    Field(
-        pattern=r"^(?:[a-z][a-z0-9_]{0,63}|[a-z0-9-]{1,64}\.[a-z0-9-]{1,32}\.[A-Za-z0-9-]{1,32}_[a-z]+_[A-Za-z0-9]+)$"
-    ),
-]
+_COLUMN = re.compile(r"[a-z][a-z0-9_]{0,63}|[a-z0-9-]{1,64}\.[a-z0-9-]{1,32}\.[A-Za-z0-9-]{1,32}_[a-z]+_[A-Za-z0-9]+")
+
+
+def _spelt(name: str) -> str:
+    if not _COLUMN.fullmatch(name):
+        form = "write <image>.<region>.<filter>_<class>_<name>, as in portal.tumour.original_glcm_Contrast"
+        plain = "write small letters, digits and underscores, as in tumour_size"
+        what = f"not the name of a feature: {form}" if "." in name else f"not the name of a column: {plain}"
+        raise ValueError(f"{name!r} is {what}")
+    return name
+
+
+ColumnName = Annotated[str, AfterValidator(_spelt)]
 """A declared name, or the name of a feature of images, see `features`."""
 
 Known = Literal["preoperative", "pathological", "follow-up"]

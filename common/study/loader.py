@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from pathlib import Path
@@ -11,10 +10,20 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from common.errors import FedmviError
+from common.spelling import nearest
 from common.study.contradictions import contradictions
 from common.study.protocol import Study
 
 Place = tuple[str | int, ...]
+
+_MESSAGES = {
+    "tuple_type": "write a list: [ ... ]",
+    "missing": "is needed",
+    "finite_number": "must be a finite number",
+    "too_short": "needs at least {min_length} entries",
+    "too_long": "may have at most {max_length} entries",
+}
+"""Sentences for what pydantic says in the words of Python, by its name of the problem."""
 
 
 def load_study(path: Path) -> Study:
@@ -90,9 +99,10 @@ def toml_problems(error: ValidationError, text: str, model: type[BaseModel]) -> 
         if item["type"] == "too_short" and within:
             continue  # only because its elements are wrong
         message = item["msg"].removeprefix("Value error, ")
+        if item["type"] in _MESSAGES:
+            message = _MESSAGES[item["type"]].format(**item.get("ctx", {}))
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(place[-1]), _keys_at(model, place[:-1]), n=1)
-            message = "unknown field" + (f"; did you mean '{near[0]}'?" if near else "")
+            message = "unknown field" + nearest(str(place[-1]), _keys_at(model, place[:-1]))
         sentences.append(f"line {line_of(text, place)}: {spell(place)}: {message}")
     return sentences
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from common.spelling import nearest
 from common.study.features import CLASSES, FEATURE, LANDMARKS, FeatureClass, feature_name, filter_names
 
 Modality = Literal["ct", "mr"]
@@ -21,16 +22,46 @@ PHASES: dict[str, tuple[str, ...]] = {
 }
 """Phases by modality. `t1` is T1 before contrast; the hepatobiliary phase is a phase of its own, never `t1d`."""
 
-RING = r"^peritumour-[1-9][0-9]?mm$"
+RINGS = tuple(f"peritumour-{width}mm" for width in range(1, 100))
+"""Regions that are computed: rings around the tumour."""
+
 REGIONS = ("tumour", "liver")
-"""Regions that are outlined; rings around the tumour, as `peritumour-10mm`, are computed."""
+"""Regions that are outlined and of which features may be computed."""
 
 Millimetres = Annotated[float, Field(gt=0, le=100)]
+VoxelWidth = Annotated[float, Field(ge=0.2, le=100)]
+"""In mm. Images of finer voxels than scanners make would only fill the memory."""
+
 Range = tuple[float, float]
+
+_Names = TypeVar("_Names", bound=tuple[object, ...])
+_Limits = TypeVar("_Limits", bound=Range)
+
+
+def _each_once(names: _Names) -> _Names:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} is named twice")
+    return names
+
+
+def _margin(limits: _Limits) -> _Limits:
+    if not 0 <= limits[0] <= limits[1]:
+        raise ValueError("a margin is at least 0, and its lower limit comes first")
+    return limits
+
+
+def _outlined(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name in REGIONS or name in RINGS:
+            raise ValueError(f"'{name}' cannot be left out of the rings: name other outlined regions, such as vessels")
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
+            raise ValueError(f"{name!r} is not written in small letters, digits and hyphens, as in 'portal-vein'")
+    return names
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Registration(_Table):
@@ -57,7 +88,7 @@ class Registration(_Table):
 class Resampling(_Table):
     """`[preparation.resampling]`: the voxels on which features are computed."""
 
-    spacing_mm: tuple[Millimetres, Millimetres, Millimetres] = Field(
+    spacing_mm: tuple[VoxelWidth, VoxelWidth, VoxelWidth] = Field(
         default=(1.0, 1.0, 1.0), description="Width of voxels along x, y and z."
     )
     image: Literal["b-spline", "linear"] = Field(default="b-spline", description="Interpolation of images.")
@@ -78,7 +109,7 @@ class Regions(_Table):
         description="Whether rings end at the liver's surface: where the liver is outlined, always (a patient without "
         "a liver mask cannot be prepared), or never.",
     )
-    exclude: tuple[str, ...] = Field(
+    exclude: Annotated[tuple[str, ...], AfterValidator(_each_once), AfterValidator(_outlined)] = Field(
         default=(), description="Outlined regions that rings leave out, such as vessels, where a patient has them."
     )
 
@@ -88,7 +119,9 @@ class Kind(_Table):
 
     clip: Range | None = Field(default=None, description="Values outside are set to the nearer limit; in HU for CT.")
     bin_width: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Width of grey-level bins; in HU for CT. The preset depends on the modality."
+        default=None,
+        description="Width of grey-level bins, in the units of the scale: HU for CT. Features need one; the preset "
+        "depends on the modality and, for MR, on `scale`.",
     )
 
 
@@ -112,11 +145,15 @@ class Intensity(_Table):
 class Radiomics(_Table):
     """`[preparation.radiomics]`: which features are computed."""
 
-    regions: tuple[str, ...] = Field(
-        default=("tumour", "peritumour-5mm", "peritumour-10mm"), description="Regions of which features are computed."
+    regions: Annotated[tuple[str, ...], AfterValidator(_each_once)] = Field(
+        default=("tumour", "peritumour-5mm", "peritumour-10mm"),
+        min_length=1,
+        description="Regions of which features are computed.",
     )
-    classes: tuple[FeatureClass, ...] = Field(default=tuple(CLASSES), description="Classes of features.")
-    log_sigma_mm: tuple[Annotated[float, Field(ge=0.5, le=10)], ...] = Field(
+    classes: Annotated[tuple[FeatureClass, ...], AfterValidator(_each_once)] = Field(
+        default=tuple(CLASSES), min_length=1, description="Classes of features."
+    )
+    log_sigma_mm: Annotated[tuple[Annotated[float, Field(ge=0.5, le=10)], ...], AfterValidator(_each_once)] = Field(
         default=(1.0, 3.0, 5.0), description="Widths of Laplacian-of-Gaussian filters; empty for none."
     )
     wavelet: Literal["coif1", "haar", "db2", "none"] = Field(default="coif1", description="Wavelet of the filters.")
@@ -140,9 +177,13 @@ class Stacks(_Table):
         default="mm",
         description="How the rectangle is enlarged: by `margin_mm` on a common spacing, or by pixels, as published.",
     )
-    margin_mm: Range = Field(default=(5.0, 10.0), description="mm: limits between which the margin is drawn.")
-    margin_pixels: tuple[int, int] = Field(default=(5, 10), description="published: the same in pixels.")
-    spacing_mm: Millimetres = Field(default=0.8, description="mm: pixel width in the plane before the resize.")
+    margin_mm: Annotated[Range, AfterValidator(_margin)] = Field(
+        default=(5.0, 10.0), description="mm: limits between which the margin is drawn."
+    )
+    margin_pixels: Annotated[tuple[int, int], AfterValidator(_margin)] = Field(
+        default=(5, 10), description="published: the same in pixels."
+    )
+    spacing_mm: VoxelWidth = Field(default=0.8, description="mm: pixel width in the plane before the resize.")
     size: Annotated[int, Field(ge=32, le=512)] = Field(default=320, description="Rows and columns of the result.")
     fit: Literal["pad", "stretch"] = Field(
         default="pad", description="pad keeps the aspect ratio; stretch, as published, does not."
@@ -153,10 +194,14 @@ class Preparation(_Table):
     """`[preparation]`: images, regions and features; a tabular study has none."""
 
     modality: Modality = Field(description="ct or mr.")
-    phases: tuple[str, ...] = Field(min_length=1, description="Phases that are used.")
-    optional: tuple[str, ...] = Field(default=(), description="Those of them that a patient may lack.")
+    phases: Annotated[tuple[str, ...], AfterValidator(_each_once)] = Field(
+        min_length=1, description="Phases that are used."
+    )
+    optional: Annotated[tuple[str, ...], AfterValidator(_each_once)] = Field(
+        default=(), description="Those of them that a patient may lack."
+    )
     reference: str = Field(description="The phase whose space all others are brought into; masks are drawn on it.")
-    subtractions: tuple[str, ...] = Field(
+    subtractions: Annotated[tuple[str, ...], AfterValidator(_each_once)] = Field(
         default=(), description="Differences of registered phases, as `arterial-minus-plain`."
     )
     registration: Registration = Registration()
@@ -169,13 +214,14 @@ class Preparation(_Table):
     @model_validator(mode="before")
     @classmethod
     def _presets(cls, data: Any) -> Any:
-        """Fill in the numbers that depend on the modality."""
+        """Fill in the numbers that depend on the modality and on the scale of its intensities."""
         if not isinstance(data, dict) or data.get("modality") not in ("ct", "mr"):
             return data
         given = data.get("intensity", {})
         if not isinstance(given, dict):
             return data
-        usual = PRESETS[data["modality"]]
+        nyul = data["modality"] == "mr" and given.get("scale") == "nyul"
+        usual = PRESETS["mr with nyul" if nyul else data["modality"]]
         kinds = {name: {**usual[name], **given.get(name, {})} for name in ("phase", "subtraction")
                  if isinstance(given.get(name, {}), dict)}  # fmt: skip
         return {**data, "intensity": {**usual["intensity"], **given, **kinds}}
@@ -190,9 +236,7 @@ class Preparation(_Table):
         known = PHASES[self.modality]
         for name in (*self.phases, self.reference):
             if name not in known:
-                yield f"'{name}' is not a phase of {self.modality}: {', '.join(known)}"
-        if len(set(self.phases)) != len(self.phases):
-            yield "a phase is named twice"
+                yield f"{name!r} is not a phase of {self.modality}: {', '.join(known)}{nearest(name, known)}"
         if self.reference not in self.phases or self.reference in self.optional:
             yield "`reference` is one of `phases` and not optional"
         if not set(self.optional) <= set(self.phases):
@@ -205,6 +249,7 @@ class Preparation(_Table):
             yield "there is nothing to prepare: neither `radiomics` nor `stacks`"
         if self.radiomics:
             yield from _unknown_regions(self.radiomics.regions)
+            yield from _unbinned(self)
         yield from _odd_intensities(self)
 
     @property
@@ -228,7 +273,7 @@ class Preparation(_Table):
         Shape does not depend on the image: its columns bear the reference phase's name and the filter `original`.
         """
         names = []
-        if self.modality == "mr":
+        if self.modality == "mr" and self.radiomics is not None:
             names += [f"{phase}.body.original_landmark_P{at}" for phase in self.phases for at in LANDMARKS]
         if self.radiomics is None:
             return tuple(names)
@@ -248,7 +293,8 @@ class Preparation(_Table):
         image, region, filtered, kind, feature = found.group("image", "region", "filter", "kind", "name")
         if kind == "landmark":
             marks = (f"P{at}" for at in LANDMARKS)
-            return self.modality == "mr" and region == "body" and filtered == "original" and feature in marks
+            mine = self.modality == "mr" and self.radiomics is not None and image in self.phases
+            return mine and region == "body" and filtered == "original" and feature in marks
         wanted = self.radiomics
         if wanted is None or image not in self.images or kind not in wanted.classes or feature not in CLASSES[kind]:
             return False
@@ -268,8 +314,15 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "phase": {"bin_width": 10.0},
         "subtraction": {"bin_width": 10.0},
     },
+    "mr with nyul": {
+        "intensity": {"n4": True},
+        "phase": {"bin_width": 2.0},
+        "subtraction": {"bin_width": 2.0},
+    },
 }
-"""Presets. CT: bins of 25 HU as pyradiomics has them, narrower ones for differences, which span less."""
+"""Presets. CT: bins of 25 HU as pyradiomics has them, narrower ones for differences, which span less. MR: a tenth of
+the body's standard deviation, which the z-score makes 100; Nyul's scale runs from 0 to 100, so that bins of 2 are 50
+levels of the body."""
 
 
 def ring_mm(region: str) -> float:
@@ -294,7 +347,13 @@ def _odd_intensities(preparation: Preparation) -> Iterator[str]:
 
 def _unknown_regions(names: tuple[str, ...]) -> Iterator[str]:
     for name in names:
-        if name not in REGIONS and not re.match(RING, name):
-            yield f"region '{name}' is neither tumour nor liver nor a ring such as peritumour-10mm"
-    if len(set(names)) != len(names):
-        yield "a region is named twice"
+        if name not in REGIONS and name not in RINGS:
+            hint = nearest(name, (*REGIONS, *RINGS))
+            yield f"region {name!r} is neither tumour nor liver nor a ring such as peritumour-10mm{hint}"
+
+
+def _unbinned(preparation: Preparation) -> Iterator[str]:
+    used = {"phase": preparation.phases, "subtraction": preparation.subtractions}
+    for name, images in used.items():
+        if images and getattr(preparation.intensity, name).bin_width is None:
+            yield f"`bin_width` of `intensity.{name}` is needed for features"

@@ -110,7 +110,7 @@ def discover(
     Raises
     ------
     FedmviError
-        330 where the folder is not there or cannot be read.
+        330 where the folder cannot be read, 388 where it is not there.
     """
     folders = _parts(folder)
     parts = []
@@ -124,11 +124,12 @@ def discover(
 def _parts(folder: Path) -> list[Path]:
     """Folders to look through one after the other: those below the first that branches, unless images lie beside."""
     if not folder.is_dir():
-        raise FedmviError(330, f"{folder}: {folder}: there is no such folder")
+        raise FedmviError(388, f"{folder}: this is a file; name its folder" if folder.exists() else
+                          f"{folder}: there is no such folder")  # fmt: skip
     try:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise FedmviError(330, f"{folder.name}: {folder}: {error.strerror}") from error
+        raise FedmviError(330, f"{folder}: {error.strerror}") from error
     folders = [path for path in entries if path.is_dir()]
     if any(_is_image(path) for path in entries if not path.is_dir()) or not folders:
         return [folder]

@@ -19,8 +19,9 @@ from pathlib import Path
 from client.cohort.problems import Place, worst_first
 from client.cohort.site import Site
 from client.images.case import Case, ImageSource, MaskSource
-from client.images.finding.manifest import KNOWN_PHASES, Line, bad_line, nearest, read_manifest
+from client.images.finding.manifest import KNOWN_PHASES, Line, bad_line, read_manifest
 from common.errors import FedmviError, Severity
+from common.spelling import nearest
 from common.study.preparation import REGIONS, Preparation
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".dcm")
@@ -81,16 +82,17 @@ def find_cases(
     else:
         found = by_name
         source = f"{site.images.images}/"
-        if not images.is_dir():
-            detail = f"{images}: no such folder, and there is no {manifest.name}"
-            return {}, worst_first([*problems, FedmviError(356, detail)])
+        for folder in (images, masks):
+            if not folder.exists():
+                detail = f"{folder}: no such folder, and there is no {manifest.name}"
+                return {}, worst_first([*problems, FedmviError(356, detail)])
     problems += _strangers(found, patients, source)
     cases = {}
     for patient in patients:
         cases[patient], told = _case(patient, found.get(patient), preparation, source)
         problems += told
     blamed = {problem.local.partition(":")[0] for problem in problems if problem.severity is Severity.ERROR}
-    if any(name.startswith(manifest.name) or name in (images.name, masks.name) for name in blamed):
+    if any(name not in cases for name in blamed):
         cases = {}
     return {patient: case for patient, case in cases.items() if patient not in blamed}, worst_first(problems)
 
@@ -114,7 +116,7 @@ def _entries(folder: Path, problems: list[FedmviError]) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        problems.append(FedmviError(330, f"{folder.name}: {folder}: {error.strerror}"))
+        problems.append(FedmviError(330, f"{folder}/: {error.strerror}"))
         return []
 
 

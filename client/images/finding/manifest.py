@@ -7,10 +7,9 @@ that a spreadsheet would take for a formula is written with an apostrophe before
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +20,7 @@ from client.cohort.problems import CellError, Place, Problems
 from client.cohort.sheet import table_text
 from common.errors import FedmviError, Severity
 from common.files import write_whole
+from common.spelling import nearest
 from common.study.preparation import PHASES
 
 KNOWN_PHASES = tuple(dict.fromkeys(name for names in PHASES.values() for name in names))
@@ -157,12 +157,6 @@ def write_manifest(path: Path, lines: Iterable[Line]) -> None:
         raise FedmviError(377, f"{path}: {error.strerror}") from error
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """A known name to suggest for one that is not known: `; did you mean 'arterial'?`, or nothing."""
-    found = difflib.get_close_matches(word.lower(), known, n=1)
-    return f"; did you mean '{found[0]}'?" if found else ""
-
-
 def _separator(text: str) -> str:
     first = text.partition("\n")[0]
     return max((",", ";", "\t"), key=first.count)
@@ -198,7 +192,9 @@ def _line(number: int, cells: list[str], header: list[str], path: Path, problems
     except ValidationError as error:
         for bad in error.errors(include_url=False):
             name = str(bad["loc"][0])
-            found.append((name, f"{given.get(name, '')!r} is not allowed: {Line.model_fields[name].description}"))
+            found.append(
+                (name, f"{given.get(name, '')!r} is not allowed here; expected: {Line.model_fields[name].description}")
+            )
     found += _contradictions(given)
     for name, detail in found:
         place = Place(path.name, number, name, header.index(name) + 1 if name in header else 0)
@@ -216,7 +212,10 @@ def _contradictions(given: Mapping[str, str]) -> Iterable[tuple[str, str]]:
     phase, kind = given.get("phase", "").lower(), given.get("kind", "").lower()
     used = given.get("use", "").lower() == "yes"
     if phase and phase not in KNOWN_PHASES:
-        yield "phase", f"{phase!r} is not a phase{nearest(phase, KNOWN_PHASES)} Allowed: {', '.join(KNOWN_PHASES)}"
+        yield (
+            "phase",
+            f"{phase!r} is not a phase{nearest(phase, KNOWN_PHASES) or '.'} Allowed: {', '.join(KNOWN_PHASES)}",
+        )
     if kind == "image" and given.get("region"):
         yield "region", "an image has no region"
     if not used:

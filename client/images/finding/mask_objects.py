@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, RTStructureSetStorage, SegmentationStorage
 
-from client.images.finding.phase_words import OUTLINED, found_in, normal
+from client.images.finding.phase_words import normal
 from client.images.reading.slices import BAD_BYTES, image_problem, text
+from client.images.region_words import region_in
 from common.errors import FedmviError
 
 _SEGMENTATIONS = (SegmentationStorage, UID("1.2.840.10008.5.1.4.1.1.66.7"))  # the second: Label Map Segmentation
@@ -139,5 +140,4 @@ def _outlined(named: list[tuple[str, str, str]]) -> Iterator[Outlined]:
     labels = Counter(label.casefold() for _, label, _ in named)
     for number, label, kind in named:
         own = label if label and labels[label.casefold()] == 1 else number
-        found = found_in(normal(label), OUTLINED) or found_in(normal(kind), OUTLINED)
-        yield Outlined(own, found[0][0].means[0] if found else "", len(named) == 1)
+        yield Outlined(own, region_in(label) or region_in(kind), len(named) == 1)

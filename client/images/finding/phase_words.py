@@ -111,14 +111,6 @@ LEFT_OUT: tuple[Words, ...] = (
               r"\bpatient protocol\b", r"\bkey ?images?\b"),
 )  # fmt: skip
 
-OUTLINED: tuple[Words, ...] = (
-    _words("tumour", r"\btumou?rs?\b", r"\btumeur\b", r"\btumore?\b", r"\blesions?\b", r"\blasion\b", r"\bhcc\w*",
-           r"\bgtv\w*", r"\bneoplasm\b", r"\bmass\b", "肿瘤", "病灶", r"\bzhongliu\b"),
-    _words("liver", r"\bliver\b", r"\bleber\b", r"\bfoie\b", r"\bhigado\b", r"\bfegato\b", "^肝脏?$", r"\bganzang\b"),
-    _words("vessels", r"\bvessels?\b", r"\bvasculature\b", r"\bgefass\w*", r"\bvaisseaux\b", "血管"),
-)  # fmt: skip
-"""Regions by labels of segments and contours; `liver tumour` is a tumour."""
-
 HEPATOCYTE_AGENTS: tuple[tuple[str, re.Pattern[str], tuple[float, float]], ...] = (
     ("gadoxetate", re.compile(r"gadoxet|primovist|eovist|\beob\b"), (600.0, 2700.0)),
     ("gadobenate", re.compile(r"gadobenat|multihance|bopta"), (2700.0, 10800.0)),

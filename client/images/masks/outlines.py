@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from client.images.case import Acquisition, MaskSource
 from client.images.reading.slices import BAD_BYTES, image_problem
+from client.images.region_words import REGION_WORDS, region_called, region_in
 from common.errors import FedmviError
-
-SYNONYMS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "tumour": frozenset(
-            {
-                "gross tumor volume",
-                "gross tumour volume",
-                "gtv",
-                "hcc",
-                "hepatocellular carcinoma",
-                "index lesion",
-                "lesion",
-                "liver lesion",
-                "liver tumor",
-                "liver tumour",
-                "malignant neoplasm",
-                "mass",
-                "neoplasm",
-                "neoplasm, primary",
-                "tumor",
-                "tumour",
-            }
-        ),
-        "liver": frozenset({"entire liver", "hepar", "liver", "whole liver"}),
-        "vessels": frozenset(
-            {"blood vessel", "blood vessels", "hepatic vessels", "liver vessels", "vasculature", "vessel", "vessels"}
-        ),
-    }
-)
-"""How segments of a region may be called, in lower case, without a number behind and with blanks for `_` and `-`."""
 
 DAMAGED = (*BAD_BYTES, zlib.error)
 """What pydicom raises on a damaged object, which may be compressed as a whole."""
@@ -132,8 +101,8 @@ def _called(segments: Sequence[Segment], region: str) -> list[int]:
     """Places of segments of a region by the surest sign that any of them bears."""
     signs = (
         [one.label.strip().casefold() == region.casefold() for one in segments],
-        [_regions(one.label) == {region} for one in segments],
-        [_regions(one.kind) == {region} for one in segments],
+        [region_called(one.label) == region for one in segments],
+        [region_called(one.kind) == region for one in segments],
     )
     for matches in signs:
         if any(matches):
@@ -142,15 +111,11 @@ def _called(segments: Sequence[Segment], region: str) -> list[int]:
 
 
 def _is_other(segment: Segment, region: str) -> bool:
-    known = _regions(segment.label) or _regions(segment.kind)
-    return bool(known) and region not in known and segment.label.strip().casefold() != region.casefold()
-
-
-def _regions(name: str) -> set[str]:
-    """The regions that are so called; none where the name tells nothing."""
-    plain = re.sub(r"[\s_-]+", " ", name).strip().casefold()
-    plain = re.sub(r" ?[0-9]+$", "", plain)
-    return {region for region, names in SYNONYMS.items() if plain in names}
+    if segment.label.strip().casefold() == region.casefold():
+        return False
+    # A region that is not in the table may be a part of one that is, as `liver cyst`.
+    told = region_in if region in REGION_WORDS else region_called
+    return (told(segment.label) or told(segment.kind)) not in ("", region)
 
 
 def check_belongs(

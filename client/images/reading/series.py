@@ -87,7 +87,7 @@ def _find(folder: Path, patient: str) -> list[FoundSeries]:
     slices: dict[str, list[Slice]] = defaultdict(list)
     problems: dict[str, FedmviError] = {}
     damaged: list[FoundSeries] = []
-    for path in _files(folder, patient):
+    for path in files_under(folder, patient):
         try:
             header = read_header(path, patient)
         except FedmviError as problem:
@@ -211,7 +211,7 @@ def _digest(path: Path) -> bytes:
         return bytes(path)
 
 
-def _files(folder: Path, patient: str) -> Iterator[Path]:
+def files_under(folder: Path, patient: str) -> Iterator[Path]:
     """All files in a folder, or the one file; folders that links lead to again are entered once."""
 
     def refuse(error: OSError) -> None:

@@ -29,7 +29,7 @@ from client.images.finding.manifest import Line, manifest_bytes, read_manifest
 from client.images.finding.phases import decide_study
 from client.images.masks.masks import read_mask
 from client.images.reading.read import read_image
-from common.errors import Severity
+from common.errors import FedmviError, Severity
 from common.study.preparation import Preparation
 from simulation.cohorts.consortium import MaskFormat
 from simulation.imaging.files import write_examination
@@ -328,7 +328,7 @@ def test_ids_of_the_table_replace_those_of_the_pacs(tmp_path: Path) -> None:
     [
         (["--out", "no/manifest.csv"], 377),
         (["--out", "manifest.csv", "--ids", "export/notes.txt"], 321),
-        (["--out", "manifest.csv"], 330),
+        (["--out", "manifest.csv"], 388),
         (["--out", "manifest.csv", "--site", "."], 201),
         (["--out", "export/notes.txt"], 358),
     ],
@@ -342,3 +342,30 @@ def test_the_command_refuses_with_a_number_and_writes_nothing(
     run = CliRunner().invoke(app, ["discover", "export", *options])
     assert getattr(run.exception, "number", 0) == number
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["export", "notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        (None, "there is no such folder"),
+        ([], "there is no file in this folder"),
+        (["p1/portal.nii.gz", "p1/tumour.nrrd", "p1/notes.txt"], "NIfTI or NRRD (2) is not read here, only DICOM"),
+        (["notes.txt", "p1/.hidden"], "no image of CT or MR and no mask in DICOM among its files (1)"),
+        (["1.dcm"], "1.dcm: not readable as DICOM"),
+    ],
+)
+def test_where_there_is_nothing_for_a_manifest_it_is_said_what_is_there(
+    tmp_path: Path, files: list[str] | None, sentence: str
+) -> None:
+    export = tmp_path / "export"
+    for name in files or []:
+        (export / name).parent.mkdir(parents=True, exist_ok=True)
+        (export / name).touch()
+    if files is not None:
+        export.mkdir(exist_ok=True)
+    run = CliRunner().invoke(app, ["discover", str(export), "--out", str(tmp_path / "manifest.csv")])
+    assert isinstance(run.exception, FedmviError)
+    assert (run.exception.number, sentence in run.exception.local) == (388, True)
+    assert run.exception.local.startswith(f"{export}: ")
+    assert f"{export}: {export}" not in run.exception.local
+    assert not (tmp_path / "manifest.csv").exists()

@@ -48,11 +48,12 @@ def test_what_spreadsheets_save_is_read(tmp_path: Path, delimiter: str, encoding
 @pytest.mark.parametrize(
     ("change", "column", "words"),
     [
-        ({"phase": "artrial"}, "phase", ("'artrial'", "did you mean 'arterial'", "hepatobiliary")),
+        ({"phase": "artrial"}, "phase", ("'artrial'", "did you mean 'arterial'? Allowed: plain", "hepatobiliary")),
+        ({"phase": "pv"}, "phase", ("'pv' is not a phase. Allowed: plain, arterial",)),
         ({"phase": ""}, "phase", ("needed where `use` is yes",)),
         ({"kind": "picture"}, "kind", ("'picture'", "image or mask")),
         ({"use": "maybe"}, "use", ("'maybe'", "yes or no")),
-        ({"volume": "two"}, "volume", ("'two'", "from 1")),
+        ({"volume": "two"}, "volume", ("'two' is not allowed here; expected: Which of", "from 1")),
         ({"volume": "-1"}, "volume", ("'-1'",)),
         ({"seconds_after_injection": "35,5"}, "seconds_after_injection", ("'35,5'", "decimal point")),
         ({"seconds_after_injection": "inf"}, "seconds_after_injection", ("'inf'",)),

@@ -28,7 +28,7 @@ assumptions = ["All numbers are assumed."]
 [[sites]]
 name = "hospital-a"
 groups = [{ patients = 2, present = 1 }]
-scanner = { spacing_mm = 8.0, slice_mm = 10.0, gain = 1.6 }
+scanner = { spacing_mm = 8.0, slice_mm = 16.0, gain = 1.6 }
 
 [clinical]
 ineligible = 0.0
@@ -42,7 +42,7 @@ preset = "rates"
 modality = "mr"
 phases = ["t1a", "t1v"]
 matrix = 48
-slices = 24
+slices = 14
 """
 
 STUDY = """
@@ -171,7 +171,11 @@ def test_the_learned_scale_redoes_features_only(site: Site, done: Prepared) -> N
         phase: tuple(float(first[f"{phase}.body.original_landmark_P{at}"].mean()) for at in LANDMARKS)
         for phase in PHASES
     }
-    nyul = prepared(site, STUDY.replace("[preparation.intensity]\n", as_toml(scale).partition("\n\n")[0] + "\n") + as_toml(scale).partition("\n\n")[2])
+    nyul = prepared(
+        site,
+        STUDY.replace("[preparation.intensity]\n", as_toml(scale).partition("\n\n")[0] + "\n")
+        + as_toml(scale).partition("\n\n")[2],
+    )
     assert nyul.images is not None
     assert [set(outcome.seconds) for outcome in nyul.images.outcomes] == [{"check", "features"}] * 2
     assert stacks(nyul) == stacks(done) and stacks(done)
@@ -185,10 +189,16 @@ def test_the_learned_scale_redoes_features_only(site: Site, done: Prepared) -> N
     assert (second[mean] > 0).all() and (second[mean] < 120).all()
 
 
+def tolerance(name: str) -> dict[str, float]:
+    """Signals are kept in float32; rounded otherwise, a voxel at the edge of a bin may fall into the next one."""
+    binned = "_glcm_" in name or name.endswith(("Entropy", "Uniformity"))
+    return {"rel": 2e-2 if binned else 1e-4, "abs": 1e-3}
+
+
 def test_neither_gain_nor_offset_changes_features(site: Site, done: Prepared, tmp_path: Path) -> None:
     was, now = features(done), features(prepared(scaled(site, tmp_path / "site", 3, 70), STUDY))
     for name in was:
-        print(name, was[name], now[name]) if not np.allclose(was[name], now[name], rtol=1e-6, atol=1e-6) else None
+        assert now[name] == pytest.approx(was[name], **tolerance(name)), name
 
 
 def test_a_gain_does_not_change_features_after_n4(site: Site, tmp_path: Path) -> None:
@@ -201,4 +211,4 @@ def test_a_gain_does_not_change_features_after_n4(site: Site, tmp_path: Path) ->
     was, now = (features(prepared(given, study)) for given in (one, scaled(one, tmp_path / "scaled", 3, 0)))
     assert all(np.isfinite(values).all() for values in was.values())
     for name in was:
-        print(name, was[name], now[name]) if not np.allclose(was[name], now[name], rtol=1e-6, atol=1e-6) else None
+        assert now[name] == pytest.approx(was[name], **tolerance(name)), name

@@ -10,7 +10,7 @@ from common.errors import FedmviError
 from common.study.features import CLASSES, FEATURE
 from common.study.fingerprint import preparation_fingerprint
 from common.study.loader import parse_study
-from common.study.preparation import Preparation
+from common.study.preparation import Intensity, Preparation
 from common.study.protocol import Study
 
 TEXT = """
@@ -43,6 +43,8 @@ subtractions = ["arterial-minus-plain"]
 
 [preparation.radiomics]
 """
+NAN, INF = float("nan"), float("inf")
+NYUL = {"modality": "mr", "phases": ("t1",), "reference": "t1"}
 FEATURE_NAME = "arterial-minus-plain.peritumour-10mm.log-sigma-3-0-mm-3D_glcm_Contrast"
 
 
@@ -96,6 +98,12 @@ def test_presets_become_numbers_of_the_fingerprint() -> None:
     assert ct.intensity.phase.bin_width == 25 and ct.intensity.phase.clip == (-200, 400)
     assert ct.intensity.subtraction.bin_width == 10 and not ct.intensity.n4
     assert mr.intensity.scale == "z-score" and mr.intensity.n4 and mr.intensity.phase.clip is None
+    assert mr.intensity.phase.bin_width == mr.intensity.subtraction.bin_width == 10
+    scale = {"scale": "nyul", "landmarks": {"t2": tuple(range(11))}, "subtraction": {"bin_width": 3.0}}
+    nyul = Preparation(modality="mr", phases=("t2",), reference="t2", intensity=scale, radiomics={})
+    assert nyul.intensity.phase.bin_width == 2 and nyul.intensity.n4
+    assert nyul.intensity.subtraction.bin_width == 3
+    assert Preparation.model_validate(nyul.model_dump()) == nyul
     plain = study()
     said = study(more="[preparation.intensity.phase]\nbin_width = 25.0\nclip = [-200.0, 400.0]")
     other = study(more="[preparation.intensity.phase]\nbin_width = 20.0")
@@ -118,6 +126,38 @@ def test_presets_become_numbers_of_the_fingerprint() -> None:
         ({"radiomics": {"regions": ("tumour", "tumour")}}, "named twice"),
         ({"radiomics": None}, "nothing to prepare"),
         ({"modality": "mr", "phases": ("t1",), "reference": "t1", "intensity": {"scale": "nyul"}}, "needs them"),
+        ({"phases": ("plain", "portl")}, "'portl' is not a phase of ct.*; did you mean 'portal'?"),
+        ({"radiomics": {"regions": ("peritumor-10mm",)}}, "; did you mean 'peritumour-10mm'?"),
+        ({"radiomics": {"regions": ("tumor",)}}, "; did you mean 'tumour'?"),
+        ({"radiomics": {"regions": ("peritumour-5mm\n",)}}, "neither tumour nor liver nor a ring"),
+        ({"radiomics": {"regions": ()}}, "at least 1 item"),
+        ({"radiomics": {"classes": ()}}, "at least 1 item"),
+        ({"radiomics": {"classes": ("glcm", "shape", "glcm")}}, "'glcm' is named twice"),
+        ({"radiomics": {"log_sigma_mm": (1.0, 3.0, 1.0)}}, "1.0 is named twice"),
+        ({"radiomics": {"log_sigma_mm": (NAN,)}}, "finite number"),
+        ({"subtractions": ("portal-minus-plain", "portal-minus-plain")}, "'portal-minus-plain' is named twice"),
+        ({"regions": {"exclude": ("cyst", "cyst")}}, "'cyst' is named twice"),
+        ({"regions": {"exclude": ("liver",)}}, "'liver' cannot be left out of the rings"),
+        ({"regions": {"exclude": ("tumour",)}}, "'tumour' cannot be left out of the rings"),
+        ({"regions": {"exclude": ("peritumour-5mm",)}}, "cannot be left out of the rings"),
+        ({"regions": {"exclude": ("Portal vein",)}}, "not written in small letters, digits and hyphens"),
+        ({"regions": {"exclude": ("cyst\n",)}}, "not written in small letters, digits and hyphens"),
+        ({"stacks": {"margin_mm": (10.0, 5.0)}}, "its lower limit comes first"),
+        ({"stacks": {"margin_mm": (-1.0, 5.0)}}, "a margin is at least 0"),
+        ({"stacks": {"margin_mm": (0.0, INF)}}, "finite number"),
+        ({"stacks": {"margin_pixels": (6, 5)}}, "its lower limit comes first"),
+        ({"stacks": {"margin_pixels": (-6, -5)}}, "a margin is at least 0"),
+        ({"stacks": {"spacing_mm": 0.01}}, "greater than or equal to 0.2"),
+        ({"resampling": {"spacing_mm": (1.0, 1.0, 0.1)}}, "greater than or equal to 0.2"),
+        ({"resampling": {"spacing_mm": (1.0, 1.0, NAN)}}, "finite number"),
+        ({"registration": {"min_dice": NAN}}, "finite number"),
+        ({"intensity": {"phase": {"clip": (-INF, 400.0)}}}, "finite number"),
+        ({"intensity": {"phase": {"bin_width": INF}}}, "finite number"),
+        ({"intensity": {"phase": {"bin_width": None}}}, "`bin_width` of `intensity.phase` is needed"),
+        ({"intensity": {"subtraction": {"bin_width": None}}, "subtractions": ("portal-minus-plain",)},
+         "`bin_width` of `intensity.subtraction` is needed"),
+        ({"intensity": Intensity()}, "`bin_width` of `intensity.phase` is needed"),
+        ({**NYUL, "intensity": {"scale": "nyul", "landmarks": {"t1": (*range(10), INF)}}}, "finite number"),
     ],
 )  # fmt: skip
 def test_contradictions_of_a_preparation_are_named(change: dict[str, Any], sentence: str) -> None:
@@ -125,3 +165,37 @@ def test_contradictions_of_a_preparation_are_named(change: dict[str, Any], sente
     Preparation.model_validate(sound)
     with pytest.raises(ValueError, match=sentence):
         Preparation.model_validate({**sound, **change})
+
+
+def test_what_needs_no_bins_may_go_without_and_equal_limits_are_a_margin() -> None:
+    only = Preparation(modality="ct", phases=("portal",), reference="portal", intensity=Intensity(),
+                       stacks={"margin_mm": (5.0, 5.0), "margin_pixels": (0, 0)})  # fmt: skip
+    assert only.kind("portal").bin_width is None
+
+
+@pytest.mark.parametrize(
+    ("given", "place", "sentence"),
+    [
+        ({"predictor": "portal.tumour.original-glcm-Contrast"}, "line 20: models[1].predictors[1].variable",
+         "write <image>.<region>.<filter>_<class>_<name>"),
+        ({"predictor": "Tumour size"}, "line 20: models[1].predictors[1].variable",
+         "write small letters, digits and underscores"),
+        ({"more": '[[variables]]\nname = "a.b"\nkind = "binary"\nknown = "preoperative"'}, "variables[1].name",
+         "'a.b' is not the name of a feature: write <image>"),
+        ({"more": "[preparation.resampling]\nspacing_mm = 4.0"}, "line 27: preparation.resampling.spacing_mm",
+         "write a list: [ ... ]"),
+        ({"more": "[preparation.resampling]\nspacing_mm = [4.0, 4.0]"}, "preparation.resampling.spacing_mm[3]",
+         "is needed"),
+        ({"more": "[preparation.resampling]\nspacing_mm = [4.0, nan, 4.0]"}, "preparation.resampling.spacing_mm[2]",
+         "must be a finite number"),
+        ({"more": "[preparation.resampling]\nspacing_mm = [1, 1, 1, 1]"}, "preparation.resampling.spacing_mm",
+         "may have at most 3 entries"),
+        ({"more": "[[analyses]]\nmodels = 3"}, "analyses[1].models", "write a list: [ ... ]"),
+        ({"more": "[[models]]\npredictors = []"}, "models[2].predictors", "needs at least 1 entries"),
+        ({"more": "[preparation.stacks]\nmargin_mm = [8, 2]"}, "preparation.stacks.margin_mm", "lower limit"),
+    ],
+)  # fmt: skip
+def test_a_wrong_form_is_told_in_words_of_the_file(given: dict[str, str], place: str, sentence: str) -> None:
+    told = refusal(**given)
+    assert place in told and sentence in told
+    assert not any(word in told for word in ("pattern", "tuple", "^"))
