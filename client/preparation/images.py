@@ -82,7 +82,7 @@ class PreparedImages:
                     "inputs": dict(outcome.inputs),
                     "steps": dict(outcome.steps),
                     "failed": outcome.failed,
-                    "problems": sorted({problem.code for problem in outcome.problems}),
+                    "problems": [[problem.code, problem.severity.name, problem.local] for problem in outcome.problems],
                 }
                 for outcome in self.outcomes
             },
@@ -105,8 +105,9 @@ class PreparedImages:
             stack_previews(folder / PREVIEWS, [read_preview(s, o.patient, p) for o, p, s in self._stacks()])
 
     def _stacks(self) -> Iterator[tuple[Outcome, str, Path]]:
-        """Patient, phase and folder of every stack."""
-        return ((outcome, phase, made) for outcome in self.outcomes for phase, made in outcome.stacks.items())
+        """Patient, phase and folder of every stack, phases in the protocol's order."""
+        phases = self.preparation.phases
+        return ((o, phase, o.stacks[phase]) for o in self.outcomes for phase in phases if phase in o.stacks)
 
     @property
     def _second_reader(self) -> bool:
