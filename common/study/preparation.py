@@ -89,7 +89,8 @@ class Resampling(_Table):
     """`[preparation.resampling]`: the voxels on which features are computed."""
 
     spacing_mm: tuple[VoxelWidth, VoxelWidth, VoxelWidth] = Field(
-        default=(1.0, 1.0, 1.0), description="Width of voxels along x, y and z."
+        default=(1.0, 1.0, 1.0),
+        description="Width of voxels along the reference image's own axes: of an axial scan x, y and z.",
     )
     image: Literal["b-spline", "linear"] = Field(default="b-spline", description="Interpolation of images.")
     mask: Literal["nearest", "shape-based"] = Field(
