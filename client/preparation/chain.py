@@ -87,6 +87,12 @@ class _Chain:
         """All steps."""
         self._steps.sweep()
         self._inputs = input_digests(self.case, self._store)
+        try:
+            self._do_steps()
+        finally:
+            self._refuse_changed()
+
+    def _do_steps(self) -> None:
         self._check()
         for phase in self._moving:
             self._register(phase)
@@ -102,7 +108,6 @@ class _Chain:
         if self.preparation.stacks is not None:
             for phase in (self.preparation.reference, *self._moving):
                 self._stack(phase, self.preparation.stacks)
-        self._refuse_changed()
 
     def outcome(self, fatal: Sequence[FedmviError] = ()) -> Outcome:
         """What came of it; `fatal` is why it ended early."""

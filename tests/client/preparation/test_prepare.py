@@ -20,6 +20,10 @@ import pytest
 from client.cohort.membership import eligible, flow
 from client.cohort.site import Site
 from client.cohort.store import load_prepared, store_folder
+from client.images.case import Case, Scan
+from client.images.finding.finding import find_cases
+from client.preparation import chain
+from client.preparation.patient import Job
 from client.preparation.prepare import prepare
 from common.errors import FedmviError
 from common.study.loader import parse_study
@@ -279,3 +283,25 @@ def test_images_that_are_described_nowhere_are_refused_as_a_whole(make_site: Mak
     with pytest.raises(FedmviError, match="356"):
         prepare(site, study)
     assert not store_folder(site, study).exists()
+
+
+def test_what_was_made_of_files_that_changed_meanwhile_is_forgotten(
+    make_site: MakeSite, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(patients=1)
+    assert study.preparation is not None
+    patient = f"{site.name}-0001"
+    cases, _ = find_cases(site, study.preparation, [patient])
+    job = Job(cases[patient], study.preparation, site.store, bytes(32))
+    image = job.case.images["plain"].path
+    read = chain.load_case
+
+    def exported_again(case: Case) -> Scan:
+        scan = read(case)
+        image.write_bytes(job.case.images["arterial"].path.read_bytes())
+        return scan
+
+    monkeypatch.setattr(chain, "load_case", exported_again)
+    outcome = chain.prepare_patient(job)
+    assert outcome.failed and outcome.problems[0].number == 379
+    assert not steps(site)
