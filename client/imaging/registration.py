@@ -125,6 +125,16 @@ def register(fixed: ReadImage, moving: ReadImage, phase: str, preparation: Prepa
     FedmviError
         370 where an image is constant in the region, or no metric can be taken.
     """
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    # Sums in several threads come out otherwise every time, and a search goes another way.
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        return _registered(fixed, moving, phase, preparation, masks)
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+
+
+def _registered(fixed: ReadImage, moving: ReadImage, phase: str, preparation: Preparation, masks: Masks) -> Registered:
     settings = preparation.registration
     pair = _seen(fixed.image, moving.image, phase, preparation, masks.get("liver", (None, None))[0])
     still = settings.method == "none" or pair.identical

@@ -160,7 +160,7 @@ def test_a_process_that_the_system_ends_takes_no_patient_along(make_site: MakeSi
     site, ended = make_site(patients=3), []
 
     def end_one_worker(done: int, total: int, outcome: Any) -> None:
-        if not ended:
+        if done and not ended:
             children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
             workers = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
             ended.append(workers[0])
