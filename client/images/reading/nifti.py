@@ -155,12 +155,14 @@ def _affine(header: Any, size: tuple[int, int, int], path: Path, patient: str) -
 
 
 def _as_written(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The shortest decimals that the header's float32 stand for: 5.7 and not 5.699999809.
+    """The numbers that the header's float32 stand for: 5.7 and not 5.699999809.
 
     Whoever wrote the file had such numbers, as DICOM has them: the same picture lies at the same place in both formats.
+    A multiple of 1/1024, as the widths of pixels of a field of view of 250 or 500 mm, is exact as it is.
     """
-    shortest: NDArray[np.float64] = np.array([float(str(np.float32(value))) for value in affine.ravel()])
-    return shortest.reshape(affine.shape)
+    shortest = np.array([float(str(np.float32(value))) for value in affine.ravel()]).reshape(affine.shape)
+    written: NDArray[np.float64] = np.where(affine * 1024 == np.rint(affine * 1024), affine, shortest)
+    return written
 
 
 def _planes(file: BinaryIO | gzip.GzipFile, header: _Header, volume: int) -> Iterator[tuple[int, Plane]]:
