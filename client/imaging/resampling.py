@@ -10,6 +10,8 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from client.imaging.lesion import box_of
+
 SPLINE_MARGIN = 24
 """Voxels kept around what is resampled. The spline's prefilter forgets by |z| = 2 - sqrt(3) = 0.268 a voxel
 (Unser, IEEE Signal Process Mag 1999): after 24 voxels 2e-14 of a step in intensity is left, below float32's 6e-8."""
@@ -200,13 +202,8 @@ def within(image: sitk.Image, grid: Grid, transform: sitk.Transform | None = Non
 
 def bounding_box(mask: sitk.Image) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """First voxel (x, y, z) and size of the smallest box around a region; a size of 0 for an empty one."""
-    chosen = sitk.GetArrayViewFromImage(mask) != 0
-    ends = []
-    for axis in (2, 1, 0):
-        there = np.flatnonzero(chosen.any(axis=tuple(other for other in range(3) if other != axis)))
-        ends.append((int(there[0]), int(there[-1]) + 1) if there.size else (0, 0))
-    (x, right), (y, back), (z, top) = ends
-    return (x, y, z), (right - x, back - y, top - z)
+    z, y, x = box_of(sitk.GetArrayViewFromImage(mask) != 0) or (slice(0, 0),) * 3
+    return (x.start, y.start, z.start), (x.stop - x.start, y.stop - y.start, z.stop - z.start)
 
 
 def shrink(image: sitk.Image, spacing_mm: float) -> sitk.Image:

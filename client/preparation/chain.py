@@ -43,7 +43,7 @@ from client.radiomics.extraction import extract
 from common.errors import FedmviError, Severity
 from common.study.features import LANDMARKS
 from common.study.fingerprint import digest
-from common.study.preparation import Radiomics, Stacks
+from common.study.preparation import Radiomics, Stacks, phases_of
 
 Problems = list[FedmviError]
 
@@ -103,7 +103,7 @@ class _Chain:
             for reader in (1, 2) if second else (1,):
                 self._regions(reader)
                 for image in self.preparation.images:
-                    if set(_phases_of(image)) <= set(self.case.images):
+                    if set(phases_of(image)) <= set(self.case.images):
                         self._extract(image, reader)
         if self.preparation.stacks is not None:
             for phase in (self.preparation.reference, *self._moving):
@@ -232,7 +232,7 @@ class _Chain:
 
     def _extract(self, image: str, reader: int) -> None:
         """Features of one image in the regions of one reader's tumour."""
-        phases = _phases_of(image)
+        phases = phases_of(image)
 
         def work(_: Path, problems: Problems) -> dict[str, Any]:
             working = self._working(reader)
@@ -250,7 +250,7 @@ class _Chain:
 
     def _feature_settings(self, image: str) -> dict[str, Any]:
         """What of the protocol the features of one image depend on."""
-        intensity, phases = self.preparation.intensity, _phases_of(image)
+        intensity, phases = self.preparation.intensity, phases_of(image)
         kinds = {image: self.preparation.kind(image)} | dict.fromkeys(phases, intensity.phase)
         return {
             **self.preparation.model_dump(mode="json", include={"modality", "reference", "resampling", "regions"}),
@@ -335,10 +335,6 @@ class _Chain:
             transforms = {phase: registered.transform for phase, registered in self._registered.items()}
             self._spaces[reader] = Working(self._comparable, carried, transforms, self.preparation, self._radiomics)
         return self._spaces[reader]
-
-
-def _phases_of(image: str) -> tuple[str, ...]:
-    return tuple(image.split("-minus-"))
 
 
 def _of_reader(step: str, reader: int) -> str:

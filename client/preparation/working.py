@@ -18,7 +18,7 @@ from client.imaging.resampling import Grid, covered, resample_image, resample_ma
 from client.imaging.subtraction import subtract
 from client.radiomics.cropping import filter_box
 from common.errors import FedmviError, Severity
-from common.study.preparation import Preparation, Radiomics
+from common.study.preparation import Preparation, Radiomics, phases_of
 
 _ROUNDING = 2
 """Voxels by which a resampled mask may be larger than the box of the mask."""
@@ -99,9 +99,10 @@ class Working:
 
     def image(self, name: str) -> sitk.Image:
         """A phase, or a difference of two, on the working grid; float32."""
-        first, minus, second = name.partition("-minus-")
-        if not minus:
+        first, *others = phases_of(name)
+        if not others:
             return self._phase(first)
+        (second,) = others
         difference: sitk.Image = subtract(self._phase(first), self._phase(second), self._preparation.kind(name).clip)
         return difference
 

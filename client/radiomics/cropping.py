@@ -20,6 +20,7 @@ from collections.abc import Iterable
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
+from client.imaging.lesion import box_of
 from common.study.preparation import Radiomics
 
 Triple = tuple[int, int, int]
@@ -96,11 +97,10 @@ def union(boxes: Iterable[Box]) -> Box:
 
 def bounding_box(mask: sitk.Image) -> Box | None:
     """The smallest box that holds a mask; none where it is empty."""
-    inside = sitk.GetArrayViewFromImage(mask) != 0
-    along = [np.flatnonzero(inside.any(axis=others)) for others in ((0, 1), (0, 2), (1, 2))]
-    if not along[0].size:
+    spans = box_of(sitk.GetArrayViewFromImage(mask) != 0)
+    if spans is None:
         return None
-    return _triple(at[0] for at in along), _triple(at[-1] - at[0] + 1 for at in along)
+    return _triple(at.start for at in reversed(spans)), _triple(at.stop - at.start for at in reversed(spans))
 
 
 def cropped(image: sitk.Image, box: Box) -> sitk.Image:

@@ -326,6 +326,11 @@ the body's standard deviation, which the z-score makes 100; Nyul's scale runs fr
 levels of the body."""
 
 
+def phases_of(image: str) -> tuple[str, ...]:
+    """The phase of an image, or both phases of a subtraction."""
+    return tuple(image.split("-minus-"))
+
+
 def ring_mm(region: str) -> float:
     """The width of a ring from its region's name."""
     return float(region.removeprefix("peritumour-").removesuffix("mm"))

@@ -30,7 +30,7 @@ from client.preparation.working import Comparable, Working
 from client.radiomics.cropping import bounding_box, cropped, grown
 from client.radiomics.extraction import extract
 from common.parallel import as_done
-from common.study.preparation import Preparation, Radiomics
+from common.study.preparation import Preparation, Radiomics, phases_of
 from common.study.table import FloatArray
 from simulation.benchmarks.measuring import Benchmark, Stopwatch, Timed
 from simulation.benchmarks.phantom import ENHANCEMENT, phantom
@@ -237,7 +237,7 @@ def _by_extractor(patient: Patient, margin: int | None) -> Measured:
 def _images(phases: Mapping[str, sitk.Image], preparation: Preparation) -> Iterator[tuple[str, sitk.Image]]:
     yield from phases.items()
     for name in preparation.subtractions:
-        first, _, second = name.partition("-minus-")
+        first, second = phases_of(name)
         yield name, subtract(phases[first], phases[second], preparation.kind(name).clip)
 
 
