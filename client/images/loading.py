@@ -47,6 +47,14 @@ def load_case(case: Case, phases: Collection[str] | None = None) -> Scan:
     CaseError
         With the problem of every file: 33x of images, 34x of masks. Masks of an image that cannot be read are not read.
     """
+    scan, problems = read_case(case, phases)
+    if problems:
+        raise CaseError(problems)
+    return scan
+
+
+def read_case(case: Case, phases: Collection[str] | None = None) -> tuple[Scan, list[FedmviError]]:
+    """What of a patient's files can be read, and why the rest cannot; else as `load_case`."""
     problems: list[FedmviError] = []
     images: dict[str, ReadImage] = {}
     for phase, source in case.images.items():
@@ -67,6 +75,4 @@ def load_case(case: Case, phases: Collection[str] | None = None) -> Scan:
                 masks[drawn.region, drawn.reader, drawn.phase] = read_mask(drawn, images[drawn.phase], case.patient)
             except FedmviError as problem:
                 problems.append(problem)
-    if problems:
-        raise CaseError(problems)
-    return Scan(case.patient, images, masks)
+    return Scan(case.patient, images, masks), problems

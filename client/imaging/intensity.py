@@ -1,7 +1,6 @@
-"""client/imaging: from stored intensities to comparable ones: body, bias field, landmarks, and the scale.
+"""client/imaging: from stored intensities to comparable ones: body, landmarks, and the scale.
 
-The bias field is found by N4 (Tustison et al., IEEE Trans Med Imaging 2010; 29: 1310, SimpleITK); the piecewise linear
-scale is that of Nyul et al., IEEE Trans Med Imaging 2000; 19: 143, on the percentiles `LANDMARKS`.
+The piecewise linear scale is that of Nyul et al., IEEE Trans Med Imaging 2000; 19: 143, on the percentiles `LANDMARKS`.
 """
 
 from __future__ import annotations
@@ -28,14 +27,6 @@ _FAINT = 0.01
 _BRIGHTEST = 99.0
 """Percentile that counts as the brightest: one hot pixel does not matter."""
 
-_BIAS_MM = 8.0
-"""The bias field is found on every so many voxels that they lie about this far apart: averages of them would blur the
-histogram that N4 sharpens. At 6 mm it costs three times as much and gains little."""
-_CONTROL_POINTS = 4
-_ITERATIONS = (50, 50, 50)
-"""N4: a cubic spline of one span, then two, then four, 8 cm long across an abdomen. The eight of ITK's default would
-take a tumour for bias: simulated lesions of 5 and 9 cm, without any bias field 38 and 22 % brighter than the liver, are
-then 20 and 1 % brighter; with four spans, 37 and 18 %. Of a coil's field 19 % is left instead of 13 %."""
 _Z_SCALE = 100.0
 _LOWEST, _HIGHEST = 0.0, 100.0
 
@@ -65,7 +56,7 @@ def body_mask(image: sitk.Image, modality: Modality) -> sitk.Image:
     FedmviError
         380 where nothing is above the threshold.
     """
-    coarse = sitk.BinShrink(image, _factors(image, _BODY_MM))
+    coarse = sitk.BinShrink(image, _factors(image))
     above = coarse > _SKIN_HU if modality == "ct" else _bright(coarse)
     opened = sitk.BinaryMorphologicalOpening(above, [1 if n > 2 else 0 for n in above.GetSize()], sitk.sitkCross)
     labels, parts = ndimage.label(sitk.GetArrayViewFromImage(opened))
@@ -80,50 +71,6 @@ def body_mask(image: sitk.Image, modality: Modality) -> sitk.Image:
     return sitk.Resample(
         image_like(filled, coarse), image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8, True
     )
-
-
-def correct_bias(image: sitk.Image, body: sitk.Image) -> sitk.Image:
-    """An MR image divided by its bias field, as N4 finds it.
-
-    The field is found on voxels 8 mm apart, by one thread so that the same image gives the same bytes, and applied to
-    the voxels as they are. Its mean logarithm in the body is 0: the image keeps its overall brightness.
-
-    Parameters
-    ----------
-    image
-        3D, not negative where the body is; signals of 0 and below do not count.
-    body
-        Mask on the image's grid.
-
-    Returns
-    -------
-    sitk.Image
-        float32 on the same grid.
-
-    Raises
-    ------
-    FedmviError
-        380 where the body has no signal, 382 where N4 fails, as on an image of one slice.
-    """
-    image = sitk.Cast(image, sitk.sitkFloat32)
-    # N4 is not defined along an axis of one voxel.
-    coarse = sitk.Shrink(image, _factors(image, _BIAS_MM, left=2))
-    seen = sitk.Resample(body, coarse, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
-    seen = sitk.And(seen, sitk.Cast(coarse > 0, sitk.sitkUInt8))
-    if not sitk.GetArrayViewFromImage(seen).any():
-        raise FedmviError(380, "the body has no signal")
-    corrector = sitk.N4BiasFieldCorrectionImageFilter()
-    corrector.SetNumberOfThreads(1)
-    corrector.SetMaximumNumberOfIterations(_ITERATIONS)
-    corrector.SetNumberOfControlPoints([_CONTROL_POINTS] * 3)
-    try:
-        corrector.Execute(coarse, seen)
-    except RuntimeError as error:
-        raise FedmviError(382, f"{coarse.GetSize()} voxels 8 mm apart: {error}") from error
-    field = corrector.GetLogBiasFieldAsImage(image)
-    middle = float(sitk.GetArrayViewFromImage(field)[sitk.GetArrayViewFromImage(body) != 0].mean())
-    corrected: sitk.Image = image / sitk.Exp(sitk.Cast(field, sitk.sitkFloat32) - middle)
-    return corrected
 
 
 def body_percentiles(image: sitk.Image, body: sitk.Image) -> tuple[float, ...]:
@@ -226,12 +173,9 @@ def _bright(image: sitk.Image) -> sitk.Image:
     return above
 
 
-def _factors(image: sitk.Image, width_mm: float, left: int = 1) -> list[int]:
-    """How many voxels along each axis are about this width, at least 1; `left` such widths remain, where there are."""
-    return [
-        min(max(round(width_mm / step), 1), max(n // left, 1))
-        for step, n in zip(image.GetSpacing(), image.GetSize(), strict=True)
-    ]
+def _factors(image: sitk.Image) -> list[int]:
+    """How many voxels along each axis are about `_BODY_MM`, at least 1."""
+    return [min(max(round(_BODY_MM / step), 1), n) for step, n in zip(image.GetSpacing(), image.GetSize(), strict=True)]
 
 
 def _within(image: sitk.Image, body: sitk.Image) -> NDArray[Any]:

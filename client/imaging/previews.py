@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +11,9 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from client.imaging.gallery import Shown, as_png, write_gallery
 from client.imaging.rectangles import oriented
 from client.imaging.stacks import Stack
-from common.files import write_whole
 from common.study.preparation import Modality
 
 _SOFT_TISSUE_HU = (-160.0, 240.0)
@@ -28,20 +24,6 @@ _STACK_SIDE = 112
 _GAP, _BETWEEN = 4, 60  # grey, so that a gap is not taken for padding
 _LINE = (240, 228, 66)  # Okabe & Ito's yellow, which shows on grey
 _EDGE = (0, 0, 0)
-_STYLE = """
-:root { color-scheme: dark; }
-body { margin: 1.5rem; background: #15171a; color: #e8e8e8; font: 15px/1.45 system-ui, sans-serif; }
-h1 { font-size: 1.4rem; margin: 0 0 .3rem; }
-p { max-width: 60rem; margin: .2rem 0 1rem; color: #c3c7cc; }
-.scroll { overflow-x: auto; }
-table { border-collapse: separate; border-spacing: .9rem .6rem; margin-left: -.9rem; }
-thead th { position: sticky; top: 0; background: #15171a; text-align: left; }
-th[scope=row] { text-align: left; vertical-align: top; white-space: nowrap; }
-td { vertical-align: top; }
-img { display: block; background: #000; margin-bottom: .25rem; }
-.note { color: #c3c7cc; font-size: .82rem; max-width: 22rem; }
-.flag { color: #f0e442; font-size: .82rem; font-weight: 600; max-width: 22rem; }
-"""
 
 
 @dataclass(frozen=True)
@@ -120,53 +102,17 @@ def stack_previews(path: Path, previews: Sequence[Preview]) -> None:
     OSError
         Where the file cannot be written.
     """
-    patients = list(dict.fromkeys(shown.patient for shown in previews))
-    phases = list(dict.fromkeys(shown.phase for shown in previews))
-    drawn = {(shown.patient, shown.phase): shown for shown in previews}
-    head = "".join(f'<th scope="col">{html.escape(phase)}</th>' for phase in phases)
-    rows = "".join(
-        f'<tr><th scope="row">{html.escape(patient)}</th>'
-        + "".join(_cell(drawn.get((patient, phase))) for phase in phases)
-        + "</tr>\n"
-        for patient in patients
+    shown = {
+        (each.patient, each.phase): Shown(
+            {"Slice with rectangle": each.whole, "ROI stack": each.stack}, each.note, each.flags
+        )
+        for each in previews
+    }
+    words = (
+        "Above: the middle slice with its rectangle; axial slices have the patient's right on the left. "
+        "Below: the slices as they are stored, before intensities are changed."
     )
-    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-    page = f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'sha256-{digest}'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>ROI stacks</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>ROI stacks</h1>
-<p>{_count(len(patients), "patient")}. Above: the middle slice with its rectangle; axial slices have the patient's right
-on the left. Below: the slices as they are stored, before intensities are changed. Pictures of patients: keep this page
-inside the hospital.</p>
-<div class="scroll"><table>
-<thead><tr><td></td>{head}</tr></thead>
-<tbody>
-{rows}</tbody>
-</table></div>
-</body>
-</html>
-"""
-    write_whole(path, page.encode())
-
-
-def _cell(shown: Preview | None) -> str:
-    if shown is None:
-        return '<td><p class="note">No stack.</p></td>'
-    who = html.escape(f"{shown.patient}, {shown.phase}")
-    flags = "".join(f'<div class="flag">{html.escape(flag)}</div>' for flag in shown.flags)
-    return (
-        f'<td><img alt="Slice with rectangle: {who}" src="{_uri(shown.whole)}">'
-        f'<img alt="ROI stack: {who}" src="{_uri(shown.stack)}">'
-        f'<div class="note">{html.escape(shown.note)}</div>{flags}</td>'
-    )
+    write_gallery(path, "ROI stacks", words, shown, "No stack.")
 
 
 def _flags(stack: Stack) -> list[str]:
@@ -195,7 +141,7 @@ def _whole(plane: NDArray[np.generic], spacing: Sequence[float], stack: Stack, w
     draw = ImageDraw.Draw(picture)
     draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_EDGE, width=3)
     draw.rectangle((left, top, right, bottom), outline=_LINE)
-    return _png(picture)
+    return as_png(picture)
 
 
 def _side_by_side(stack: Stack, window: tuple[float, float]) -> bytes:
@@ -204,7 +150,7 @@ def _side_by_side(stack: Stack, window: tuple[float, float]) -> bytes:
     for place, plane in enumerate(stack.pixels):
         small = Image.fromarray(_grey(plane, window)).resize((_STACK_SIDE, _STACK_SIDE), Image.Resampling.BILINEAR)
         sheet.paste(small, (place * (_STACK_SIDE + _GAP), 0))
-    return _png(sheet)
+    return as_png(sheet)
 
 
 def _range(stack: Stack) -> tuple[float, float]:
@@ -219,17 +165,3 @@ def _grey(plane: NDArray[np.generic], window: tuple[float, float]) -> NDArray[np
     low, high = window
     shares = (plane.astype(np.float64) - low) / (high - low)
     return np.asarray(np.rint(255 * np.clip(shares, 0, 1)), dtype=np.uint8)
-
-
-def _png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def _uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

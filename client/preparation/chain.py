@@ -26,10 +26,13 @@ from typing import Any
 import SimpleITK as sitk  # noqa: N813
 
 from client.cohort.problems import worst_first
-from client.images.case import MaskSource, Scan
+from client.images.case import MaskKey, MaskSource, Scan
 from client.images.checking.checks import problems_of
-from client.images.loading import CaseError, load_case
+from client.images.checking.duplicates import Print, prints_of
+from client.images.loading import CaseError, read_case
+from client.imaging.bias import load_bias, save_bias
 from client.imaging.intensity import landmarks_of
+from client.imaging.pairs import PAIR, draw_pair
 from client.imaging.previews import preview
 from client.imaging.quality import PairQuality
 from client.imaging.registration import Registered, register
@@ -70,6 +73,7 @@ class _Chain:
 
     def __init__(self, job: Job) -> None:
         self.case, self.preparation, self._secret = job.case, job.preparation, job.secret
+        self._complete = job.complete
         self._store, self._steps = job.store, Steps(job.store, job.case.patient)
         self._moving = [phase for phase in job.case.images if phase != job.preparation.reference]
         self._inputs: dict[str, str] = {}
@@ -77,10 +81,13 @@ class _Chain:
         self._seconds: dict[str, float] = {}
         self._problems: Problems = []
         self._registered: dict[str, Registered] = {}
+        self._pairs: dict[str, Path] = {}
+        self._intensities: dict[str, Path] = {}
         self._features: dict[int, dict[str, float]] = {1: {}, 2: {}}
         self._volumes: list[Mapping[str, Any]] = []
         self._stacks: dict[str, Path] = {}
         self._spaces: dict[int, Working] = {}
+        self._prints: tuple[Print, ...] = ()
         self._made: list[Path] = []
 
     def run(self) -> None:
@@ -94,6 +101,8 @@ class _Chain:
 
     def _do_steps(self) -> None:
         self._check()
+        if not self._complete:
+            return
         for phase in self._moving:
             self._register(phase)
         if self.preparation.radiomics is not None:
@@ -111,18 +120,21 @@ class _Chain:
 
     def outcome(self, fatal: Sequence[FedmviError] = ()) -> Outcome:
         """What came of it; `fatal` is why it ended early."""
+        failed = bool(fatal) or not self._complete
         return Outcome(
             self.case.patient,
-            features={} if fatal else self._features,
-            registrations=() if fatal else tuple(asdict(found.quality) for found in self._registered.values()),
-            regions=() if fatal else tuple(self._volumes),
-            stacks={} if fatal else self._stacks,
+            features={} if failed else self._features,
+            registrations=() if failed else tuple(asdict(found.quality) for found in self._registered.values()),
+            regions=() if failed else tuple(self._volumes),
+            stacks={} if failed else self._stacks,
+            pairs={} if failed else self._pairs,
             problems=tuple(map(self._named, [*worst_first(fatal), *worst_first(self._problems)])),
             steps=self._digests,
             inputs=self._inputs,
-            failed=bool(fatal),
+            failed=failed,
             seconds=self._seconds,
             peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            prints=self._prints,
         )
 
     def _refuse_changed(self) -> None:
@@ -167,10 +179,16 @@ class _Chain:
 
     def _check(self) -> None:
         def work(_: Path, problems: Problems) -> dict[str, Any]:
-            problems += problems_of(self._scan, self.preparation, self.case)
-            return {}
+            scan, unreadable = self._read
+            self._prints = tuple(prints_of(scan, self.case))
+            problems += problems_of(scan, self.preparation, self.case)
+            if unreadable:
+                # Not kept as done: a folder that may not be read today is mended without a change of any file.
+                raise CaseError([*unreadable, *problems])
+            return {"prints": [asdict(each) for each in self._prints]}
 
-        self._step("check", list(self._inputs), self.preparation.model_dump(mode="json"), (), work)
+        _, result = self._step("check", list(self._inputs), self.preparation.model_dump(mode="json"), (), work)
+        self._prints = tuple(Print(**{**each, "mask": _mask_key(each["mask"])}) for each in result["prints"])
         errors = [problem for problem in self._problems if problem.severity is Severity.ERROR]
         if errors:
             self._problems = [problem for problem in self._problems if problem not in errors]
@@ -186,6 +204,9 @@ class _Chain:
             pairs = {r: (self._scan.masks[r, 1, reference], masks(r, phase)) for r in outlined}
             registered = register(images[reference], images[phase], phase, self.preparation, pairs)
             registered.save(folder)
+            here, there = images[reference].image, images[phase].image
+            drawn = masks("tumour", reference), masks("tumour", phase)
+            (folder / PAIR).write_bytes(draw_pair(here, there, registered, *drawn, self.preparation.modality))
             problems += self._doubts(registered.quality)
             return {}
 
@@ -194,6 +215,7 @@ class _Chain:
         settings = self.preparation.model_dump(mode="json", include={"registration", "modality"})
         folder, _ = self._step(f"register:{phase}", inputs, settings, (), work)
         self._registered[phase] = Registered.load(folder)
+        self._pairs[phase] = folder
 
     def _doubts(self, quality: PairQuality) -> Problems:
         """What a person should look at in a registered pair; that a field adds nothing is only noted."""
@@ -207,16 +229,19 @@ class _Chain:
         return [FedmviError(371, local, severity=severity)] if words else []
 
     def _landmarks(self, phase: str) -> None:
-        def work(_: Path, __: Problems) -> dict[str, Any]:
+        def work(folder: Path, _: Problems) -> dict[str, Any]:
             image, body = self._comparable.corrected(phase)
             if body is None:
                 raise ValueError("landmarks are those of a body")
+            if self.preparation.intensity.n4:
+                save_bias(self._comparable.biases[phase], folder)
             return {"values": landmarks_of(image, body)}
 
         settings = {"n4": self.preparation.intensity.n4}
-        _, result = self._step(f"intensities:{phase}", [f"image:{phase}"], settings, (), work)
+        folder, result = self._step(f"intensities:{phase}", [f"image:{phase}"], settings, (), work)
         names = (f"{phase}.body.original_landmark_P{at}" for at in LANDMARKS)
         self._features[1] |= dict(zip(names, result["values"], strict=True))
+        self._intensities[phase] = folder
 
     def _regions(self, reader: int) -> None:
         def work(_: Path, problems: Problems) -> dict[str, Any]:
@@ -236,6 +261,7 @@ class _Chain:
 
         def work(_: Path, problems: Problems) -> dict[str, Any]:
             working = self._working(reader)
+            self._recall_biases(phases)
             found = extract(
                 {image: working.image(image)}, working.made.masks, self.preparation, patient=self.case.patient
             )
@@ -244,9 +270,17 @@ class _Chain:
             return {"values": {name: value for name, value in found.values.items() if math.isfinite(value)}}
 
         inputs, parents = self._needs(reader, phases)
+        parents += [f"intensities:{phase}" for phase in phases if phase in self._intensities]
         name = _of_reader(f"features:{image}", reader)
         _, result = self._step(name, inputs, self._feature_settings(image), parents, work)
         self._features[reader] |= result["values"]
+
+    def _recall_biases(self, phases: Sequence[str]) -> None:
+        """Bias fields that an earlier run found."""
+        if self.preparation.intensity.n4:
+            for phase in set(phases) - set(self._comparable.biases):
+                image = self._scan.images[phase].image
+                self._comparable.biases[phase] = load_bias(self._intensities[phase], image)
 
     def _feature_settings(self, image: str) -> dict[str, Any]:
         """What of the protocol the features of one image depend on."""
@@ -286,9 +320,16 @@ class _Chain:
         self._stacks[phase] = folder
 
     @cached_property
-    def _scan(self) -> Scan:
+    def _read(self) -> tuple[Scan, Problems]:
         """Read when the first step asks for voxels: a patient of whom all is done is not read again."""
-        return load_case(self.case)
+        return read_case(self.case)
+
+    @property
+    def _scan(self) -> Scan:
+        scan, unreadable = self._read
+        if unreadable:
+            raise CaseError(unreadable)
+        return scan
 
     @cached_property
     def _comparable(self) -> Comparable:
@@ -343,6 +384,10 @@ def _of_reader(step: str, reader: int) -> str:
 
 def _key(mask: MaskSource) -> str:
     return f"mask:{mask.region}:{mask.reader}:{mask.phase}"
+
+
+def _mask_key(kept: Sequence[Any] | None) -> MaskKey | None:
+    return None if kept is None else (kept[0], kept[1], kept[2])
 
 
 def _as_json(problem: FedmviError) -> list[Any]:

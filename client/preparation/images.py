@@ -2,6 +2,7 @@
 
 features.parquet           one row a patient, one column a feature; features.reader2.parquet of the second reader
 registrations.parquet      one row a patient and phase: how it was registered, and how well
+registrations.html         a picture of every registered pair, before and after
 stacks/<patient>/<phase>/  ROI stacks, as `imaging/stacks.py` describes them
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,16 @@ from numpy.typing import NDArray
 
 from client.cohort.membership import site_secret
 from client.cohort.site import Site
-from client.cohort.store import locked
+from client.cohort.store import PIXELS, STACKS, locked
+from client.images.checking.duplicates import duplicates
 from client.images.finding.finding import find_cases
+from client.imaging.gallery import write_gallery
+from client.imaging.pairs import shown_pair
 from client.imaging.previews import stack_previews
+from client.imaging.quality import PairQuality
 from client.preparation.patient import Job, Outcome
 from client.preparation.run import Progress, prepare_patients
-from client.preparation.stacking import PIXELS, read_preview, stack_row
+from client.preparation.stacking import read_preview, stack_row
 from client.preparation.steps import SEALS, STEPS, image_libraries, writable
 from common.errors import FedmviError, Severity
 from common.files import write_whole
@@ -36,7 +41,7 @@ SECOND_READER = "features.reader2.parquet"
 REGISTRATIONS = "registrations.parquet"
 REGIONS = "regions.parquet"
 STACK_TABLE = "stacks.parquet"
-STACKS, PREVIEWS = "stacks", "stacks.html"
+PREVIEWS, PAIRS = "stacks.html", "registrations.html"
 
 
 @dataclass(frozen=True)
@@ -99,10 +104,27 @@ class PreparedImages:
             (STACK_TABLE, [{"patient_id": o.patient, "phase": p, **stack_row(s)} for o, p, s in self._stacks()]),
         ):
             _write_parquet(folder / name, {column: [row[column] for row in rows] for column in _names(rows)})
+        if any(outcome.registrations for outcome in self.outcomes):
+            self._show_pairs(folder / PAIRS)
         for outcome, phase, source in self._stacks():
             _copy(source, folder / STACKS / outcome.patient / phase)
         if self.preparation.stacks is not None:
             stack_previews(folder / PREVIEWS, [read_preview(s, o.patient, p) for o, p, s in self._stacks()])
+
+    def _show_pairs(self, path: Path) -> None:
+        """A page of every registered pair."""
+        shown = {
+            (o.patient, row["phase"]): shown_pair(o.pairs[row["phase"]], PairQuality(**row))
+            for o in self.outcomes
+            for row in o.registrations
+        }
+        words = (
+            f"Fields of {self.preparation.reference} and of the other phase lie beside each other as on a chessboard; "
+            "left as scanned, right as registered; above an axial plane through the tumour with the patient's right on "
+            f"the left, below a coronal one. The tumour's outline on {self.preparation.reference} is yellow, that on "
+            "the other phase blue. Where a pair fits, edges run on from field to field."
+        )
+        write_gallery(path, "Registered phases", words, shown, "Not registered.")
 
     def _stacks(self) -> Iterator[tuple[Outcome, str, Path]]:
         """Patient, phase and folder of every stack, phases in the protocol's order."""
@@ -151,7 +173,8 @@ def prepare_images(
     FedmviError
         322 no usable site.secret; 377 the store cannot be written: no patient is to blame, and what is done is kept.
     """
-    cases, problems = find_cases(site, preparation, patients)
+    complete, problems = find_cases(site, preparation, patients)
+    cases, _ = find_cases(site, preparation, patients, incomplete=True)
     unusable: list[FedmviError] = []
     of_patient: dict[str, list[FedmviError]] = {patient: [] for patient in patients}
     for problem in problems:
@@ -163,19 +186,19 @@ def prepare_images(
     if unusable:
         return PreparedImages(preparation, (), tuple(unusable))
     secret = site_secret(site)
-    jobs = [Job(case, preparation, site.store, secret) for case in cases.values()]
+    jobs = [Job(case, preparation, site.store, secret, name in complete) for name, case in cases.items()]
     steps = site.store / STEPS
     with writable(steps), locked(steps):
         done = {outcome.patient: outcome for outcome in prepare_patients(jobs, workers, progress)}
     for problem in (problem for outcome in done.values() for problem in outcome.problems):
         if problem.number == _UNWRITABLE:
             raise problem
-    outcomes = []
-    for patient in patients:
-        outcome = done.get(patient, Outcome(patient, failed=True))
-        # What was remarked where the files were found goes along with what was remarked on the images.
-        outcomes.append(replace(outcome, problems=(*outcome.problems, *of_patient[patient])))
-    return PreparedImages(preparation, tuple(outcomes))
+    in_order = [done.get(patient, Outcome(patient, failed=True)) for patient in patients]
+    # What was remarked where the files were found, and of two patients with one image, goes along with what was
+    # remarked on the images.
+    for problem in duplicates(each for outcome in in_order for each in outcome.prints):
+        of_patient[problem.local.partition(":")[0]].append(problem)
+    return PreparedImages(preparation, tuple(outcome.told(of_patient[outcome.patient]) for outcome in in_order))
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from client.cohort.problems import worst_first
 from client.images.case import Case
-from common.errors import FedmviError
+from client.images.checking.duplicates import Print
+from common.errors import FedmviError, Severity
 from common.study.preparation import Preparation
 
 
@@ -26,12 +28,15 @@ class Job:
         The site's store.
     secret
         The site's secret, from which margins are drawn.
+    complete
+        Whether all is there that the study needs; else what there is is only looked at.
     """
 
     case: Case
     preparation: Preparation
     store: Path
     secret: bytes = field(repr=False)
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class Outcome:
         A row for every reader and region: its volume, and what of a ring is lost.
     stacks
         For every phase, the folder of its ROI stack.
+    pairs
+        For every phase but the reference, the folder of its registration, with a picture of the pair.
     problems
         What a person should know, worst first; of a failed patient the first one is why.
     steps, inputs
@@ -60,6 +67,8 @@ class Outcome:
         Seconds of each kind of step that this run computed; empty where all was done already.
     peak_bytes
         Largest memory of the process so far.
+    prints
+        Of images and masks, so that those of other patients can be compared with them.
     """
 
     patient: str
@@ -67,9 +76,22 @@ class Outcome:
     registrations: tuple[Mapping[str, Any], ...] = ()
     regions: tuple[Mapping[str, Any], ...] = ()
     stacks: Mapping[str, Path] = field(default_factory=dict)
+    pairs: Mapping[str, Path] = field(default_factory=dict)
     problems: tuple[FedmviError, ...] = ()
     steps: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     failed: bool = False
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
+    prints: tuple[Print, ...] = ()
+
+    def told(self, problems: Sequence[FedmviError]) -> Outcome:
+        """The outcome with more problems, of which one of severity error makes it a failed one."""
+        if not problems:
+            return self
+        together = tuple(worst_first([*self.problems, *problems]))
+        if not any(problem.severity is Severity.ERROR for problem in problems):
+            return replace(self, problems=together)
+        nothing = Outcome(self.patient)
+        made = {name: getattr(nothing, name) for name in ("features", "registrations", "regions", "stacks", "pairs")}
+        return replace(self, **made, problems=together, failed=True)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
+from client.cohort.store import PIXELS
 from client.images.case import Scan
 from client.imaging.intensity import body_mask, body_percentiles
 from client.imaging.lesion import index_lesion
@@ -29,7 +30,6 @@ from client.preparation.steps import read_result
 from common.errors import FedmviError, Severity
 from common.study.preparation import Preparation, Stacks
 
-PIXELS = "pixels.npy"
 WHOLE, SLICES = "whole.png", "stack.png"
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from client.images.case import Scan
-from client.imaging.intensity import body_mask, correct_bias, normalise
+from client.imaging.bias import find_bias, without_bias
+from client.imaging.intensity import body_mask, normalise
 from client.imaging.lesion import box_of
 from client.imaging.regions import Made, make_regions
 from client.imaging.resampling import Grid, covered, resample_image, resample_mask, whole_grid
@@ -27,10 +28,19 @@ _MUCH = 0.25
 
 
 class Comparable:
-    """Images of one patient in their own space, with intensities that may be compared; each is made once."""
+    """Images of one patient in their own space, with intensities that may be compared; each is made once.
+
+    Attributes
+    ----------
+    scan
+        The images.
+    biases
+        By phase, bias fields as `find_bias` gives them; one that is not known here is found.
+    """
 
     def __init__(self, scan: Scan, preparation: Preparation) -> None:
         self.scan, self._preparation = scan, preparation
+        self.biases: dict[str, sitk.Image] = {}
         self._corrected: dict[str, tuple[sitk.Image, sitk.Image | None]] = {}
 
     def corrected(self, phase: str) -> tuple[sitk.Image, sitk.Image | None]:
@@ -40,7 +50,10 @@ class Comparable:
             body = None
             if self._preparation.modality == "mr":
                 body = body_mask(image, "mr")
-                image = correct_bias(image, body) if self._preparation.intensity.n4 else image
+                if self._preparation.intensity.n4:
+                    if phase not in self.biases:
+                        self.biases[phase] = find_bias(image, body)
+                    image = without_bias(image, body, self.biases[phase])
             self._corrected[phase] = (image, body)
         return self._corrected[phase]
 

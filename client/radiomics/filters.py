@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
 from radiomics import imageoperations
 
-from client.radiomics.cropping import LEAST, Box, Triple, cropped, inner, log_box, replaced, wavelet_box
+from client.radiomics.cropping import LEAST, Box, cropped, inner, log_box, wavelet_box
+from client.radiomics.gaussian import gaussian_matrix
 from common.study.features import filter_names
 from common.study.preparation import Radiomics
 
@@ -50,9 +53,9 @@ def laplacian_of_gaussian(image: sitk.Image, sigma: float, box: Box) -> sitk.Ima
     """The Laplacian of a Gaussian in a box of an image, normalised across scales.
 
     ITK's filter of that name runs, for every axis, a recursive filter along this axis (second derivative) and then one
-    along each of the others (smoothing), and adds up the three in float32. The same is done here in the same order, so
-    the result is the same to the last bit; but an axis is cropped as soon as it has been filtered, since its margin is
-    not needed any more. That halves the time.
+    along each of the others (smoothing), and adds up the three in float32. The same is done here in the same order and
+    rounded at the same places, but by matrices, and for no more voxels along an axis than are wanted. Of a million
+    voxels a few differ in the last bit of a float32.
 
     Parameters
     ----------
@@ -64,24 +67,35 @@ def laplacian_of_gaussian(image: sitk.Image, sigma: float, box: Box) -> sitk.Ima
         Where the values are wanted, in voxels of `image`.
     """
     outer = log_box(image.GetSize(), image.GetSpacing(), box, sigma)
-    part, within = cropped(image, outer), inner(box, outer)
+    within = inner(box, outer)
+    # Not a view, which would outlive the image that nothing else holds.
+    part = sitk.GetArrayFromImage(cropped(image, outer)).astype(np.float64)
+    smooth, bend = (
+        [
+            gaussian_matrix(n, sigma, width, order)[first : first + count]
+            for n, width, first, count in zip(outer[1], image.GetSpacing(), *within, strict=True)
+        ]
+        for order in _ORDERS
+    )
     total = np.zeros(box[1][::-1], np.float32)
     for axis, width in enumerate(image.GetSpacing()):
-        line = part
-        for along in (axis, *(other for other in range(3) if other != axis)):
-            order = sitk.RecursiveGaussianImageFilter.SecondOrder if along == axis else _SMOOTH
-            line = _along(sitk.RecursiveGaussian(line, sigma, True, order, along), along, within)
-        term = sitk.GetArrayViewFromImage(line).astype(np.float64) * (1 / width**2)
-        total = (total + term).astype(np.float32)
+        lines = _along(part, bend[axis], axis)
+        for other in range(3):
+            if other != axis:
+                lines = _along(lines.astype(np.float64), smooth[other], other)
+        total = (total + lines.astype(np.float64) * (1 / width**2)).astype(np.float32)
     result = sitk.GetImageFromArray(total)
-    result.CopyInformation(line)
+    result.CopyInformation(cropped(image, box))
     return result
 
 
-_SMOOTH = sitk.RecursiveGaussianImageFilter.ZeroOrder
+_ORDERS: tuple[Literal[0], Literal[2]] = (0, 2)
 
 
-def _along(image: sitk.Image, axis: int, box: Box) -> sitk.Image:
-    """An image cropped along one axis."""
-    size: Triple = image.GetSize()
-    return cropped(image, (replaced((0, 0, 0), axis, box[0][axis]), replaced(size, axis, box[1][axis])))
+def _along(voxels: NDArray[np.float64], matrix: NDArray[np.float64], axis: int) -> NDArray[np.float32]:
+    """Voxels (z, y, x) times a matrix along x, y or z, rounded as ITK rounds them between two axes."""
+    if axis == 0:
+        return (voxels @ matrix.T).astype(np.float32)
+    if axis == 1:
+        return (matrix @ voxels).astype(np.float32)
+    return (matrix @ voxels.reshape(voxels.shape[0], -1)).reshape(-1, *voxels.shape[1:]).astype(np.float32)

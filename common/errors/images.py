@@ -92,7 +92,10 @@ ERRORS = {
         "A phase could not be registered.",
         "Look at both phases on the contact sheet (`check --html`); correct the phase, or leave it out.",
     ),
-    371: ErrorText("A registration fell back to rigid, or overlaps poorly.", "Look at the pair on the contact sheet."),
+    371: ErrorText(
+        "A registration fell back to rigid, or overlaps poorly.",
+        "Look at the pair in the store's `registrations.html`.",
+    ),
     372: ErrorText(
         "A region is too small for features.", "Check the mask and its spacing; features of it are left empty."
     ),

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import SimpleITK as sitk  # noqa: N813
-
 from client.cohort.problems import worst_first
 from client.cohort.site import Site
-from client.images.case import Case, MaskKey, ReadImage, Scan
+from client.images.case import Case, MaskKey
 from client.images.checking.checks import problems_of
 from client.images.checking.duplicates import Print, duplicates, prints_of
 from client.images.checking.overlays import Panel, panels_of
 from client.images.checking.privacy import privacy_problems
 from client.images.finding.finding import find_cases
-from client.images.masks.masks import read_mask
-from client.images.reading.read import read_image
+from client.images.loading import read_case
 from common.errors import FedmviError, Severity
 from common.parallel import as_done
 from common.study.preparation import Preparation
@@ -76,6 +73,8 @@ def inspect_images(
 ) -> tuple[list[FedmviError], list[Row]]:
     """Look at all images of a site, a patient in each process; nothing is raised.
 
+    Of a patient who lacks a phase or a mask, what there is is looked at.
+
     Parameters
     ----------
     site
@@ -100,7 +99,7 @@ def inspect_images(
     rows
         One a patient, worst first, then in the table's order.
     """
-    cases, problems = find_cases(site, preparation, patients)
+    cases, problems = find_cases(site, preparation, patients, incomplete=True)
     problems = [p for p in problems if not (p.number == 354 and patient_of(p) in excluded)]
     tasks = [_Task(case, preparation, pictures) for case in cases.values()]
     seen: dict[str, _Seen] = {}
@@ -142,7 +141,7 @@ def _badness(row: Row) -> tuple[int, ...]:
 def _look(task: _Task) -> _Seen:
     """Read and look at one patient (in a process of its own)."""
     try:
-        scan, problems = _read(task.case)
+        scan, problems = read_case(task.case)
         problems += problems_of(scan, task.preparation, task.case)
         problems += privacy_problems(task.case)
         panels = panels_of(scan, task.preparation) if task.pictures else ()
@@ -153,22 +152,3 @@ def _look(task: _Task) -> _Seen:
 
 def _lost(task: _Task) -> _Seen:
     return _Seen((FedmviError(378, f"{task.case.patient}: the process was ended by the system"),))
-
-
-def _read(case: Case) -> tuple[Scan, list[FedmviError]]:
-    """What can be read, and why the rest cannot: a patient with one bad file is looked at all the same."""
-    problems: list[FedmviError] = []
-    images: dict[str, ReadImage] = {}
-    for phase, source in case.images.items():
-        try:
-            images[phase] = read_image(source, case.patient)
-        except FedmviError as problem:
-            problems.append(problem)
-    masks: dict[MaskKey, sitk.Image] = {}
-    for mask in case.masks:
-        if mask.phase in images:
-            try:
-                masks[mask.region, mask.reader, mask.phase] = read_mask(mask, images[mask.phase], case.patient)
-            except FedmviError as problem:
-                problems.append(problem)
-    return Scan(case.patient, images, masks), problems

@@ -42,7 +42,7 @@ class _Found:
 
 
 def find_cases(
-    site: Site, preparation: Preparation, patients: Sequence[str]
+    site: Site, preparation: Preparation, patients: Sequence[str], *, incomplete: bool = False
 ) -> tuple[dict[str, Case], list[FedmviError]]:
     """The files of every patient.
 
@@ -56,6 +56,9 @@ def find_cases(
         Which phases and regions the study needs.
     patients
         Ids of the table of patients.
+    incomplete
+        Also give what there is of patients who lack something, or of whom something is not clear: of two files for
+        one thing the first. They cannot be prepared, but looked at.
 
     Returns
     -------
@@ -92,6 +95,8 @@ def find_cases(
         cases[patient], told = _case(patient, found.get(patient), preparation, source)
         problems += told
     blamed = {problem.local.partition(":")[0] for problem in problems if problem.severity is Severity.ERROR}
+    if incomplete:
+        return {patient: case for patient, case in cases.items() if case.images}, worst_first(problems)
     if any(name not in cases for name in blamed):
         cases = {}
     return {patient: case for patient, case in cases.items() if patient not in blamed}, worst_first(problems)

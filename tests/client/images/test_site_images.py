@@ -136,6 +136,24 @@ def test_a_patient_with_one_bad_file_is_looked_at_all_the_same(
     assert [panel.title for panel in rows[0].panels] == ["portal", "portal, enlarged"]
 
 
+def test_what_there_is_of_a_patient_who_lacks_a_phase_or_the_mask_is_looked_at_and_shown(
+    hospitals: dict[str, Path], tmp_path: Path, here: None
+) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(hospitals["nifti"], folder)
+    first, second, third = patients(folder)
+    (folder / "images" / first / "arterial.nii.gz").unlink()
+    (folder / "images" / first / "portal.nii.gz").write_bytes(b"no image")
+    (folder / "images" / second / "arterial.nii.gz").unlink()
+    for mask in (folder / "masks" / third).glob("*tumour*"):
+        mask.unlink()
+    problems, rows = inspect_images(load_site(folder), PREPARATION, patients(folder), pictures=True)
+    told = {(p.number, patient_of(p)) for p in problems if p.severity is Severity.ERROR}
+    assert told == {(351, first), (330, first), (351, second), (352, third)}
+    shown = {row.patient: [panel.title for panel in row.panels] for row in rows}
+    assert shown == {first: [], second: ["portal", "portal, enlarged"], third: ["arterial", "portal"]}
+
+
 def test_images_of_patients_who_are_excluded_are_not_strangers(hospitals: dict[str, Path], here: None) -> None:
     site, everybody = load_site(hospitals["nifti"]), patients(hospitals["nifti"])
     alone, _ = inspect_images(site, PREPARATION, everybody[:2])

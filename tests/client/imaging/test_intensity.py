@@ -1,6 +1,8 @@
 """Intensities: the body, the bias field, and the scales on which images of different scanners meet."""
 
 import functools
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from client.imaging.intensity import body_mask, body_percentiles, correct_bias, landmarks_of, normalise
+from client.imaging.bias import MOST, find_bias, load_bias, save_bias, thinned, without_bias
+from client.imaging.intensity import body_mask, body_percentiles, landmarks_of, normalise
 from common.errors import FedmviError
 from common.study.features import LANDMARKS
 from common.study.preparation import Intensity
@@ -35,6 +38,10 @@ def of(volume: Volume) -> sitk.Image:
 
 def array(given_image: sitk.Image) -> Floats:
     return sitk.GetArrayFromImage(given_image).astype(np.float64)
+
+
+def correct_bias(raw: sitk.Image, body: sitk.Image) -> sitk.Image:
+    return without_bias(raw, body, find_bias(raw, body))
 
 
 def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
@@ -175,6 +182,27 @@ def test_a_lesion_is_not_taken_for_bias() -> None:
     contrasts = [float(one[tumour].mean() / one[liver].mean()) for one in (before, after)]
     print(f"lesion of 5 cm against liver: {contrasts[0]:.3f} before N4, {contrasts[1]:.3f} after")
     assert contrasts[1] == pytest.approx(contrasts[0], rel=0.05)
+
+
+def test_a_bias_field_that_was_kept_is_the_one_that_was_found(tmp_path: Path) -> None:
+    raw = of(scanned().phases["t1"])
+    body = body_mask(raw, "mr")
+    found = find_bias(raw, body)
+    save_bias(found, tmp_path)
+    kept = load_bias(tmp_path, raw)
+    corrected = [array(without_bias(raw, body, field)) for field in (found, kept)]
+    assert np.array_equal(*corrected)
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 4 * MOST + 1000
+
+
+@given(st.tuples(*[st.floats(0.5, 12)] * 3), st.tuples(*[st.integers(1, 600)] * 3))
+def test_the_time_of_a_bias_field_is_bounded_whatever_the_voxels(
+    spacing: tuple[float, float, float], size: tuple[int, int, int]
+) -> None:
+    factors = thinned(spacing, size)
+    left = [n // by for n, by in zip(size, factors, strict=True)]
+    assert math.prod(left) <= MOST
+    assert all(few >= min(n, 2) for few, n in zip(left, size, strict=True))
 
 
 @pytest.mark.parametrize("modality", ["ct", "mr"])

@@ -12,6 +12,8 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from client.cohort.site import Site, load_site
+from client.imaging import bias
+from client.preparation import working
 from client.preparation.prepare import Prepared, prepare
 from common.study.features import LANDMARKS
 from common.study.loader import parse_study
@@ -212,3 +214,20 @@ def test_a_gain_does_not_change_features_after_n4(site: Site, tmp_path: Path) ->
     assert all(np.isfinite(values).all() for values in was.values())
     for name in was:
         assert now[name] == pytest.approx(was[name], **tolerance(name)), name
+
+
+def test_a_bias_field_is_found_once_and_gives_the_same_bytes_when_only_features_are_redone(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = first_only(site, tmp_path / "site")
+    study = STUDY
+    for was, now in ALONE.items():
+        study = study.replace(was, now)
+    study = study.replace("n4 = false", "n4 = true")
+    monkeypatch.setattr(bias, "_ITERATIONS", (2, 2, 2))
+    first = prepared(one, study)
+    shutil.rmtree(next(one.store.glob("steps/*/features.t1v")))
+    monkeypatch.setattr(working, "find_bias", lambda *_: pytest.fail("the field was found again"))
+    again = prepared(one, study)
+    assert again.images is not None and set(again.images.outcomes[0].seconds) == {"features"}
+    assert again.digest == first.digest and not again.fresh

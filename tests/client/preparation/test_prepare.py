@@ -21,11 +21,12 @@ from client.cohort.membership import eligible, flow
 from client.cohort.site import Site
 from client.cohort.store import load_prepared, store_folder
 from client.images.case import Case, Scan
+from client.images.checking.site_images import inspect_images, patient_of
 from client.images.finding.finding import find_cases
 from client.preparation import chain
 from client.preparation.patient import Job
 from client.preparation.prepare import prepare
-from common.errors import FedmviError
+from common.errors import FedmviError, Severity
 from common.study.loader import parse_study
 from common.study.protocol import Study
 from simulation.cohorts.clinical import draw_site
@@ -141,6 +142,28 @@ def test_a_bad_patient_stops_nobody_and_is_counted(make_site: MakeSite, study: S
     assert [p for p, stays in zip(table.patients, eligible(table), strict=True) if stays] == [table.patients[2]]
     assert ("excluded by images", 2) in flow(site, table, study, study.cohort("train"))
     assert np.isnan(table.columns[study.features()[0]].values[:2]).all()
+
+
+@pytest.mark.parametrize("lacking", [False, True])
+def test_two_patients_with_one_image_fail_in_prepare_as_in_check(
+    lacking: bool, make_site: MakeSite, study: Study
+) -> None:
+    """Also where one of them lacks a phase, and so cannot be prepared anyway."""
+    site = make_site()
+    one, other = sorted((site.folder / "images").iterdir())
+    shutil.copyfile(one / "arterial.nii.gz", other / "arterial.nii.gz")
+    if lacking:
+        (other / "plain.nii.gz").unlink()
+    images = prepare(site, study).images
+    assert images is not None and study.preparation is not None
+    assert images.failed == {one.name, other.name}
+    prepared = {o.patient: {p.number for p in o.problems if p.severity is Severity.ERROR} for o in images.outcomes}
+    checked, _ = inspect_images(site, study.preparation, [one.name, other.name], workers=1)
+    assert prepared == {
+        who.name: {p.number for p in checked if patient_of(p) == who.name and p.severity is Severity.ERROR}
+        for who in (one, other)
+    }
+    assert 364 in prepared[one.name] & prepared[other.name]
 
 
 def test_a_mended_patient_is_prepared_and_the_others_are_not_again(make_site: MakeSite, study: Study) -> None:
@@ -294,14 +317,14 @@ def test_what_was_made_of_files_that_changed_meanwhile_is_forgotten(
     cases, _ = find_cases(site, study.preparation, [patient])
     job = Job(cases[patient], study.preparation, site.store, bytes(32))
     image = job.case.images["plain"].path
-    read = chain.load_case
+    read = chain.read_case
 
-    def exported_again(case: Case) -> Scan:
+    def exported_again(case: Case) -> tuple[Scan, list[FedmviError]]:
         scan = read(case)
         image.write_bytes(job.case.images["arterial"].path.read_bytes())
         return scan
 
-    monkeypatch.setattr(chain, "load_case", exported_again)
+    monkeypatch.setattr(chain, "read_case", exported_again)
     outcome = chain.prepare_patient(job)
     assert outcome.failed and outcome.problems[0].number == 379
     assert not steps(site)
