@@ -5,15 +5,13 @@ The process that does so lives for one message and remembers nothing; all it nee
 
 from __future__ import annotations
 
-import fcntl
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from client.cohort.site import Site, load_site
-from client.cohort.store import load_prepared
+from client.cohort.site import Site, alone, load_site
 from client.release.differencing import Differencing
 from client.release.gate import Gate
 from client.release.keys import MaskKeys
@@ -35,12 +33,16 @@ from common.federation.envelope import (
     roster_digest,
     write_answers,
 )
-from common.federation.query import Ask, Mode, Query, Receipt, Summary, check_summary
+from common.federation.learning import RoundLoss, RoundUpdate
+from common.federation.query import Ask, Mode, Query, Receipt, Risk, Summary, Task, check_summary
 from common.federation.tasks import Freeze, Open, Sign
 from common.study.fingerprint import canonical_json, digest
 
 MAX_MESSAGE_ELEMENTS = 1 << 25
-"""Most numbers in all answers to one message."""
+"""Most numbers in all answers to one message, but for weights of networks."""
+
+MAX_MESSAGE_WEIGHTS = 1 << 28
+"""Most weights of networks in all answers to one message."""
 
 MAX_WORDS = 300
 """What is recorded of a question's words, parts of which the server chose."""
@@ -58,7 +60,7 @@ def answer_message(folder: Path, message: Packed) -> Packed:
         site = load_site(folder)
         ticket, asks = read_envelope(message)
         run_id = ticket.run_id
-        with _alone(site):
+        with alone(site):
             return write_answers(run_id, _answers(site, ticket, asks))
     except FedmviError as error:
         _LOG.error("%s", error)
@@ -67,15 +69,6 @@ def answer_message(folder: Path, message: Packed) -> Packed:
         # The text of an unforeseen error may hold patients' data, so only its number leaves.
         _LOG.exception("unforeseen error")
         return write_answers(run_id, [failure("", FedmviError(901))])
-
-
-@contextmanager
-def _alone(site: Site) -> Iterator[None]:
-    """One message at a time: two at once could each give an answer before the other's is recorded."""
-    site.store.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (site.store / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _answers(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> list[Answer]:
@@ -95,43 +88,97 @@ def _answers(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> list[Answer]:
 
 
 def _answer_in_run(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> dict[str, Answer]:
+    """Do the tasks of a message, in order, and then answer its queries, which may be about what the tasks made."""
     run = load_run(site, ticket)
     gate = Gate.of(site.policy, run.study)
-    releases, once = _Releases(site, ticket, run, gate), Once(run.folder, run.study)
+    releases = _Releases(site, ticket, run, gate)
+    view = GatedView(site, run, gate)
+    distinct = list({ask.digest: ask for ask in asks}.values())
+    done = {ask.digest: _perform(ask, run, releases, view) for ask in distinct if _is_task(ask)}
+    queries = [ask for ask in distinct if not _is_task(ask)]
+    return done | _answer_queries(queries, run, gate, releases, view)
+
+
+def _is_task(ask: Ask) -> bool:
+    return isinstance(ask.question, Task)
+
+
+def _perform(ask: Ask, run: OpenRun, releases: _Releases, view: GatedView) -> Answer:
+    """Do a task unless it is done; either way the same receipt leaves."""
+    if not isinstance(ask.question, Task):
+        raise FedmviError(501)
+    if isinstance(ask.question, Freeze):
+        return releases.receive(ask, freeze_run(run, ask.question))
+    try:
+        repeat = view.works.done(ask.digest)
+        if not repeat:
+            view.admission.task(ask, releases.roster(ask))
+        return releases.receive(ask, view.perform(ask.question), repeat=repeat)
+    except FedmviError as error:
+        return releases.refuse(ask, error)
+
+
+def _answer_queries(
+    asks: Sequence[Ask], run: OpenRun, gate: Gate, releases: _Releases, view: GatedView
+) -> dict[str, Answer]:
+    once, sizes = Once(run.folder, run.study), _Sizes(gate, run.masks, releases.update_bytes)
     done: dict[str, Answer] = {}
     fresh: list[Ask] = []
-    numbers = 0
-    for ask in {ask.digest: ask for ask in asks}.values():
-        if isinstance(ask.question, Freeze):
-            done[ask.digest] = releases.receive(ask, freeze_run(run, ask.question))
-            continue
+    for ask in asks:
         earlier = releases.earlier(ask)
         if earlier is not None:
             done[ask.digest] = earlier
             continue
         try:
-            gate.admit(ask, ticket.roster(ask.cohort))
+            if isinstance(ask.question, RoundUpdate | RoundLoss):
+                gate.admit_kind(ask.question)
+                view.admission.query(ask, releases.roster(ask))
+            else:
+                gate.admit(ask, releases.roster(ask))
             if isinstance(ask.question, Query):
                 once.admit(ask.question)
-            numbers += elements(ask.question) if isinstance(ask.question, Query) else 0
-            if numbers > MAX_MESSAGE_ELEMENTS:
-                raise FedmviError(415, limit=MAX_MESSAGE_ELEMENTS)
+                sizes.admit(ask.question)
             fresh.append(ask)
         except FedmviError as error:
             done[ask.digest] = releases.refuse(ask, error)
-    if fresh:
-        view = GatedView(site, load_prepared(site, run.study), run, gate)
-        strict = {ask.digest: gate.tighten(ask) for ask in fresh}
-        results = respond_all(list(strict.values()), view)
-        for ask in fresh:
-            result = results[strict[ask.digest].digest]
-            if isinstance(ask.question, Query) and not isinstance(result, FedmviError):
-                try:
-                    once.keep(ask.question)
-                except FedmviError as error:  # two values in one message
-                    result = error
-            done[ask.digest] = releases.release(ask, result, view)
+    strict = {ask.digest: gate.tighten(ask) for ask in fresh}
+    results = respond_all(list(strict.values()), view)
+    for ask in fresh:
+        result = results[strict[ask.digest].digest]
+        if isinstance(ask.question, Query) and not isinstance(result, FedmviError):
+            try:
+                once.keep(ask.question)
+            except FedmviError as error:  # two values in one message
+                result = error
+        done[ask.digest] = releases.release(ask, result, view)
     return done
+
+
+class _Sizes:
+    """How much the answers to one message, and the updates of one run, may be.
+
+    Parameters
+    ----------
+    spent
+        Bytes of updates that left in this run before.
+    """
+
+    def __init__(self, gate: Gate, masked: bool, spent: int) -> None:
+        self._most, self._width, self._spent = gate.policy.max_update_bytes, 8 if masked else 4, spent
+        self._numbers = {True: 0, False: 0}
+
+    def admit(self, query: Query) -> None:
+        """Count an answer in; error 415 for too many numbers at once, 424 for too many bytes of updates in a run."""
+        model = query.risk is Risk.MODEL
+        limit = MAX_MESSAGE_WEIGHTS if model else MAX_MESSAGE_ELEMENTS
+        count = elements(query)
+        if self._numbers[model] + count > limit:
+            raise FedmviError(415, limit=limit)
+        if model:
+            if self._spent + count * self._width > self._most:
+                raise FedmviError(424, f"{self._spent} bytes left before", limit=self._most)
+            self._spent += count * self._width
+        self._numbers[model] += count
 
 
 class Left(StrEnum):
@@ -158,10 +205,9 @@ class _Book:
         self._ticket = ticket
         self._ledger = Ledger(site.store / "ledger.jsonl")
 
-    def answered(self) -> frozenset[tuple[str, tuple[str, ...]]]:
-        """The questions of this run whose answers left, each with its roster."""
-        entries = self._ledger.of_run(self._ticket.run_id)
-        return frozenset((e["question"], tuple(e["roster"])) for e in entries if e.get("left") == Left.ANSWER)
+    def answered(self) -> list[dict[str, Any]]:
+        """The lines of this run's answers that left."""
+        return [entry for entry in self._ledger.of_run(self._ticket.run_id) if entry.get("left") == Left.ANSWER]
 
     def record(self, ask: Ask, left: Left, packed: Packed, *, repeat: bool = False, refused: int = 0) -> None:
         """One line; on return it is on disk."""
@@ -194,7 +240,10 @@ class _Releases:
         self._differencing = Differencing(site, ticket, gate.limits)
         self._keys = MaskKeys(site, ticket.study, run.store, run.keys)
         self._book = _Book(site, ticket)
-        self._answered = self._book.answered()
+        answered = self._book.answered()
+        self._answered = frozenset((entry["question"], tuple(entry["roster"])) for entry in answered)
+        updates = [entry for entry in answered if entry["query"] == RoundUpdate.name and not entry["repeat"]]
+        self.update_bytes = sum(entry["bytes"] for entry in updates)
         folder = run.folder / "replies"
         if not folder.exists() and self._answered:
             # Answers left, but the store that would repeat them is gone: they cannot be given a second time.
@@ -207,7 +256,7 @@ class _Releases:
 
     def earlier(self, ask: Ask) -> Answer | None:
         """The answer that already left for this question, marked as a repeat; error 413 if it is lost."""
-        stored = self._replies.get(self._key(ask))
+        stored = self._replies.get(self._key(ask), ask.question)
         if stored is None:
             if (ask.digest, self._ticket.roster(ask.cohort)) in self._answered:
                 raise FedmviError(413)
@@ -215,10 +264,14 @@ class _Releases:
         self._book.record(ask, Left.ANSWER, stored, repeat=True)
         return Answer(ask.digest, blocks=unpack(stored, dict), repeat=True)
 
-    def receive(self, ask: Ask, receipt: Receipt) -> Answer:
+    def roster(self, ask: Ask) -> tuple[str, ...]:
+        """The sites that a question is put to."""
+        return self._ticket.roster(ask.cohort)
+
+    def receive(self, ask: Ask, receipt: Receipt, *, repeat: bool = False) -> Answer:
         """Record a task's receipt; on return it may leave."""
-        self._book.record(ask, Left.RECEIPT, pack(dict(receipt)))
-        return Answer(ask.digest, receipt=receipt)
+        self._book.record(ask, Left.RECEIPT, pack(dict(receipt)), repeat=repeat)
+        return Answer(ask.digest, receipt=receipt, repeat=repeat)
 
     def refuse(self, ask: Ask, error: FedmviError) -> Answer:
         """Record a refusal: that a site refuses, and why, may tell something about its data."""
@@ -236,7 +289,7 @@ class _Releases:
             raise FedmviError(501)
         try:
             check_summary(ask.question, result)
-            blocks = outgoing(ask, result, len(self._ticket.roster(ask.cohort)))
+            blocks = outgoing(ask, result, len(self._ticket.roster(ask.cohort)), masked=self._run.masks)
             if ask.mode is Mode.TOTAL and self._run.masks:
                 blocks = dict(self._keys.masked(self._ticket, ask, blocks))
             if ask.mode is Mode.TOTAL:
@@ -246,6 +299,6 @@ class _Releases:
             return self.refuse(ask, error)
         packed = pack(blocks)
         # The bytes before the line: whatever happens between, a repeat finds the same bytes and records itself.
-        self._replies.put(self._key(ask), packed)
+        self._replies.put(self._key(ask), ask.question, packed)
         self._book.record(ask, Left.ANSWER, packed)
         return Answer(ask.digest, blocks=blocks)

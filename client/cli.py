@@ -13,6 +13,8 @@ from client.cohort.check import as_json
 from client.cohort.ids import assign_ids
 from client.cohort.site import load_site
 from client.cohort.template import init_site
+from client.exporting import export
+from client.forgetting import forget
 from client.images.libraries import need_image_libraries
 from client.preparation.prepare import UnfitDataError, prepare
 from client.release.keys import own_key, trust
@@ -212,6 +214,29 @@ def trust_command(
     """Trust another hospital's key, so that runs that it has signed can be opened."""
     trust(load_site(site), name, public_key)
     out.print(f"The key of {escape(name)} is trusted.")
+
+
+@app.command(name="forget", epilog="Example: fedmvi-site forget 20260114-091500-5f0c12ab --site hospital-a")
+def forget_command(
+    run: Annotated[str, typer.Argument(help="The run's id, as the ledger shows it.")],
+    site: SiteFolder = Path(),
+    json_: AsJson = False,
+) -> None:
+    """Delete what a finished run left here: training states, scores, pictures, stored answers. The ledger stays.
+
+    The run cannot be resumed afterwards.
+    """
+    done = forget(load_site(site), run)
+    if json_:
+        print_json({"tasks": done.tasks, "answers": done.answers})
+    else:
+        out.print(f"{done.tasks} task(s) and {done.answers} stored answer(s) of {escape(run)} deleted.")
+
+
+app.command(
+    epilog="Example: fedmvi-site export study.toml seed0.safetensors --network dl_mvi --normalisation own --run RUN "
+    "--out bundle --site hospital-a"
+)(export)
 
 
 @ledger_app.command(epilog="Example: fedmvi-site ledger show --site hospital-a")

@@ -248,7 +248,8 @@ def freeze_run(run: OpenRun, task: Freeze) -> Receipt:
     """
     known = {comparison.name for comparison in run.study.comparisons}
     joint = sum(len(analysis.models) for analysis in run.study.analyses if len(analysis.models) > 1)
-    if len(task.scores) > len(run.study.models) + joint or not known.issuperset(task.comparisons):
+    scoring = sum(len(network.combinations) * network.seeds for network in run.study.networks)
+    if len(task.scores) > len(run.study.models) + joint + scoring or not known.issuperset(task.comparisons):
         raise FedmviError(414, part="a model or comparison")
     path = run.folder / "frozen.npz"
     # What is on disk counts, not what `run` was loaded with: one message may freeze twice.

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohort.membership import flow, members, patient_keys
+from client.cohort.membership import flow, members, patient_keys, site_secret
 from client.cohort.site import Site
+from client.cohort.store import load_prepared, store_folder
+from client.learning.admission import Admission
+from client.learning.work import Works, work_folder
+from client.learning.workbench import Workbench, dealt_folds
 from client.release.differencing import Patients, Register
 from client.release.gate import Gate
 from client.release.scope import columns_of
 from client.run import OpenRun
 from common.errors import FedmviError
-from common.federation.query import Query
+from common.federation.query import Query, Receipt, Task
+from common.study.networks import Network
 from common.study.protocol import CLOSED_ROLES
-from common.study.recipe import Frame, Group, Recipe, Score
+from common.study.recipe import Fold, Frame, Group, Made, Recipe, Score
 from common.study.table import SiteTable
+
+if TYPE_CHECKING:
+    from client.learning.dataset import Learners
+
+UNKNOWN = -1
+"""A label, or a fold, that nobody is told."""
 
 
 def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recipe) -> tuple[str, ...]:
     """The endpoint columns that a recipe's frame may have in a cohort.
 
-    In a closed cohort: none before the models are frozen; afterwards the endpoint of each frozen score in the
-    recipe, and those of the frozen comparisons whose groups the recipe forms.
+    In a closed cohort: none before the models are frozen; afterwards the endpoints of each frozen score in the
+    recipe, a network's included, and those of the frozen comparisons whose groups the recipe forms.
 
     Raises
     ------
@@ -45,6 +57,13 @@ def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recip
     for step in recipe.steps:
         if isinstance(step, Score):
             visible.update(run.study.endpoint(step.endpoint).keys)
+        if isinstance(step, Made):
+            # In open cohorts a model scores once a run (see `Admission`); here only one that was frozen is seen at all.
+            if not (run.frozen and step.model in run.frozen.scores):
+                raise FedmviError(407, cohort=cohort)
+            network = next(n for n in run.study.networks if n.name == step.network)
+            for name in (network.grades, network.binary):
+                visible.update(run.study.endpoint(name).keys)
         if isinstance(step, Group):
             allowed = [
                 c
@@ -61,8 +80,8 @@ def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recip
 class GatedView:
     """The view of one message: frames are built once for each recipe, and every one passes the gate."""
 
-    def __init__(self, site: Site, table: SiteTable, run: OpenRun, gate: Gate) -> None:
-        self._site, self._table, self._run, self._gate = site, table, run, gate
+    def __init__(self, site: Site, run: OpenRun, gate: Gate) -> None:
+        self._site, self._run, self._gate = site, run, gate
         self._frames: dict[tuple[str, str], Frame] = {}
         self._rows: dict[str, NDArray[np.bool_]] = {}
         self._patients: dict[str, Patients] = {}
@@ -73,8 +92,9 @@ class GatedView:
         rows = self._members(query.cohort)
         if key not in self._frames:
             visible = visible_endpoints(self._run, self._table, query.cohort, query.recipe)
+            table = self._with_made(query)
             try:
-                frame = query.recipe.apply(self._table, rows, visible, self._keys)
+                frame = query.recipe.apply(table, rows, visible, self._keys)
             except (KeyError, ValueError) as error:
                 raise FedmviError(501, f"recipe: {type(error).__name__}: {error}") from error
             self._frames[key] = self._closed(query, frame)
@@ -91,7 +111,57 @@ class GatedView:
         if self._run.study.cohort(query.cohort).role not in CLOSED_ROLES or not frame.endpoints:
             return frame
         beside = {"group", "fold", *(step.column for step in query.recipe.steps if isinstance(step, Score))}
+        beside |= {name for step in query.recipe.steps if isinstance(step, Made) for name in step.names}
         return replace(frame, columns={name: frame.columns[name] for name in sorted(beside & set(frame.columns))})
+
+    def _with_made(self, query: Query) -> SiteTable:
+        """The table with the scores that networks made here for the query's cohort; error 511 where they did not."""
+        models = {model for step in query.recipe.steps if isinstance(step, Made) for model in step.models}
+        made = {model: self.bench.columns(query.cohort, model, self._table.patients) for model in sorted(models)}
+        return replace(self._table, made=made)
+
+    @cached_property
+    def works(self) -> Works:
+        """What tasks of the run made here."""
+        return Works(work_folder(self._site, self._run.folder.name))
+
+    @cached_property
+    def admission(self) -> Admission:
+        """What is asked of networks here, and whether it may be."""
+        frozen = self._run.frozen.scores if self._run.frozen else ()
+        return Admission(self._site.name, self._gate, self.works, frozenset(frozen))
+
+    @cached_property
+    def bench(self) -> Workbench:
+        """Where the run's tasks are done."""
+        secret = site_secret(self._site)
+        return Workbench(self._run.study, self.works, self._learners, secret, self.admission.trainable)
+
+    def perform(self, task: Task) -> Receipt:
+        """See `Worker`; what may be performed is decided before (`Admission`)."""
+        return self.bench.perform(task)
+
+    def work(self, task: str) -> Mapping[str, NDArray[Any]]:
+        """See `SiteView`."""
+        return self.works.arrays(task)
+
+    def _learners(self, cohort: str, network: Network, combination: tuple[str, ...]) -> Learners:
+        """The cohort's patients with their stacks; grades and outer folds are known to training only."""
+        from client.learning.dataset import load_learners
+
+        rows = self._members(cohort)
+        ids = [patient for patient, inside in zip(self._table.patients, rows, strict=True) if inside]
+        labels, folds = np.full((2, len(ids)), UNKNOWN, dtype=np.int64)
+        if cohort == network.cohort:
+            values = self._table.endpoints[network.endpoint][rows]
+            labels = np.where(np.isnan(values), UNKNOWN, values).astype(np.int64)
+            frame = Frame({}, {network.endpoint: values}, len(ids), self._keys[rows])
+            folds = Fold(dealt_folds(network), network.endpoint).apply(frame).columns["fold"].astype(np.int64)
+        return load_learners(store_folder(self._site, self._run.study), ids, labels, folds, combination, network)
+
+    @cached_property
+    def _table(self) -> SiteTable:
+        return load_prepared(self._site, self._run.study)
 
     @cached_property
     def _keys(self) -> NDArray[np.uint64]:

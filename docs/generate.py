@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from client.cohort.site import ColumnMap, Images, Policy, SiteHead, Tables
 from common.errors import CATALOGUE
-from common.study import preparation, protocol
+from common.study import networks, preparation, protocol
 from common.study.analyses import ANALYSES
 from common.study.dictionary import DICTIONARY, Variable
 from server.study.results import schema
@@ -87,7 +87,7 @@ def _limited(info: FieldInfo) -> str:
     def name(kind: object, metadata: list[object]) -> str:
         parts = get_args(kind)
         if get_origin(kind) is Annotated:
-            return name(parts[0], parts[1].metadata)
+            return name(parts[0], getattr(parts[1], "metadata", []))
         if get_origin(kind) is Literal:
             return " or ".join(json.dumps(part) for part in parts)
         if get_origin(kind) in (Union, UnionType):
@@ -141,6 +141,14 @@ def study() -> str:
     text += "".join(table(model, heading, _limited) for model, heading in images)
     for modality, numbers in preparation.PRESETS.items():
         text += f"\nPreset of `{modality}`: `{json.dumps(numbers)}`\n"
+    trained: list[tuple[type[BaseModel], str]] = [
+        (networks.Network, "[[networks]]"),
+        (networks.Training, "[networks.training]"),
+        (networks.Augmentation, "augmentation, of [networks.training]"),
+        (networks.FederatedTraining, "[networks.federation]"),
+        (networks.Privacy, "[networks.privacy]"),
+    ]
+    text += "".join(table(model, heading, _limited) for model, heading in trained)
     text += "\n## Statistics of [[analyses]]\n\n| `statistic` | what it is | endpoint | on |\n|---|---|---|---|\n"
     for name, kind in ANALYSES.items():
         on = kind.on if kind.fewest < 2 else f"{kind.fewest} or more {kind.on}"

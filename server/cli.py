@@ -13,6 +13,7 @@ from common.study.loader import load_study
 from common.study.protocol import Study
 from common.study.recipe import coded_columns
 from common.terminal import EXIT_PROBLEMS, need, out, print_json, run_app
+from server.exporting import export
 from server.plan import print_plan
 from server.study.execution import Action
 from server.study.landmarks import as_toml, standard_scale
@@ -140,6 +141,9 @@ def publish(run_: RunDirectory, *, json_: bool) -> None:
 def landmarks(folder: Annotated[Path, typer.Argument(help="The run of a study of means of landmarks.")]) -> None:
     """Print the scale to which MR images are standardised (Nyul), as lines for the protocol of the next study."""
     out.print(escape(as_toml(standard_scale(read_results(RunDirectory(folder).results_file)))), end="")
+
+
+app.command(epilog="Example: fedmvi-server export runs/study --network dl_mvi --out bundles/dl_mvi")(export)
 
 
 def main() -> None:

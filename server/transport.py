@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
-from itertools import zip_longest
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -71,11 +70,12 @@ class FlowerTransport:
                 raise FedmviError(508, site=missing[0])
             time.sleep(POLL_SECONDS)
 
-    def send(self, messages: Mapping[str, Packed]) -> Mapping[str, Packed]:
+    def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
         """See `Transport`; error 503 for a site that fails to answer."""
-        contents = {self._nodes[site]: to_records(packed) for site, packed in messages.items()}
-        replies = _exchange(self._grid, MESSAGE_TYPE, contents, ANSWER_SECONDS, self._unanswered)
-        return {site: from_records(replies[self._nodes[site]]) for site in messages}
+        sites = {self._nodes[site]: site for site in messages}
+        contents = ((node, to_records(messages[site])) for node, site in sites.items())
+        for node, content in _exchange(self._grid, MESSAGE_TYPE, contents, ANSWER_SECONDS, self._unanswered):
+            yield sites[node], from_records(content)
 
     def _unanswered(self, node_id: int, why: str) -> FedmviError:
         site = next(site for site, node in self._nodes.items() if node == node_id)
@@ -85,45 +85,43 @@ class FlowerTransport:
 def _exchange(
     grid: Grid,
     message_type: str,
-    contents: Mapping[int, RecordDict],
+    contents: Iterable[tuple[int, RecordDict]],
     seconds: float,
     failure: Callable[[int, str], FedmviError],
-) -> dict[int, RecordDict]:
-    """Send a message to each node and wait for all answers; the reason of a failure stays local.
+) -> Iterator[tuple[int, RecordDict]]:
+    """Send a message to each node and give every answer as it comes; the reason of a failure stays local.
 
-    Answers are found by the message they reply to: when a node has died, Flower itself answers in its place.
+    One message at a time is handed over and fetched, so memory does not grow with the number of sites. Answers are
+    found by the message they reply to: when a node has died, Flower itself answers in its place.
     """
-    outgoing = [
-        Message(content, dst_node_id=node, message_type=message_type, ttl=seconds) for node, content in contents.items()
-    ]
-    pushed = list(grid.push_messages(outgoing))
-    for node, message_id in zip_longest(contents, pushed):
-        # Flower returns an empty name for a node that has just left, and no names at all if a message is too large.
-        if not message_id:
+    waiting: dict[str, int] = {}
+    for node, content in contents:
+        pushed = list(grid.push_messages([Message(content, dst_node_id=node, message_type=message_type, ttl=seconds)]))
+        # Flower returns an empty name for a node that has just left, and no name at all if a message is too large.
+        if not pushed or not pushed[0]:
             raise failure(node, "Flower did not accept the message")
-    waiting = dict(zip(pushed, contents, strict=True))
-    replies: dict[int, RecordDict] = {}
+        waiting[pushed[0]] = node
     limit = time.monotonic() + seconds
     while waiting:
-        for reply in grid.pull_messages(list(waiting)):
-            node = waiting.pop(reply.metadata.reply_to_message_id)
-            if reply.has_error():
-                raise failure(node, f"Flower error {reply.error.code}")
-            replies[node] = reply.content
+        for message_id in list(waiting):
+            for reply in grid.pull_messages([message_id]):
+                node = waiting.pop(reply.metadata.reply_to_message_id)
+                if reply.has_error():
+                    raise failure(node, f"Flower error {reply.error.code}")
+                yield node, reply.content
         if waiting and time.monotonic() > limit:
             raise failure(next(iter(waiting.values())), f"no answer in {seconds:g} seconds")
         if waiting:
             time.sleep(POLL_SECONDS)
-    return replies
 
 
 def _reported(grid: Grid, nodes: list[int]) -> dict[int, str]:
     def failure(node: int, why: str) -> FedmviError:
         return FedmviError(508, why, site=str(node))
 
-    replies = _exchange(grid, NAME_TYPE, {node: RecordDict() for node in nodes}, NAME_SECONDS, failure)
     names: dict[int, str] = {}
-    for node, content in replies.items():
+    asked = ((node, RecordDict()) for node in nodes)
+    for node, content in _exchange(grid, NAME_TYPE, asked, NAME_SECONDS, failure):
         told = content.config_records["name"]
         if "site" not in told:
             raise FedmviError(201, f"node {node} reports error {told.get('error')!r}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from importlib import resources
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated
@@ -27,7 +26,8 @@ from simulation.cohorts.consortium import load_consortium, shipped_consortia
 from simulation.exactness import CASES, KEYS, Measured, as_markdown, measure
 from simulation.importers import IMPORTERS
 from simulation.importers.folder import ImportReport
-from simulation.running import Simulation
+from simulation.learning.commands import add_commands
+from simulation.running import Simulation, shipped_study
 
 app = typer.Typer(
     help="Run federated studies over many sites on one machine.",
@@ -41,6 +41,7 @@ app = typer.Typer(
 benchmarks = typer.Typer(help="Measure what the product costs, beside what people would use instead.",
                          no_args_is_help=True)  # fmt: skip
 app.add_typer(benchmarks, name="benchmark")
+add_commands(app, benchmarks)
 
 StudyFile = Annotated[Path, typer.Argument(help="A study protocol, or the name of a shipped one.")]
 ConsortiumFile = Annotated[
@@ -55,16 +56,6 @@ InProcess = Annotated[bool, typer.Option("--in-process", help="Without Flower: t
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DEMO_SEED = 1
 _BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-
-
-def shipped_study(name: Path) -> Path:
-    """The protocol that a person means: a file, or a shipped one by its name with or without `.toml`."""
-    if name.is_file():
-        return name
-    shipped = Path(str(resources.files("studies"))) / f"{name.name.removesuffix('.toml')}.toml"
-    if shipped.exists():
-        return shipped
-    raise FedmviError(101, f"{name}: there is no such file, and no shipped study of that name")
 
 
 @app.command(epilog="Example: fedmvi-simulate demo --out runs/demo")

@@ -7,11 +7,13 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from client.answering import answer_message
 from client.cohort.site import Site, load_site
+from client.cohort.store import store_folder
 from client.preparation.prepare import UnfitDataError, prepare
 from common.errors import FedmviError, Severity
 from common.federation.codec import Packed
@@ -27,10 +29,22 @@ from simulation.runtime import run_on_flower
 Progress = Callable[[str], None]
 MADE_UP = "cohort.json"
 """What stands beside sites whose patients are made up."""
+DRAWN = "drawn.json"
+"""What lies in a prepared store whose ROI stacks were drawn: there are no images to prepare it from."""
 RECORDS = ("import.json", MADE_UP)
 """What importers and generators leave beside the sites that they made."""
 FEW = 5
 """Smaller counts of repaired cells are not printed."""
+
+
+def shipped_study(name: Path) -> Path:
+    """The protocol that a person means: a file, or a shipped one by its name with or without `.toml`."""
+    if name.is_file():
+        return name
+    shipped = Path(str(resources.files("studies"))) / f"{name.name.removesuffix('.toml')}.toml"
+    if shipped.exists():
+        return shipped
+    raise FedmviError(101, f"{name}: there is no such file, and no shipped study of that name")
 
 
 def find_sites(folder: Path) -> dict[str, Site]:
@@ -134,6 +148,8 @@ class Simulation:
         for name in self.ignored:
             progress(f"{name} is not in the study and is left out")
         for site in self.sites.values():
+            if (store_folder(site, study) / DRAWN).exists():
+                continue
             progress(f"prepare {site.name}")
             try:
                 prepared = prepare(site, study)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,10 @@ class ArrayView:
         """Arrays have no flow."""
         raise FedmviError(901, f"no flow into {cohort}")
 
+    def work(self, task: str) -> Mapping[str, NDArray[Any]]:
+        """Arrays do no tasks."""
+        raise FedmviError(511, f"no task {task}")
+
     def classes(self, cohort: str, endpoint: str) -> tuple[int, int, int]:
         """Arrays have no classes of their own."""
         raise FedmviError(901, f"no classes of {endpoint} in {cohort}")
@@ -71,7 +76,7 @@ def federation_of(
         )
     if not masked:
         return over_views(views, [COHORT])
-    handlers = {name: ungated(view, _masks(name, tuple(views))) for name, view in views.items()}
+    handlers = {name: ungated(view, named_masks(name, tuple(views))) for name, view in views.items()}
     return SitesPort(InProcess(handlers), Ticket("local", "", {COHORT: tuple(sorted(views))}))
 
 
@@ -80,7 +85,7 @@ def row_keys(n: int) -> NDArray[np.uint64]:
     return np.random.default_rng(20230).integers(0, 2**64, size=n, dtype=np.uint64)
 
 
-def _masks(name: str, sites: tuple[str, ...]) -> Hide:
+def named_masks(name: str, sites: tuple[str, ...]) -> Hide:
     """Masks of a site with keys that are made of names: they protect nothing, and cancel like any."""
     keys = {site: private_key(site.encode(), COHORT) for site in sites}
     secrets = {peer: pair_secret(name, keys[name], peer, public_key(keys[peer])) for peer in sites if peer != name}

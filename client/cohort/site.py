@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -92,6 +95,15 @@ class Policy(_Table):
         description="Earlier runs whose patients or sites may differ by few from a later run's: their part of the sums "
         "can then be had by subtraction.",
     )
+    max_rounds: int = Field(
+        default=500, ge=0, description="Most rounds that one training of a network may take; 0: nothing is trained."
+    )
+    max_update_bytes: int = Field(
+        default=1_000_000_000_000,
+        ge=0,
+        description="Most bytes of changes of networks' weights that may leave for one run, as the ledger counts them: "
+        "4 a weight and round, 8 under masks.",
+    )
     pooled_detail: Literal["exact", "binned"] = Field(default="exact", description="`binned` refuses rank queries.")
 
 
@@ -125,6 +137,15 @@ class Site(_Table):
         if "any" in self.policy.approved_studies and not self.site.simulated:
             raise ValueError('`approved_studies = ["any"]` is for simulated sites only')
         return self
+
+
+@contextlib.contextmanager
+def alone(site: Site) -> Iterator[None]:
+    """One message at a time: two at once could each give an answer before the other's is recorded."""
+    site.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (site.store / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def load_site(folder: Path) -> Site:

@@ -28,6 +28,8 @@ from common.study.table import Column, SiteTable
 
 TABLE = "patients.parquet"
 MANIFEST = "prepared.json"
+STACKS, PIXELS = "stacks", "pixels.npy"
+"""ROI stacks of a study with images: stacks/<patient>/<phase>/pixels.npy."""
 _FORMAT = 2
 
 
@@ -63,6 +65,12 @@ def store_digest(site: Site, study: Study) -> str:
 def store_folder(site: Site, study: Study) -> Path:
     """Where the store of this study's preparation is."""
     return site.store / "prepared" / preparation_fingerprint(study)
+
+
+def stored_files(folder: Path) -> Mapping[str, str]:
+    """SHA-256 of every file of a store by its path, as they were when it was written; error 212 without a manifest."""
+    files: Mapping[str, str] = _read_manifest(folder)["files"]
+    return files
 
 
 def content_digest(table: SiteTable) -> str:

@@ -43,6 +43,11 @@ class Gate:
             ),
         )
 
+    def admit_kind(self, query: Query) -> None:
+        """Error 402 for a kind of query that the site's policy does not allow."""
+        if query.name in self.policy.refused_queries or query.risk.value not in self.policy.risks:
+            raise FedmviError(402, query=query.name)
+
     def admit(self, ask: Ask, roster: tuple[str, ...]) -> None:
         """Refuse by kind, before any data is touched.
 
@@ -55,8 +60,7 @@ class Gate:
         query = ask.question
         if not isinstance(query, Query):
             return
-        if query.name in self.policy.refused_queries or query.risk.value not in self.policy.risks:
-            raise FedmviError(402, query=query.name)
+        self.admit_kind(query)
         ranks = self.policy.pooled_detail == "exact" and Risk.RANK.value in self.policy.risks
         if not query.coarse and not ranks:
             raise FedmviError(402, query=query.name)

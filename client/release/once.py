@@ -18,7 +18,7 @@ from common.study.analyses import IMPUTERS
 from common.study.chain import ChainedImpute
 from common.study.fingerprint import canonical_json, digest
 from common.study.protocol import Study
-from common.study.recipe import Impute, coded_columns
+from common.study.recipe import Impute, Made, coded_columns
 
 
 class Once:
@@ -46,11 +46,17 @@ class Once:
     def _values(self, query: Query) -> Iterator[tuple[str, str, int]]:
         """What is set, to what, and how many values it may have in a run."""
         if query.once:
-            of = [query.name, query.cohort, sorted(columns_of(query)), getattr(query, "endpoint", "")]
+            # Every network has columns of the same names, whatever it was trained on.
+            models = sorted(model for step in query.recipe.steps if isinstance(step, Made) for model in step.models)
+            of = [query.name, query.cohort, sorted(columns_of(query)), getattr(query, "endpoint", ""), *models]
             values = {name: getattr(query, name) for name in query.once}
             yield canonical_json(of), pack(values).digest, 1
         for step in query.recipe.steps:
-            if isinstance(step, Impute):
+            if isinstance(step, Made) and step.by_fold:
+                # Two mixtures that differ in one fold would tell of that fold's patients alone.
+                key = canonical_json(["by fold", step.network, query.cohort])
+                yield key, digest(canonical_json(list(step.by_fold))), 1
+            elif isinstance(step, Impute):
                 yield canonical_json(["impute", *step.names]), pack(step, Impute).digest, self._imputers(step)
             elif isinstance(step, ChainedImpute) and query.name != IMPUTERS["chained"]:  # it grows while it is fitted
                 yield canonical_json(["chained", *step.names]), pack(step, ChainedImpute).digest, self._imputers(step)

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from client.release.network_scope import made_ranges, made_steps, network_declares, scored_endpoints
 from common.errors import FedmviError
 from common.federation.codec import pack
-from common.federation.query import Query
+from common.federation.query import Query, Risk
 from common.statistics.chi_square import ClassTable
 from common.statistics.resampling import Resampled
 from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
@@ -31,6 +32,7 @@ from common.study.recipe import (
     Fold,
     Group,
     Impute,
+    Made,
     Recipe,
     Score,
     Select,
@@ -39,20 +41,24 @@ from common.study.recipe import (
 )
 
 MAX_ELEMENTS = 1 << 22
-"""Most numbers in one answer."""
+"""Most numbers in one answer, but for weights of networks."""
+
+MAX_WEIGHTS = 1 << 24
+"""Most weights of a network in one answer."""
 
 LARGEST = 1e6
 """Largest coefficient, and largest standardised value that a plausible patient may have."""
 
-_ORDER = (Select, Group, Impute, ChainedImpute, Complete, Score, Fold, Standardise)
+_ORDER = (Select, Group, Made, Impute, ChainedImpute, Complete, Score, Fold, Standardise)
 
 
 def elements(query: Query) -> int:
     """How many numbers the answer has; error 415 for more than one answer may have."""
     shapes = [block.shape for block in query.blocks().values()]
     count = sum(math.prod(shape) for shape in shapes)
-    if any(dimension < 0 for shape in shapes for dimension in shape) or count > MAX_ELEMENTS:
-        raise FedmviError(415, limit=MAX_ELEMENTS)
+    limit = MAX_WEIGHTS if query.risk is Risk.MODEL else MAX_ELEMENTS
+    if any(dimension < 0 for shape in shapes for dimension in shape) or count > limit:
+        raise FedmviError(415, limit=limit)
     return count
 
 
@@ -121,7 +127,7 @@ def _declared(query: Query, study: Study) -> None:
     """A question that is not asked in every study needs an analysis of this cohort and endpoint that asks it."""
     if query.name in ALWAYS:
         return
-    if IMPUTERS.get(_filling(query, study)) == query.name:
+    if IMPUTERS.get(_filling(query, study)) == query.name or network_declares(query, study):
         return
     asking = [
         a for a in study.analyses
@@ -206,7 +212,7 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
     # Steps that no statistic of a study uses yet (ComBat, drawn imputations) are no part of any study.
     _need(all(type(step) in _ORDER for step in steps), "a step")
     places = [_ORDER.index(type(step)) for step in steps]
-    once = [place for place in places if place != _ORDER.index(Score)]
+    once = [place for place in places if place not in (_ORDER.index(Score), _ORDER.index(Made))]
     _need(not {Impute, ChainedImpute} <= {type(step) for step in steps}, "an order of steps")
     _need(places == sorted(places) and len(once) == len(set(once)), "an order of steps")
     ranges: dict[str, Range] = {}
@@ -221,12 +227,19 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
             groups = {part.group for part in parts if asked in ((part.endpoint, part.cohort), (None, part.cohort))}
             _need(step.by in groups and len(step.labels) == _levels(study, step.by), "a group")
             ranges["group"] = (0.0, float(len(step.labels)))
+        elif isinstance(step, Made):
+            for name, range_ in made_ranges(step, query, study):
+                _need(name not in ranges, "a column")
+                ranges[name] = range_
         elif isinstance(step, Impute):
             _impute(step, ranges, query)
         elif isinstance(step, ChainedImpute):
             _chained_impute(step, ranges, study)
         elif isinstance(step, Complete):
-            _need((frozenset(step.columns), frozenset(step.endpoints)) in _complete(study), "a set of patients")
+            # Whoever has one score of a network has them all.
+            made = {name for other in made_steps(query) for name in other.names}
+            patients = (frozenset(step.columns) - made, frozenset(step.endpoints))
+            _need(patients in _complete(study, scored=bool(made & set(step.columns))), "a set of patients")
         elif isinstance(step, Score):
             _score(step, ranges, study)
             ranges[step.column] = (0.0, 1.0)
@@ -243,14 +256,14 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
 _Patients = tuple[frozenset[str], frozenset[str]]
 
 
-def _complete(study: Study) -> set[_Patients]:
+def _complete(study: Study, *, scored: bool) -> set[_Patients]:
     """The sets of complete cases that a study speaks of, as (columns, endpoint columns).
 
     Of a model those who have everything, and for each column alone those who have it; of an analysis those who have
-    everything, or the endpoint; of groups those who have group and endpoint. Subsets of a server's choice would
-    differ by a patient.
+    everything, or the endpoint; of groups those who have group and endpoint; of those whom a network scored those who
+    have its endpoints. Subsets of a server's choice would differ by a patient.
     """
-    found: set[_Patients] = set()
+    found: set[_Patients] = {(frozenset(), keys) for keys in scored_endpoints(study)} if scored else set()
     sets: list[tuple[frozenset[str], str]] = []
     for model in study.models:
         names = frozenset(column.name for column in coded_columns(study, model.predictors))
@@ -288,6 +301,7 @@ def _levels(study: Study, by: str) -> int:
 
 
 def _impute(step: Impute, ranges: Mapping[str, Range], query: Query) -> None:
+    _need(not set(step.names) & {name for made in made_steps(query) for name in made.names}, "a column")
     _need(set(step.names) <= set(ranges) and len(step.names) == len(step.values), "a column")
     binary = binary_columns(query.recipe)
     for name, value in zip(step.names, step.values, strict=True):

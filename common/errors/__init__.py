@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from types import MappingProxyType
 
-from common.errors import federation, hospitals, images, programs, refusals, statistics, studies
+from common.errors import federation, hospitals, images, learning, programs, refusals, statistics, studies
 from common.errors.text import ErrorText
 
 Fact = str | int | float
@@ -31,6 +31,7 @@ CATALOGUE: Mapping[int, ErrorText] = MappingProxyType(
         **studies.ERRORS,
         **hospitals.ERRORS,
         **images.ERRORS,
+        **learning.ERRORS,
         **refusals.ERRORS,
         **federation.ERRORS,
         **statistics.ERRORS,

@@ -20,4 +20,8 @@ ERRORS = {
     508: ErrorText("The site '{site}' is not connected.", "Start its daemon, then resume the run."),
     509: ErrorText("The journal has no answer to a question of this run.", "Resume the run with its sites."),
     510: ErrorText("A journal file is damaged.", "Restore the journal from a copy, or start a new run."),
+    511: ErrorText(
+        "A question needs work of this run that is not at the site.",
+        "Resume the run; if the site's `store/work` was removed, start a new one.",
+    ),
 }

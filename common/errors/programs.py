@@ -56,5 +56,17 @@ ERRORS = {
         "The patients of these sites are made up, and the study '{study}' does not say so.",
         "Set `simulated = true` under [study], or name the sites of real patients.",
     ),
+    815: ErrorText(
+        "ROI stacks cannot be drawn for the study '{study}'.",
+        "Draw for a study with [preparation.stacks] of MR sequences, whose endpoints are MVI's presence and grade, and "
+        "that uses no features.",
+    ),
+    816: ErrorText(
+        "The study '{study}' has no network, or none of that name.", "Name a study with [[networks]], and one of them."
+    ),
+    817: ErrorText(
+        "The site '{site}' is not simulated, and its patients must not be pooled.",
+        "Compare trainings on simulated sites, as `fedmvi-simulate stacks` makes them.",
+    ),
     901: ErrorText("FedMVI met an error that it does not know.", "Report it with the local log; nothing was released."),
 }

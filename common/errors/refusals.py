@@ -85,4 +85,14 @@ ERRORS = {
         "The site's record of what it answered in earlier runs is damaged.",
         "Restore the folder that the site's log names from a copy.",
     ),
+    423: ErrorText(
+        "The strategy trimmed-mean needs each site's own update, and this site lets updates leave under masks only.",
+        'Choose another strategy in the protocol; only sites with `masks = "off"` and `release_alone = true` can take '
+        "part in this one.",
+    ),
+    424: ErrorText(
+        "The training of a network goes beyond what this site allows ({limit}).",
+        "Use fewer rounds, seeds or combinations, or ask the site to raise `max_rounds` or `max_update_bytes` under "
+        "[policy] in site.toml.",
+    ),
 }

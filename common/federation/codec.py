@@ -22,7 +22,8 @@ from pydantic import ConfigDict, PlainSerializer, PlainValidator, TypeAdapter, V
 from common.errors import FedmviError
 from common.study.fingerprint import canonical_json
 
-ALLOWED_DTYPES = ("<f8", "<i8", "<u8")
+ALLOWED_DTYPES = ("<f8", "<i8", "<u8", "<f4")
+"""Numbers; `<f4` is for the weights of networks."""
 MAX_ARRAY_BYTES = 512 * 1024 * 1024
 _ARRAY = "$array"
 
@@ -46,6 +47,19 @@ def _float_array(value: Any, info: ValidationInfo) -> NDArray[np.float64]:
 
 FloatField = Annotated[NDArray[np.float64], PlainValidator(_float_array), PlainSerializer(lambda a: a, return_type=Any)]
 """A field that holds a finite float64 array."""
+
+
+def _weights(value: Any, info: ValidationInfo) -> NDArray[np.float32]:
+    value = _resolve(value, info)
+    if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.ndim != 1:
+        raise ValueError("a one-dimensional float32 array is needed")
+    if not bool(np.all(np.isfinite(value))):
+        raise ValueError("the array has a value that is not finite")
+    return value
+
+
+WeightsField = Annotated[NDArray[np.float32], PlainValidator(_weights), PlainSerializer(lambda a: a, return_type=Any)]
+"""A field that holds a network's weights: a finite one-dimensional float32 array."""
 
 
 def _key_array(value: Any, info: ValidationInfo) -> NDArray[np.uint64]:
@@ -139,15 +153,20 @@ def _sink(value: Any, arrays: Sequence[NDArray[Any]]) -> Any:
     return tuple(_sink(item, arrays) for item in value) if isinstance(value, list) else value
 
 
-def check_array(dtype: str, shape: Sequence[int], nbytes: int) -> None:
-    """Refuse an array by its declared type and size before its bytes are read (error 501)."""
+def check_array(dtype: str, shape: Sequence[int], available: int) -> int:
+    """The bytes of an array of the declared type and shape.
+
+    Refused (error 501) before a byte is read: other types, impossible shapes, more than `available` bytes, and more
+    than an array may have.
+    """
     if dtype not in ALLOWED_DTYPES or len(shape) > 8 or any(d < 0 for d in shape):
         raise FedmviError(501, f"an array of type {dtype} and shape {tuple(shape)}")
-    size = 8
+    size = np.dtype(dtype).itemsize
     for dimension in shape:
         size *= dimension
-    if size != nbytes or size > MAX_ARRAY_BYTES:
-        raise FedmviError(501, f"an array of shape {tuple(shape)} with {nbytes} bytes")
+    if size > min(available, MAX_ARRAY_BYTES):
+        raise FedmviError(501, f"an array of shape {tuple(shape)} in {available} bytes")
+    return size
 
 
 def to_bytes(packed: Packed) -> bytes:

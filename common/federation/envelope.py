@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from common.errors import CATALOGUE, Fact, FedmviError
 from common.federation.codec import STRICT, Packed, Plain, pack, unpack
-from common.federation.query import Ask, Mode, Query, SiteView, Summary, encode_total, read_ask
+from common.federation.query import Ask, Mode, Query, SiteView, Summary, encode_total, plain_total, read_ask
 from common.study.fingerprint import canonical_json, digest
 
 WIRE_VERSION = 1
@@ -117,7 +117,7 @@ def write_envelope(ticket: Ticket, asks: Sequence[Ask]) -> Packed:
 def read_envelope(packed: Packed) -> tuple[Ticket, list[Ask]]:
     """The run and the questions of a message; anything malformed is error 501."""
     raw = unpack(packed, _Envelope)
-    if raw.version != WIRE_VERSION or len(raw.asks) > MAX_ASKS or not _is_run_id(raw.run_id):
+    if raw.version != WIRE_VERSION or len(raw.asks) > MAX_ASKS or not is_run_id(raw.run_id):
         raise FedmviError(501, "version, number of questions or run id")
     asks, room = [], sum(array.nbytes for array in packed.arrays)
     for question in raw.asks:
@@ -144,7 +144,7 @@ def _read_question(question: _Question) -> tuple[Ask, int]:
     return ask, sum(array.nbytes for array in body.arrays)
 
 
-def _is_run_id(text: str) -> bool:
+def is_run_id(text: str) -> bool:
     """Run ids become folder names at the site, so nothing else may pass."""
     return 0 < len(text) <= 64 and text.isascii() and text.replace("-", "").isalnum()
 
@@ -197,11 +197,13 @@ def _fit_to_print(fact: Fact) -> Fact:
     return fact if abs(fact) < 2**63 else "?"  # NaN is not below anything
 
 
-def outgoing(ask: Ask, summary: Summary, sites: int) -> dict[str, NDArray[Any]]:
-    """The blocks as they leave: exact integers for a total, plain arrays for what a site shows on its own."""
+def outgoing(ask: Ask, summary: Summary, sites: int, *, masked: bool) -> dict[str, NDArray[Any]]:
+    """The blocks of an answer: integers for a total that will be masked, else as they leave."""
     if not isinstance(ask.question, Query):
         raise FedmviError(901)
-    return dict(encode_total(ask.question, summary, sites)) if ask.mode is Mode.TOTAL else dict(summary)
+    if ask.mode is not Mode.TOTAL:
+        return dict(summary)
+    return dict((encode_total if masked else plain_total)(ask.question, summary, sites))
 
 
 def respond_all(asks: Sequence[Ask], site: SiteView) -> dict[str, Summary | FedmviError]:

@@ -96,6 +96,8 @@ def decode_update(limbs: Limbs, bits: int) -> NDArray[np.float64]:
 
 def add(first: Limbs, second: Limbs) -> Limbs:
     """The sum of two encodings, carrying from limb to limb, modulo 2^(64 * limbs)."""
+    if len(first) == 1:
+        return first + second  # unsigned arrays wrap around in silence
     total = np.empty_like(first)
     carry = np.zeros(first.shape[1:], dtype=np.uint64)
     with np.errstate(over="ignore"):  # wrapping around is the arithmetic that is meant

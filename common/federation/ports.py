@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from common.federation.envelope import (
     write_answers,
     write_envelope,
 )
-from common.federation.query import Ask, Mode, Query, SiteView, Summary, check_summary, decode_total
+from common.federation.query import Ask, Mode, Query, Receipt, SiteView, Summary, Task, Total, check_summary
 from common.federation.runner import Port, Reply
 from common.files import write_whole
 
@@ -32,53 +32,93 @@ from common.files import write_whole
 class Transport(Protocol):
     """Carries one message to each named site and the answers back."""
 
-    def send(self, messages: Mapping[str, Packed]) -> Mapping[str, Packed]:
-        """Every named site's answer; error 503 or 508 if one is missing: a roster does not shrink."""
+    def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
+        """Every named site with its answer, in whatever order they come.
+
+        Error 503 or 508 if one is missing: a roster does not shrink.
+        """
 
 
 @dataclass
 class SitesPort:
-    """The port to real sites: one message per site and round, totals added here, everything validated."""
+    """The port to real sites: one message per site and round, everything validated, totals added up as they come."""
 
     transport: Transport
     ticket: Ticket
 
     def ask(self, asks: Sequence[Ask]) -> list[Reply]:
-        """See `Port`."""
+        """See `Port`. What it returns does not depend on the order in which the sites answer."""
         wanted: dict[str, list[Ask]] = {}
         for ask in asks:
             for site in self.ticket.roster(ask.cohort):
                 wanted.setdefault(site, []).append(ask)
-        messages = {site: write_envelope(self.ticket, mine) for site, mine in wanted.items()}
-        received = self.transport.send(messages)
-        answers: dict[tuple[str, str], Answer] = {}
+        gathered = {ask.digest: _Gathered(ask, self.ticket.roster(ask.cohort)) for ask in asks}
+        failed: dict[str, FedmviError] = {}
+        missing = set(wanted)
+        for site, reply in self.transport.send(self._messages(wanted)):
+            missing.remove(site)
+            try:
+                answers = read_answers(reply, self.ticket, wanted[site], site)
+                for ask, answer in zip(wanted[site], answers, strict=True):
+                    gathered[ask.digest].take(site, answer)
+            except FedmviError as error:
+                failed[site] = error
+        if failed:
+            raise failed[min(failed)]
+        if missing:
+            raise FedmviError(503, site=min(missing))
+        return [gathered[ask.digest].reply() for ask in asks]
+
+    def _messages(self, wanted: Mapping[str, Sequence[Ask]]) -> dict[str, Packed]:
+        """Sites that are asked the same share one message."""
+        written: dict[tuple[str, ...], Packed] = {}
+        messages = {}
         for site, mine in wanted.items():
-            for ask, answer in zip(mine, read_answers(received[site], self.ticket, mine, site), strict=True):
-                answers[site, ask.digest] = answer
-        return [self._reply(ask, answers) for ask in asks]
+            key = tuple(ask.digest for ask in mine)
+            if key not in written:
+                written[key] = write_envelope(self.ticket, mine)
+            messages[site] = written[key]
+        return messages
 
-    def _reply(self, ask: Ask, answers: Mapping[tuple[str, str], Answer]) -> Reply:
-        mine = {site: answers[site, ask.digest] for site in self.ticket.roster(ask.cohort)}
-        errors = {site: error_of(answer, site) for site, answer in mine.items() if answer.error}
-        if isinstance(ask.question, Query) and not ask.question.pooled:
+
+class _Gathered:
+    """What sites have answered to one question so far; of a total only the sum is kept."""
+
+    def __init__(self, ask: Ask, roster: Sequence[str]) -> None:
+        self._ask, self._roster, self._query = ask, roster, ask.question
+        self._total = Total(ask.question, len(roster)) if _is_total(ask) and isinstance(ask.question, Query) else None
+        self._parts: dict[str, Summary | Receipt] = {}
+        self._errors: dict[str, FedmviError] = {}
+
+    def take(self, site: str, answer: Answer) -> None:
+        """One site's answer; error 505 if it is none to the question."""
+        if answer.error:
+            self._errors[site] = error_of(answer, site)
+            self._total = None  # a sum that lacks a site is no sum
+        elif not isinstance(self._query, Query):
+            self._parts[site] = dict(answer.receipt)
+        elif _is_total(self._ask):
+            if self._total is not None:
+                self._total.add(answer.blocks)
+        else:
+            summary = _arrays(answer)
+            check_summary(self._query, summary)
+            self._parts[site] = summary
+
+    def reply(self) -> Reply:
+        """The answer of all sites."""
+        if isinstance(self._query, Query) and not self._query.pooled and not _is_total(self._ask):
             # Sites that answer alone do not lose their results because another one refuses.
-            return {site: errors.get(site) or self._part(ask.question, answer) for site, answer in mine.items()}
-        if errors:
-            return next(iter(errors.values()))
-        if not isinstance(ask.question, Query):
-            return {site: dict(answer.receipt) for site, answer in mine.items()}
-        if ask.mode is Mode.TOTAL:
-            summary = decode_total(ask.question, [_arrays(answer) for answer in mine.values()])
-            check_summary(ask.question, summary)
-            return summary
-        question = ask.question
-        return {site: self._part(question, answer) for site, answer in mine.items()}
+            return {site: self._errors.get(site) or self._parts[site] for site in self._roster}  # type: ignore[return-value]
+        if self._errors:
+            return next(self._errors[site] for site in self._roster if site in self._errors)
+        if self._total is not None:
+            return self._total.result()
+        return {site: self._parts[site] for site in self._roster}  # type: ignore[return-value]
 
-    @staticmethod
-    def _part(query: Query, answer: Answer) -> Summary:
-        summary = _arrays(answer)
-        check_summary(query, summary)
-        return summary
+
+def _is_total(ask: Ask) -> bool:
+    return ask.mode is Mode.TOTAL
 
 
 def _arrays(answer: Answer) -> Summary:
@@ -97,14 +137,14 @@ class Meter:
     bytes_to_sites: int = 0
     bytes_from_sites: int = 0
 
-    def send(self, messages: Mapping[str, Packed]) -> Mapping[str, Packed]:
+    def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
         """See `Transport`."""
-        replies = self.inner.send(messages)
         self.rounds += 1
         self.messages += len(messages)
         self.bytes_to_sites += sum(message.nbytes for message in messages.values())
-        self.bytes_from_sites += sum(reply.nbytes for reply in replies.values())
-        return replies
+        for site, reply in self.inner.send(messages):
+            self.bytes_from_sites += reply.nbytes
+            yield site, reply
 
 
 @dataclass
@@ -113,9 +153,10 @@ class InProcess:
 
     sites: Mapping[str, Callable[[Packed], Packed]]
 
-    def send(self, messages: Mapping[str, Packed]) -> Mapping[str, Packed]:
+    def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
         """See `Transport`."""
-        return {site: self.sites[site](message) for site, message in messages.items()}
+        for site, message in messages.items():
+            yield site, self.sites[site](message)
 
 
 Blocks = dict[str, NDArray[Any]]
@@ -123,28 +164,51 @@ Hide = Callable[[Ticket, Ask, Blocks], Blocks]
 """Puts masks on the blocks of a total."""
 
 
+@runtime_checkable
+class Worker(Protocol):
+    """A view of a site that also does tasks."""
+
+    def perform(self, task: Task) -> Receipt:
+        """Do the work, keep its result, and tell that it is done."""
+
+
 def ungated(view: SiteView, hide: Hide | None = None) -> Callable[[Packed], Packed]:
-    """A site without gate or ledger over a view of its data: for pooled comparisons and a federation of one."""
+    """A site without gate or ledger over a view of its data: for pooled comparisons and a federation of one.
+
+    Tasks are done where the view is a `Worker`, before the queries of the same message; elsewhere they are error 501.
+    """
 
     def handle(message: Packed) -> Packed:
         ticket, asks = read_envelope(message)
+        done = {ask.digest: _performed(view, ask) for ask in asks if isinstance(ask.question, Task)}
         results = respond_all(asks, view)
-        answers = []
         for ask in asks:
-            result = results[ask.digest]
-            if isinstance(result, FedmviError):
-                answers.append(failure(ask.digest, result))
-                continue
-            if isinstance(ask.question, Query):
-                check_summary(ask.question, result)
-            sites = len(ticket.roster(ask.cohort))
-            blocks = outgoing(ask, result, sites)
-            if hide is not None and ask.mode is Mode.TOTAL:
-                blocks = hide(ticket, ask, blocks)
-            answers.append(Answer(ask.digest, blocks=blocks))
-        return write_answers(ticket.run_id, answers)
+            if ask.digest not in done:
+                sites = len(ticket.roster(ask.cohort))
+                done[ask.digest] = _answered(ticket, ask, results[ask.digest], sites, hide)
+        return write_answers(ticket.run_id, [done[ask.digest] for ask in asks])
 
     return handle
+
+
+def _performed(view: SiteView, ask: Ask) -> Answer:
+    try:
+        if not isinstance(ask.question, Task) or not isinstance(view, Worker):
+            raise FedmviError(501, "a task without anybody who does it")
+        return Answer(ask.digest, receipt=view.perform(ask.question))
+    except FedmviError as error:
+        return failure(ask.digest, error)
+
+
+def _answered(ticket: Ticket, ask: Ask, result: Summary | FedmviError, sites: int, hide: Hide | None) -> Answer:
+    if isinstance(result, FedmviError):
+        return failure(ask.digest, result)
+    if isinstance(ask.question, Query):
+        check_summary(ask.question, result)
+    blocks = outgoing(ask, result, sites, masked=hide is not None)
+    if hide is not None and ask.mode is Mode.TOTAL:
+        blocks = hide(ticket, ask, blocks)
+    return Answer(ask.digest, blocks=blocks)
 
 
 def over_views(views: Mapping[str, SiteView], cohorts: Sequence[str]) -> SitesPort:
@@ -157,7 +221,7 @@ class Journal:
     """A port that remembers: every answered round is on disk before it is used, and is never asked again.
 
     Files are `NNNNNN.npz`, one a round: the questions' digests and the decoded replies (totals, not the sites'
-    parts). Errors are not kept: a resumed run asks again.
+    parts). Errors are not kept, nor are replies to questions that are not `journaled`: a resumed run asks again.
 
     Parameters
     ----------
@@ -185,7 +249,11 @@ class Journal:
             if self._inner is None:
                 raise FedmviError(509, open_[0].question.words())
             fresh = dict(zip((ask.digest for ask in open_), self._inner.ask(open_), strict=True))
-            kept = {key: reply for key, reply in fresh.items() if not _has_error(reply)}
+            kept = {
+                ask.digest: fresh[ask.digest]
+                for ask in open_
+                if ask.question.journaled and not _has_error(fresh[ask.digest])
+            }
             if kept:
                 write_whole(self._folder / f"{self.rounds:06d}.npz", to_bytes(pack(kept)))
                 self.rounds += 1

@@ -19,7 +19,7 @@ from common.federation.codec import STRICT, Packed, pack, unpack
 from common.study.recipe import Frame, Recipe
 
 Summary = dict[str, NDArray[Any]]
-"""The blocks of an answer by name: int64 for counts, float64 otherwise."""
+"""The blocks of an answer by name: int64 for counts, float64 for reals, float32 for updates (their sums float64)."""
 
 Receipt = dict[str, str | int]
 """What a task tells about itself: declared facts, no data."""
@@ -69,6 +69,9 @@ class SiteView(Protocol):
     def flow(self, cohort: str) -> Sequence[tuple[str, int]]:
         """How many patients left at which step on the way into the cohort."""
 
+    def work(self, task: str) -> Mapping[str, NDArray[Any]]:
+        """What a task of this run made here and kept, by the task's digest; error 511 where there is none."""
+
     def classes(self, cohort: str, endpoint: str) -> tuple[int, int, int]:
         """Patients of the cohort without, with, and of unknown endpoint.
 
@@ -88,6 +91,8 @@ class Query(ABC):
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: ClassVar[str]
     risk: ClassVar[Risk]
+    journaled: ClassVar[bool] = True
+    """Whether a server keeps the reply for a resumed run; else it asks again, and the sites repeat their bytes."""
     registry: ClassVar[dict[str, type[Query]]] = {}
 
     cohort: str
@@ -172,6 +177,14 @@ class Query(ABC):
         return True
 
     @property
+    def series(self) -> tuple[str, int] | None:
+        """Of what is asked round after round: the name of the series, and the round.
+
+        A site keeps the answers of the last two rounds of a series only.
+        """
+        return None
+
+    @property
     def hides_below(self) -> int:
         """The count below which the answer hides its cells; 0 if it hides none. Only such go out by site."""
         return 0
@@ -196,7 +209,14 @@ class Task(ABC):
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: ClassVar[str]
+    journaled: ClassVar[bool] = True
+    """See `Query`."""
     registry: ClassVar[dict[str, type[Task]]] = {}
+
+    @property
+    def roster(self) -> str:
+        """The cohort whose sites are asked; "" for every site of the run."""
+        return str(getattr(self, "cohort", ""))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -218,7 +238,7 @@ class Ask:
     @property
     def cohort(self) -> str:
         """The cohort whose roster is asked."""
-        return self.question.cohort if isinstance(self.question, Query) else ""
+        return self.question.cohort if isinstance(self.question, Query) else self.question.roster
 
     @cached_property
     def packed(self) -> Packed:
@@ -257,6 +277,9 @@ def read_ask(mode: str, name: str, packed: Packed) -> Ask:
     return Ask(Mode(mode), question)
 
 
+_DTYPES = {Kind.COUNT: np.int64, Kind.REAL: np.float64, Kind.UPDATE: np.float32}
+
+
 def check_summary(query: Query, summary: Mapping[str, NDArray[Any]]) -> None:
     """Error 505 unless the summary has exactly the declared blocks, shapes and kinds, all finite."""
     declared = query.blocks()
@@ -264,7 +287,7 @@ def check_summary(query: Query, summary: Mapping[str, NDArray[Any]]) -> None:
         raise FedmviError(505, f"{query.name}: blocks {sorted(summary)} for {sorted(declared)}")
     for name, block in declared.items():
         array = summary[name]
-        wanted = np.int64 if block.kind is Kind.COUNT else np.float64
+        wanted = _DTYPES[block.kind]
         if array.shape != block.shape or array.dtype != wanted:
             raise FedmviError(505, f"{query.name}.{name}: {array.dtype}{array.shape}")
         if not bool(np.all(np.isfinite(array))):
@@ -272,36 +295,82 @@ def check_summary(query: Query, summary: Mapping[str, NDArray[Any]]) -> None:
 
 
 def encode_total(query: Query, summary: Summary, sites: int) -> dict[str, fixedpoint.Limbs]:
-    """The summary as exact integers, ready to be summed over `sites` sites."""
-    encoded = {}
+    """The summary as exact integers, ready to be masked and summed over `sites` sites."""
+    return {name: _encoded(block, summary[name], sites) for name, block in query.blocks().items()}
+
+
+def _encoded(block: Block, values: NDArray[Any], sites: int) -> fixedpoint.Limbs:
+    if block.kind is Kind.COUNT:
+        return fixedpoint.encode_count(values, sites)
+    if block.kind is Kind.REAL:
+        return fixedpoint.encode_real(values, sites)
+    return fixedpoint.encode_update(values, block.bits, sites)
+
+
+def plain_total(query: Query, summary: Summary, sites: int) -> dict[str, NDArray[Any]]:
+    """The summary as it travels without masks: as `encode_total`, but an update as float32, in half the bytes.
+
+    The server turns it into the very integers that masks would have been added to, so both sums are the same.
+    """
+    encoded: dict[str, NDArray[Any]] = {}
     for name, block in query.blocks().items():
-        if block.kind is Kind.COUNT:
-            encoded[name] = fixedpoint.encode_count(summary[name], sites)
-        elif block.kind is Kind.REAL:
-            encoded[name] = fixedpoint.encode_real(summary[name], sites)
-        else:
-            encoded[name] = fixedpoint.encode_update(summary[name], block.bits, sites)
+        limbs = _encoded(block, summary[name], sites)  # what is out of range is refused here as under masks
+        encoded[name] = summary[name] if block.kind is Kind.UPDATE else limbs
     return encoded
+
+
+class Total:
+    """The sum of a query's parts, added up as they come: one sum is kept, however many sites there are.
+
+    Parameters
+    ----------
+    query
+        What was asked.
+    sites
+        Of the roster.
+    """
+
+    def __init__(self, query: Query, sites: int) -> None:
+        self._query, self._blocks, self._sites = query, query.blocks(), sites
+        self._sums: dict[str, fixedpoint.Limbs] = {}
+        self._plain: bool | None = None
+
+    def add(self, part: Mapping[str, Any]) -> None:
+        """Add one site's part, masked or plain; error 505 unless it is what the query declares."""
+        if set(part) != set(self._blocks):
+            raise FedmviError(505, f"{self._query.name}: blocks {sorted(part)}")
+        for name, block in self._blocks.items():
+            limbs = self._limbs(name, block, part[name])
+            self._sums[name] = fixedpoint.add(self._sums[name], limbs) if name in self._sums else limbs
+
+    def _limbs(self, name: str, block: Block, array: Any) -> fixedpoint.Limbs:
+        plain = block.kind is Kind.UPDATE and isinstance(array, np.ndarray) and array.dtype == np.float32
+        shape = block.shape if plain else (2 if block.kind is Kind.REAL else 1, *block.shape)
+        sound = isinstance(array, np.ndarray) and array.shape == shape and (plain or array.dtype == np.uint64)
+        if block.kind is Kind.UPDATE:
+            sound = sound and self._plain in (None, plain)
+            self._plain = plain
+        if not sound or (plain and not bool(np.all(np.isfinite(array)))):
+            raise FedmviError(505, f"{self._query.name}.{name}")
+        limbs: fixedpoint.Limbs = _encoded(block, array, self._sites) if plain else array
+        return limbs
+
+    def result(self) -> Summary:
+        """The decoded sum of all parts."""
+        summary: Summary = {}
+        for name, block in self._blocks.items():
+            if block.kind is Kind.COUNT:
+                summary[name] = np.asarray(fixedpoint.decode_count(self._sums[name]))
+            elif block.kind is Kind.REAL:
+                summary[name] = np.asarray(fixedpoint.decode_real(self._sums[name]))
+            else:
+                summary[name] = np.asarray(fixedpoint.decode_update(self._sums[name], block.bits))
+        return summary
 
 
 def decode_total(query: Query, parts: Sequence[Mapping[str, NDArray[Any]]]) -> Summary:
     """Add the encoded summaries of all sites and decode the sum; a wrong shape is error 505."""
-    result: Summary = {}
-    declared = query.blocks()
+    total_ = Total(query, len(parts))
     for part in parts:
-        if set(part) != set(declared):
-            raise FedmviError(505, f"{query.name}: blocks {sorted(part)}")
-    for name, block in declared.items():
-        shape = (2 if block.kind is Kind.REAL else 1, *block.shape)
-        if any(part[name].shape != shape or part[name].dtype != np.uint64 for part in parts):
-            raise FedmviError(505, f"{query.name}.{name}")
-        sum_ = parts[0][name]
-        for part in parts[1:]:
-            sum_ = fixedpoint.add(sum_, part[name])
-        if block.kind is Kind.COUNT:
-            result[name] = np.asarray(fixedpoint.decode_count(sum_))
-        elif block.kind is Kind.REAL:
-            result[name] = np.asarray(fixedpoint.decode_real(sum_))
-        else:
-            result[name] = np.asarray(fixedpoint.decode_update(sum_, block.bits))
-    return result
+        total_.add(part)
+    return total_.result()

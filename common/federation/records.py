@@ -7,6 +7,7 @@ types and shapes are in the layout, which is checked before a byte is interprete
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -46,10 +47,10 @@ def from_records(records: RecordDict) -> Packed:
     arrays, position = [], 0
     for entry in layout:
         dtype, shape = _layout_entry(entry)
-        size = 8 * int(np.prod(shape, dtype=object)) if shape else 8
-        check_array(dtype, shape, min(size, len(payload) - position))
+        count = math.prod(shape)
+        size = check_array(dtype, shape, len(payload) - position)
         try:
-            arrays.append(np.frombuffer(payload, dtype=dtype, count=size // 8, offset=position).reshape(shape))
+            arrays.append(np.frombuffer(payload, dtype=dtype, count=count, offset=position).reshape(shape))
         except ValueError as error:  # no bytes, but a dimension that no array can have
             raise FedmviError(501, f"an array of shape {shape}") from error
         position += size

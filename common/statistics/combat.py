@@ -21,7 +21,8 @@ from common.federation.query import Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion
 from common.statistics.correlation import CONSTANT_WITHIN, require_variation, standardised, within
 from common.statistics.newton import symmetric
-from common.study.recipe import Combat, Frame, Recipe
+from common.study.harmonisation import Combat
+from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
 
 MIN_PATIENTS = 20

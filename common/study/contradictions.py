@@ -7,6 +7,7 @@ import math
 from common.study.analyses import ANALYSES
 from common.study.dictionary import DICTIONARY
 from common.study.features import LINEAR_LIMIT
+from common.study.network_contradictions import network_contradictions
 from common.study.protocol import Analysis, Cohort, Comparison, Model, Study, Term
 
 
@@ -34,7 +35,7 @@ def contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
         found += _analysis_contradictions(study, i, analysis)
     for i, comparison in enumerate(study.comparisons):
         found += _comparison_contradictions(study, i, comparison)
-    return found
+    return found + network_contradictions(study)
 
 
 _Found = list[tuple[tuple[str | int, ...], str]]

@@ -139,7 +139,8 @@ def line_of(text: str, place: Place) -> int:
     key = next((part for part in rest if isinstance(part, str)), None)
     if key is not None:
         sub_table = re.compile(rf"^\s*\[{re.escape(table)}\.{re.escape(key)}\]")
-        at = next((number for number, line in enumerate(lines) if sub_table.match(line)), None)
+        end = next((number for number in range(start + 1, len(lines)) if header.match(lines[number])), len(lines))
+        at = next((number for number in range(start, end) if sub_table.match(lines[number])), None)
         if at is not None:
             return at + 1
         for number in range(start, len(lines)):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from common.study.analyses import StatisticName
 from common.study.dictionary import DICTIONARY, ColumnName, Name, Variable
 from common.study.features import FEATURE, feature_variable
+from common.study.networks import Network
 from common.study.preparation import Preparation
 
 Role = Literal["train", "internal-test", "calibration", "external-test", "outcome", "genomics"]
@@ -304,6 +305,7 @@ class Study(_Table):
     eligibility: Eligibility = Eligibility()
     cohorts: tuple[Cohort, ...] = Field(min_length=1)
     models: tuple[Model, ...] = ()
+    networks: tuple[Network, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     analyses: tuple[Analysis, ...] = ()
     limits: Limits = Limits()

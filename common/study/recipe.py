@@ -18,7 +18,7 @@ from pydantic import Field
 from common.errors import FedmviError
 from common.federation.codec import STRICT, pack
 from common.study.chain import ChainedImpute, DrawnImpute
-from common.study.empirical_bayes import location_and_scale
+from common.study.harmonisation import Combat
 from common.study.protocol import Study, Term
 from common.study.table import Column, FloatArray, SiteTable
 
@@ -136,6 +136,58 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Made:
+    """Columns that a network made here, as `<network>.<column>`: read from the site's own work, never sent.
+
+    Attributes
+    ----------
+    model
+        Digest of what scored (`ScorePatients.model`), the same in every cohort.
+    network
+        Its name in the protocol.
+    columns
+        Which of `mean`, `first`, `mean.grade` and `first.grade`.
+    by_fold
+        Of training patients: digests of what scored, one an outer fold, where each fold's patients are to have the
+        scores of another model; `model` is the first of them. Empty: all have those of `model`.
+    """
+
+    __pydantic_config__ = STRICT
+    model: str
+    network: str
+    columns: tuple[str, ...]
+    by_fold: tuple[str, ...] = ()
+    step: Literal["made"] = "made"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Digests of all that scored."""
+        return tuple(dict.fromkeys((self.model, *self.by_fold)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns that it adds."""
+        return tuple(f"{self.network}.{column}" for column in self.columns)
+
+    def read(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:
+        """Add the columns, NaN for patients who were not scored; error 511 where no task made them."""
+        if not set(self.models) <= set(table.made):
+            raise FedmviError(511, f"no scores of {self.network}")
+        own = {name: self._of(table, column)[rows] for name, column in zip(self.names, self.columns, strict=True)}
+        return replace(frame, columns={**frame.columns, **own})
+
+    def _of(self, table: SiteTable, column: str) -> FloatArray:
+        """(all patients of the table,) one column."""
+        if not self.by_fold:
+            return table.made[self.model][column]
+        values = np.full(table.n, np.nan)
+        for fold, model in enumerate(self.by_fold):
+            mine = table.made[model]["fold"] == fold
+            values[mine] = table.made[model][column][mine]
+        return values
+
+
+@dataclass(frozen=True)
 class Impute:
     """Replaces missing values by broadcast ones."""
 
@@ -190,69 +242,6 @@ class Standardise:
             for name, mean, scale in zip(self.names, self.mean, self.scale, strict=True)
         }
         return replace(frame, columns={**frame.columns, **scaled})
-
-
-@dataclass(frozen=True)
-class Combat:
-    """ComBat: removes a site's own location and scale from features, within what broadcast numbers explain.
-
-    (Johnson, Li & Rabinovic, Biostatistics 2007;8:118.) The site's gamma and delta are estimated here, from its own
-    rows and without any outcome, so a site that took no part in the fit is harmonised by the same step. Covariates
-    are effects to protect; the outcome must not be one where the features are to predict it.
-
-    Attributes
-    ----------
-    mean, scale
-        (names,) mean at covariates of 0, and residual standard deviation.
-    coefficients
-        (covariates, names) effects of the covariates.
-    eb, parametric, mean_only
-        See `location_and_scale`.
-    reference
-        Column that is 1 at the site which stays as it is, and 0 at the others; "" for none.
-    fit_on
-        Cohort whose patients at the site give gamma and delta; "" for those who are harmonised.
-    min_patients
-        Fewest known values of each feature that give gamma and delta (error 617).
-    """
-
-    __pydantic_config__ = STRICT
-    names: tuple[str, ...]
-    covariates: tuple[str, ...]
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    coefficients: tuple[tuple[float, ...], ...]
-    eb: bool
-    parametric: bool
-    mean_only: bool
-    reference: str
-    fit_on: str
-    min_patients: int
-    step: Literal["combat"] = "combat"
-
-    def apply(self, frame: Frame, fitting: Frame | None = None) -> Frame:
-        """Replace the named columns; `fitting` has the patients of `fit_on`."""
-        if self.fit_on and fitting is None:
-            raise FedmviError(501, f"no patients of {self.fit_on}")
-        if self.reference:
-            flags = np.unique(frame.columns[self.reference])
-            if flags.size != 1:
-                raise FedmviError(501, f"{self.reference} differs within the site")
-            if flags[0] == 1.0:
-                return frame
-        _, z = self._standardised(frame if fitting is None else fitting)
-        if not len(z) or int(np.count_nonzero(~np.isnan(z), axis=0).min()) < self.min_patients:
-            raise FedmviError(617, f"{len(z)} patients", limit=self.min_patients)
-        gamma, delta = location_and_scale(z, eb=self.eb, parametric=self.parametric, mean_only=self.mean_only)
-        expected, z = self._standardised(frame)
-        adjusted = expected + np.array(self.scale) * (z - gamma) / np.sqrt(delta)
-        return replace(frame, columns={**frame.columns, **dict(zip(self.names, adjusted.T, strict=True))})
-
-    def _standardised(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
-        """(n, names) what mean and covariates explain, and the standardised rest."""
-        effects = np.array(self.coefficients).reshape(len(self.covariates), len(self.names))
-        expected = np.array(self.mean) + frame.matrix(self.covariates) @ effects
-        return expected, (frame.matrix(self.names) - expected) / np.array(self.scale)
 
 
 @dataclass(frozen=True)
@@ -314,7 +303,7 @@ class Fold:
 
 
 Step = Annotated[
-    Select | Group | Impute | ChainedImpute | DrawnImpute | Complete | Combat | Standardise | Score | Fold,
+    Select | Group | Made | Impute | ChainedImpute | DrawnImpute | Complete | Combat | Standardise | Score | Fold,
     Field(discriminator="step"),
 ]
 
@@ -347,7 +336,7 @@ class Recipe:
         """
         own = np.empty(0, dtype=np.uint64) if keys is None else keys[rows]
         frame = Frame({}, {name: table.endpoints[name][rows] for name in endpoints}, int(np.count_nonzero(rows)), own)
-        reading = [step for step in self.steps if isinstance(step, Select | Group)]
+        reading = [step for step in self.steps if isinstance(step, Select | Group | Made)]
         if list(self.steps[: len(reading)]) != reading:
             raise FedmviError(501, "a step that reads the table comes after others")
         for step in reading:
@@ -364,7 +353,7 @@ class Recipe:
     def apply_to(self, frame: Frame) -> Frame:
         """The frame after the steps that need no table."""
         for step in self.steps:
-            if isinstance(step, Select | Group):
+            if isinstance(step, Select | Group | Made):
                 raise FedmviError(501, "a step that reads the table has none")
             frame = step.apply(frame)
         return frame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,9 @@ class SiteTable:
         For each eligibility rule, in order: (n,) bool, True where the patient fails it.
     labels
         The free `cohort` label of each patient, "" where none.
+    made
+        What tasks made here and kept: (n,) columns by name, by the digest of the model that made them; NaN for
+        patients whom it does not score. It is no part of the prepared table.
     """
 
     patients: tuple[str, ...]
@@ -59,6 +62,7 @@ class SiteTable:
     endpoints: Mapping[str, FloatArray]
     failed: Mapping[str, NDArray[np.bool_]]
     labels: tuple[str, ...]
+    made: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
 
     @property
     def n(self) -> int:

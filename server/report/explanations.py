@@ -36,6 +36,10 @@ _LEFT: Mapping[Statistic, str] = MappingProxyType(
         "survival": "Survival: the number of events and of censored patients at each recorded time, by group.",
         "analysis": "Further analyses: the sums that each of them needs, in rounds over all sites together; what each "
         "question was is in every site's ledger.",
+        "network-selection": "Networks: the sums over patients of each weight's change in a round and of the loss; "
+        "images, scores and pictures are not sent.",
+        "network-combinations": "Networks: the number of patients of each class in ranges of the score.",
+        "network-performance": "Networks: the number of patients by true and predicted grade.",
     }
 )
 
@@ -44,6 +48,8 @@ _ALONE: Mapping[Statistic, str] = MappingProxyType(
         "patient-flow": _LEFT["patient-flow"],
         "endpoint-counts": _LEFT["endpoint-counts"],
         "auc": "A site alone: its own area under the curve with its standard error, and a coarse curve.",
+        "network-performance": "A site alone: areas of a network's scores with their errors and coarse curves, and "
+        "its patients by true and predicted grade, small counts hidden.",
         "survival": "A site alone: its own survival curves by the month, rounded numbers at risk, medians and test.",
     }
 )

@@ -21,6 +21,7 @@ from server.report import format as fmt
 from server.report.contents import ModelParts, estimate, models, of, role, short_groups, where
 from server.report.forest import describe_forest, draw_forest
 from server.report.svg import new_figure, style, to_svg
+from server.report.training_curves import describe_training, draw_training
 from server.study.results import Curve, Result, Results
 
 SIMULATED = "Simulated data"
@@ -55,6 +56,9 @@ def draw_all(results: Results) -> Mapping[str, Picture]:
         for result in of(results, "survival"):
             if result.curves:
                 pictures.append(_kaplan_meier(results, result))
+        for result in of(results, "network-training"):
+            if result.curves:
+                pictures.append(_training(results, result))
     return {picture.name: picture for picture in pictures}
 
 
@@ -237,6 +241,19 @@ def _forest(results: Results, model: ModelParts) -> Picture:
         "together (filled). An arrow marks an interval that goes on beyond the axis."
     )
     return _finish(figure, results, f"forest-{slug(model.name)}", (title, caption, describe_forest(results, model)))
+
+
+# ---------------------------------------------------------------------------------------------------- training
+
+
+def _training(results: Results, result: Result) -> Picture:
+    figure = draw_training(result, _top(results))
+    caption = (
+        "Mean loss before each round, of patients who validate (solid) and of those who are trained on (dotted); one "
+        "colour for each outer fold that is held out. The weights with the lowest validation loss are kept."
+    )
+    words = (fmt.plain(result.title), caption, describe_training(result))
+    return _finish(figure, results, slug(result.id), words)
 
 
 def slug(identifier: str) -> str:

@@ -26,6 +26,7 @@ def headlines(results: Results) -> list[str]:
     sentences = [_patients(results), *_prevalence(results)]
     found = models(results)
     sentences += [_discrimination(results, model) for model in found[:_MODELS] if model.aucs]
+    sentences += [sentence for result in of(results, "network-selection") for sentence in _network(results, result)]
     sentences += [_survival(result) for result in of(results, "survival")[:_COMPARISONS]]
     sentences += [fmt.plain(r.note) for r in of(results, "univariable-logistic") if r.note]
     refused = dict.fromkeys(fmt.plain(r.note) for r in results.results if r.status == "refused")
@@ -71,6 +72,25 @@ def _discrimination(results: Results, model: ModelParts) -> str:
             limits = f" (95 % CI {fmt.area(auc.low)} to {fmt.area(auc.high)})" if auc.low is not None else ""
             parts.append(f"{fmt.area(auc.value)}{limits} in {where(result)}{apparent}")
     return f"{model.title}: AUC {'; '.join(parts)}."
+
+
+def _network(results: Results, choice: Result) -> list[str]:
+    """The chosen sequences of a network, and their areas by cohort with the study's way of inference first."""
+    chosen = next((e.term for e in choice.estimates if e.name == "chosen" and e.value == 1.0), None)
+    name, title = choice.id.split(".")[1], fmt.plain(choice.title.rpartition(", ")[2])
+    if chosen is None:
+        return [f"{title}: {'refused' if choice.status == 'refused' else 'not estimable'}."]
+    parts = []
+    for result in of(results, "network-performance"):
+        if result.id.split(".")[1:4] == [name, "performance", chosen]:
+            auc = estimate(result, "auc", "mean")
+            told = fmt.area_interval(auc.value, auc.low, auc.high) if auc is not None else "not estimable"
+            kind = ""
+            if role(results, result.cohort) == "train":
+                kind = " (selected and optimistic)" if result.note.startswith("Selected") else " (out of fold)"
+            parts.append(f"{told} in {where(result)}{kind}")
+    sequences = fmt.plain(chosen.replace("+", ", ").upper())
+    return [f"{title}: {sequences} chosen; AUC, mean over slices, {'; '.join(parts)}."]
 
 
 def _survival(result: Result) -> str:

@@ -23,6 +23,7 @@ from server.report.cohorts import endpoints, missing, patients, sample_size
 from server.report.explanations import hows, what_left
 from server.report.figures import Picture, draw_all, write_figures
 from server.report.headlines import headlines
+from server.report.networks import networks
 from server.report.performance import model_sections, survival
 from server.report.svg import inline
 from server.report.tables import write_tables
@@ -72,6 +73,7 @@ def _sections(
         sample_size(results),
         missing(results),
         model_sections(results, pictures),
+        networks(results, pictures),
         survival(results, pictures),
         analyses(results),
         _method(results),

@@ -29,6 +29,10 @@ FILES: Mapping[Statistic, str] = MappingProxyType(
         "auc": "auc",
         "survival": "survival",
         "analysis": "analyses",
+        "network-selection": "network_selection",
+        "network-combinations": "network_combinations",
+        "network-training": "network_training",
+        "network-performance": "network_performance",
     }
 )
 """The file of each kind of statistic, without `.csv`."""
@@ -38,13 +42,14 @@ _RESULT = ("id", "title", "cohort", "sites", "n", "events", "how", "status", "re
 _COUNT = ("count", "site", "patients")
 _ESTIMATE = ("estimate", "term", "value", "low", "high", "std_err", "p", "unit", "note")
 _CURVE = ("id", "cohort", "sites", "curve", "x", "y", "low", "high", "at_risk", "unit")
-_CURVES: tuple[Statistic, ...] = ("auc", "survival", "analysis")
+_CELL = ("id", "cohort", "sites", "table", "true", "predicted", "patients")
+_CURVES: tuple[Statistic, ...] = ("auc", "survival", "analysis", "network-training", "network-performance")
 _NUMBERS_OF_PATIENTS = ("patients", "events")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_tables(results: Results, folder: Path) -> list[Path]:
-    """Write the tables into `folder` (made if need be): one a kind of statistic, and two of the curves drawn."""
+    """Write the tables into `folder` (made if need be): one a kind of statistic, of curves, and of cross tables."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, text in tables(results).items():
@@ -64,6 +69,8 @@ def tables(results: Results) -> dict[str, str]:
     for statistic in _CURVES:
         rows = [row for r in of(results, statistic) for row in _points(r)]
         texts[f"{FILES[statistic]}_curves"] = _csv(_CURVE, rows)
+    cells = [row for r in of(results, "network-performance") for row in _cells(r, results)]
+    texts["network_confusion"] = _csv(_CELL, cells)
     return texts
 
 
@@ -103,6 +110,15 @@ def _points(result: Result) -> Iterator[tuple[object, ...]]:
             low, high = (band[i] if i < len(band) else None for band in (curve.low, curve.high))
             at_risk = curve.at_risk[i] if i < len(curve.at_risk) else None
             yield (*head, curve.name, x, y, low, high, at_risk, curve.unit)
+
+
+def _cells(result: Result, results: Results) -> Iterator[tuple[object, ...]]:
+    """Cross tables, one row a cell."""
+    for table in result.tables:
+        for true, cells in zip(table.rows, table.cells, strict=True):
+            for predicted, value in zip(table.columns, cells, strict=True):
+                shown = _hidden(results) if value is None else value
+                yield (result.id, result.cohort, " ".join(result.sites), table.name, true, predicted, shown)
 
 
 def _csv(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:

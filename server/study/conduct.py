@@ -13,27 +13,44 @@ from common.federation.runner import Conclusion, Port, conclude
 from common.federation.tasks import Freeze, Open, Sign, SignedKey
 from common.study.fingerprint import canonical_json, code_fingerprint, preparation_fingerprint, study_fingerprint
 from common.study.protocol import Study
-from server.study import analyses, comparisons, evaluation, models, score_analyses, time_analyses
+from server.study import (
+    analyses,
+    comparisons,
+    evaluation,
+    models,
+    network_development,
+    network_evaluation,
+    network_results,
+    score_analyses,
+    time_analyses,
+)
+from server.study.checkpoints import Checkpoints, MemoryCheckpoints
 from server.study.count_tables import publish as publish_counts
 from server.study.counts import count
-from server.study.published import left_out, published_counts
+from server.study.network_development import Developed
+from server.study.published import Published, left_out, published_counts
 from server.study.results import CohortFacts, Result, Results, VariableFacts
 
 
 @dataclass(frozen=True)
 class Conducted:
-    """A finished study: what is published, and the sites' receipts for `run.json`."""
+    """A finished study: what is published, the sites' receipts for `run.json`, and the networks of `[[networks]]`."""
 
     results: Results
     opened: dict[str, Receipt]
     frozen: dict[str, Receipt]
+    networks: list[Developed | FedmviError]
 
 
-def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conducted:
-    """Run all steps: open, count, fit, freeze, evaluate, compare.
+def conduct(
+    study: Study, port: Port, progress: Callable[[str], None], checkpoints: Checkpoints | None = None
+) -> Conducted:
+    """Run all steps: open, count, fit and train, freeze, evaluate, compare.
 
-    The models are frozen at every site before any closed cohort is looked at.
+    Models and networks are frozen at every site before any closed cohort is looked at. Networks are trained in the
+    rounds in which models are fitted, and go on from their checkpoints where there are some.
     """
+    kept = MemoryCheckpoints() if checkpoints is None else checkpoints
     progress("open the run at every site")
     opened = conclude(port, [open_run(study)])[0]
     progress("count patients and events")
@@ -41,29 +58,46 @@ def conduct(study: Study, port: Port, progress: Callable[[str], None]) -> Conduc
     published = published_counts(study, counts)
     results: list[Result] = publish_counts(study, counts, published)
     progress("fit the models")
-    fitted, analysed, by_group = conclude(
-        port, [models.fit_all(study), analyses.analyse(study), time_analyses.analyse_times(study)]
+    fitted, analysed, by_group, networks = conclude(
+        port,
+        [
+            models.fit_all(study),
+            analyses.analyse(study),
+            time_analyses.analyse_times(study),
+            network_development.develop_all(study, kept, progress),
+        ],
     )
     for model in fitted:
         results += [left_out(result, published, model.model.endpoint) for result in models.publish(study, model)]
     progress("freeze the models")
     scores = {model.scoring.digest for model in fitted if model.scoring is not None}
     scores |= score_analyses.frozen_with(study, fitted)
+    scores |= {model for network in networks if isinstance(network, Developed) for model in network.models}
     manifest = Freeze(tuple(sorted(scores)), tuple(sorted(c.name for c in study.comparisons)))
     frozen = conclude(port, [_perform(manifest)])[0]
     progress("evaluate the models and compare survival")
-    evaluated, compared, on_scores = conclude(
+    evaluated, compared, on_scores, in_cohorts = conclude(
         port,
         [
             evaluation.evaluate(study, fitted),
             comparisons.compare(study),
             score_analyses.analyse_scores(study, fitted),
+            network_evaluation.evaluate_all(study, networks, kept),
         ],
     )
     endpoints = {model.name: model.endpoint for model in study.models}
     results += [left_out(result, published, endpoints[result.id.split(".")[1]]) for result in evaluated]
     results += [*compared, *analysed, *by_group, *on_scores]
-    return Conducted(_results(study, results, opened), opened, frozen)
+    results += [_excluded(study, r, published) for r in network_results.publish_all(study, networks, in_cohorts)]
+    return Conducted(_results(study, results, opened), opened, frozen, networks)
+
+
+def _excluded(study: Study, result: Result, published: Published) -> Result:
+    """A network's performance with the patients counted who could not be scored."""
+    network = next(n for n in study.networks if n.name == result.id.split(".")[1])
+    if network.development == "published" and result.cohort == network.cohort:
+        return result  # one tenth of the cohort was scored, on purpose
+    return left_out(result, published, network.binary, "a sequence is missing")
 
 
 def plan(study: Study, port: Port) -> Results:

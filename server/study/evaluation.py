@@ -16,7 +16,7 @@ from common.study.recipe import Recipe
 from server.study.models import FittedModel, refusal
 from server.study.results import Curve, Estimate, Result
 
-_ROLE_NOTES = {
+ROLE_NOTES = {
     "train": "Apparent: measured in the patients that the model was fitted on, and therefore optimistic.",
     "internal-test": "Patients of the training sites that were set aside before fitting.",
     "external-test": "Patients of sites that took no part in training; opened after the models were frozen.",
@@ -43,7 +43,7 @@ def _one(study: Study, fitted: FittedModel, cohort: Cohort) -> Conclusion[list[R
         "sites": sorted(cohort.sites),
         "how": "exact",
     }
-    note = _ROLE_NOTES.get(cohort.role, "")
+    note = ROLE_NOTES.get(cohort.role, "")
     if recipe is None or score is None:
         why = "The model could not be fitted."
         return [Result.model_validate({**base, "status": "not-estimable", "note": why})]
@@ -107,9 +107,14 @@ def _alone_result(study: Study, site: str, summary: Summary | FedmviError, base:
     if not int(summary["estimable"]):
         why = f"Not estimable: fewer than {study.limits.min_test_class} patients in a class."
         return Result.model_validate({**shown, "status": "not-estimable", "note": why})
+    estimate, curve = own_area(summary, site)
+    return Result.model_validate({**shown, "estimates": [estimate], "curves": [curve], "note": note})
+
+
+def own_area(summary: Summary, name: str) -> tuple[Estimate, Curve]:
+    """The area and the coarse curve that a site tells of itself in answer to `RocAlone`."""
     auc, std_err = (float(v) for v in summary["auc"])
     low, high = RocResult(np.array([]), np.array([]), auc, std_err, 0).interval
     points = int(summary["points"])
-    curve = Curve(name=site, x=summary["curve"][0, :points].tolist(), y=summary["curve"][1, :points].tolist())
-    estimate = Estimate(name="auc", value=auc, low=low, high=high, std_err=std_err)
-    return Result.model_validate({**shown, "estimates": [estimate], "curves": [curve], "note": note})
+    curve = Curve(name=name, x=summary["curve"][0, :points].tolist(), y=summary["curve"][1, :points].tolist())
+    return Estimate(name="auc", value=auc, low=low, high=high, std_err=std_err), curve

@@ -10,7 +10,9 @@ from enum import StrEnum
 import common.statistics  # noqa: F401 - registers every query
 from common.errors import FedmviError
 from common.federation.ports import Journal, Meter, SitesPort, Transport
+from server.study.checkpoints import FolderCheckpoints
 from server.study.conduct import conduct, plan
+from server.study.network_files import write_models
 from server.study.results import write_results
 from server.study.run_directory import RunDirectory
 
@@ -54,7 +56,9 @@ def _execute(run: RunDirectory, transport: Transport, action: Action, progress: 
     if action is Action.PLAN:
         write_results(plan(study, journal), run.plan_file)
         return
-    conducted = conduct(study, journal, progress)
+    checkpoints = FolderCheckpoints(run.checkpoints)
+    conducted = conduct(study, journal, progress, checkpoints)
+    write_models(conducted.networks, checkpoints, run.models)
     facts = run.facts()
     facts |= {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -40,9 +40,9 @@ class Published:
         return Count(name=name, by_site=by_site, pooled=pooled, large=large)
 
 
-def left_out(result: Result, published: Published, endpoint: str) -> Result:
-    """A result of a model with the patients counted whom it leaves out because a predictor is missing."""
-    if result.n is None or result.statistic not in ("multivariable-logistic", "auc"):
+def left_out(result: Result, published: Published, endpoint: str, why: str = "a predictor is missing") -> Result:
+    """A result of a model or network with the patients counted whom it leaves out, as they lack what it needs."""
+    if result.n is None or result.statistic not in ("multivariable-logistic", "auc", "network-performance"):
         return result
     one = result.sites[0] if result.how == "site-alone" and len(result.sites) == 1 else None
     known = 0
@@ -56,7 +56,7 @@ def left_out(result: Result, published: Published, endpoint: str) -> Result:
     shown = None if 0 < less < published.study.limits.min_cell else less
     rows = [
         Count(name="in the cohort, endpoint known", pooled=known),
-        Count(name="left out: a predictor is missing", pooled=shown),
+        Count(name=f"left out: {why}", pooled=shown),
         Count(name="in the analysis", pooled=result.n),
     ]
     return result.model_copy(update={"counts": rows})
@@ -137,6 +137,7 @@ def _is_missingness(quantity: Key) -> bool:
 def _mark(system: CountSystem, study: Study, cohort: Cohort) -> None:
     """Counts that cannot be hidden because evaluations print them: a site's own AUC comes with its n and events."""
     evaluated = [m.endpoint for m in study.models if cohort.name in (m.cohort, *m.evaluate)]
+    evaluated += [n.binary for n in study.networks if cohort.name in (n.cohort, *n.evaluate)]
     for endpoint in evaluated:
         for i in ("0", "1"):
             system.fixed.add(cell(study, cohort.name, ("class", endpoint, i), POOLED))

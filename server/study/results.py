@@ -28,6 +28,10 @@ Statistic = Literal[
     "auc",
     "survival",
     "analysis",
+    "network-training",
+    "network-combinations",
+    "network-performance",
+    "network-selection",
 ]
 Status = Literal["estimated", "not-estimable", "refused"]
 
@@ -70,14 +74,23 @@ class Curve(_Part):
     """A curve, coarse enough to be published."""
 
     name: str = Field(description="Which group or model.")
-    x: list[float] = Field(description="False positive rate, or time.")
-    y: list[float] = Field(description="True positive rate, or survival.")
+    x: list[float] = Field(description="False positive rate, time, or round of training.")
+    y: list[float] = Field(description="True positive rate, survival, or loss.")
     low: list[float] = Field(default_factory=list, description="Lower 95 % band.")
     high: list[float] = Field(default_factory=list, description="Upper 95 % band.")
     at_risk: list[int | None] = Field(
         default_factory=list, description="Patients at risk, told once a year; None between."
     )
     unit: str = Field(default="", description="Unit of x.")
+
+
+class CrossTable(_Part):
+    """Patients by what is true and by what is predicted. `None` stands for a hidden count."""
+
+    name: str = Field(description="What predicts, such as `mean` at its cut-off.")
+    rows: list[str] = Field(description="True levels.")
+    columns: list[str] = Field(description="Predicted levels.")
+    cells: list[list[int | None]] = Field(description="Patients, row by row.")
 
 
 class Result(_Part):
@@ -96,6 +109,7 @@ class Result(_Part):
     estimates: list[Estimate] = Field(default_factory=list)
     counts: list[Count] = Field(default_factory=list)
     curves: list[Curve] = Field(default_factory=list)
+    tables: list[CrossTable] = Field(default_factory=list)
 
 
 class CohortFacts(_Part):

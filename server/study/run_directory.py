@@ -89,6 +89,16 @@ class RunDirectory:
         return self.folder / "journal"
 
     @property
+    def checkpoints(self) -> Path:
+        """How far each training of a network is: the inner circle's, never copied out."""
+        return self.folder / "checkpoints"
+
+    @property
+    def models(self) -> Path:
+        """The networks that are used: `<network>/<sequences>/seed<k>.safetensors`."""
+        return self.folder / "models"
+
+    @property
     def log_file(self) -> Path:
         """What the programs said."""
         return self.folder / "log.txt"

@@ -86,11 +86,11 @@ class Recorder:
     folders: Mapping[str, Path]
     left: list[bytes] = field(default_factory=list)
 
-    def send(self, messages: Mapping[str, Packed]) -> Mapping[str, Packed]:
-        replies = {site: answer_message(self.folders[site], message) for site, message in messages.items()}
-        self.left += [reply.text.encode() for reply in replies.values()]
-        self.left += [to_bytes(reply) for reply in replies.values()]
-        return replies
+    def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
+        for site, message in messages.items():
+            reply = answer_message(self.folders[site], message)
+            self.left += [reply.text.encode(), to_bytes(reply)]
+            yield site, reply
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def _every_question_alone(sites: dict[str, Path], recorder: Recorder) -> int:
     opening = perform(Open(canonical_json(study.model_dump(mode="json")), code_fingerprint()))
     asked = 0
     for ask in (opening, *_all_questions(study), perform(Freeze((), ()))):
-        recorder.send({"a": write_envelope(ticket, [ask])})
+        list(recorder.send({"a": write_envelope(ticket, [ask])}))
         asked += 1
     return asked
 
@@ -202,7 +202,7 @@ def test_an_exception_with_the_canary_in_its_text_leaves_as_a_number(
     "place",
     [
         "client.answering.load_site", "client.answering.read_envelope", "client.answering.load_run",
-        "client.answering.open_run", "client.answering.load_prepared", "client.answering.respond_all",
+        "client.answering.open_run", "client.view.load_prepared", "client.answering.respond_all",
         "client.answering.check_summary", "client.answering.outgoing", "client.view.members",
         "client.release.replies.write_whole", "client.run.store_digest", "client.run.write_whole",
         "client.release.ledger.canonical_json",

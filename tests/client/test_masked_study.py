@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,13 +74,13 @@ class Listening:
     folders: Mapping[str, Path]
     counts: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
-    def send(self, messages: Mapping[str, Packed]) -> Mapping[str, Packed]:
-        replies = {site: answer_message(self.folders[site], message) for site, message in messages.items()}
-        for site, reply in replies.items():
+    def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
+        for site, message in messages.items():
+            reply = answer_message(self.folders[site], message)
             for answer in unpack(reply, dict)["answers"]:
                 if "classes" in answer["blocks"] and answer["blocks"]["classes"].dtype == np.uint64:
                     self.counts.setdefault(site, []).append(answer["blocks"]["classes"].view(np.int64))
-        return replies
+            yield site, reply
 
 
 @pytest.mark.parametrize("masks", [True, False])

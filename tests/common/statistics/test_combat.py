@@ -16,7 +16,8 @@ from common.federation.query import Risk
 from common.federation.runner import conclude
 from common.statistics.combat import CombatFit, ReferenceSquares, ResidualSquares, combat
 from common.study.empirical_bayes import location_and_scale
-from common.study.recipe import CodedColumn, Combat, Frame, Recipe, Select
+from common.study.harmonisation import Combat
+from common.study.recipe import CodedColumn, Frame, Recipe, Select
 from common.study.table import Column, SiteTable
 from simulation.exactness.harmonisation import (
     R_STOPS_AT,

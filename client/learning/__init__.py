@@ -1,0 +1,1 @@
+"""client/learning: local training and scoring of the network, and what of it stays at the site."""

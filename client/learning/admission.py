@@ -1,0 +1,243 @@
+"""client/learning: which tasks and model questions a site takes, decided before anything is trained or read.
+
+A training is what the approved study declares, on the patients it says, with weights of the right number, from an
+earlier round of the same training; a round of it has one set of weights. What made the weights a site cannot know:
+the coordinator may send any numbers, and what a site's update tells of its patients then is bounded by the sum over
+the roster and by `max_update_bytes` and `max_rounds` alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.cohort.site import Policy
+from client.learning.work import Works
+from client.learning.workbench import dealt_folds, network_of, round_key, shared_size
+from client.release.gate import Gate
+from common.errors import FedmviError
+from common.federation.learning import (
+    WHOLE,
+    ExplainPatients,
+    Job,
+    Member,
+    RoundLoss,
+    RoundUpdate,
+    ScorePatients,
+    TrainRound,
+)
+from common.federation.query import Ask, Mode, Risk
+from common.study.fingerprint import canonical_json
+from common.study.networks import Network
+from common.study.protocol import CLOSED_ROLES, Limits, Study
+
+CLASS_WEIGHTS = (0.01, 100.0)
+"""Smallest and largest weight of a class: a weight of nearly nothing would ask about the other classes alone."""
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The rules for networks in one run at one site.
+
+    Attributes
+    ----------
+    site
+        Its name.
+    works
+        The run's.
+    frozen
+        Digests of what may be looked at in closed cohorts; empty until the freeze.
+    """
+
+    site: str
+    gate: Gate
+    works: Works
+    frozen: frozenset[str] = frozenset()
+
+    @property
+    def study(self) -> Study:
+        """The approved one."""
+        return self.gate.study
+
+    @property
+    def policy(self) -> Policy:
+        """The site's."""
+        return self.gate.policy
+
+    @property
+    def limits(self) -> Limits:
+        """The stricter of study and policy."""
+        return self.gate.limits
+
+    def task(self, ask: Ask, roster: tuple[str, ...]) -> None:
+        """Refuse a task, or remember it as the one that its round, or its cohort, may have.
+
+        Raises
+        ------
+        FedmviError
+            402 the site's policy, 406 too few sites to sum over, 407 a model that is not frozen, 408 and 423 updates of
+            this site alone, 414 something that is not in the study or a second one, 424 too many rounds, 511 the work
+            of an earlier round is gone.
+        """
+        task = ask.question
+        if not isinstance(task, TrainRound | ScorePatients | ExplainPatients):
+            raise FedmviError(501, f"task {ask.question.name}")
+        if task.name in self.policy.refused_queries or Risk.MODEL.value not in self.policy.risks:
+            raise FedmviError(402, query=task.name)
+        if isinstance(task, TrainRound):
+            self._round(ask, task, roster)
+        elif isinstance(task, ScorePatients):
+            self._scores(task)
+        else:
+            network = self._network(task.network, task.combination, task.seed)
+            self._member(task, network, task.member)
+            self._once("pictures", task, ask.digest)
+
+    def query(self, ask: Ask, roster: tuple[str, ...]) -> None:
+        """Refuse a model question unless it asks for what a round of this run made here.
+
+        Raises
+        ------
+        FedmviError
+            402, 406, 408, 414, 423 as for tasks, 511 there is no such work.
+        """
+        query = ask.question
+        if not isinstance(query, RoundUpdate | RoundLoss):
+            raise FedmviError(501, f"query {ask.question.name}")
+        network = self._network(query.job.network, query.job.combination, query.job.seed)
+        if ask.mode is Mode.EACH:
+            _need(isinstance(query, RoundUpdate) and network.federation.strategy == "trimmed-mean", "a single update")
+            self._single_updates()
+        elif len(roster) < self.limits.min_sites:
+            raise FedmviError(406, limit=self.limits.min_sites)
+        _need(query.recipe.steps == (), "a step")
+        facts = self.works.facts(query.task)
+        _need(facts.get("task") == TrainRound.name and facts["cohort"] == query.cohort, "another task's work")
+        _need(_job(facts) == query.job and facts["round"] == query.round, "another round's work")
+        if isinstance(query, RoundUpdate):
+            scaffold = network.federation.strategy == "scaffold"
+            _need(facts["train"] and facts["size"] == query.size and query.variates == scaffold, "another round's work")
+
+    def trainable(self, task: TrainRound, known: int, labels: NDArray[np.int64], validation: int) -> None:
+        """Refuse a training on too few patients: see `Inspect`.
+
+        A site may lack a grade, as long as it has two. Without masks the loss that is told of those who validate is
+        theirs alone, so they must be enough for a cell.
+
+        Raises
+        ------
+        FedmviError
+            403, 405.
+        """
+        network = network_of(self.study, task.job.network)
+        counts = np.bincount(labels, minlength=2)
+        few = 0 < validation < self.limits.min_cell and self.policy.masks == "off"
+        if known < self.limits.min_patients or labels.size < self.limits.min_cell or few:
+            raise FedmviError(403, cohort=task.cohort, limit=self.limits.min_patients)
+        present = counts[counts > 0]
+        if present.size < 2 or int(present.min()) < self.limits.min_class:
+            raise FedmviError(405, endpoint=network.endpoint, cohort=task.cohort, limit=self.limits.min_class)
+
+    def _network(self, name: str, combination: tuple[str, ...], seed: int) -> Network:
+        network = network_of(self.study, name)
+        _need(combination in network.combinations, "a combination of sequences")
+        _need(0 <= seed < network.seeds, "a seed")
+        return network
+
+    def _round(self, ask: Ask, task: TrainRound, roster: tuple[str, ...]) -> None:
+        job, network = task.job, self._network(task.job.network, task.job.combination, task.job.seed)
+        published = network.development == "published"
+        folds = (0,) if published else (WHOLE, *range(network.folds))
+        _need(job.fold in folds, "a fold")
+        _need(task.cohort == network.cohort, "a cohort")
+        # After the last round of training the losses of its weights may be measured.
+        most = network.federation.rounds
+        _need(0 <= task.round < most or (task.round == most and not task.train), "a round")
+        if task.train and task.round >= self.policy.max_rounds:
+            raise FedmviError(424, f"round {task.round}", limit=self.policy.max_rounds)
+        if len(roster) < self.limits.min_sites:
+            raise FedmviError(406, limit=self.limits.min_sites)
+        if network.federation.strategy == "trimmed-mean":
+            self._single_updates()
+        self._weights(network, task)
+        for earlier in (task.before, task.keep):
+            if earlier:
+                facts = self.works.facts(earlier)
+                sound = facts.get("task") == TrainRound.name and _job(facts) == job and facts["cohort"] == task.cohort
+                _need(sound and facts["train"] and facts["round"] < task.round, "an earlier round")
+        claimed = self.works.claim(round_key(task.cohort, job, task.round), ask.digest)
+        _need(claimed == ask.digest, "a second set of weights for a round")
+
+    def _weights(self, network: Network, task: TrainRound) -> None:
+        size = shared_size(self.study, network, task.job.combination)
+        variates = size if network.federation.strategy == "scaffold" else 0
+        _need(task.weights.size == size, "a number of weights")
+        _need(task.variate.size == variates or not (task.train or task.variate.size), "a number of variates")
+        classes = len(self.study.endpoint(network.endpoint).codes)
+        low, high = CLASS_WEIGHTS
+        if network.training.class_weights == "none":
+            low = high = 1.0
+        _need(len(task.class_weights) == classes and all(low <= w <= high for w in task.class_weights), "a weight")
+        # Losses of the same weights under two weightings would be those of the classes.
+        named = canonical_json(["class weights", network.name])
+        mine = canonical_json(list(task.class_weights))
+        _need(self.works.claim(named, mine) == mine, "a second weighting of the classes")
+
+    def _single_updates(self) -> None:
+        """Trimmed means need every site's own update, which no mask can cover."""
+        if self.policy.masks == "required":
+            raise FedmviError(423)
+        if not self.policy.release_alone:
+            raise FedmviError(408)
+
+    def _scores(self, task: ScorePatients) -> None:
+        network = self._network(task.network, task.combination, task.seed)
+        _need(task.cohort in (network.cohort, *network.evaluate), "a cohort")
+        folds = [member.fold for member in task.members]
+        published = network.development == "published"
+        own = [0] if published else list(range(dealt_folds(network)))
+        # Training patients are scored out of fold only, each once; those of other cohorts have no folds.
+        _need(sorted(folds) == (own if task.cohort == network.cohort else [WHOLE]), "a fold")
+        for member in task.members:
+            self._member(task, network, member)
+        if self.study.cohort(task.cohort).role in CLOSED_ROLES:
+            if task.model not in self.frozen:
+                raise FedmviError(407, cohort=task.cohort)
+        else:
+            # A server could score until the scores, which may be any function of the images, have told of everybody.
+            self._once("model", task, task.model)
+
+    def _once(self, what: str, task: ScorePatients | ExplainPatients, value: str) -> None:
+        key = canonical_json([what, task.cohort, task.network, list(task.combination), task.seed])
+        _need(self.works.claim(key, value) == value, f"a second {what} of the same network")
+
+    def _member(self, task: ScorePatients | ExplainPatients, network: Network, member: Member) -> None:
+        _need(task.cohort in (network.cohort, *network.evaluate), "a cohort")
+        _need(member.weights.size == shared_size(self.study, network, task.combination), "weights")
+        if not member.local:
+            return
+        if not self.works.done(member.local):
+            # A site that took no part in training has no state of its own, and estimates it; another has lost it.
+            if self.site in self.study.cohort(network.cohort).sites:
+                raise FedmviError(511, f"no task {member.local}")
+            return
+        facts = self.works.facts(member.local)
+        trained = 0 if network.development == "published" and member.fold == WHOLE else member.fold
+        _need(facts.get("task") == TrainRound.name, "another task's work")
+        _need(_job(facts) == Job(network.name, task.combination, task.seed, trained), "another training's state")
+
+
+def _job(facts: dict[str, object]) -> Job:
+    """The job of a round from its facts; of other tasks a job that nobody asks for."""
+    combination = facts.get("combination")
+    named = tuple(str(part) for part in combination) if isinstance(combination, list) else ()
+    numbers = [facts.get(name) for name in ("seed", "fold")]
+    seed, fold = (number if isinstance(number, int) else WHOLE - 1 for number in numbers)
+    return Job(str(facts.get("network", "")), named, seed, fold)
+
+
+def _need(sound: bool, part: str) -> None:
+    if not sound:
+        raise FedmviError(414, part, part=part)

@@ -1,0 +1,113 @@
+"""client/learning: a hospital hands on a network whose normalisation is its own: a MONAI bundle with its statistics.
+
+The coordinator has no statistics of FedBN and SiloBN, so only a hospital can complete such a network. Statistics of
+normalisation layers are means and variances over all of a hospital's slices; whoever gets the bundle gets them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from client.cohort.site import Site
+from client.cohort.store import load_prepared, store_folder
+from client.learning.dataset import UNKNOWN, load_learners
+from client.learning.model import Arrays
+from client.learning.scoring import estimate_statistics
+from client.learning.work import Works, work_folder
+from common.errors import FedmviError
+from common.networks.architecture import architecture_of
+from common.networks.bundle import RESEARCH, Description, describe, write_bundle
+from common.networks.network import build
+from common.networks.normalisation import MIN_ESTIMATED
+from common.networks.weights import load_local_state, load_vector, local_round, local_state, read_weights
+from common.study.networks import Network
+from common.study.protocol import Study
+
+
+class Source(StrEnum):
+    """Where the statistics of normalisation layers come from."""
+
+    OWN = "own"
+    RE_ESTIMATED = "re-estimated"
+
+
+_STATISTICS = {
+    Source.OWN: "Statistics of its normalisation layers: one hospital's own, learned there in training.",
+    Source.RE_ESTIMATED: (
+        f"Statistics of its normalisation layers: estimated at one hospital on {MIN_ESTIMATED} or more patients, whose "
+        "grades were not used; of FedBN scales and shifts are as before training."
+    ),
+}
+
+
+def own_statistics(site: Site, run_id: str, shared: Path) -> Arrays:
+    """What the hospital's own training left, that goes with a run's shared weights.
+
+    Raises
+    ------
+    FedmviError
+        511 the hospital did not train in that run, or has forgotten it; 687 no file of weights.
+    """
+    task = local_round(shared)
+    return Works(work_folder(site, run_id)).local(task) if task else {}
+
+
+def estimated_statistics(site: Site, study: Study, network: Network, shared: Path) -> Arrays:
+    """Statistics of all prepared patients of the hospital who have the images; their grades are not looked at.
+
+    Raises
+    ------
+    FedmviError
+        390 nobody has the images, 393 too few have, 687 no file of weights; and those of the prepared store.
+    """
+    architecture, vector = read_weights(shared)
+    patients = load_prepared(site, study).patients
+    unknown = np.full(len(patients), UNKNOWN, dtype=np.int64)
+    store = store_folder(site, study)
+    learners = load_learners(store, patients, unknown, unknown, architecture.sequences, network)
+    return estimate_statistics(network, learners, vector)
+
+
+def export_here(to: Path, study: Study, network: Network, shared: Path, local: Arrays, source: Source) -> None:
+    """Write the bundle of a network with this hospital's statistics.
+
+    Parameters
+    ----------
+    to
+        A new folder.
+    study, network
+        The protocol's.
+    shared
+        The shared weights: `models/<network>/<sequences>/seed0.safetensors` of the coordinator's run.
+    local, source
+        What belongs to the hospital, and where it is from: `own_statistics` or `estimated_statistics`.
+
+    Raises
+    ------
+    FedmviError
+        213 `to` holds something, 686 or 687 weights that are not whole or of another network, 688 no statistics.
+    """
+    architecture, vector = read_weights(shared)
+    if architecture != architecture_of(network, architecture.sequences, architecture.classes):
+        raise FedmviError(686, architecture.text)
+    net = build(architecture, seed=0)
+    needed = local_state(net)
+    if not set(needed) <= set(local):
+        raise FedmviError(688, normalisation=network.normalisation, patients=MIN_ESTIMATED)
+    load_vector(net, vector)
+    load_local_state(net, {name: local[name] for name in needed})
+    about = describe(study, network, architecture, _STATISTICS[source])
+    write_bundle(to, net.eval(), about, _card(study, about))
+
+
+def _card(study: Study, about: Description) -> str:
+    simulated = "**Simulated: learned from invented patients.**\n\n" if study.study.simulated else ""
+    return (
+        f"# {about.title}\n\n{simulated}**{RESEARCH}**\n\n"
+        f"{about.statistics} It is therefore made for that hospital's images. How well it does where is in the report "
+        f"of the study ({about.study}), which was measured with every hospital's own statistics.\n\n"
+        "`models/model.safetensors` has all weights; `configs/inference.json` is for MONAI's ConfigParser.\n"
+    )

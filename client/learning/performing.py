@@ -1,0 +1,120 @@
+"""client/learning: what a task does with deep learning; imported only where there is something to train or to score.
+
+So a message without networks loads neither torch nor anything that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.learning.dataset import Learners
+from client.learning.device import computing
+from client.learning.engine import loss_sum, train
+from client.learning.model import images_of, load_network
+from client.learning.scoring import estimate_statistics, probabilities
+from common.federation.learning import TrainRound
+from common.networks.architecture import architecture_of
+from common.networks.weights import vector_size
+from common.study.networks import Network
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def size(network: Network, combination: tuple[str, ...], classes: int) -> int:
+    """How many weights of a network are shared."""
+    return vector_size(architecture_of(network, combination, classes))
+
+
+def round_of(
+    network: Network, task: TrainRound, training: Learners, validation: Learners, local: Arrays, seed: bytes
+) -> tuple[dict[str, NDArray[Any]], Arrays]:
+    """One round at one site.
+
+    Parameters
+    ----------
+    training, validation
+        Whom to train on, and who is only measured.
+    local
+        What the round before left at the site.
+    seed
+        Of all that is random.
+
+    Returns
+    -------
+    The blocks of `RoundLoss` and, if the round trains, of `RoundUpdate`; and what is left for the next round.
+    """
+    made: dict[str, NDArray[Any]] = {}
+    for part, people in (("training", training), ("validation", validation)):
+        n = people.labels.size
+        sum_ = loss_sum(network, people, task.weights, task.class_weights, local) if n else 0.0
+        made[f"{part}_loss"] = np.array(sum_, dtype=np.float64)
+        made[f"{part}_patients"] = np.array(n, dtype=np.int64)
+    if not task.train:
+        return made, local
+    trained = train(
+        network,
+        training,
+        task.weights,
+        class_weights=task.class_weights,
+        seed=seed,
+        round=task.round,
+        variate=task.variate,
+        local=local,
+    )
+    made["patients"] = np.array(trained.patients, dtype=np.int64)
+    made["update"] = _times(trained.patients, trained.update)
+    if task.variate.size:
+        made["variate"] = _times(trained.patients, trained.variate_change)
+    return made, trained.local
+
+
+def _times(patients: int, change: NDArray[np.float32]) -> NDArray[np.float32]:
+    # In double precision first, so that there is one rounding.
+    product: NDArray[np.float32] = (patients * change.astype(np.float64)).astype(np.float32)
+    return product
+
+
+def state_for(network: Network, cohort: Learners, weights: NDArray[np.float32], own: Arrays | None) -> Arrays:
+    """What of a network is the site's: its own, or statistics of normalisation estimated on a cohort's images."""
+    if own is not None or network.normalisation not in ("fedbn", "silobn"):
+        return own or {}
+    return estimate_statistics(network, cohort, weights)
+
+
+def scores_of(
+    network: Network, patients: Learners, weights: NDArray[np.float32], state: Arrays
+) -> dict[str, NDArray[np.float64]]:
+    """(n, classes) probabilities by way of inference."""
+    scored = probabilities(network, patients, weights, state)
+    return {name: np.asarray(values, dtype=np.float64) for name, values in scored.items()}
+
+
+def explain(
+    network: Network,
+    patients: Learners,
+    weights: NDArray[np.float32],
+    state: Arrays,
+    folder: Path,
+    title: str,
+    *,
+    simulated: bool,
+) -> None:
+    """Draw where the network looked in the patients with the highest and the lowest scores."""
+    from client.learning.explaining import Explained, extremes, write_page
+    from client.learning.grad_cam import heat_maps
+
+    scores = scores_of(network, patients, weights, state)["mean"][:, 1:].sum(axis=1)
+    chosen = np.array(extremes(patients.ids, scores), dtype=np.int64)
+    with computing(network.training) as device:
+        net = load_network(network, patients.sequences, weights, state, device)
+        heat = heat_maps(net, *images_of(patients, chosen, device))
+    shown = [
+        Explained(patients.ids[row], float(scores[row]), patients.images[row], warm, patients.present[row])
+        for row, warm in zip(chosen, heat, strict=True)
+    ]
+    write_page(folder, title, patients.sequences, shown, simulated=simulated)

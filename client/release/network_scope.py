@@ -1,0 +1,85 @@
+"""client/release: the scope of a study's networks: which questions their scores may be asked, and of whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from common.errors import FedmviError
+from common.federation.query import Query
+from common.statistics.grades import GradeTable, LevelCounts
+from common.study.networks import Network
+from common.study.protocol import Study
+from common.study.ranges import Range
+from common.study.recipe import Made
+
+QUESTIONS = frozenset(
+    {
+        "query.grade_table",
+        "query.threshold_counts",
+        "query.recalibration",
+        "query.binned_risks",
+        "query.placements",
+    }
+)
+"""What a study with networks asks of their scores, beyond what every study asks."""
+
+COLUMNS = ("mean", "first", "mean.grade", "first.grade")
+"""The columns of a network's scores; the last two are indices of classes."""
+
+
+def made_steps(query: Query) -> tuple[Made, ...]:
+    """The steps of a query's recipe that read scores of networks."""
+    return tuple(step for step in query.recipe.steps if isinstance(step, Made))
+
+
+def network_declares(query: Query, study: Study) -> bool:
+    """Whether some network of the study asks this: about its own scores and endpoints, where it is evaluated."""
+    steps = made_steps(query)
+    endpoint = getattr(query, "endpoint", "")
+    if isinstance(query, LevelCounts):
+        return not query.recipe.steps and any(
+            (query.cohort, endpoint) == (n.cohort, n.grades) and query.levels == len(study.endpoint(endpoint).codes)
+            for n in study.networks
+        )
+    if query.name not in QUESTIONS or not steps:
+        return False
+    networks = [network for step in steps for network in study.networks if network.name == step.network]
+    named = set(getattr(query, "columns", ()))
+    own = named <= {name for step in steps for name in step.names}
+    if isinstance(query, GradeTable):
+        own = own and query.levels == len(study.endpoint(endpoint).codes)
+    return own and any(endpoint in ("", n.grades, n.binary) for n in networks)
+
+
+def made_ranges(step: Made, query: Query, study: Study) -> Iterator[tuple[str, Range]]:
+    """The columns that the step adds, each with its range.
+
+    Raises
+    ------
+    FedmviError
+        414 a network, a column or a cohort that the study does not have.
+    """
+    network = next((n for n in study.networks if n.name == step.network), None)
+    if network is None or query.cohort not in (network.cohort, *network.evaluate):
+        raise FedmviError(414, step.network, part="a network")
+    if not step.columns or len(set(step.columns)) < len(step.columns) or not set(step.columns) <= set(COLUMNS):
+        raise FedmviError(414, ", ".join(step.columns), part="a column")
+    if step.by_fold:
+        # A model for every fold, of the patients that have folds: no other set of patients can be put together.
+        nested = network.development == "nested" and query.cohort == network.cohort
+        if not nested or len(step.by_fold) != network.folds or step.model != step.by_fold[0]:
+            raise FedmviError(414, f"{len(step.by_fold)} folds", part="a fold")
+    highest = float(len(study.endpoint(network.grades).codes) - 1)
+    for name, column in zip(step.names, step.columns, strict=True):
+        yield name, (0.0, highest if column.endswith(".grade") else 1.0)
+
+
+def scored_endpoints(study: Study) -> Iterator[frozenset[str]]:
+    """Sets of endpoint columns beside which a network's scores are looked at."""
+    for network in study.networks:
+        yield from (frozenset(keys) for keys in _keys(study, network))
+
+
+def _keys(study: Study, network: Network) -> Iterator[tuple[str, ...]]:
+    grades, binary = (study.endpoint(name).keys for name in (network.grades, network.binary))
+    yield from ((), grades, binary, (*grades, *binary))

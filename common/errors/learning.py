@@ -1,0 +1,55 @@
+"""common/errors: 390-399: ROI stacks and training at a site; 680-689: training over sites, strategies, export."""
+
+from common.errors.text import ErrorText
+
+ERRORS = {
+    390: ErrorText(
+        "The prepared images have no ROI stacks that the network needs.",
+        "Run `fedmvi-site prepare` with the study, and see which patients lack which sequence.",
+    ),
+    392: ErrorText(
+        "The memory of the device is too small for the network.",
+        "Use a smaller `size`, `width` or (with batch normalisation) `batch`, or end what else runs there.",
+    ),
+    393: ErrorText(
+        "Fewer than {fewest} patients: the network's normalisation cannot be estimated on their images.",
+        'Use `normalisation = "group"`, which needs no statistics, or a cohort with more patients at this site.',
+    ),
+    398: ErrorText(
+        "The site's patients are too few to train on within the protocol's privacy budget.",
+        "Use a larger epsilon, fewer rounds, or a delta below 1 / patients of the smallest site.",
+    ),
+    399: ErrorText(
+        "The privacy budget of this training is spent, or the site has no account of it.",
+        "Train no further: use the weights of an earlier round, or start a new run.",
+    ),
+    680: ErrorText(
+        "Training of the network diverged: a loss or a weight is no finite number.",
+        "Use a lower learning rate or a smaller `clip_norm`.",
+    ),
+    681: ErrorText(
+        "A round of training or its validation had no patient.",
+        "See which patients lack a sequence or a grade: too few sites or patients take part.",
+    ),
+    685: ErrorText(
+        "A network has 1 to 6 sequences in canonical order, 2 or 3 classes, and a known normalisation.",
+        "Use weights that this version of FedMVI wrote, or correct the network in the protocol.",
+    ),
+    686: ErrorText(
+        "The weights do not fit the network.",
+        "Weights belong to one network of one study: compare studies and versions of FedMVI at site and coordinator.",
+    ),
+    687: ErrorText(
+        "This is no whole file of a network's weights.",
+        "Take the file again from the run's folder `models`, or finish the run with `fedmvi-server run`.",
+    ),
+    688: ErrorText(
+        "A network with normalisation {normalisation} cannot be handed on without a site's own statistics.",
+        "They never leave a site. Export it at a hospital, with its own statistics or with some estimated on at least "
+        "{patients} patients there, or train it with `normalisation` group or batch.",
+    ),
+    689: ErrorText(
+        "The run has no trained network '{network}' with that seed.",
+        "Choose a network and a seed of the study, and finish the run with `fedmvi-server run`.",
+    ),
+}

@@ -1,0 +1,234 @@
+"""common/federation: what a coordinator asks to train and use a network over the sites.
+
+A round is two questions in one message: the task `TrainRound`, whose result stays at the site, and the query
+`RoundUpdate`, whose sum over the roster is all that the server sees of it. How a site trains is in `client/learning`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from common.federation.codec import STRICT, WeightsField, pack
+from common.federation.query import Block, Kind, Query, Risk, SiteView, Summary, Task
+
+WHOLE = -1
+"""The fold of a training that holds nobody out."""
+
+Round = Annotated[int, Field(ge=0, lt=1_000_000)]
+"""The number of a round, from 0."""
+
+UPDATE_BITS = 40
+"""Bits behind the point of a summed update: finer than float32 wherever a weight moves by more than 1e-5."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: which network, on which sequences, from which random weights, without whom.
+
+    Attributes
+    ----------
+    network
+        Its name in the protocol.
+    combination
+        Sequences in canonical order.
+    seed
+        Which of the trainings of this combination, from 0.
+    fold
+        The outer fold that is held out, or `WHOLE`.
+    """
+
+    __pydantic_config__ = STRICT
+    network: str
+    combination: tuple[str, ...]
+    seed: int
+    fold: int = WHOLE
+
+    @property
+    def words(self) -> str:
+        """For the ledger."""
+        held_out = "everybody" if self.fold == WHOLE else f"all but fold {self.fold}"
+        return f"{self.network} on {', '.join(self.combination)}, seed {self.seed}, {held_out}"
+
+
+@dataclass(frozen=True)
+class TrainRound(Task):
+    """Trains on from broadcast weights, or only measures them; update, losses and local state stay at the site.
+
+    Attributes
+    ----------
+    weights
+        (p,) shared weights, in the order of `common/networks/weights.py`.
+    variate
+        (p,) the server's control variate of SCAFFOLD; empty for other strategies.
+    class_weights
+        Of the loss, one a class.
+    before
+        Digest of the round before, whose local state (optimiser, normalisation, variate) goes on; "" for the first.
+    train
+        False: measure the losses at these weights only.
+    keep
+        Digest of the round whose local state belongs to the best weights so far: kept beyond the last two rounds,
+        because `Member.local` may name it in the end; "" where nothing local belongs to weights.
+    """
+
+    name: ClassVar[str] = "task.train-round"
+    journaled: ClassVar[bool] = False
+
+    cohort: str
+    job: Job
+    round: Round
+    weights: WeightsField
+    variate: WeightsField
+    class_weights: tuple[float, ...]
+    before: str
+    train: bool = True
+    keep: str = ""
+
+    def words(self) -> str:
+        """See `Task`."""
+        return f"{'train' if self.train else 'measure'} {self.job.words}, round {self.round}"
+
+
+@dataclass(frozen=True)
+class RoundUpdate(Query):
+    """Sum over the patients of the weights' change in one round: n x update, and n.
+
+    Attributes
+    ----------
+    task
+        Digest of the `TrainRound` that made it.
+    size
+        Number of weights.
+    variates
+        Whether SCAFFOLD's change of the site's variate comes too, also n-fold.
+    """
+
+    name: ClassVar[str] = "query.round-update"
+    risk: ClassVar[Risk] = Risk.MODEL
+    journaled: ClassVar[bool] = False
+
+    job: Job
+    round: Round
+    task: str
+    size: int
+    variates: bool = False
+
+    def blocks(self) -> Mapping[str, Block]:
+        """See `Query`."""
+        update = Block((self.size,), Kind.UPDATE, UPDATE_BITS)
+        changes = {"update": update, "variate": update} if self.variates else {"update": update}
+        return {**changes, "patients": Block((), Kind.COUNT)}
+
+    def words(self) -> str:
+        """See `Query`."""
+        return f"{self.size} weights' change in round {self.round} of {self.job.words}"
+
+    @property
+    def series(self) -> tuple[str, int]:
+        """See `Query`."""
+        return f"{self.name} {self.cohort} {self.job.words}", self.round
+
+    def respond(self, site: SiteView) -> Summary:
+        """See `Query`."""
+        made = site.work(self.task)
+        return {name: made[name] for name in self.blocks()}
+
+
+@dataclass(frozen=True)
+class RoundLoss(Query):
+    """Sums of the loss over training and validation patients at the weights that a round began with."""
+
+    name: ClassVar[str] = "query.round-loss"
+    risk: ClassVar[Risk] = Risk.SUM
+    journaled: ClassVar[bool] = False
+
+    job: Job
+    round: Round
+    task: str
+
+    def blocks(self) -> Mapping[str, Block]:
+        """See `Query`."""
+        sums = {name: Block((), Kind.REAL) for name in ("training_loss", "validation_loss")}
+        return {**sums, **{name: Block((), Kind.COUNT) for name in ("training_patients", "validation_patients")}}
+
+    def words(self) -> str:
+        """See `Query`."""
+        return f"sums of the loss before round {self.round} of {self.job.words}"
+
+    @property
+    def series(self) -> tuple[str, int]:
+        """See `Query`."""
+        return f"{self.name} {self.cohort} {self.job.words}", self.round
+
+    def respond(self, site: SiteView) -> Summary:
+        """See `Query`."""
+        made = site.work(self.task)
+        return {name: made[name] for name in self.blocks()}
+
+
+@dataclass(frozen=True)
+class Member:
+    """Weights, and whom they score.
+
+    Attributes
+    ----------
+    fold
+        Only the patients of this fold (out-of-fold scores), or `WHOLE`: everybody.
+    weights
+        (p,)
+    local
+        Digest of the `TrainRound` whose site-local normalisation goes with the weights; "" for none: where the
+        network needs one it is estimated from this cohort's images.
+    """
+
+    __pydantic_config__ = STRICT
+    fold: int
+    weights: WeightsField
+    local: str = ""
+
+
+@dataclass(frozen=True)
+class ScorePatients(Task):
+    """Scores a cohort's patients; the scores stay at the site, as columns that recipes may use (`recipe.Made`).
+
+    Its columns: `mean` and `first` (probability that MVI is present, as the mean over combinations of slices and by
+    the first slices), `mean.grade` and `first.grade` (index of the likeliest class). Not scored: NaN.
+    """
+
+    name: ClassVar[str] = "task.score-patients"
+
+    cohort: str
+    network: str
+    combination: tuple[str, ...]
+    seed: int
+    members: tuple[Member, ...]
+
+    @property
+    def model(self) -> str:
+        """Names what scores, wherever it does: this is what is frozen."""
+        return pack(ScorePatients("", self.network, self.combination, self.seed, self.members), ScorePatients).digest
+
+    def words(self) -> str:
+        """See `Task`."""
+        return f"score {self.cohort} by {self.network} on {', '.join(self.combination)}, seed {self.seed}; scores stay"
+
+
+@dataclass(frozen=True)
+class ExplainPatients(Task):
+    """Makes Grad-CAM pictures of a few patients; they stay at the site."""
+
+    name: ClassVar[str] = "task.explain-patients"
+
+    cohort: str
+    network: str
+    combination: tuple[str, ...]
+    seed: int
+    member: Member
+
+    def words(self) -> str:
+        """See `Task`."""
+        return f"make pictures of what {self.network} looks at in {self.cohort}; they stay"

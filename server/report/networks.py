@@ -1,0 +1,165 @@
+"""server/report: the section on networks: the choice, all combinations by cohort, trainings, performance, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from server.report import format as fmt
+from server.report.blocks import Block, Drawing, Paragraph, Row, Section, Table
+from server.report.contents import estimate, of, where
+from server.report.explanations import hidden_note, status_words
+from server.report.figures import Picture, slug
+from server.study.results import CrossTable, Estimate, Result, Results
+
+Pictures = Mapping[str, Picture]
+_SHARES = ("accuracy", "precision", "recall", "specificity", "f1")
+_INFERENCES = ("mean", "first")
+
+
+def networks(results: Results, pictures: Pictures) -> Section:
+    """All networks, in the order of the study."""
+    section = Section("networks", "Networks")
+    for choice in of(results, "network-selection"):
+        name = choice.id.split(".")[1]
+        title = fmt.plain(choice.title.rpartition(", ")[2])
+        part = Section(f"network-{slug(name)}", title, _choice(choice))
+        mine = [r for r in of(results, "network-combinations", "network-performance", "network-training")
+                if r.id.split(".")[1] == name]  # fmt: skip
+        for result in mine:
+            if result.statistic == "network-combinations":
+                part.blocks += _combinations(result)
+        part.blocks += _trainings([r for r in mine if r.statistic == "network-training"], pictures)
+        chosen = _chosen(choice)
+        for result in mine:
+            if result.statistic == "network-performance":
+                part.blocks += _performance(results, result, detailed=result.id.split(".")[3] == chosen)
+        section.parts.append(part)
+    return section
+
+
+def _chosen(choice: Result) -> str:
+    return next((e.term for e in choice.estimates if e.name == "chosen" and e.value == 1.0), "")
+
+
+def _sequences(combination: str) -> str:
+    return fmt.plain(combination.replace("+", ", ").upper())
+
+
+def _choice(choice: Result) -> list[Block]:
+    if choice.status != "estimated":
+        return [Paragraph(status_words(choice), "warning", choice.id)]
+    cuts = [f"{fmt.number(e.value)} ({e.term})" for e in choice.estimates if e.name == "cutoff"]
+    told = f"Frozen cut-offs of the probability that it is present: {', '.join(cuts)}." if cuts else ""
+    nested = [f"{_area(e)} ({e.term})" for e in choice.estimates if e.name == "nested_auc" and e.value is not None]
+    told += f" Nested AUC of the whole procedure: {', '.join(nested)}." if nested else ""
+    words = f"Chosen sequences: {_sequences(_chosen(choice))}. {told} {fmt.plain(choice.note)}"
+    blocks: list[Block] = [Paragraph(" ".join(words.split()), anchor=choice.id, how=(choice.how,))]
+    folds = [e.term.partition(", ") for e in choice.estimates if e.name == "lowest_loss"]
+    if folds:
+        rows = tuple(Row(fmt.plain(fold), (_sequences(combination),)) for fold, _, combination in folds)
+        blocks.append(Table("Sequences with the lowest validation loss without each fold", ("Fold", "Sequences"), rows))
+    return blocks
+
+
+def _combinations(result: Result) -> list[Block]:
+    rows = []
+    for term in dict.fromkeys(e.term for e in result.estimates):
+        combination, _, inference = term.rpartition(", ")
+        first, mean, spread = (estimate(result, f"auc{part}", term) for part in ("", "_mean_of_seeds", "_sd_of_seeds"))
+        cells = (fmt.plain(inference), _area(first), *(fmt.area(e.value if e else None) for e in (mean, spread)))
+        rows.append(Row(_sequences(combination), cells))
+    columns = ("Sequences", "Inference", "AUC, first seed (95 % CI)", "Mean over seeds", "SD over seeds")
+    notes = tuple(dict.fromkeys(fmt.plain(e.note) for e in result.estimates if e.note))
+    notes = (fmt.plain(result.note), *notes, "Intervals: DeLong. Inference: the mean over slices, or the first slices.")
+    caption = f"All combinations of sequences, cohort {where(result)}"
+    return [Table(caption, columns, tuple(rows), result.id, tuple(n for n in notes if n), how=(result.how,))]
+
+
+def _area(found: Estimate | None) -> str:
+    if found is None or found.value is None:
+        return "not estimable"
+    return fmt.area_interval(found.value, found.low, found.high)
+
+
+def _trainings(trainings: list[Result], pictures: Pictures) -> list[Block]:
+    blocks: list[Block] = []
+    rows = []
+    for result in trainings:
+        if slug(result.id) in pictures:
+            blocks.append(Drawing(pictures[slug(result.id)]))
+        rounds = [fmt.number(e.value) for e in result.estimates if e.name == "rounds"]
+        losses = [fmt.number(e.value) for e in result.estimates if e.name == "validation_loss"]
+        head = _sequences(result.id.split(".")[3])
+        rows.append(Row(head, (", ".join(rounds), ", ".join(losses), fmt.optional_count(result.n)), result.id))
+    if rows:
+        columns = ("Sequences", "Rounds kept, by training", "Validation loss, by fold", "Patients")
+        notes = tuple(dict.fromkeys(fmt.plain(result.note) for result in trainings))
+        how = tuple(dict.fromkeys(result.how for result in trainings))
+        blocks.append(Table("Trainings of the first seed", columns, tuple(rows), notes=notes, how=how))
+    return blocks
+
+
+def _performance(results: Results, result: Result, *, detailed: bool) -> list[Block]:
+    """Shares of presence; of the chosen combination also the cross tables and each grade's own shares."""
+    head = f"{_sequences(result.id.split('.')[3])}, cohort {where(result)}"
+    if result.status != "estimated":
+        return [Paragraph(f"{head}. {status_words(result)}", "warning", result.id)]
+    terms = dict.fromkeys(e.term for e in result.estimates if e.name == "accuracy")
+    rows = [Row(fmt.plain(term), tuple(_share(estimate(result, name, term)) for name in _SHARES)) for term in terms]
+    columns = ("Inference and rule", "Accuracy", "Precision", "Recall", "Specificity", "F1")
+    facts = [f"{result.n} patients"] if result.n is not None else []
+    facts += [f"{result.events} with the endpoint"] if result.events is not None else []
+    if result.counts and result.counts[1].pooled != 0:
+        facts.append(f"{fmt.count(result.counts[1].pooled, results.min_cell)} {result.counts[1].name}")
+    notes = [f"{', '.join(facts)}." if facts else "", fmt.plain(result.note)]
+    blocks: list[Block] = [
+        Table(
+            f"Present or absent: {head}",
+            columns,
+            tuple(rows),
+            result.id,
+            tuple(n for n in notes if n),
+            how=(result.how,),
+        )
+    ]
+    if detailed:
+        blocks += [_cross_table(results, head, table) for table in result.tables]
+        blocks += _grades(result, head)
+    return blocks
+
+
+def _share(found: Estimate | None) -> str:
+    if found is None or found.value is None:
+        return fmt.MISSING
+    return fmt.share_interval(found.value, found.low, found.high)
+
+
+def _cross_table(results: Results, head: str, table: CrossTable) -> Table:
+    rows = tuple(
+        Row(f"true: {fmt.plain(level)}", tuple(fmt.count(n, results.min_cell) for n in cells))
+        for level, cells in zip(table.rows, table.cells, strict=True)
+    )
+    hidden = any(n is None for cells in table.cells for n in cells)
+    columns = ("", *(f"predicted: {fmt.plain(level)}" for level in table.columns))
+    notes = (hidden_note(results.min_cell),) if hidden else ()
+    return Table(f"Confusion matrix, {fmt.plain(table.name)}: {head}", columns, rows, notes=notes)
+
+
+def _grades(result: Result, head: str) -> list[Block]:
+    """Precision, recall and F1 of each grade, where there are more than two."""
+    rows = []
+    for inference in _INFERENCES:
+        whole = estimate(result, "grade_accuracy", inference)
+        if whole is None:
+            continue
+        rows.append(Row(f"{inference}: accuracy over the grades", (_share(whole), "", "")))
+        named = dict.fromkeys(
+            e.term for e in result.estimates if e.name == "f1" and e.term.startswith(f"{inference}, ")
+        )
+        for term in named:
+            if estimate(result, "accuracy", term) is None:
+                cells = tuple(_share(estimate(result, name, term)) for name in ("precision", "recall", "f1"))
+                rows.append(Row(fmt.plain(term), cells))
+    if not rows:
+        return []
+    return [Table(f"Grades: {head}", ("Inference and grade", "Precision", "Recall", "F1"), tuple(rows))]

@@ -1,0 +1,1 @@
+"""server/strategies: federated optimisers: pure steps from the sites' sums to the next weights."""

@@ -1,0 +1,209 @@
+"""simulation: learning: pooled, alone and federated training of a study's network on simulated sites, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from client.cohort.membership import members, patient_keys
+from client.cohort.site import Site
+from client.cohort.store import load_prepared, store_folder
+from client.learning.dataset import Learners, load_learners
+from client.learning.workbench import dealt_folds
+from common.errors import FedmviError
+from common.study.networks import Network, in_order
+from common.study.protocol import Study
+from common.study.recipe import Fold, Recipe
+from simulation.learning.communication import Traffic, traffic
+from simulation.learning.comparison import Row, Scored, compare
+from simulation.learning.ways import Trained, Ways
+
+FEDERATED, POOLED, OWN = "federated", "pooled (simulation only)", "each alone, own patients"
+BOOTSTRAP_SEED = 20220
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What all ways of training came to.
+
+    Attributes
+    ----------
+    rows
+        A row for every way in every cohort.
+    rounds
+        By way, rounds of the final training of each seed.
+    bytes_from_sites
+        By way of more than one site, what left the sites in the whole training, as metered.
+    traffic
+        Of one round.
+    """
+
+    study: str
+    network: Network
+    combination: tuple[str, ...]
+    rows: tuple[Row, ...]
+    rounds: Mapping[str, tuple[int, ...]]
+    bytes_from_sites: Mapping[str, int]
+    traffic: tuple[Traffic, ...]
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "study": self.study,
+            "simulated": True,
+            "network": self.network.model_dump(mode="json"),
+            "combination": list(self.combination),
+            "reference": FEDERATED,
+            "rows": [row.as_json() for row in self.rows],
+            "rounds": {way: list(rounds) for way, rounds in self.rounds.items()},
+            "bytes_from_sites": dict(self.bytes_from_sites),
+            "traffic": [each.as_json() for each in self.traffic],
+            "notes": list(self.notes),
+        }
+
+
+def compare_training(
+    study: Study,
+    sites: Mapping[str, Site],
+    network: str | None = None,
+    combination: tuple[str, ...] | None = None,
+    progress: Progress = lambda _: None,
+) -> Compared:
+    """Train one network pooled, at each site alone, and federated, and score the same patients with all of them.
+
+    Parameters
+    ----------
+    study
+        With networks.
+    sites
+        Simulated sites with prepared stores, by name.
+    network
+        Its name; None for the first.
+    combination
+        Sequences; None for the combination of most, of equals the first.
+    progress
+        Told what is being done.
+
+    Raises
+    ------
+    FedmviError
+        816 no such network; 817 sites that are not simulated; 212 and 390 of the stores, 680 and 681 of training.
+    """
+    chosen = _network(study, network)
+    wanted = _combination(study, chosen, combination)
+    for site in sites.values():
+        if not site.site.simulated:
+            raise FedmviError(817, site=site.name)
+    patients = {name: _cohorts(site, study, chosen, wanted) for name, site in sites.items()}
+    with TemporaryDirectory(prefix="fedmvi-compare-") as scratch:
+        ways = Ways(study, chosen, wanted, {name: held for name, held in patients.items() if held}, Path(scratch))
+        trained: dict[str, Trained] = {}
+        for way, train in _ways(ways).items():
+            progress(f"train {chosen.title}: {way}")
+            trained[way] = train()
+        rows = []
+        for cohort in (chosen.cohort, *chosen.evaluate):
+            progress(f"score {cohort}")
+            rows += _rows(ways, trained, cohort)
+    return Compared(
+        study.study.name,
+        chosen,
+        wanted,
+        tuple(rows),
+        {way: tuple(each.rounds.values()) for way, each in trained.items()},
+        {way: each.meter.bytes_from_sites for way, each in trained.items() if len(each.sites) > 1},
+        tuple(traffic(chosen, wanted, len(study.endpoint(chosen.grades).level_names))),
+        _notes(chosen),
+    )
+
+
+def _network(study: Study, name: str | None) -> Network:
+    for network in study.networks:
+        if name in (None, network.name):
+            return network
+    raise FedmviError(816, f"network {name}", study=study.study.name)
+
+
+def _combination(study: Study, network: Network, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+    if wanted is None:
+        return max(network.combinations, key=len)
+    if in_order(wanted) not in network.combinations:
+        raise FedmviError(816, f"combination {', '.join(wanted)}", study=study.study.name)
+    return in_order(wanted)
+
+
+def _notes(network: Network) -> tuple[str, ...]:
+    own = (
+        "Training cohort: out-of-fold scores; a patient is scored by networks of which neither training nor stopping "
+        "saw his outer fold."
+    )
+    if network.development == "published":
+        own = "Training cohort: selected and optimistic; the fold that is reported stopped the training."
+    return (
+        "All patients are simulated; pooled training exists in simulations only.",
+        own,
+        f"Other cohorts: the final networks, {network.seeds} seed(s). Areas are means over seeds; intervals are of the "
+        "patients, by a paired bootstrap, and hold no spread between seeds.",
+        "Pooled and alone have no federated optimiser; all else is the protocol's: settings, seeds, folds, first "
+        "weights, most rounds, patience.",
+    )
+
+
+def _ways(ways: Ways) -> dict[str, Callable[[], Trained]]:
+    def alone(site: str) -> Callable[[], Trained]:
+        return lambda: ways.alone(site)
+
+    return {
+        FEDERATED: ways.federated,
+        POOLED: ways.pooled,
+        **{f"{site} alone": alone(site) for site in ways.training_sites},
+    }
+
+
+def _rows(ways: Ways, trained: Mapping[str, Trained], cohort: str) -> list[Row]:
+    """One table: everybody whom all ways scored."""
+    held = [site for site in sorted(ways.sites) if cohort in ways.sites[site]]
+    labels = np.concatenate([ways.sites[site][cohort].labels for site in held])
+    of_site = np.repeat(held, [ways.sites[site][cohort].n for site in held])
+    scored = {way: ways.scored(each, cohort) for way, each in trained.items()}
+    if cohort == ways.network.cohort:
+        scored[OWN] = _own(scored, of_site)
+    known = labels >= 0
+    for each in scored.values():
+        known &= ~np.isnan(each.present).any(axis=0)
+    return compare(
+        cohort, labels[known], {way: each.of(known) for way, each in scored.items()}, FEDERATED, BOOTSTRAP_SEED
+    )
+
+
+def _own(scored: Mapping[str, Scored], of_site: np.ndarray) -> Scored:
+    """Every patient's score by the network of his own hospital, as if there were no federation."""
+    present, likeliest = (np.empty_like(getattr(scored[FEDERATED], name)) for name in ("present", "likeliest"))
+    for site in np.unique(of_site):
+        rows = of_site == site
+        present[:, rows] = scored[f"{site} alone"].present[:, rows]
+        likeliest[:, rows] = scored[f"{site} alone"].likeliest[:, rows]
+    return Scored(present, likeliest)
+
+
+def _cohorts(site: Site, study: Study, network: Network, combination: tuple[str, ...]) -> dict[str, Learners]:
+    """A site's patients by cohort, with their labels: simulated patients have nothing to hide."""
+    table = load_prepared(site, study)
+    found = {}
+    for cohort in (network.cohort, *network.evaluate):
+        rows = members(site, table, study, study.cohort(cohort))
+        if not rows.any():
+            continue
+        frame = Recipe().apply(table, rows, (network.grades,), patient_keys(site, table))
+        folds = Fold(dealt_folds(network), network.grades).apply(frame).columns["fold"].astype(np.int64)
+        labels = np.nan_to_num(frame.endpoints[network.grades], nan=-1.0).astype(np.int64)
+        ids = [patient for patient, inside in zip(table.patients, rows, strict=True) if inside]
+        found[cohort] = load_learners(store_folder(site, study), ids, labels, folds, combination, network)
+    return found

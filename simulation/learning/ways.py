@@ -1,0 +1,233 @@
+"""simulation: learning: one network trained three ways on the same sites: pooled, each site alone, and federated.
+
+All three are the same conclusion (`server/study/training.py`) over other federations: one site that holds everybody,
+one site that holds its own, and all sites. Settings, seeds, folds and first weights are the same. **Pooling is for
+simulations only**: no real study brings patients together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.learning.dataset import Learners
+from client.learning.work import Works
+from client.learning.workbench import Workbench
+from common.errors import FedmviError
+from common.federation.envelope import Ticket
+from common.federation.learning import WHOLE, Job, Member, ScorePatients
+from common.federation.ports import InProcess, Meter, SitesPort, ungated
+from common.federation.query import Receipt, Task
+from common.federation.runner import conclude
+from common.study.networks import Network
+from common.study.protocol import Study
+from common.study.table import FloatArray
+from server.strategies.choice import strategy_of
+from server.study.checkpoints import MemoryCheckpoints, finished_weights
+from server.study.network_development import class_weights, held_out, used
+from server.study.network_scores import in_batches
+from server.study.training import SITE_LOCAL, TrainedJob, train_job
+from simulation.learning.comparison import Scored
+from simulation.learning.no_table import NoTable
+
+Combination = tuple[str, ...]
+Cohorts = Mapping[str, Learners]
+"""A site's patients for one combination of sequences, by cohort."""
+
+
+@dataclass(frozen=True)
+class BenchView(NoTable):
+    """A site that does the tasks of networks."""
+
+    bench: Workbench
+
+    def perform(self, task: Task) -> Receipt:
+        """See `Worker`."""
+        return self.bench.perform(task)
+
+    def work(self, task: str) -> Mapping[str, NDArray[Any]]:
+        """See `SiteView`."""
+        return self.bench.work(task)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one way of training came to.
+
+    Attributes
+    ----------
+    study
+        With the network as it was trained.
+    members
+        By seed, what scores: out of fold by fold, and `WHOLE` everybody else.
+    rounds
+        By seed, rounds of the training on everybody.
+    folder
+        Where the benches of its sites keep their work: site-local normalisation is there.
+    sites
+        Those that took part in training.
+    meter
+        What passed between server and sites.
+    """
+
+    study: Study
+    members: Mapping[int, tuple[Member, ...]]
+    rounds: Mapping[int, int]
+    folder: Path
+    sites: frozenset[str]
+    meter: Meter
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Trains and scores.
+
+    Attributes
+    ----------
+    study, network, combination
+        What is trained.
+    sites
+        Patients by site and cohort.
+    folder
+        Where benches keep their work; a new one.
+    """
+
+    study: Study
+    network: Network
+    combination: Combination
+    sites: Mapping[str, Cohorts]
+    folder: Path
+
+    @property
+    def training_sites(self) -> tuple[str, ...]:
+        """Those that have training patients, in order."""
+        return tuple(sorted(site for site, cohorts in self.sites.items() if self.network.cohort in cohorts))
+
+    def federated(self) -> Trained:
+        """All training sites, with the protocol's federated optimiser."""
+        mine = {site: self.sites[site][self.network.cohort] for site in self.training_sites}
+        return self._trained("federated", mine, self.network)
+
+    def pooled(self) -> Trained:
+        """One site that holds the patients of all: for simulations only."""
+        first, *others = (self.sites[site][self.network.cohort] for site in self.training_sites)
+        return self._trained("pooled", {"pooled": first.joined(*others)}, self._central)
+
+    def alone(self, site: str) -> Trained:
+        """One training site by itself."""
+        return self._trained(f"alone-{site}", {site: self.sites[site][self.network.cohort]}, self._central)
+
+    @property
+    def _central(self) -> Network:
+        """One site's network has no federated optimiser, and its statistics go with it wherever it scores."""
+        federation = self.network.federation.model_copy(update={"strategy": "fedavg"})
+        layers = "batch" if self.network.normalisation in SITE_LOCAL else self.network.normalisation
+        return self.network.model_copy(update={"federation": federation, "normalisation": layers})
+
+    def _trained(self, way: str, patients: Mapping[str, Learners], network: Network) -> Trained:
+        cohort = network.cohort
+        study = self.study.model_copy(update={"networks": (network,)})
+        benches = {
+            site: Workbench(study, Works(self.folder / way / site), _of({cohort: learners}), _secret(site))
+            for site, learners in patients.items()
+        }
+        handlers = {site: ungated(BenchView(bench)) for site, bench in benches.items()}
+        meter = Meter(InProcess(handlers))
+        port = SitesPort(meter, Ticket(way, "", {cohort: tuple(sorted(benches))}))
+        checkpoints = MemoryCheckpoints()
+        known = np.concatenate([each.labels[each.labels >= 0] for each in patients.values()])
+        levels = np.bincount(known, minlength=self._classes)
+        done = self._jobs(partial(self._train, port, network, class_weights(network, levels), checkpoints), network)
+        members, rounds = {}, {}
+        for seed in range(network.seeds):
+            final = used(network, (self.combination, seed))
+            of_folds = (self._member(done[self._job(seed, fold)], fold, checkpoints) for fold in held_out(network))
+            members[seed] = (*of_folds, self._member(done[final], WHOLE, checkpoints))
+            rounds[seed] = done[final].rounds
+        return Trained(study, members, rounds, self.folder / way, frozenset(benches), meter)
+
+    def _jobs(
+        self, train: Callable[[Mapping[Job, int]], dict[Job, TrainedJob]], network: Network
+    ) -> dict[Job, TrainedJob]:
+        """All trainings of a protocol: one a fold, then those on everybody for as many rounds as the folds' median."""
+        seeds, folds = range(network.seeds), held_out(network)
+        done = train({self._job(seed, fold): network.federation.rounds for seed in seeds for fold in folds})
+        if network.development == "published":
+            return done
+        kept = {seed: np.median([done[self._job(seed, fold)].rounds for fold in folds]) for seed in seeds}
+        return {**done, **train({self._job(seed, WHOLE): max(1, math.floor(kept[seed])) for seed in seeds})}
+
+    def _train(
+        self,
+        port: SitesPort,
+        network: Network,
+        weights: tuple[float, ...],
+        checkpoints: MemoryCheckpoints,
+        jobs: Mapping[Job, int],
+    ) -> dict[Job, TrainedJob]:
+        """All jobs in lock-step; the first error that one meets is raised."""
+        strategy = strategy_of(network.federation)
+        makers: list[Callable[[], Any]] = [
+            partial(train_job, network, job, len(weights), weights, strategy, rounds, checkpoints)
+            for job, rounds in jobs.items()
+        ]
+        (found,) = conclude(port, [in_batches(makers, network.federation.lock_step)])
+        for each in found:
+            if isinstance(each, FedmviError):
+                raise each
+        return dict(zip(jobs, found, strict=True))
+
+    def _member(self, job: TrainedJob, fold: int, checkpoints: MemoryCheckpoints) -> Member:
+        return Member(fold, finished_weights(checkpoints, job.job), job.local)
+
+    def _job(self, seed: int, fold: int) -> Job:
+        return Job(self.network.name, self.combination, seed, fold)
+
+    @property
+    def _classes(self) -> int:
+        return len(self.study.endpoint(self.network.grades).level_names)
+
+    def scored(self, trained: Trained, cohort: str) -> Scored:
+        """What a way's networks say of a cohort: of the training cohort out of fold, of others by the final network.
+
+        Every site's patients are scored at their own site, with its own normalisation where it took part in training
+        and otherwise, as at a hospital that did not, with one estimated from its images. Sites are in order; a
+        patient whom the protocol's development leaves unscored is NaN.
+        """
+        parts = [self._scored_at(site, trained, cohort) for site in sorted(self.sites) if cohort in self.sites[site]]
+        present, likeliest = (np.concatenate([part[i] for part in parts], axis=1) for i in range(2))
+        return Scored(present, likeliest)
+
+    def _scored_at(self, site: str, trained: Trained, cohort: str) -> tuple[FloatArray, FloatArray]:
+        """(seeds, n) probabilities of presence, and likeliest classes."""
+        own = site in trained.sites
+        bench = Workbench(trained.study, Works(trained.folder / site), _of(self.sites[site]), _secret(site))
+        training, found = cohort == self.network.cohort, []
+        for seed, members in trained.members.items():
+            chosen = tuple(
+                Member(member.fold, member.weights, member.local if own else "")
+                for member in members
+                if (member.fold != WHOLE) == training
+            )
+            task = ScorePatients(cohort, self.network.name, self.combination, seed, chosen)
+            bench.perform(task)
+            columns = bench.columns(cohort, task.model, [str(patient) for patient in self.sites[site][cohort].ids])
+            found.append([columns[name] for name in (self.network.inference, f"{self.network.inference}.grade")])
+        present, likeliest = np.array(found).transpose(1, 0, 2)
+        return present, likeliest
+
+
+def _of(cohorts: Cohorts) -> Callable[[str, Network, Combination], Learners]:
+    return lambda cohort, _network, _combination: cohorts[cohort]
+
+
+def _secret(site: str) -> bytes:
+    """Simulated sites have no secrets: the same name draws the same numbers in every way of training."""
+    return site.encode()

@@ -1,0 +1,307 @@
+"""server: a network's development over sites that train: equal to central training, and what is reported of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_score, recall_score, roc_auc_score
+from torch.nn import functional
+
+from client.learning.dataset import Learners
+from client.learning.engine import train
+from client.learning.scoring import probabilities
+from common.errors import FedmviError
+from common.federation.learning import WHOLE, Job, ScorePatients
+from common.federation.query import Ask
+from common.federation.runner import Reply, conclude
+from common.networks.architecture import architecture_of
+from common.networks.intensity import normalised
+from common.networks.network import build
+from common.networks.weights import load_vector, read_weights, to_vector
+from common.statistics.grades import Grades
+from common.statistics.logistic import logistic
+from common.study.networks import Network
+from common.study.protocol import Study
+from common.study.recipe import Recipe
+from server.report.figures import draw_all
+from server.report.page import render
+from server.report.tables import tables
+from server.strategies.choice import strategy_of
+from server.study.checkpoints import MemoryCheckpoints, finished_weights
+from server.study.network_development import Developed, develop_all
+from server.study.network_evaluation import Evaluated, evaluate_all
+from server.study.network_files import write_models
+from server.study.network_results import publish_all
+from server.study.network_scores import Frozen, Measured
+from server.study.results import CohortFacts, Result, Results
+from server.study.training import TrainedJob, train_job
+from simulation.views import federation_of
+from tests.server.study.bench_sites import BenchSite, port_of, sites_of, study_of
+
+COMBINATIONS = (("t1",), ("t1", "t1v"))
+
+
+@dataclass(frozen=True)
+class Made:
+    """A development and an evaluation, with what only a test can bring together.
+
+    Attributes
+    ----------
+    scoring
+        Digest of what scored, by combination, in the training cohort and in the other.
+    """
+
+    study: Study
+    sites: Mapping[str, BenchSite]
+    developed: Developed
+    evaluated: list[Evaluated]
+    checkpoints: MemoryCheckpoints
+    scoring: Mapping[tuple[str, tuple[str, ...]], str]
+
+    def scores(self, cohort: str, combination: tuple[str, ...]) -> dict[str, Any]:
+        """Scores, folds and true grades of a cohort's patients."""
+        mine, model = [s for s in self.sites.values() if s.cohort == cohort], self.scoring[cohort, combination]
+        parts = [site.bench.columns(cohort, model, site.table.patients) for site in mine]
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {**columns, "true": np.concatenate([site.table.endpoints["grade"] for site in mine])}
+
+    @property
+    def results(self) -> list[Result]:
+        return publish_all(self.study, [self.developed], [self.evaluated])
+
+
+def _make(study: Study, folder: Path, **sites: Any) -> Made:
+    drawn, checkpoints = sites_of(study, folder, **sites), MemoryCheckpoints()
+    port = port_of(study, drawn)
+    scoring: dict[tuple[str, tuple[str, ...]], str] = {}
+
+    class Listening:
+        def ask(self, asks: Sequence[Ask]) -> list[Reply]:
+            for task in (ask.question for ask in asks):
+                if isinstance(task, ScorePatients):
+                    scoring[task.cohort, task.combination] = task.model
+            return port.ask(asks)
+
+    (developed,) = conclude(Listening(), [develop_all(study, checkpoints, lambda _: None)])[0]
+    assert isinstance(developed, Developed)
+    (evaluated,) = conclude(Listening(), [evaluate_all(study, [developed], checkpoints)])[0]
+    return Made(study, drawn, developed, evaluated, checkpoints, scoring)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return _make(study_of(), tmp_path_factory.mktemp("works"))
+
+
+def test_areas_are_those_of_the_scores_brought_together(made: Made) -> None:
+    for combination in COMBINATIONS:
+        found, areas = made.scores("train", combination), made.developed.areas[combination, 0]
+        assert not isinstance(areas, FedmviError)
+        assert not np.isnan(found["mean"]).any()
+        for inference in ("mean", "first"):
+            expected = roc_auc_score(found["true"] > 0, found[inference])
+            assert areas[inference].auc_ == pytest.approx(expected, abs=1e-12)
+
+
+def test_each_fold_is_scored_by_the_network_that_was_trained_without_it(made: Made) -> None:
+    network = made.study.networks[0]
+    combination = COMBINATIONS[1]
+    column = made.scores("train", combination)
+    at = 0
+    for name in ("a", "b", "c"):
+        site = made.sites[name]
+        learners = site.learners("train", network, combination)
+        for fold in range(network.folds):
+            rows = learners.folds == fold
+            weights = finished_weights(made.checkpoints, Job("net", combination, 0, fold))
+            scored = probabilities(network, learners.keep(rows), weights, {})["mean"]
+            mine = column["mean"][at : at + learners.n][rows]
+            np.testing.assert_allclose(mine, scored[:, 1:].sum(axis=1), atol=1e-4)
+        at += learners.n
+
+
+def test_the_nested_area_takes_each_fold_from_the_network_of_lowest_loss_without_it(made: Made) -> None:
+    columns = {combination: made.scores("train", combination) for combination in COMBINATIONS}
+    true, nested = columns[COMBINATIONS[0]]["true"], np.full(60, np.nan)
+    for fold, combination in made.developed.by_loss.items():
+        losses = []
+        for other in COMBINATIONS:
+            job = made.developed.trained[Job("net", other, 0, fold)]
+            assert isinstance(job, TrainedJob)
+            losses.append(job.validation_loss)
+        assert combination == COMBINATIONS[int(np.argmin(losses))]
+        mine = columns[combination]["fold"] == fold
+        nested[mine] = columns[combination]["mean"][mine]
+    areas = made.developed.nested
+    assert areas is not None and not isinstance(areas, FedmviError)
+    assert areas["mean"].auc_ == pytest.approx(roc_auc_score(true > 0, nested), abs=1e-12)
+
+
+@pytest.mark.parametrize("cohort", ["train", "test"])
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_shares_are_those_of_scikit_learn(made: Made, cohort: str, combination: tuple[str, ...]) -> None:
+    measured = made.developed.measured[combination]
+    if cohort == "test":
+        measured = next(e.found for e in made.evaluated if e.candidate == (combination, 0))
+    frozen = made.developed.frozen[combination, 0]
+    assert isinstance(measured, Measured) and isinstance(frozen, Frozen) and frozen.cutoffs is not None
+    found = made.scores(cohort, combination)
+    for i, inference in enumerate(("mean", "first")):
+        graded = Grades("", measured.tables[f"{inference}.grade"])
+        likeliest = found[f"{inference}.grade"]
+        np.testing.assert_array_equal(graded.table_, confusion_matrix(found["true"], likeliest, labels=[0, 1, 2]))
+        assert graded.accuracy_[0] == pytest.approx(accuracy_score(found["true"], likeliest))
+        called, true = found[inference] >= frozen.cutoffs[i], found["true"] > 0
+        binary = Grades("", measured.tables[inference])
+        for ours, theirs in (
+            (binary.precision_(1), precision_score),
+            (binary.recall_(1), recall_score),
+            (binary.f1_(1), f1_score),
+        ):
+            expected = theirs(true, called, zero_division=np.nan)
+            np.testing.assert_allclose(ours[0], expected)
+            assert np.isnan(expected) or ours[1] <= ours[0] <= ours[2]
+
+
+def test_what_is_frozen_is_what_scores_the_other_cohort(made: Made) -> None:
+    assert made.developed.models == {made.scoring["test", combination] for combination in COMBINATIONS}
+    assert not made.developed.models & {made.scoring["train", combination] for combination in COMBINATIONS}
+
+
+def test_results_report_and_tables_tell_the_same(made: Made) -> None:
+    results = _results(made)
+    network = {r.id: r for r in results.results}
+    expected = {"network.net.selection", "network.net.combinations.train", "network.net.combinations.test"}
+    for combination in ("t1", "t1+t1v"):
+        expected |= {f"network.net.{part}" for part in (f"training.{combination}", f"performance.{combination}.train")}
+        expected |= {f"network.net.performance.{combination}.test"}
+    assert set(network) == expected
+    assert "exactly five open" in network["network.net.performance.t1.test"].note
+    pictures = draw_all(results)
+    page = render(results, None, pictures)
+    for identifier in expected:
+        assert f'id="{identifier}"' in page
+    assert {"network-net.training.t1", "network.net.training.t1"} & set(pictures)
+    written = tables(results)
+    assert {"network_selection", "network_combinations", "network_performance", "network_confusion"} <= set(written)
+    for result in network.values():
+        for table in result.tables:
+            shown = [n for cells in table.cells for n in cells if n is not None]
+            assert all(n == 0 or n >= results.min_cell for n in shown)
+
+
+def test_the_published_development_is_one_split_and_says_what_it_is_worth(tmp_path: Path) -> None:
+    """Batch normalisation, too: running variances are averaged over sites, and stay positive whatever the optimiser."""
+    study = study_of(
+        {"combinations": (("t1",),)},
+        training={"preset": "published", "learning_rate": 0.01},
+        federation={"strategy": "fedadam", "server_learning_rate": 0.1, "rounds": 2},
+    )
+    made = _make(study, tmp_path)
+    network = study.networks[0]
+    assert (network.development, network.normalisation) == ("published", "batch")
+    assert list(made.developed.trained) == [Job("net", ("t1",), 0, 0)]
+    assert made.developed.nested is None
+    found = made.scores("train", ("t1",))
+    assert np.count_nonzero(~np.isnan(found["mean"])) == np.count_nonzero(found["fold"] == 0)
+    for result in made.results:
+        if result.cohort == "train":
+            assert result.status != "estimated" or "Selected and optimistic" in result.note
+    write_models([made.developed], made.checkpoints, tmp_path)
+    _, weights = read_weights(tmp_path / "net" / "t1" / "seed0.safetensors")
+    net = build(architecture_of(network, ("t1",), 3), 0)
+    load_vector(net, weights)
+    variances = [value for name, value in net.named_buffers() if name.endswith("running_var")]
+    assert variances and all(bool((value > 0).all()) for value in variances)
+
+
+def test_the_models_are_written_as_files_that_give_the_same_weights(made: Made, tmp_path: Path) -> None:
+    write_models([made.developed], made.checkpoints, tmp_path)
+    for combination in COMBINATIONS:
+        architecture, weights = read_weights(tmp_path / "net" / "+".join(combination) / "seed0.safetensors")
+        assert architecture == architecture_of(made.study.networks[0], combination, 3)
+        whole = finished_weights(made.checkpoints, Job("net", combination, 0, WHOLE))
+        assert weights.tobytes() == whole.tobytes()
+
+
+def _results(made: Made) -> Results:
+    cohorts = [CohortFacts(name=c.name, role=c.role, sites=list(c.sites)) for c in made.study.cohorts]
+    text = dict.fromkeys(("study_fingerprint", "code_fingerprint", "preparation_fingerprint"), "0" * 64)
+    return Results(
+        study="tiny", title="Tiny", description="", simulated=True, sources=[], min_cell=5, cohorts=cohorts,
+        under_limits=[], variables={}, results=made.results, **text,
+    )  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------------- right first
+
+
+PLAIN = {"optimiser": "sgd", "momentum": 0.0, "learning_rate": 0.02, "weight_decay": 0.0, "clip_norm": False,
+         "augmentation": False, "batch": 64, "precision": "fp32"}  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b", "c")])
+def test_full_batch_gradient_descent_over_sites_is_that_on_the_pooled_patients(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The central loop passes every one of the nine combinations of slices through the whole network."""
+    study = study_of(training=PLAIN, federation={"epochs_per_round": 1})
+    network, job, rounds, weights = study.networks[0], Job("net", COMBINATIONS[1], 3), 3, (0.7, 1.1, 1.3)
+    sites = {name: site for name, site in sites_of(study, tmp_path).items() if name in names}
+    cohort = study.cohorts[0].model_copy(update={"sites": names})
+    port = port_of(study.model_copy(update={"cohorts": (cohort,)}), sites)
+    kept = MemoryCheckpoints()
+    conclude(port, [train_job(network, job, 3, weights, strategy_of(network.federation), rounds, kept)])
+    everybody = [site.learners("train", network, job.combination) for site in sites.values()]
+    central = _central(everybody[0].joined(*everybody[1:]), network, job, weights, rounds)
+    np.testing.assert_allclose(finished_weights(kept, job), central, atol=1e-6)
+
+
+def _central(learners: Learners, network: Network, job: Job, weights: tuple[float, ...], steps: int) -> Any:
+    net = build(architecture_of(network, job.combination, 3), job.seed)
+    images = normalised(torch.from_numpy(learners.images), torch.from_numpy(learners.body))
+    labels, of_class = torch.from_numpy(learners.labels), torch.tensor(weights)
+    optimiser = torch.optim.SGD(net.parameters(), lr=PLAIN["learning_rate"])
+    for _ in range(steps):
+        optimiser.zero_grad()
+        samples = [torch.stack([images[:, 0, i], images[:, 1, j]], dim=1) for i in range(3) for j in range(3)]
+        losses = [functional.cross_entropy(net(x, None), labels, reduction="none") for x in samples]
+        (torch.stack(losses).mean(dim=0) * of_class[labels]).mean().backward()
+        optimiser.step()
+    return to_vector(net)
+
+
+def test_scores_of_patients_who_were_trained_on_inflate_the_odds_ratio(tmp_path: Path) -> None:
+    """Stacks that tell nothing: a network that learns them by heart has great odds in-sample, and only there."""
+    study = study_of({"width": 8}, training={"augmentation": False}, federation={"epochs_per_round": 12})
+    network, combination = study.networks[0], ("t1",)
+    site = BenchSite(study, "a", "train", tmp_path, patients=30, effect=0.0)
+    learners = site.learners("train", network, combination)
+    begin = to_vector(build(architecture_of(network, combination, 3), 0))
+
+    def scores(rows: Any, of: Any) -> Any:
+        trained = train(
+            network, learners.keep(rows), begin, class_weights=(1.0, 1.0, 1.0), seed=b"seed", round=0,
+            variate=begin[:0], local={},
+        )  # fmt: skip
+        return probabilities(network, learners.keep(of), begin + trained.update, {})["mean"][:, 1:].sum(axis=1)
+
+    everybody = np.ones(learners.n, dtype=np.bool_)
+    out_of_fold = np.empty(learners.n)
+    for fold in range(network.folds):
+        out_of_fold[learners.folds == fold] = scores(learners.folds != fold, learners.folds == fold)
+    coefficients = []
+    for score in (scores(everybody, everybody).astype(np.float64), out_of_fold):
+        standard, true = (score - score.mean()) / score.std(), (learners.labels > 0).astype(np.float64)
+        port = federation_of({"score": standard}, {"mvi": true}, np.repeat([0, 1, 2], 10))
+        (fit,) = conclude(port, [logistic("all", Recipe(), "mvi", ("score",), "dl")])
+        coefficients.append(np.inf if fit.separated_ else float(fit.coef_[1]))
+    in_sample, honest = coefficients
+    assert in_sample > 1.5, "a standard deviation more seems to multiply the odds by 4.5 at least"
+    assert abs(honest) < 1.0

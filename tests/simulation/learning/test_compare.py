@@ -1,0 +1,118 @@
+"""simulation: learning: pooled, alone and federated trainings are one engine over other federations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from client.learning import performing
+from common.errors import FedmviError
+from common.study.loader import parse_study
+from common.study.protocol import Study
+from simulation.cli import app
+from simulation.learning.communication import traffic
+from simulation.learning.compare import FEDERATED, OWN, POOLED
+from simulation.learning.hospitals import Drawing, make_learning_hospitals
+from simulation.learning.learners import drawn_learners
+from simulation.learning.ways import Ways
+from simulation.running import shipped_study
+
+PAIR = ("t1a", "t1v")
+
+
+def text(**changes: str) -> str:
+    demo = shipped_study(Path("demo-network")).read_text()
+    demo = demo.replace('"hospital-c", "hospital-d"]', '"hospital-c"]').replace("size = 64", "size = 32")
+    demo = demo.replace('["t1", "t1a", "t1v", "t1d"]', '["t1a", "t1v"]').replace("width = 16", "width = 8")
+    demo = demo.replace('["single", "published-methods"]', '[["t1a", "t1v"], ["t1a"]]')
+    for name, value in changes.items():
+        (line,) = [line for line in demo.splitlines() if line.startswith(f"{name} = ")]
+        demo = demo.replace(line, f"{name} = {value}")
+    return demo
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return parse_study(text(rounds="2", seeds="1"))
+
+
+def ways_of(study: Study, folder: Path) -> Ways:
+    drawing = Drawing(seed=1, patients=10, effect=0.5)
+    names = ("hospital-a", "hospital-b", "hospital-c")
+    sites = {name: {"train": drawn_learners(PAIR, 32, drawing, site=name)} for name in names}
+    external = {"external-test": drawn_learners(PAIR, 32, drawing, site="external-e")}
+    return Ways(study, study.networks[0], PAIR, {**sites, "external-e": external}, folder)
+
+
+def test_nobody_is_scored_out_of_fold_by_a_network_that_saw_him(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[str]] = {}
+    scored: list[tuple[bytes, set[str]]] = []
+    train, score = performing.round_of, performing.scores_of
+
+    def round_of(network, task, training, validation, local, seed):  # type: ignore[no-untyped-def]
+        made, left = train(network, task, training, validation, local, seed)
+        seen.setdefault(task.job.words, set()).update(training.ids, validation.ids)
+        return made, left
+
+    def scores_of(network, patients, weights, local):  # type: ignore[no-untyped-def]
+        scored.append((weights.tobytes(), set(patients.ids)))
+        return score(network, patients, weights, local)
+
+    monkeypatch.setattr(performing, "round_of", round_of)
+    monkeypatch.setattr(performing, "scores_of", scores_of)
+    ways = ways_of(study, tmp_path)
+    for train_all in (ways.pooled, lambda: ways.alone("hospital-b")):
+        seen.clear(), scored.clear()
+        trained = train_all()
+        found = ways.scored(trained, "train")
+        assert found.present.shape == (1, 30) and not np.isnan(found.present).any()
+        assert len(scored) >= 5
+        for weights, ids in scored:
+            # Several folds may have kept the first weights, which have seen nobody.
+            folds = [member.fold for member in trained.members[0] if member.weights.tobytes() == weights]
+            jobs = [name for name in seen for fold in folds if name.endswith(f"all but fold {fold}")]
+            assert any(not ids & seen[job] for job in jobs)
+
+
+def test_pooled_training_is_the_federation_of_one_site_with_everybody_and_alone_that_of_its_own(
+    study: Study, tmp_path: Path
+) -> None:
+    ways = ways_of(study, tmp_path)
+    one = Ways(study, ways.network, PAIR, {"hospital-a": ways.sites["hospital-a"]}, tmp_path / "one")
+    federated, alone = one.federated(), one.alone("hospital-a")
+    for a, b in zip(federated.members[0], alone.members[0], strict=True):
+        np.testing.assert_array_equal(a.weights, b.weights)
+    assert federated.meter.rounds == alone.meter.rounds > 0
+
+
+def test_the_command_compares_all_ways_on_the_same_patients_and_says_what_they_are(tmp_path: Path) -> None:
+    protocol = tmp_path / "study.toml"
+    protocol.write_text(text(rounds="1", seeds="2"))
+    make_learning_hospitals(tmp_path / "sites", parse_study(protocol.read_text()), Drawing(seed=1, patients=10))
+    command = ["compare-training", str(protocol), str(tmp_path / "sites"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*command, "--combination", "t1a"])
+    assert done.exit_code == 0, done.output
+    assert "pooled training exists in simulations only" in done.output
+    report = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    ways = [FEDERATED, POOLED, "hospital-a alone", "hospital-b alone", "hospital-c alone"]
+    assert [row["way"] for row in report["rows"]] == [*ways, OWN, *ways]
+    assert {row["patients"] for row in report["rows"]} == {30, 10}
+    for row in report["rows"]:
+        assert (row["auc_difference"] is None) == (row["way"] == FEDERATED)
+        assert row["seed_sd"] is not None and row["auc"]["low"] <= row["auc"]["value"] <= row["auc"]["high"]
+    assert report["simulated"] and report["combination"] == ["t1a"]
+    with pytest.raises(FedmviError, match="816"):
+        raise CliRunner().invoke(app, [*command, "--combination", "t1d"]).exception or AssertionError
+
+
+def test_a_round_costs_four_bytes_a_parameter_plain_eight_masked_and_twice_that_for_scaffold(study: Study) -> None:
+    large = study.networks[0].model_copy(update={"width": 32, "blocks": 2})
+    each = {row.way: (row.to_site / row.parameters, row.from_site / row.parameters) for row in traffic(large, PAIR, 3)}
+    expected = {"plain": (4, 4), "masked": (4, 8), "plain, SCAFFOLD": (8, 8), "masked, SCAFFOLD": (8, 16)}
+    assert each == {way: pytest.approx(bytes_, rel=0.02) for way, bytes_ in expected.items()}
