@@ -26,6 +26,8 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# One thread each: several workers share the processors.
+test: export OMP_NUM_THREADS = 1
 test: install
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 

@@ -125,11 +125,11 @@ def _answer_queries(
     done: dict[str, Answer] = {}
     fresh: list[Ask] = []
     for ask in asks:
-        earlier = releases.earlier(ask)
-        if earlier is not None:
-            done[ask.digest] = earlier
-            continue
         try:
+            earlier = releases.earlier(ask)
+            if earlier is not None:
+                done[ask.digest] = earlier
+                continue
             if isinstance(ask.question, RoundUpdate | RoundLoss):
                 gate.admit_kind(ask.question)
                 view.admission.query(ask, releases.roster(ask))
@@ -155,12 +155,12 @@ def _answer_queries(
 
 
 class _Sizes:
-    """How much the answers to one message, and the updates of one run, may be.
+    """How much the answers to one message, and the updates of one study, may be.
 
     Parameters
     ----------
     spent
-        Bytes of updates that left in this run before.
+        Bytes of updates that left in all runs of the study before.
     """
 
     def __init__(self, gate: Gate, masked: bool, spent: int) -> None:
@@ -168,7 +168,7 @@ class _Sizes:
         self._numbers = {True: 0, False: 0}
 
     def admit(self, query: Query) -> None:
-        """Count an answer in; error 415 for too many numbers at once, 424 for too many bytes of updates in a run."""
+        """Count an answer in; error 415 for too many numbers at once, 424 for too many bytes of updates in a study."""
         model = query.risk is Risk.MODEL
         limit = MAX_MESSAGE_WEIGHTS if model else MAX_MESSAGE_ELEMENTS
         count = elements(query)
@@ -206,8 +206,8 @@ class _Book:
         self._ledger = Ledger(site.store / "ledger.jsonl")
 
     def answered(self) -> list[dict[str, Any]]:
-        """The lines of this run's answers that left."""
-        return [entry for entry in self._ledger.of_run(self._ticket.run_id) if entry.get("left") == Left.ANSWER]
+        """The lines of answers that left, in all runs of this study: a run that is opened anew resets no account."""
+        return [entry for entry in self._ledger.of_study(self._ticket.study) if entry.get("left") == Left.ANSWER]
 
     def record(self, ask: Ask, left: Left, packed: Packed, *, repeat: bool = False, refused: int = 0) -> None:
         """One line; on return it is on disk."""
@@ -241,7 +241,8 @@ class _Releases:
         self._keys = MaskKeys(site, ticket.study, run.store, run.keys)
         self._book = _Book(site, ticket)
         answered = self._book.answered()
-        self._answered = frozenset((entry["question"], tuple(entry["roster"])) for entry in answered)
+        mine = [entry for entry in answered if entry["run_id"] == ticket.run_id]
+        self._answered = frozenset((entry["question"], tuple(entry["roster"])) for entry in mine)
         updates = [entry for entry in answered if entry["query"] == RoundUpdate.name and not entry["repeat"]]
         self.update_bytes = sum(entry["bytes"] for entry in updates)
         folder = run.folder / "replies"

@@ -38,6 +38,9 @@ def export(
     found = next((n for n in protocol.networks if n.name == network), None)
     if found is None:
         raise FedmviError(689, network=network)
+    if found.normalisation not in ("fedbn", "silobn"):
+        why = f"{network} has no statistics of a hospital: the coordinator exports it (fedmvi-server export)"
+        raise typer.BadParameter(why, param_hint="--network")
     if normalisation == "own":
         if not run:
             raise typer.BadParameter("--normalisation own needs --run", param_hint="--run")

@@ -18,6 +18,7 @@ from client.release.keys import mask_key, peers, signature_of, verified
 from common.errors import FedmviError
 from common.federation.codec import from_bytes, pack, to_bytes, unpack
 from common.federation.envelope import Ticket
+from common.federation.learning import MOST_PATIENTS
 from common.federation.query import Receipt
 from common.federation.tasks import Freeze, Open, Sign
 from common.files import write_whole
@@ -25,9 +26,6 @@ from common.study.contradictions import contradictions
 from common.study.fingerprint import canonical_json, code_fingerprint, digest, library_versions, study_fingerprint
 from common.study.loader import as_tuples, refuse_late_knowledge
 from common.study.protocol import Study
-
-MAX_PATIENTS = 1_000_000
-"""More than any hospital has operated on."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def _cohort_sizes(name: str, patients: str) -> dict[str, int]:
     """What another site signed for; error 419 for anything but numbers of patients."""
     try:
         sizes = json.loads(patients)
-        sound = isinstance(sizes, dict) and all(type(n) is int and 0 <= n < MAX_PATIENTS for n in sizes.values())
+        sound = isinstance(sizes, dict) and all(type(n) is int and 0 <= n <= MOST_PATIENTS for n in sizes.values())
     except (ValueError, RecursionError):
         sound = False
     if not sound:

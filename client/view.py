@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from client.cohort.membership import flow, members, patient_keys, site_secret
 from client.cohort.site import Site
-from client.cohort.store import load_prepared, store_folder
+from client.cohort.store import load_prepared, stack_digests, store_folder
 from client.learning.admission import Admission
 from client.learning.work import Works, work_folder
 from client.learning.workbench import Workbench, dealt_folds
@@ -21,6 +21,7 @@ from client.release.gate import Gate
 from client.release.scope import columns_of
 from client.run import OpenRun
 from common.errors import FedmviError
+from common.federation.learning import RoundLoss, RoundUpdate
 from common.federation.query import Query, Receipt, Task
 from common.study.networks import Network
 from common.study.protocol import CLOSED_ROLES
@@ -135,7 +136,7 @@ class GatedView:
     def bench(self) -> Workbench:
         """Where the run's tasks are done."""
         secret = site_secret(self._site)
-        return Workbench(self._run.study, self.works, self._learners, secret, self.admission.trainable)
+        return Workbench(self._run.study, self.works, self._learners, secret, self.admission.inspect)
 
     def perform(self, task: Task) -> Receipt:
         """See `Worker`; what may be performed is decided before (`Admission`)."""
@@ -169,19 +170,36 @@ class GatedView:
 
     @cached_property
     def _register(self) -> Register:
+        """The table's patients, without their images: so runs of studies with and without networks compare."""
         return Register(self._site, self._table)
 
+    @cached_property
+    def _pictured(self) -> Register:
+        """The table's patients with their stacks, where the study has networks that see them."""
+        if not self._run.study.networks:
+            return self._register
+        return Register(self._site, self._table, stack_digests(store_folder(self._site, self._run.study)))
+
     def counted(self, query: Query) -> tuple[Patients, ...]:
-        """Whom the answer to a query counts: the frame's patients; without a frame, the cohort's and the table's."""
+        """Whom the answer to a query counts: of a round all who take part in the network's trainings; else the frame's
+        patients; without a frame, the cohort's and the table's."""
+        if isinstance(query, RoundUpdate | RoundLoss):
+            return (self._taking_part(query.task),)
         frame = self._frames.get((query.cohort, query.recipe.digest))
         if frame is not None and type(query).respond is Query.respond:
-            return (self._register.of(frame.keys),)
+            scored = any(isinstance(step, Made) for step in query.recipe.steps)
+            return ((self._pictured if scored else self._register).of(frame.keys),)
         return self.patients(query.cohort), self._register.all
 
+    def _taking_part(self, task: str) -> Patients:
+        """With images and label, whichever fold a training leaves out."""
+        learners = np.isin(self._table.patients, self.works.facts(task)["patients"])
+        return self._pictured.of(self._keys[learners])
+
     def patients(self, cohort: str) -> Patients:
-        """The patients of a cohort."""
+        """The patients of a cohort, with all that the study's questions are about."""
         if cohort not in self._patients:
-            self._patients[cohort] = self._register.of(self._keys[self._members(cohort)])
+            self._patients[cohort] = self._pictured.of(self._keys[self._members(cohort)])
         return self._patients[cohort]
 
     def _members(self, cohort: str) -> NDArray[np.bool_]:

@@ -18,7 +18,6 @@ WAIT_SECONDS = 120.0
 """How long a site that is not connected is waited for, unless the run says otherwise."""
 
 NAME_SECONDS = 120.0
-ANSWER_SECONDS = 3600.0
 
 
 class SiteNames(StrEnum):
@@ -70,11 +69,11 @@ class FlowerTransport:
                 raise FedmviError(508, site=missing[0])
             time.sleep(POLL_SECONDS)
 
-    def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
-        """See `Transport`; error 503 for a site that fails to answer."""
+    def send(self, messages: Mapping[str, Packed], seconds: float) -> Iterator[tuple[str, Packed]]:
+        """See `Transport`; error 503 for a site that fails to answer in time."""
         sites = {self._nodes[site]: site for site in messages}
         contents = ((node, to_records(messages[site])) for node, site in sites.items())
-        for node, content in _exchange(self._grid, MESSAGE_TYPE, contents, ANSWER_SECONDS, self._unanswered):
+        for node, content in _exchange(self._grid, MESSAGE_TYPE, contents, seconds, self._unanswered):
             yield sites[node], from_records(content)
 
     def _unanswered(self, node_id: int, why: str) -> FedmviError:

@@ -96,13 +96,15 @@ class Policy(_Table):
         "can then be had by subtraction.",
     )
     max_rounds: int = Field(
-        default=500, ge=0, description="Most rounds that one training of a network may take; 0: nothing is trained."
+        default=500,
+        ge=0,
+        description="Most rounds that one training of a network may take; 0: nothing is trained, nor measured.",
     )
     max_update_bytes: int = Field(
         default=1_000_000_000_000,
         ge=0,
-        description="Most bytes of changes of networks' weights that may leave for one run, as the ledger counts them: "
-        "4 a weight and round, 8 under masks.",
+        description="Most bytes of changes of networks' weights that may leave for one study, in all its runs, as the "
+        "ledger counts them: 4 a weight and round, 8 under masks.",
     )
     pooled_detail: Literal["exact", "binned"] = Field(default="exact", description="`binned` refuses rank queries.")
 

@@ -73,6 +73,16 @@ def stored_files(folder: Path) -> Mapping[str, str]:
     return files
 
 
+def stack_digests(folder: Path) -> dict[str, str]:
+    """By patient a digest of the files of his ROI stacks, as they were when the store was written."""
+    files: dict[str, list[str]] = {}
+    for path, sha in sorted(stored_files(folder).items()):
+        kind, _, rest = path.partition("/")
+        if kind == STACKS:
+            files.setdefault(rest.partition("/")[0], []).append(f"{path} {sha}")
+    return {patient: digest("\n".join(lines)) for patient, lines in files.items()}
+
+
 def content_digest(table: SiteTable) -> str:
     """SHA-256 of a table's names, ids, labels, levels and arrays; all NaN count as the same."""
     head = {

@@ -1,24 +1,25 @@
 """client/learning: which tasks and model questions a site takes, decided before anything is trained or read.
 
-A training is what the approved study declares, on the patients it says, with weights of the right number, from an
-earlier round of the same training; a round of it has one set of weights. What made the weights a site cannot know:
-the coordinator may send any numbers, and what a site's update tells of its patients then is bounded by the sum over
-the roster and by `max_update_bytes` and `max_rounds` alone.
+A training is what the approved study declares, on the patients it says, with weights of the right number and of a
+size that networks have, one round after the other; a round of it has one set of weights. What made the weights a site
+cannot know: the coordinator may send any numbers, and what a site's update tells of its patients then is bounded by
+the sum over the roster and by `max_update_bytes` and `max_rounds` alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.site import Policy
 from client.learning.work import Works
-from client.learning.workbench import dealt_folds, network_of, round_key, shared_size
+from client.learning.workbench import held_out, network_of, roles, round_key, shared_size
 from client.release.gate import Gate
 from common.errors import FedmviError
 from common.federation.learning import (
+    LARGEST_WEIGHT,
     WHOLE,
     ExplainPatients,
     Job,
@@ -28,7 +29,7 @@ from common.federation.learning import (
     ScorePatients,
     TrainRound,
 )
-from common.federation.query import Ask, Mode, Risk
+from common.federation.query import Ask, Mode, Risk, Task
 from common.study.fingerprint import canonical_json
 from common.study.networks import Network
 from common.study.protocol import CLOSED_ROLES, Limits, Study
@@ -39,7 +40,7 @@ CLASS_WEIGHTS = (0.01, 100.0)
 
 @dataclass(frozen=True)
 class Admission:
-    """The rules for networks in one run at one site.
+    """The rules for networks in one message of a run at one site.
 
     Attributes
     ----------
@@ -49,12 +50,15 @@ class Admission:
         The run's.
     frozen
         Digests of what may be looked at in closed cohorts; empty until the freeze.
+    trained
+        The trainings of which the message has had a round.
     """
 
     site: str
     gate: Gate
     works: Works
     frozen: frozenset[str] = frozenset()
+    trained: set[Job] = field(default_factory=set)
 
     @property
     def study(self) -> Study:
@@ -91,9 +95,7 @@ class Admission:
         elif isinstance(task, ScorePatients):
             self._scores(task)
         else:
-            network = self._network(task.network, task.combination, task.seed)
-            self._member(task, network, task.member)
-            self._once("pictures", task, ask.digest)
+            self._pictures(task, ask.digest)
 
     def query(self, ask: Ask, roster: tuple[str, ...]) -> None:
         """Refuse a model question unless it asks for what a round of this run made here.
@@ -107,6 +109,7 @@ class Admission:
         if not isinstance(query, RoundUpdate | RoundLoss):
             raise FedmviError(501, f"query {ask.question.name}")
         network = self._network(query.job.network, query.job.combination, query.job.seed)
+        self._counts(query.round, train=isinstance(query, RoundUpdate))
         if ask.mode is Mode.EACH:
             _need(isinstance(query, RoundUpdate) and network.federation.strategy == "trimmed-mean", "a single update")
             self._single_updates()
@@ -120,11 +123,30 @@ class Admission:
             scaffold = network.federation.strategy == "scaffold"
             _need(facts["train"] and facts["size"] == query.size and query.variates == scaffold, "another round's work")
 
-    def trainable(self, task: TrainRound, known: int, labels: NDArray[np.int64], validation: int) -> None:
-        """Refuse a training on too few patients: see `Inspect`.
+    def inspect(self, task: Task, labels: NDArray[np.int64], folds: NDArray[np.int64]) -> None:
+        """Refuse a training on too few patients, or a scoring of them by fold: see `Inspect`."""
+        if isinstance(task, TrainRound):
+            self._trainable(task, labels, folds)
+        elif isinstance(task, ScorePatients):
+            network = network_of(self.study, task.network)
+            if task.cohort == network.cohort:
+                self._folds_hold(network, task.cohort, folds)
 
-        A site may lack a grade, as long as it has two. Without masks the loss that is told of those who validate is
-        theirs alone, so they must be enough for a cell.
+    def _folds_hold(self, network: Network, cohort: str, folds: NDArray[np.int64]) -> None:
+        """Error 403 where a fold here is less than a cell, and no mask covers what differs by a fold."""
+        smallest = min(int(np.count_nonzero(folds == fold)) for fold in held_out(network))
+        if self.policy.masks == "off" and smallest < self.limits.min_cell:
+            raise FedmviError(403, cohort=cohort, limit=self.limits.min_patients)
+
+    def _trainable(self, task: TrainRound, known: NDArray[np.int64], folds: NDArray[np.int64]) -> None:
+        """Refuse a training by the labels and outer folds of all patients with images and label.
+
+        A site may lack a grade, as long as it has two to train on. Without masks what leaves is of this site's part
+        alone: each grade in the part that is trained on must reach `min_class`, and every fold must be enough for a
+        cell, because losses of those who validate, and of all, are told too. Under masks the part of a sum is the whole
+        roster's, as for the folds of other queries (see `Gate.inspect`): each grade must reach `min_class` among all
+        patients whom the folds are dealt from, and in the part only so much of it that the parts of `min_sites` such
+        sites reach it together.
 
         Raises
         ------
@@ -132,12 +154,14 @@ class Admission:
             403, 405.
         """
         network = network_of(self.study, task.job.network)
-        counts = np.bincount(labels, minlength=2)
-        few = 0 < validation < self.limits.min_cell and self.policy.masks == "off"
-        if known < self.limits.min_patients or labels.size < self.limits.min_cell or few:
+        training = known[roles(network, task.job.fold, folds)[0]]
+        if known.size < self.limits.min_patients or training.size < self.limits.min_cell:
             raise FedmviError(403, cohort=task.cohort, limit=self.limits.min_patients)
-        present = counts[counts > 0]
-        if present.size < 2 or int(present.min()) < self.limits.min_class:
+        self._folds_hold(network, task.cohort, folds)
+        least = self.limits.min_class
+        share = least if self.policy.masks == "off" else -(-least // self.limits.min_sites)
+        grades = np.unique(training)
+        if grades.size < 2 or _rarest(training) < share or _rarest(known) < least:
             raise FedmviError(405, endpoint=network.endpoint, cohort=task.cohort, limit=self.limits.min_class)
 
     def _network(self, name: str, combination: tuple[str, ...], seed: int) -> Network:
@@ -148,25 +172,32 @@ class Admission:
 
     def _round(self, ask: Ask, task: TrainRound, roster: tuple[str, ...]) -> None:
         job, network = task.job, self._network(task.job.network, task.job.combination, task.job.seed)
-        published = network.development == "published"
-        folds = (0,) if published else (WHOLE, *range(network.folds))
+        folds = held_out(network) if network.development == "published" else (WHOLE, *held_out(network))
         _need(job.fold in folds, "a fold")
         _need(task.cohort == network.cohort, "a cohort")
-        # After the last round of training the losses of its weights may be measured.
+        # After the last round of training, and then only, the losses of its weights are measured.
         most = network.federation.rounds
-        _need(0 <= task.round < most or (task.round == most and not task.train), "a round")
-        if task.train and task.round >= self.policy.max_rounds:
-            raise FedmviError(424, f"round {task.round}", limit=self.policy.max_rounds)
+        _need(0 <= task.round < most if task.train else task.round == most, "a round")
+        self._counts(task.round, train=task.train)
+        # Honest trainings advance together: nobody needs two rounds of one, or more trainings than share a round.
+        _need(job not in self.trained and len(self.trained) < network.federation.lock_step, "a training")
+        self.trained.add(job)
         if len(roster) < self.limits.min_sites:
             raise FedmviError(406, limit=self.limits.min_sites)
         if network.federation.strategy == "trimmed-mean":
             self._single_updates()
         self._weights(network, task)
+        _need(bool(task.before) == (task.round > 0), "an earlier round")
         for earlier in (task.before, task.keep):
             if earlier:
                 facts = self.works.facts(earlier)
                 sound = facts.get("task") == TrainRound.name and _job(facts) == job and facts["cohort"] == task.cohort
-                _need(sound and facts["train"] and facts["round"] < task.round, "an earlier round")
+                latest = task.round - 1
+                sound = sound and facts["train"]
+                _need(
+                    sound and (facts["round"] == latest if earlier == task.before else facts["round"] <= latest),
+                    "an earlier round",
+                )
         claimed = self.works.claim(round_key(task.cohort, job, task.round), ask.digest)
         _need(claimed == ask.digest, "a second set of weights for a round")
 
@@ -175,6 +206,7 @@ class Admission:
         variates = size if network.federation.strategy == "scaffold" else 0
         _need(task.weights.size == size, "a number of weights")
         _need(task.variate.size == variates or not (task.train or task.variate.size), "a number of variates")
+        _need(_usual(task.weights) and _usual(task.variate), "a weight")
         classes = len(self.study.endpoint(network.endpoint).codes)
         low, high = CLASS_WEIGHTS
         if network.training.class_weights == "none":
@@ -184,6 +216,12 @@ class Admission:
         named = canonical_json(["class weights", network.name])
         mine = canonical_json(list(task.class_weights))
         _need(self.works.claim(named, mine) == mine, "a second weighting of the classes")
+
+    def _counts(self, number: int, *, train: bool) -> None:
+        """Error 424 for a round beyond the policy's most; after the last one its weights may be measured."""
+        most = self.policy.max_rounds
+        if number >= most + (0 if train or not most else 1):
+            raise FedmviError(424, f"round {number}", limit=most)
 
     def _single_updates(self) -> None:
         """Trimmed means need every site's own update, which no mask can cover."""
@@ -196,8 +234,7 @@ class Admission:
         network = self._network(task.network, task.combination, task.seed)
         _need(task.cohort in (network.cohort, *network.evaluate), "a cohort")
         folds = [member.fold for member in task.members]
-        published = network.development == "published"
-        own = [0] if published else list(range(dealt_folds(network)))
+        own = list(held_out(network))
         # Training patients are scored out of fold only, each once; those of other cohorts have no folds.
         _need(sorted(folds) == (own if task.cohort == network.cohort else [WHOLE]), "a fold")
         for member in task.members:
@@ -209,6 +246,17 @@ class Admission:
             # A server could score until the scores, which may be any function of the images, have told of everybody.
             self._once("model", task, task.model)
 
+    def _pictures(self, task: ExplainPatients, digest: str) -> None:
+        """Pictures stay, but a site works for what the study declares: a frozen model, or an outer fold's."""
+        network = self._network(task.network, task.combination, task.seed)
+        whole = task.member.fold == WHOLE
+        _need(task.member.fold in held_out(network) if task.cohort == network.cohort else whole, "a fold")
+        self._member(task, network, task.member)
+        model = ScorePatients("", network.name, task.combination, task.seed, (task.member,)).model
+        if whole and model not in self.frozen:
+            raise FedmviError(407, cohort=task.cohort)
+        self._once("pictures", task, digest)
+
     def _once(self, what: str, task: ScorePatients | ExplainPatients, value: str) -> None:
         key = canonical_json([what, task.cohort, task.network, list(task.combination), task.seed])
         _need(self.works.claim(key, value) == value, f"a second {what} of the same network")
@@ -216,6 +264,7 @@ class Admission:
     def _member(self, task: ScorePatients | ExplainPatients, network: Network, member: Member) -> None:
         _need(task.cohort in (network.cohort, *network.evaluate), "a cohort")
         _need(member.weights.size == shared_size(self.study, network, task.combination), "weights")
+        _need(_usual(member.weights), "a weight")
         if not member.local:
             return
         if not self.works.done(member.local):
@@ -227,6 +276,16 @@ class Admission:
         trained = 0 if network.development == "published" and member.fold == WHOLE else member.fold
         _need(facts.get("task") == TrainRound.name, "another task's work")
         _need(_job(facts) == Job(network.name, task.combination, task.seed, trained), "another training's state")
+
+
+def _usual(weights: NDArray[np.float32]) -> bool:
+    """Whether weights are of a size with which a network still computes numbers."""
+    return bool(np.all(np.abs(weights) <= LARGEST_WEIGHT))
+
+
+def _rarest(labels: NDArray[np.int64]) -> int:
+    """Patients of the rarest grade that there is."""
+    return int(np.unique(labels, return_counts=True)[1].min(initial=labels.size))
 
 
 def _job(facts: dict[str, object]) -> Job:

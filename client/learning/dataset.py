@@ -21,7 +21,7 @@ from client.preparation.steps import RESULT
 from common.errors import FedmviError
 from common.study.features import LANDMARKS
 from common.study.fingerprint import digest
-from common.study.networks import Network
+from common.study.networks import Network, in_order
 
 UNKNOWN = -1
 """The label of a patient whose grade is not known, or not to be known."""
@@ -116,11 +116,14 @@ def load_learners(
     combination
         Sequences in canonical order.
     network
-        The protocol's. `missing = "exclude"` leaves a patient out who lacks a sequence, `mask` one who lacks all.
+        The protocol's. Who takes part is the same for all its combinations, so that they are compared on the same
+        patients, and no two sums differ by the few who lack a sequence. `missing = "exclude"` leaves a patient out who
+        lacks any sequence that a combination uses, `mask` one who lacks all of them.
 
     Returns
     -------
-    Those who have what the network needs, in the order of `ids`; how many were left out is n less their number.
+    Those who have what the network needs, in the order of `ids`; how many were left out is n less their number. With
+    `mask` a patient may have no sequence of this combination.
 
     Raises
     ------
@@ -128,14 +131,16 @@ def load_learners(
         212 the store is damaged; 390 nobody has the stacks that are needed.
     """
     files = stored_files(store)
-    there = np.array([[_name(patient, s, PIXELS) in files for s in combination] for patient in ids], dtype=bool)
-    there = there.reshape(len(ids), len(combination))
-    usable = there.all(axis=1) if network.missing == "exclude" else there.any(axis=1)
+    used = in_order(tuple(s for c in network.combinations for s in c))
+    known = _there(files, ids, used)
+    usable = np.asarray(known.all(axis=1) if network.missing == "exclude" else known.any(axis=1))
+    there = _there(files, ids, combination) & usable[:, None]
     rows = [int(row) for row in np.flatnonzero(usable)]
-    if not rows:
-        raise FedmviError(390, f"{len(ids)} patients, and none with {', '.join(combination)} in {store / STACKS}")
+    if not there.any():
+        raise FedmviError(390, f"{len(ids)} patients, and none with {', '.join(used)} in {store / STACKS}")
     body = np.zeros((len(rows), len(combination), len(LANDMARKS)), dtype=np.float32)
-    first, _ = _read_stack(store, files, ids[rows[0]], combination[int(there[rows[0]].argmax())])
+    found, named = (int(index) for index in np.argwhere(there)[0])
+    first, _ = _read_stack(store, files, ids[found], combination[named])
     images = np.zeros((*body.shape[:2], len(first), network.size, network.size), dtype=np.float32)
     for at, row in enumerate(rows):
         for branch in np.flatnonzero(there[row]):
@@ -145,6 +150,12 @@ def load_learners(
             images[at, branch], body[at, branch] = _resized(pixels, network.size), landmarks
     kept = tuple(ids[row] for row in rows)
     return Learners(kept, images, there[rows], labels[rows], folds[rows], body, combination)
+
+
+def _there(files: Mapping[str, str], ids: Sequence[str], sequences: tuple[str, ...]) -> NDArray[np.bool_]:
+    """(n, k) which patients have which sequences."""
+    found = [[_name(patient, sequence, PIXELS) in files for sequence in sequences] for patient in ids]
+    return np.array(found, dtype=bool).reshape(len(ids), len(sequences))
 
 
 def _name(patient: str, sequence: str, file: str) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +29,7 @@ from client.learning.combinations import combination_logits, drawn_combinations
 from client.learning.corrections import Corrections
 from client.learning.dataset import UNKNOWN, Learners
 from client.learning.device import Device, computing
-from client.learning.losses import patient_losses
+from client.learning.losses import patient_losses, told
 from client.learning.model import (
     Arrays,
     images_of,
@@ -39,7 +38,6 @@ from client.learning.model import (
     slice_vectors,
 )
 from client.learning.optimisers import make_optimiser, moments
-from common.errors import FedmviError
 from common.networks.network import MviNetwork
 from common.networks.weights import local_state, to_vector
 from common.study.networks import Network
@@ -47,7 +45,7 @@ from common.study.networks import Network
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What a round made at a site.
+    """What a round made at a site; after a training that diverged with numbers that are none.
 
     Attributes
     ----------
@@ -60,7 +58,7 @@ class Trained:
     patients
         How many were trained on.
     loss
-        Sum over patients of the loss as met in the last epoch: varied slices, at weights that moved meanwhile.
+        Sum over patients of the loss (`told`) as met in the last epoch: varied slices, at weights that moved meanwhile.
     """
 
     update: NDArray[np.float32]
@@ -164,8 +162,7 @@ def train(
     Raises
     ------
     FedmviError
-        392 out of memory; 398, 399 the privacy budget; 680 a loss or a weight is no finite number; 686 weights of
-        another network.
+        392 out of memory; 398, 399 the privacy budget; 686 weights of another network.
     """
     if network.privacy is not None:
         from client.learning.private import train_private
@@ -190,7 +187,7 @@ def train(
             loss = _epoch(net, lesson, epoch, optimiser, corrections)
         change, kept = corrections.finish()
         local_now = {**local_state(net), **moments(network.training, optimiser), **kept}
-        return Trained(_update(net, weights), change, local_now, learners.n, loss)
+        return Trained(to_vector(net) - weights, change, local_now, learners.n, loss)
 
 
 def _epoch(
@@ -202,28 +199,14 @@ def _epoch(
         optimiser.zero_grad(set_to_none=True)
         count = sum(rows.size for rows in step)
         for rows in step:
-            loss = lesson.losses(net, rows, epoch).sum()
-            (loss / count).backward()  # type: ignore[no-untyped-call]
-            sums.append(loss.detach().double())
+            losses = lesson.losses(net, rows, epoch)
+            (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
+            sums.append(told(losses).sum())
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(net.parameters(), clip)
         corrections.add()
         optimiser.step()
-    total = float(torch.stack(sums).sum()) if sums else 0.0
-    return _finite(total, f"epoch {epoch}: the loss is {total}")
-
-
-def _update(net: MviNetwork, weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    update: NDArray[np.float32] = to_vector(net) - weights
-    if not np.isfinite(update).all():
-        raise FedmviError(680, f"{np.count_nonzero(~np.isfinite(update))} weights are not finite")
-    return update
-
-
-def _finite(value: float, words: str) -> float:
-    if not math.isfinite(value):
-        raise FedmviError(680, words)
-    return value
+    return float(torch.stack(sums).sum()) if sums else 0.0
 
 
 def loss_sum(
@@ -233,14 +216,14 @@ def loss_sum(
     class_weights: Sequence[float],
     local: Arrays,
 ) -> float:
-    """Sum over patients of the loss that is trained on, of their slices as they are, over all combinations.
+    """Sum over patients of the loss (`told`), of their slices as they are, over all combinations.
 
     Parameters as for `train`.
 
     Raises
     ------
     FedmviError
-        392 out of memory; 680 it is not finite; 686 weights of another network.
+        392 out of memory; 686 weights of another network.
     """
     with computing(network.training) as device, torch.inference_mode():
         net = load_network(network, learners.sequences, weights, local, device).eval()
@@ -249,5 +232,5 @@ def loss_sum(
             images, present = images_of(learners, rows, device)
             logits = combination_logits(net, slice_vectors(net, images, present, device), present)
             labels = torch.from_numpy(learners.labels[rows]).to(device.device)
-            total += float(patient_losses(logits, labels, class_weights).double().sum())
-        return _finite(total, f"the loss of {learners.n} patients is {total}")
+            total += float(told(patient_losses(logits, labels, class_weights)).sum())
+        return total

@@ -116,7 +116,7 @@ def draw(explained: Explained) -> bytes:
     for place, row in enumerate(rows):
         sheet.paste(row, (0, place * (_SIDE + _GAP)))
     buffer = io.BytesIO()
-    sheet.save(buffer, format="PNG", optimize=True)
+    sheet.save(buffer, format="PNG")
     return buffer.getvalue()
 
 

@@ -49,10 +49,13 @@ def own_statistics(site: Site, run_id: str, shared: Path) -> Arrays:
     Raises
     ------
     FedmviError
-        511 the hospital did not train in that run, or has forgotten it; 687 no file of weights.
+        391 the hospital did not train in that run, or has forgotten it; 687 no file of weights.
     """
     task = local_round(shared)
-    return Works(work_folder(site, run_id)).local(task) if task else {}
+    works = Works(work_folder(site, run_id))
+    if not task or not works.done(task):
+        raise FedmviError(391, f"run {run_id}, task {task or 'none'}")
+    return works.local(task)
 
 
 def estimated_statistics(site: Site, study: Study, network: Network, shared: Path) -> Arrays:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from common.federation.learning import LARGEST_LOSS
+
 
 def patient_losses(logits: Tensor, labels: Tensor, class_weights: Sequence[float]) -> Tensor:
     """(n,) weighted cross-entropy.
@@ -31,3 +33,8 @@ def patient_losses(logits: Tensor, labels: Tensor, class_weights: Sequence[float
     if weights.shape != (classes,):
         raise ValueError(f"{weights.numel()} weights for {classes} classes")
     return each.view(n, m).mean(dim=1) * weights[labels]
+
+
+def told(losses: Tensor) -> Tensor:
+    """(n,) losses in double precision, as sums of them leave: at most `LARGEST_LOSS`, also that of no number."""
+    return losses.detach().double().nan_to_num(LARGEST_LOSS).clamp(max=LARGEST_LOSS)

@@ -68,12 +68,13 @@ def images_of(learners: Learners, rows: NDArray[np.int64], device: Device) -> tu
 def slice_vectors(net: MviNetwork, images: Tensor, present: Tensor, device: Device) -> Tensor:
     """(n, k, s, d) float32: the trunk's vector of each slice; of sequences that a patient lacks, zeros."""
     n, k, s, h, w = images.shape
-    there = present.expand(n, k) if bool(present.all()) else present
-    slices = images[there].reshape(-1, 1, h, w).contiguous(memory_format=torch.channels_last)
+    whole = torch.zeros((n, k, s, net.architecture.dimension), device=images.device)
+    if not bool(present.any()):
+        return whole
+    slices = images[present].reshape(-1, 1, h, w).contiguous(memory_format=torch.channels_last)
     with device.autocast():
         vectors = net.features(slices).float()
-    whole = vectors.new_zeros((n, k, s, vectors.shape[-1]))
-    whole[there] = vectors.view(-1, s, vectors.shape[-1])
+    whole[present] = vectors.view(-1, s, vectors.shape[-1])
     return whole
 
 

@@ -5,6 +5,7 @@ So a message without networks loads neither torch nor anything that needs it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from client.learning.device import computing
 from client.learning.engine import loss_sum, train
 from client.learning.model import images_of, load_network
 from client.learning.scoring import estimate_statistics, probabilities
-from common.federation.learning import TrainRound
+from common.federation.learning import LARGEST_CHANGE, TrainRound
 from common.networks.architecture import architecture_of
 from common.networks.weights import vector_size
 from common.study.networks import Network
@@ -46,7 +47,8 @@ def round_of(
 
     Returns
     -------
-    The blocks of `RoundLoss` and, if the round trains, of `RoundUpdate`; and what is left for the next round.
+    The blocks of `RoundLoss` and, if the round trains, of `RoundUpdate`, all bounded whatever the images are; and what
+    is left for the next round.
     """
     made: dict[str, NDArray[Any]] = {}
     for part, people in (("training", training), ("validation", validation)):
@@ -70,13 +72,23 @@ def round_of(
     made["update"] = _times(trained.patients, trained.update)
     if task.variate.size:
         made["variate"] = _times(trained.patients, trained.variate_change)
-    return made, trained.local
+    return made, {name: np.asarray(np.nan_to_num(array)) for name, array in trained.local.items()}
+
+
+def epsilon_hundredths(network: Network, patients: int, left: Arrays) -> int:
+    """Hundredths of epsilon that private training of so many patients has spent, by what its last round left."""
+    from client.learning.privacy import STEPS, Budget
+
+    budget = Budget.of(network, patients)
+    steps = int(left[STEPS]) if STEPS in left else 0
+    return math.ceil(100 * budget.spent(budget.noise_multiplier, steps))
 
 
 def _times(patients: int, change: NDArray[np.float32]) -> NDArray[np.float32]:
     # In double precision first, so that there is one rounding.
-    product: NDArray[np.float32] = (patients * change.astype(np.float64)).astype(np.float32)
-    return product
+    product = np.nan_to_num(patients * change.astype(np.float64))
+    bounded: NDArray[np.float32] = np.clip(product, -LARGEST_CHANGE, LARGEST_CHANGE).astype(np.float32)
+    return bounded
 
 
 def state_for(network: Network, cohort: Learners, weights: NDArray[np.float32], own: Arrays | None) -> Arrays:
@@ -108,6 +120,7 @@ def explain(
     from client.learning.explaining import Explained, extremes, write_page
     from client.learning.grad_cam import heat_maps
 
+    patients = patients.keep(np.flatnonzero(patients.present.any(axis=1)))  # of others there is nothing to show
     scores = scores_of(network, patients, weights, state)["mean"][:, 1:].sum(axis=1)
     chosen = np.array(extremes(patients.ids, scores), dtype=np.int64)
     with computing(network.training) as device:

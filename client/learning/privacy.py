@@ -176,9 +176,14 @@ class PrivateGradient:
         self._stream = stream
 
     def add(self, gradients: Iterable[Tensor]) -> None:
-        """Clip one patient's gradient, a tensor a parameter, and add it to the sum."""
-        for parameter, gradient in zip(self._sum.params, gradients, strict=True):
-            parameter.grad_sample = gradient.detach()[None]
+        """Clip one patient's gradient, a tensor a parameter, and add it to the sum; one that is no number counts 0.
+
+        A gradient with an infinite norm cannot be clipped, and would leave a sum in which one patient is seen.
+        """
+        whole = [gradient.detach() for gradient in gradients]
+        finite = bool(torch.stack([gradient.isfinite().all() for gradient in whole]).all())
+        for parameter, gradient in zip(self._sum.params, whole, strict=True):
+            parameter.grad_sample = (gradient if finite else torch.zeros_like(gradient))[None]
         self._sum.signal_skip_step(do_skip=True)
         self._sum.pre_step()
         self._sum.zero_grad()

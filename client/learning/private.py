@@ -19,11 +19,11 @@ from client.learning.corrections import Corrections
 from client.learning.dataset import Learners
 from client.learning.device import computing
 from client.learning.engine import Lesson, Trained
+from client.learning.losses import told
 from client.learning.model import Arrays, load_network
 from client.learning.noise import KeyedStream
 from client.learning.optimisers import make_optimiser, moments
 from client.learning.privacy import STEPS, Budget, PrivateGradient, steps_taken
-from common.errors import FedmviError
 from common.networks.network import MviNetwork
 from common.networks.weights import local_state, to_vector
 from common.study.fingerprint import canonical_json
@@ -49,8 +49,7 @@ def train_private(
     Raises
     ------
     FedmviError
-        392 out of memory; 398, 399 the privacy budget; 680 a gradient or a weight is no finite number; 686 weights of
-        another network.
+        392 out of memory; 398, 399 the privacy budget; 686 weights of another network.
     """
     privacy = network.privacy
     if privacy is None:
@@ -78,22 +77,20 @@ def train_private(
             corrections.add()
             optimiser.step()
         change, kept = corrections.finish()
-        update: NDArray[np.float32] = to_vector(net) - weights
-        if not np.isfinite(update).all():
-            raise FedmviError(680, f"{np.count_nonzero(~np.isfinite(update))} weights are not finite")
         account = {STEPS: np.array(steps + budget.steps_per_round, dtype=np.float32)}
         local_now = {**local_state(net), **moments(network.training, optimiser), **kept, **account}
         last = losses[-(budget.steps_per_round // budget.epochs_per_round) :]
-        return Trained(update, change, local_now, learners.n, sum(last))
+        return Trained(to_vector(net) - weights, change, local_now, learners.n, sum(last))
 
 
 def _step(net: MviNetwork, lesson: Lesson, chosen: NDArray[np.int64], step: int, gradient: PrivateGradient) -> float:
     """Put the noisy mean gradient of these patients into the network's parameters; the sum of their losses."""
     total, parameters = 0.0, list(net.parameters())
     for row in chosen:
-        loss = lesson.losses(net, np.array([row]), step).sum()
-        gradient.add(torch.autograd.grad(loss, parameters))
-        total += loss.item()
+        loss = lesson.losses(net, np.array([row]), step)
+        # A patient without any of the sequences passes by the trunk, which then has no gradient of him.
+        gradient.add(torch.autograd.grad(loss.sum(), parameters, materialize_grads=True))
+        total += told(loss).sum().item()
     gradient.finish()
     return total
 

@@ -41,29 +41,26 @@ def probabilities(
 
     Returns
     -------
-    `mean`: (n, classes) the mean of the softmax over all combinations; `first`: (n, classes) of the first slices.
+    `mean`: (n, classes) the mean of the softmax over all combinations; `first`: (n, classes) of the first slices. A
+    combination whose softmax is no number has equal probabilities: a refusal would tell that somebody's is.
 
     Raises
     ------
     FedmviError
-        392 out of memory; 393 too few patients to estimate statistics on; 680 a score is not finite; 686 weights of
-        another network.
+        392 out of memory; 393 too few patients to estimate statistics on; 686 weights of another network.
     """
     if local is None and network.normalisation in ("fedbn", "silobn"):
         local = estimate_statistics(network, learners, weights)
     exact = network.training.model_copy(update={"precision": "fp32"})
     with computing(exact) as device, torch.inference_mode():
         net = load_network(network, learners.sequences, weights, local or {}, device).eval()
-        scores = []
+        classes, scores = net.architecture.classes, []
         for rows in portions(learners, np.arange(learners.n), device):
             images, present = images_of(learners, rows, device)
             vectors = slice_vectors(net, images, present, device)
-            each = combination_logits(net, vectors, present).softmax(dim=-1)
+            each = combination_logits(net, vectors, present).softmax(dim=-1).nan_to_num(1 / classes)
             scores.append(torch.stack([each.mean(dim=1), each[:, 0]]).cpu())
-        classes = net.architecture.classes
     mean, first = torch.cat(scores, dim=1).numpy() if scores else np.zeros((2, 0, classes), dtype=np.float32)
-    if not (np.isfinite(mean).all() and np.isfinite(first).all()):
-        raise FedmviError(680, "a score is not finite")
     return {"mean": mean, "first": first}
 
 
@@ -97,4 +94,5 @@ def _batches(learners: Learners, device: Device) -> Iterator[Tensor]:
     """(m, 1, h, w) the slices of a portion of patients."""
     for rows in portions(learners, np.arange(learners.n), device):
         images, present = images_of(learners, rows, device)
-        yield images[present].reshape(-1, 1, *images.shape[-2:])
+        if bool(present.any()):
+            yield images[present].reshape(-1, 1, *images.shape[-2:])

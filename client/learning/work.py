@@ -27,6 +27,9 @@ from common.study.fingerprint import canonical_json, digest
 Arrays = Mapping[str, NDArray[Any]]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_MB = 1 << 20
+_SPARE = 64 * _MB
+"""Left free on the disk, for the ledger, replies and pictures."""
 _FACTS, _ARRAYS, _LOCAL, _NEW = "facts.json", "arrays.npz", "local.npz", ".new"
 
 
@@ -77,9 +80,13 @@ class Works:
     ) -> None:
         """Keep what a task made; on return it is on disk as a whole, and before that there is nothing.
 
-        `add` puts further files, such as pictures, into the new folder.
+        `add` puts further files, such as pictures, into the new folder. Error 394 without room for twice as much.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        needed = _SPARE + 2 * sum(array.nbytes for part in (arrays, local or {}) for array in part.values())
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise FedmviError(394, f"{self._folder}: {free} bytes free, {needed} needed", megabytes=-(-needed // _MB))
         for leftover in self._folder.glob(f".*{_NEW}"):
             shutil.rmtree(leftover)
         new = self._folder / f".{task}{_NEW}"

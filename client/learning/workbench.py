@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from client.learning.work import Works
 from common.errors import FedmviError
-from common.federation.learning import WHOLE, ExplainPatients, Job, Member, ScorePatients, TrainRound
+from common.federation.learning import (
+    EPSILON_HUNDREDTHS,
+    WHOLE,
+    ExplainPatients,
+    Job,
+    Member,
+    ScorePatients,
+    TrainRound,
+)
 from common.federation.query import Receipt, Task, perform
 from common.study.fingerprint import canonical_json
 from common.study.networks import Network
@@ -34,9 +42,8 @@ PUBLISHED_FOLDS = 10
 Read = Callable[[str, Network, tuple[str, ...]], "Learners"]
 """The patients of a cohort for a combination of sequences of a network."""
 
-Inspect = Callable[[TrainRound, int, NDArray[np.int64], int], None]
-"""Refuses a training by the number of patients with images and label, the labels of those who would be trained on,
-and the number of those who would validate it."""
+Inspect = Callable[[Task, NDArray[np.int64], NDArray[np.int64]], None]
+"""Refuses a training, or a scoring, by the labels and outer folds of all patients who would take part."""
 
 
 def network_of(study: Study, name: str) -> Network:
@@ -50,6 +57,11 @@ def network_of(study: Study, name: str) -> Network:
 def dealt_folds(network: Network) -> int:
     """Into how many outer folds the training patients are dealt."""
     return PUBLISHED_FOLDS if network.development == "published" else network.folds
+
+
+def held_out(network: Network) -> tuple[int, ...]:
+    """The outer folds that trainings leave out: every one, or of the published development the first of ten."""
+    return (0,) if network.development == "published" else tuple(range(network.folds))
 
 
 def roles(network: Network, fold: int, folds: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -97,7 +109,7 @@ class Workbench:
     secret
         The site's own, from which all that is random in training is drawn: it tells patients apart, and no run.
     inspect
-        Called before a training; by default nothing is refused.
+        Called before a training and a scoring; by default nothing is refused.
     """
 
     def __init__(
@@ -108,13 +120,13 @@ class Workbench:
         self._known: dict[tuple[str, str, tuple[str, ...]], Learners] = {}
 
     def perform(self, task: Task) -> Receipt:
-        """Do a task unless it is done, keep what it makes, and tell its digest.
+        """Do a task unless it is done, keep what it makes, and tell its digest and what private training has spent.
 
         Raises
         ------
         FedmviError
             403, 405 too few patients, 414 a network that the study does not have, 511 an earlier task's work is gone,
-            390-399 and 680 from training.
+            390-399 from training and for want of room.
         """
         digest = perform(task).digest
         if not self.works.done(digest):
@@ -131,7 +143,9 @@ class Workbench:
             self._strip(task)
         elif isinstance(task, ScorePatients):
             self.works.claim(score_key(task.cohort, task.model), digest)
-        return {"work": digest}
+        facts = self.works.facts(digest)
+        told = {EPSILON_HUNDREDTHS: int(facts[EPSILON_HUNDREDTHS])} if EPSILON_HUNDREDTHS in facts else {}
+        return {"work": digest, **told}
 
     def work(self, task: str) -> Mapping[str, NDArray[Any]]:
         """What a task made for queries; error 511 if there is none, or no longer."""
@@ -160,7 +174,7 @@ class Workbench:
         everybody = self._learners(task.cohort, network, job.combination)
         known = everybody.keep(everybody.labels >= 0)
         training, validation = (known.keep(rows) for rows in roles(network, job.fold, known.folds))
-        self._inspect(task, known.labels.size, training.labels, validation.labels.size)
+        self._inspect(task, known.labels, known.folds)
         local = self.works.local(task.before) if task.before else {}
         named = ["train", network.name, list(job.combination), job.seed, job.fold, task.round]
         seed = hmac.digest(self._secret, canonical_json(named).encode(), hashlib.sha256)
@@ -168,7 +182,10 @@ class Workbench:
         facts = {
             "task": task.name, "cohort": task.cohort, "network": job.network, "combination": list(job.combination),
             "seed": job.seed, "fold": job.fold, "round": task.round, "train": task.train, "size": task.weights.size,
+            "patients": list(known.ids),
         }  # fmt: skip
+        if network.privacy is not None:
+            facts[EPSILON_HUNDREDTHS] = performing.epsilon_hundredths(network, training.labels.size, left)
         self.works.keep(digest, facts, made, left)
         self.works.claim(round_key(task.cohort, job, task.round), digest)
 
@@ -183,6 +200,7 @@ class Workbench:
 
         network = network_of(self._study, task.network)
         everybody = self._learners(task.cohort, network, task.combination)
+        self._inspect(task, everybody.labels, everybody.folds)
         columns = {
             name: np.full(everybody.labels.size, np.nan) for name in ("mean", "first", "mean.grade", "first.grade")
         }

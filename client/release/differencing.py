@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,11 +90,17 @@ class Patients:
 
 
 class Register:
-    """All patients of a site's table, of which sets are taken by their keys."""
+    """All patients of a site's table, of which sets are taken by their keys.
 
-    def __init__(self, site: Site, table: SiteTable) -> None:
+    Parameters
+    ----------
+    stacks
+        By patient what names his ROI stacks, which are part of his row where networks see them.
+    """
+
+    def __init__(self, site: Site, table: SiteTable, stacks: Mapping[str, str] | None = None) -> None:
         keys = patient_keys(site, table)
-        marks = np.column_stack([keys, _row_hashes(site, table)])
+        marks = np.column_stack([keys, _row_hashes(site, table, stacks or {})])
         self._marks = marks[np.argsort(keys)]
 
     def of(self, keys: NDArray[np.uint64]) -> Patients:
@@ -107,8 +113,8 @@ class Register:
         return Patients(self._marks)
 
 
-def _row_hashes(site: Site, table: SiteTable) -> NDArray[np.uint64]:
-    """(n,) a keyed hash of everything that the table says of a patient."""
+def _row_hashes(site: Site, table: SiteTable, stacks: Mapping[str, str]) -> NDArray[np.uint64]:
+    """(n,) a keyed hash of everything that the table says of a patient, and of his stacks."""
     columns = [table.columns[name] for name in sorted(table.columns)]
     values = [array for column in columns for array in (column.values, column.censored.astype(np.float64))]
     values += [table.endpoints[name] for name in sorted(table.endpoints)]
@@ -117,7 +123,11 @@ def _row_hashes(site: Site, table: SiteTable) -> NDArray[np.uint64]:
     rows = np.where(np.isnan(rows), np.nan, rows + 0.0)  # one NaN and one zero, so that equal rows have equal bytes
     secret = site_secret(site)
     hashes = [
-        hmac.digest(secret, f"row|{patient}|{label}|".encode() + row.tobytes(), hashlib.sha256)[:8]
+        hmac.digest(
+            secret,
+            f"row|{patient}|{label}|".encode() + row.tobytes() + stacks.get(patient, "").encode(),
+            hashlib.sha256,
+        )[:8]
         for patient, label, row in zip(table.patients, table.labels, rows, strict=True)
     ]
     return np.frombuffer(b"".join(hashes), dtype="<u8").astype(np.uint64)

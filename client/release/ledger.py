@@ -55,11 +55,11 @@ class Ledger:
         """All entries, oldest first; a line that a crash cut short is passed over."""
         yield from _parsed(self._lines())
 
-    def of_run(self, run_id: str) -> Iterator[dict[str, Any]]:
-        """The entries of one run, oldest first; lines of other runs are not even parsed."""
-        mark = run_id.encode()
+    def of_study(self, study: str) -> Iterator[dict[str, Any]]:
+        """The entries of all runs of one study, by its fingerprint, oldest first; others' lines are not even parsed."""
+        mark = study.encode()
         for entry in _parsed(line for line in self._lines() if mark in line):
-            if entry.get("run_id") == run_id:
+            if entry.get("study") == study:
                 yield entry
 
     def verify(self) -> LedgerState:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from common.errors import FedmviError
 from common.federation.query import Query
-from common.statistics.grades import GradeTable, LevelCounts
+from common.statistics.grades import GradeCounts, GradeTable
 from common.study.networks import Network
 from common.study.protocol import Study
 from common.study.ranges import Range
@@ -36,7 +36,7 @@ def network_declares(query: Query, study: Study) -> bool:
     """Whether some network of the study asks this: about its own scores and endpoints, where it is evaluated."""
     steps = made_steps(query)
     endpoint = getattr(query, "endpoint", "")
-    if isinstance(query, LevelCounts):
+    if isinstance(query, GradeCounts):
         return not query.recipe.steps and any(
             (query.cohort, endpoint) == (n.cohort, n.grades) and query.levels == len(study.endpoint(endpoint).codes)
             for n in study.networks

@@ -45,15 +45,21 @@ class Once:
 
     def _values(self, query: Query) -> Iterator[tuple[str, str, int]]:
         """What is set, to what, and how many values it may have in a run."""
+        made = [step for step in query.recipe.steps if isinstance(step, Made)]
+        if not query.pooled:
+            for scored in made:
+                # Two models' guarded tables of one site would tell whom the two part: one answers there.
+                models = canonical_json(list(scored.models))
+                yield canonical_json(["alone", scored.network, query.cohort]), digest(models), 1
         if query.once:
             # Every network has columns of the same names, whatever it was trained on.
-            models = sorted(model for step in query.recipe.steps if isinstance(step, Made) for model in step.models)
-            of = [query.name, query.cohort, sorted(columns_of(query)), getattr(query, "endpoint", ""), *models]
+            scores = sorted(model for step in made for model in step.models)
+            of = [query.name, query.cohort, sorted(columns_of(query)), getattr(query, "endpoint", ""), *scores]
             values = {name: getattr(query, name) for name in query.once}
             yield canonical_json(of), pack(values).digest, 1
         for step in query.recipe.steps:
             if isinstance(step, Made) and step.by_fold:
-                # Two mixtures that differ in one fold would tell of that fold's patients alone.
+                # Two mixtures could differ in one fold; with its plain models a mixture still does (security.md).
                 key = canonical_json(["by fold", step.network, query.cohort])
                 yield key, digest(canonical_json(list(step.by_fold))), 1
             elif isinstance(step, Impute):

@@ -7,6 +7,10 @@ ERRORS = {
         "The prepared images have no ROI stacks that the network needs.",
         "Run `fedmvi-site prepare` with the study, and see which patients lack which sequence.",
     ),
+    391: ErrorText(
+        "This site did not train the network in that run, or has forgotten the run.",
+        "Check the run's id, or use `--normalisation re-estimated`.",
+    ),
     392: ErrorText(
         "The memory of the device is too small for the network.",
         "Use a smaller `size`, `width` or (with batch normalisation) `batch`, or end what else runs there.",
@@ -15,8 +19,12 @@ ERRORS = {
         "Fewer than {fewest} patients: the network's normalisation cannot be estimated on their images.",
         'Use `normalisation = "group"`, which needs no statistics, or a cohort with more patients at this site.',
     ),
+    394: ErrorText(
+        "The site's disk has no room for what a round of training leaves: {megabytes} MB are needed.",
+        "Make room, or remove earlier runs with `fedmvi-site forget RUN`, and resume the run.",
+    ),
     398: ErrorText(
-        "The site's patients are too few to train on within the protocol's privacy budget.",
+        "The protocol's privacy budget is too small for the site's number of patients.",
         "Use a larger epsilon, fewer rounds, or a delta below 1 / patients of the smallest site.",
     ),
     399: ErrorText(
@@ -24,12 +32,24 @@ ERRORS = {
         "Train no further: use the weights of an earlier round, or start a new run.",
     ),
     680: ErrorText(
-        "Training of the network diverged: a loss or a weight is no finite number.",
+        "Training of the network diverged: every loss is at its bound, or a weight or its change is beyond it.",
         "Use a lower learning rate or a smaller `clip_norm`.",
     ),
     681: ErrorText(
         "A round of training or its validation had no patient.",
         "See which patients lack a sequence or a grade: too few sites or patients take part.",
+    ),
+    682: ErrorText(
+        "The network learned nothing: no round lowered the validation loss below that of its random weights.",
+        "Use a lower learning rate or more rounds; it has no performance, and is neither chosen nor frozen.",
+    ),
+    683: ErrorText(
+        "The network learned nothing: it gives every patient the same score.",
+        "Use a lower learning rate or more rounds; it has no performance, and is neither chosen nor frozen.",
+    ),
+    684: ErrorText(
+        "The study has no network or combination '{wanted}'.",
+        "Choose one of these, the nearest first: {there}.",
     ),
     685: ErrorText(
         "A network has 1 to 6 sequences in canonical order, 2 or 3 classes, and a known normalisation.",

@@ -126,7 +126,7 @@ def read_envelope(packed: Packed) -> tuple[Ticket, list[Ask]]:
         room -= size
         if room < 0:
             raise FedmviError(501, "an array is used more than once")
-        if isinstance(ask.question, Query) and ask.cohort not in raw.rosters:
+        if (ask.cohort or isinstance(ask.question, Query)) and ask.cohort not in raw.rosters:
             raise FedmviError(412)
         asks.append(ask)
     return Ticket(raw.run_id, raw.study, raw.rosters), asks

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from common.federation.codec import STRICT, WeightsField, pack
@@ -21,8 +22,27 @@ WHOLE = -1
 Round = Annotated[int, Field(ge=0, lt=1_000_000)]
 """The number of a round, from 0."""
 
-UPDATE_BITS = 40
-"""Bits behind the point of a summed update: finer than float32 wherever a weight moves by more than 1e-5."""
+UPDATE_BITS = 36
+"""Bits behind the point of a summed update: finer than float32 wherever n x change is above 2.5e-4."""
+
+LARGEST_LOSS = 50.0
+"""What a patient's loss counts at most in the sums that are told, and what one counts that is no number: neither a
+refusal nor a digit far from all others may tell of one patient."""
+
+LARGEST_CHANGE = 2.0**16
+"""Largest n x change of a weight, or of a variate, that leaves a site; more is cut, and what is no number is 0. A
+thousand such sites stay in the range of exact sums."""
+
+MOST_PATIENTS = 1_000_000
+"""More than any hospital has operated on."""
+
+LARGEST_WEIGHT = 1e4
+"""Largest absolute weight, or variate, with which a site trains or scores."""
+
+
+EPSILON_HUNDREDTHS = "epsilon_hundredths"
+"""What a receipt of differentially private training says: hundredths of epsilon that the job's rounds have spent at
+the site so far, by the accountant, rounded up."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,8 @@ class Job:
 @dataclass(frozen=True)
 class TrainRound(Task):
     """Trains on from broadcast weights, or only measures them; update, losses and local state stay at the site.
+
+    The receipt names the work; in private training it also has `EPSILON_HUNDREDTHS`.
 
     Attributes
     ----------
@@ -127,6 +149,12 @@ class RoundUpdate(Query):
         """See `Query`."""
         return f"{self.size} weights' change in round {self.round} of {self.job.words}"
 
+    def plausible(self, summary: Summary, sites: int) -> bool:
+        """See `Query`."""
+        changes = (summary[name] for name in self.blocks() if name != "patients")
+        bounded = all(float(np.max(np.abs(change), initial=0.0)) <= sites * LARGEST_CHANGE for change in changes)
+        return bounded and 0 <= int(summary["patients"]) <= sites * MOST_PATIENTS
+
     @property
     def series(self) -> tuple[str, int]:
         """See `Query`."""
@@ -158,6 +186,11 @@ class RoundLoss(Query):
     def words(self) -> str:
         """See `Query`."""
         return f"sums of the loss before round {self.round} of {self.job.words}"
+
+    def plausible(self, summary: Summary, sites: int) -> bool:
+        """See `Query`."""
+        parts = [(float(summary[f"{p}_loss"]), int(summary[f"{p}_patients"])) for p in ("training", "validation")]
+        return all(0 <= n <= sites * MOST_PATIENTS and 0.0 <= loss <= LARGEST_LOSS * n for loss, n in parts)
 
     @property
     def series(self) -> tuple[str, int]:

@@ -28,12 +28,15 @@ from common.federation.query import Ask, Mode, Query, Receipt, SiteView, Summary
 from common.federation.runner import Port, Reply
 from common.files import write_whole
 
+ANSWER_SECONDS = 3600.0
+"""How long a message's answers are waited for, where nothing else is said."""
+
 
 class Transport(Protocol):
     """Carries one message to each named site and the answers back."""
 
-    def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
-        """Every named site with its answer, in whatever order they come.
+    def send(self, messages: Mapping[str, Packed], seconds: float) -> Iterator[tuple[str, Packed]]:
+        """Every named site with its answer, in whatever order they come, and all of them within `seconds`.
 
         Error 503 or 508 if one is missing: a roster does not shrink.
         """
@@ -45,6 +48,8 @@ class SitesPort:
 
     transport: Transport
     ticket: Ticket
+    deadline: Callable[[Sequence[Ask]], float] = lambda _: ANSWER_SECONDS
+    """Seconds in which every site must have answered these questions."""
 
     def ask(self, asks: Sequence[Ask]) -> list[Reply]:
         """See `Port`. What it returns does not depend on the order in which the sites answer."""
@@ -55,14 +60,21 @@ class SitesPort:
         gathered = {ask.digest: _Gathered(ask, self.ticket.roster(ask.cohort)) for ask in asks}
         failed: dict[str, FedmviError] = {}
         missing = set(wanted)
-        for site, reply in self.transport.send(self._messages(wanted)):
+        for site, reply in self.transport.send(self._messages(wanted), self.deadline(asks)):
+            if site not in missing:
+                raise FedmviError.reported(505, f"site {site} answered twice, or was not asked", {}, site)
             missing.remove(site)
             try:
                 answers = read_answers(reply, self.ticket, wanted[site], site)
                 for ask, answer in zip(wanted[site], answers, strict=True):
                     gathered[ask.digest].take(site, answer)
             except FedmviError as error:
-                failed[site] = error
+                # What a site sends is read here; whoever mends it must know whose it was.
+                failed[site] = (
+                    error
+                    if error.site
+                    else FedmviError.reported(error.number, f"site {site}: {error.local}", error.facts, site)
+                )
         if failed:
             raise failed[min(failed)]
         if missing:
@@ -89,6 +101,7 @@ class _Gathered:
         self._total = Total(ask.question, len(roster)) if _is_total(ask) and isinstance(ask.question, Query) else None
         self._parts: dict[str, Summary | Receipt] = {}
         self._errors: dict[str, FedmviError] = {}
+        self._plausible: dict[bool, list[str]] = {True: [], False: []}
 
     def take(self, site: str, answer: Answer) -> None:
         """One site's answer; error 505 if it is none to the question."""
@@ -99,10 +112,12 @@ class _Gathered:
             self._parts[site] = dict(answer.receipt)
         elif _is_total(self._ask):
             if self._total is not None:
-                self._total.add(answer.blocks)
+                self._plausible[self._total.add(answer.blocks)].append(site)
         else:
             summary = _arrays(answer)
             check_summary(self._query, summary)
+            if not self._query.plausible(summary, 1):
+                raise FedmviError(505, f"{self._query.name}: no true numbers")
             self._parts[site] = summary
 
     def reply(self) -> Reply:
@@ -113,8 +128,22 @@ class _Gathered:
         if self._errors:
             return next(self._errors[site] for site in self._roster if site in self._errors)
         if self._total is not None:
-            return self._total.result()
+            return self._sum(self._total)
         return {site: self._parts[site] for site in self._roster}  # type: ignore[return-value]
+
+    def _sum(self, total_: Total) -> Summary | FedmviError:
+        """The sum, or error 505; where some parts could be sites' own and others could not, it names the fewer.
+
+        Either nothing is masked, and theirs are no true numbers, or theirs alone are without masks.
+        """
+        own, other = self._plausible[True], self._plausible[False]
+        odd = sorted(own if len(own) < len(other) else other)
+        if odd:
+            return FedmviError.reported(505, f"site {', '.join(odd)}: {self._ask.question.name}", {}, odd[0])
+        try:
+            return total_.result()
+        except FedmviError as error:
+            return error
 
 
 def _is_total(ask: Ask) -> bool:
@@ -137,12 +166,12 @@ class Meter:
     bytes_to_sites: int = 0
     bytes_from_sites: int = 0
 
-    def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
+    def send(self, messages: Mapping[str, Packed], seconds: float) -> Iterator[tuple[str, Packed]]:
         """See `Transport`."""
         self.rounds += 1
         self.messages += len(messages)
         self.bytes_to_sites += sum(message.nbytes for message in messages.values())
-        for site, reply in self.inner.send(messages):
+        for site, reply in self.inner.send(messages, seconds):
             self.bytes_from_sites += reply.nbytes
             yield site, reply
 
@@ -153,8 +182,8 @@ class InProcess:
 
     sites: Mapping[str, Callable[[Packed], Packed]]
 
-    def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
-        """See `Transport`."""
+    def send(self, messages: Mapping[str, Packed], seconds: float) -> Iterator[tuple[str, Packed]]:  # noqa: ARG002
+        """See `Transport`; nothing is far, so every answer is waited for."""
         for site, message in messages.items():
             yield site, self.sites[site](message)
 

@@ -60,6 +60,14 @@ class Block:
     bits: int = 0
 
 
+def _register(kind: type[Any], registry: dict[str, type[Any]]) -> None:
+    """A name on the wire means one class: of two with one name the later would quietly take the earlier's questions."""
+    known = registry.setdefault(kind.name, kind)
+    if (known.__module__, known.__qualname__) != (kind.__module__, kind.__qualname__):
+        raise TypeError(f"{kind.__qualname__} and {known.__qualname__} are both called {kind.name}")
+    registry[kind.name] = kind
+
+
 class SiteView(Protocol):
     """What a query may use at a site: nothing but frames and counts."""
 
@@ -101,7 +109,7 @@ class Query(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in cls.__dict__:
-            Query.registry[cls.name] = cls
+            _register(cls, Query.registry)
 
     @abstractmethod
     def blocks(self) -> Mapping[str, Block]:
@@ -171,6 +179,10 @@ class Query(ABC):
         """
         return None
 
+    def plausible(self, summary: Summary, sites: int) -> bool:  # noqa: ARG002 - the signature that subclasses fill
+        """Whether a sum over so many sites, or a site's own answer, can be true: a hospital may send anything."""
+        return True
+
     @property
     def pooled(self) -> bool:
         """Whether the sum over a roster is meant; False for what a site publishes on its own."""
@@ -221,7 +233,7 @@ class Task(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in cls.__dict__:
-            Task.registry[cls.name] = cls
+            _register(cls, Task.registry)
 
     @abstractmethod
     def words(self) -> str:
@@ -335,13 +347,19 @@ class Total:
         self._sums: dict[str, fixedpoint.Limbs] = {}
         self._plain: bool | None = None
 
-    def add(self, part: Mapping[str, Any]) -> None:
-        """Add one site's part, masked or plain; error 505 unless it is what the query declares."""
+    def add(self, part: Mapping[str, Any]) -> bool:
+        """Add one site's part, masked or plain; error 505 unless it is what the query declares.
+
+        Returns
+        -------
+        Whether it could be a site's own answer: of parts that are masked none could, where the query can tell.
+        """
         if set(part) != set(self._blocks):
             raise FedmviError(505, f"{self._query.name}: blocks {sorted(part)}")
-        for name, block in self._blocks.items():
-            limbs = self._limbs(name, block, part[name])
+        encoded = {name: self._limbs(name, block, part[name]) for name, block in self._blocks.items()}
+        for name, limbs in encoded.items():
             self._sums[name] = fixedpoint.add(self._sums[name], limbs) if name in self._sums else limbs
+        return self._query.plausible(self._decoded(encoded), 1)
 
     def _limbs(self, name: str, block: Block, array: Any) -> fixedpoint.Limbs:
         plain = block.kind is Kind.UPDATE and isinstance(array, np.ndarray) and array.dtype == np.float32
@@ -356,15 +374,21 @@ class Total:
         return limbs
 
     def result(self) -> Summary:
-        """The decoded sum of all parts."""
+        """The decoded sum of all parts; error 505 where it cannot be true."""
+        summary = self._decoded(self._sums)
+        if not self._query.plausible(summary, self._sites):
+            raise FedmviError(505, f"{self._query.name}: a sum that cannot be true")
+        return summary
+
+    def _decoded(self, encoded: Mapping[str, fixedpoint.Limbs]) -> Summary:
         summary: Summary = {}
         for name, block in self._blocks.items():
             if block.kind is Kind.COUNT:
-                summary[name] = np.asarray(fixedpoint.decode_count(self._sums[name]))
+                summary[name] = np.asarray(fixedpoint.decode_count(encoded[name]))
             elif block.kind is Kind.REAL:
-                summary[name] = np.asarray(fixedpoint.decode_real(self._sums[name]))
+                summary[name] = np.asarray(fixedpoint.decode_real(encoded[name]))
             else:
-                summary[name] = np.asarray(fixedpoint.decode_update(self._sums[name], block.bits))
+                summary[name] = np.asarray(fixedpoint.decode_update(encoded[name], block.bits))
         return summary
 
 

@@ -24,6 +24,7 @@ from common.files import write_whole
 from common.networks.architecture import Architecture
 from common.networks.network import MviNetwork
 from common.networks.weights import save_network
+from common.study.fingerprint import study_fingerprint
 from common.study.networks import Network
 from common.study.protocol import Study
 
@@ -32,6 +33,13 @@ MONAI = "1.5.0"
 """The oldest release whose ConfigParser is known to read the bundle."""
 
 RESEARCH = "Research only. It is no medical device, and no decision about a patient may rest on it."
+
+SIMULATED = "Simulated: learned from invented patients, and good for nothing but trying the programs."
+
+_WHOSE = {
+    False: "The hospitals' own patients; they did not leave the hospitals.",
+    True: "Simulated: invented patients, of no hospital.",
+}
 
 _LICENSE = """The program that computes this network is FedMVI, under the Apache License, Version 2.0.
 
@@ -63,6 +71,12 @@ class Description:
         Rows and columns of an image, and slices of each sequence.
     statistics
         Where the statistics of normalisation layers come from, as a sentence.
+    simulated
+        Whether the study's patients are invented.
+    study_fingerprint
+        SHA-256 of the protocol.
+    cutoffs
+        Way of inference, and the probability from which on the upper classes are called present; none where unknown.
     """
 
     name: str
@@ -74,9 +88,23 @@ class Description:
     size: int
     slices: int
     statistics: str
+    simulated: bool
+    study_fingerprint: str
+    cutoffs: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def intended_use(self) -> str:
+        """What it may be used for."""
+        return f"{SIMULATED} {RESEARCH}" if self.simulated else RESEARCH
 
 
-def describe(study: Study, network: Network, architecture: Architecture, statistics: str) -> Description:
+def describe(
+    study: Study,
+    network: Network,
+    architecture: Architecture,
+    statistics: str,
+    cutoffs: tuple[tuple[str, float], ...] = (),
+) -> Description:
     """What there is to say of a network of a study; error 390 where the study prepares no stacks."""
     preparation, graded = study.preparation, study.endpoint(network.grades)
     if preparation is None or preparation.stacks is None:
@@ -92,6 +120,9 @@ def describe(study: Study, network: Network, architecture: Architecture, statist
         size=network.size,
         slices=preparation.stacks.slices,
         statistics=statistics,
+        simulated=study.study.simulated,
+        study_fingerprint=study_fingerprint(study),
+        cutoffs=cutoffs,
     )
 
 
@@ -163,9 +194,9 @@ def _metadata(net: MviNetwork, about: Description) -> dict[str, Any]:
         "description": f"{about.title}. {about.statistics}",
         "authors": f"The hospitals of the study: {about.study}",
         "copyright": "See LICENSE",
-        "data_source": f"The hospitals' own patients; they did not leave the hospitals. Study: {about.study}",
+        "data_source": f"{_WHOSE[about.simulated]} Study: {about.study}",
         "data_type": "ROI stacks as `fedmvi-site prepare` makes them",
-        "intended_use": RESEARCH,
+        "intended_use": about.intended_use,
         "references": list(about.sources),
         "network_data_format": {
             "inputs": {"image": _image(about, sequences)},
@@ -173,6 +204,8 @@ def _metadata(net: MviNetwork, about: Description) -> dict[str, Any]:
         },
         "fedmvi_architecture": json.loads(net.architecture.text),
         "fedmvi_slices": about.slices,
+        "fedmvi_study_fingerprint": about.study_fingerprint,
+        "fedmvi_cutoffs": dict(about.cutoffs),
     }
 
 

@@ -15,6 +15,7 @@ Layers' counts of batches are neither: nothing is computed from them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -31,9 +32,10 @@ from common.files import write_whole
 from common.networks.architecture import Architecture
 from common.networks.network import MviNetwork, build
 from common.networks.normalisation import STATISTICS
+from common.study.fingerprint import canonical_json
 
 Arrays = Mapping[str, NDArray[np.float32]]
-_ARCHITECTURE, _LOCAL = "architecture", "local"
+_ABOUT, _ARCHITECTURE, _LOCAL = "fedmvi", "architecture", "local"
 
 
 def shared_names(net: MviNetwork) -> tuple[str, ...]:
@@ -71,6 +73,25 @@ def vector_size(architecture: Architecture) -> int:
     return sum(count for _, _, count in _layout(architecture))
 
 
+def shift_logits(
+    architecture: Architecture, vector: NDArray[np.float32], shift: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """(p,) shared weights of the network whose logits are larger by `shift`, (classes,), for every patient.
+
+    Raises
+    ------
+    FedmviError
+        686 the vector has another length.
+    """
+    _check_size(vector_size(architecture), vector)
+    moved, at = vector.copy(), 0
+    for name, _, count in _layout(architecture):
+        if name == "head.bias":
+            moved[at : at + count] += shift.astype(np.float32)
+        at += count
+    return moved
+
+
 def local_state(net: MviNetwork) -> dict[str, NDArray[np.float32]]:
     """What stays at the site, by name; empty for `group` and `batch`."""
     return {name: _array(tensor) for name, tensor in _local(net)}
@@ -96,7 +117,7 @@ def save_weights(path: Path, architecture: Architecture, vector: NDArray[np.floa
     ends = np.cumsum([count for _, _, count in layout])
     parts = np.split(np.asarray(vector, np.float32), ends[:-1])
     arrays = {name: part.reshape(shape) for (name, shape, _), part in zip(layout, parts, strict=True)}
-    _write(path, arrays, {_ARCHITECTURE: architecture.text, _LOCAL: local})
+    _write(path, arrays, architecture, local)
 
 
 def read_weights(path: Path) -> tuple[Architecture, NDArray[np.float32]]:
@@ -116,7 +137,7 @@ def local_round(path: Path) -> str:
 def save_network(path: Path, net: MviNetwork) -> None:
     """Write all that a network computes with, local state too, as safetensors."""
     arrays = {name: _array(tensor) for name, tensor in (*_shared(net), *_local(net))}
-    _write(path, arrays, {_ARCHITECTURE: net.architecture.text})
+    _write(path, arrays, net.architecture)
 
 
 def read_network(path: str | Path) -> MviNetwork:
@@ -188,17 +209,19 @@ def _fill(tensors: Mapping[str, Tensor], arrays: Arrays) -> None:
             tensor.copy_(torch.from_numpy(np.array(arrays[name], np.float32)))
 
 
-def _write(path: Path, arrays: Arrays, words: Mapping[str, str]) -> None:
-    write_whole(path, save(dict(arrays), dict(words)))
+def _write(path: Path, arrays: Arrays, architecture: Architecture, local: str = "") -> None:
+    # One word of metadata: safetensors writes several in an order that changes from one process to the next.
+    about = canonical_json({_ARCHITECTURE: architecture.text, _LOCAL: local})
+    write_whole(path, save(dict(arrays), {_ABOUT: about}))
 
 
 def _read(path: Path) -> tuple[Architecture, dict[str, NDArray[np.float32]], str]:
     try:
         with safe_open(path, framework="numpy") as file:
-            words = file.metadata() or {}
+            words = json.loads((file.metadata() or {}).get(_ABOUT, "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise FedmviError(687, f"{path}: {error}") from error
-    if any(array.dtype != np.float32 for array in arrays.values()):
+    if not isinstance(words, dict) or any(array.dtype != np.float32 for array in arrays.values()):
         raise FedmviError(687, str(path))
-    return Architecture.parse(words.get(_ARCHITECTURE, "")), arrays, words.get(_LOCAL, "")
+    return Architecture.parse(str(words.get(_ARCHITECTURE, ""))), arrays, str(words.get(_LOCAL, ""))

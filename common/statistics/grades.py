@@ -26,10 +26,10 @@ MAX_LEVELS = 10
 
 
 @dataclass(frozen=True)
-class LevelCounts(Query):
+class GradeCounts(Query):
     """Patients of each level of an endpoint: the weights of classes in a loss are made of them."""
 
-    name: ClassVar[str] = "query.level_counts"
+    name: ClassVar[str] = "query.grade_counts"
     risk: ClassVar[Risk] = Risk.CELLS
 
     endpoint: str

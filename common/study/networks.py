@@ -125,6 +125,11 @@ class FederatedTraining(_Table):
         default=16, description="Most trainings that share a round; more only wait their turn."
     )
 
+    deadline_minutes: Annotated[int, Field(ge=1, le=10080)] = Field(
+        default=60,
+        description="Longest that all sites may take to answer a round; then the run stops (503) and can be resumed.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _none(cls, data: Any) -> Any:
@@ -164,7 +169,8 @@ class Network(_Table):
     )
     missing: Literal["exclude", "mask"] = Field(
         default="exclude",
-        description="A patient without one of the sequences: left out and counted, or the branch is masked.",
+        description="A patient who lacks a sequence that any combination uses is left out of all combinations, and "
+        "counted; or he takes part in all if he has any of the sequences, and the branches he lacks are masked.",
     )
     normalisation: Normalisation = Field(
         default="group",
@@ -268,7 +274,7 @@ def _trained(data: dict[str, Any]) -> dict[str, Any]:
 
 
 _PUBLISHED_TRAINING = {"optimiser": "adam", "learning_rate": 0.1, "batch": 2, "weight_decay": 0.0, "clip_norm": False,
-                       "class_weights": "none"}  # fmt: skip
+                       "class_weights": "none", "keep_optimiser": True}  # fmt: skip
 
 
 def _named(word: str, whole: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -18,12 +19,15 @@ OUTPUTS = ("mean_over_combinations", "by_first_slices")
 OPSET = 20
 
 
-def write_onnx(path: Path, net: MviNetwork, size: int, slices: int, *, masked: bool) -> None:
+def write_onnx(
+    path: Path, net: MviNetwork, size: int, slices: int, *, masked: bool, told: Mapping[str, str] | None = None
+) -> None:
     """Write the graph of `PatientScorer`, for any number of patients at once.
 
     It takes `stacks` (n, k, s, size, size) float32, s = `slices` of each of the k sequences, as acquired; `body`
     (n, k, 11) float32; and where `masked` also `present` (n, k) bool. It gives `mean_over_combinations` and
-    `by_first_slices`, (n, classes) float32 probabilities each. (torch.onnx, by torch.export.)
+    `by_first_slices`, (n, classes) float32 probabilities each; `told` goes into the graph's metadata. (torch.onnx, by
+    torch.export.)
     """
     scorer = PatientScorer(net).eval()
     k = len(net.architecture.sequences)
@@ -46,5 +50,6 @@ def write_onnx(path: Path, net: MviNetwork, size: int, slices: int, *, masked: b
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
     model = program.model_proto
+    onnx.helper.set_model_props(model, dict(told or {}))
     onnx.checker.check_model(model, full_check=True)
     write_whole(path, model.SerializeToString(), 0o644)

@@ -13,6 +13,9 @@ _HOW: Mapping[str, str] = MappingProxyType(
         "exact": "Sums over all sites of the cohort. The result is that of the pooled patients, digit for digit up to "
         "rounding, although no patient's record was sent.",
         "exact-masked": "As exact, and every site's sums were masked, so that only their total could be read.",
+        "federated": "Made by training over the sites, in rounds; every sum over them is exact, but a training is not "
+        "what it would be on pooled patients.",
+        "federated-masked": "As federated, and every site's sums were masked, so that only their total could be read.",
         "binned": "Computed from counts in that many bins, because a site allows no finer ranks; close to the pooled "
         "result, not equal to it.",
         "guarded": "A curve or table joined until every step holds at least that many patients.",

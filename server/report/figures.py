@@ -30,6 +30,10 @@ _STYLES = (
     ("#e69f00", (0, (9, 2))), ("#56b4e9", (0, (3, 1.2, 1, 1.2, 1, 1.2))), ("#000000", (0, (2.5, 2.5))),
 )  # fmt: skip
 _SHOWN_POINTS = 2
+_COARSENED = (
+    "The grey diagonal is chance. Curves are coarsened: each step holds several patients of either class, so "
+    "that no patient can be read from them; the AUC is that of the full curve."
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ def draw_all(results: Results) -> Mapping[str, Picture]:
         for result in of(results, "network-training"):
             if result.curves:
                 pictures.append(_training(results, result))
+        for result in of(results, "network-performance"):
+            if _drawn(result):
+                pictures.append(_network_roc(results, result))
     return {picture.name: picture for picture in pictures}
 
 
@@ -122,13 +129,9 @@ def _roc(results: Results, model: ModelParts, styles: Mapping[str, int]) -> Pict
     axes.set_xlabel("False positive rate (1 - specificity)")
     axes.set_ylabel("True positive rate (sensitivity)")
     figure.legend(handles, words, loc="lower left", bbox_to_anchor=(0.03, 0.0), handlelength=3.2)
-    caption = (
-        "The grey diagonal is chance. Curves are coarsened: each step holds several patients of either class, so "
-        "that no patient can be read from them; the AUC is that of the full curve."
-    )
     title = f"Receiver operating characteristic, {model.title}"
     description = f"{title}. " + " ".join(f"{_roc_label(results, r, drawn=True)}." for r in model.aucs)
-    return _finish(figure, results, f"roc-{slug(model.name)}", (title, caption, description))
+    return _finish(figure, results, f"roc-{slug(model.name)}", (title, _COARSENED, description))
 
 
 def _drawn(result: Result) -> bool:
@@ -149,6 +152,29 @@ def _roc_label(results: Results, result: Result, *, drawn: bool) -> str:
         return f"{place}: {'refused' if result.status == 'refused' else 'not estimable'}"
     text = f"{place}: AUC {fmt.area_interval(auc.value, auc.low, auc.high)}"
     return text if drawn else f"{text}, too few patients for a curve"
+
+
+def _network_roc(results: Results, result: Result) -> Picture:
+    """One network in one cohort: a curve for each way of inference."""
+    top, below = _top(results), 0.98
+    height = top + 3.53 + below
+    figure = new_figure(4.3, height)
+    axes = figure.add_axes((0.13, below / height, 0.82, 3.53 / height))
+    handles, words = [], []
+    for i, curve in enumerate(result.curves):
+        auc = estimate(result, "auc", curve.name)
+        axes.plot(curve.x, curve.y, clip_on=False, **_look(i))
+        handles.append(Line2D([], [], **_look(i)))
+        told = "" if auc is None else f": AUC {fmt.area_interval(auc.value, auc.low, auc.high)}"
+        words.append(f" {fmt.plain(curve.name)}{told}")
+    axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.7, zorder=0)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_xlabel("False positive rate (1 - specificity)")
+    axes.set_ylabel("True positive rate (sensitivity)")
+    figure.legend(handles, words, loc="lower left", bbox_to_anchor=(0.03, 0.0), handlelength=3.2)
+    title = f"Receiver operating characteristic, {fmt.plain(result.title)}"
+    description = f"{title}, {where(result)}. " + " ".join(f"{w.strip()}." for w in words)
+    return _finish(figure, results, f"roc-{slug(result.id)}", (title, _COARSENED, description))
 
 
 # ------------------------------------------------------------------------------------------------ Kaplan-Meier

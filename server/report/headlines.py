@@ -15,6 +15,7 @@ from server.report.contents import (
     short_groups,
     where,
 )
+from server.report.explanations import status_words
 from server.study.results import Result, Results
 
 _MODELS = 4
@@ -79,7 +80,7 @@ def _network(results: Results, choice: Result) -> list[str]:
     chosen = next((e.term for e in choice.estimates if e.name == "chosen" and e.value == 1.0), None)
     name, title = choice.id.split(".")[1], fmt.plain(choice.title.rpartition(", ")[2])
     if chosen is None:
-        return [f"{title}: {'refused' if choice.status == 'refused' else 'not estimable'}."]
+        return [f"{title}: {_lower(status_words(choice))}"]
     parts = []
     for result in of(results, "network-performance"):
         if result.id.split(".")[1:4] == [name, "performance", chosen]:
@@ -91,6 +92,10 @@ def _network(results: Results, choice: Result) -> list[str]:
             parts.append(f"{told} in {where(result)}{kind}")
     sequences = fmt.plain(chosen.replace("+", ", ").upper())
     return [f"{title}: {sequences} chosen; AUC, mean over slices, {'; '.join(parts)}."]
+
+
+def _lower(words: str) -> str:
+    return words[:1].lower() + words[1:]
 
 
 def _survival(result: Result) -> str:

@@ -13,6 +13,9 @@ from server.study.results import CrossTable, Estimate, Result, Results
 
 Pictures = Mapping[str, Picture]
 _SHARES = ("accuracy", "precision", "recall", "specificity", "f1")
+_WORDS = {"recall": "Recall (sensitivity)"}
+
+_TRAINING = ("Sequences", "Rounds kept, by training", "Validation loss, by fold", "Patients")
 _INFERENCES = ("mean", "first")
 
 
@@ -32,7 +35,10 @@ def networks(results: Results, pictures: Pictures) -> Section:
         chosen = _chosen(choice)
         for result in mine:
             if result.statistic == "network-performance":
-                part.blocks += _performance(results, result, detailed=result.id.split(".")[3] == chosen)
+                detailed = result.id.split(".")[3] == chosen
+                part.blocks += _performance(results, result, pictures, detailed=detailed)
+        part.blocks += [block for r in of(results, "network-pictures") if r.id.split(".")[1] == name
+                        for block in _site_pictures(r)]  # fmt: skip
         section.parts.append(part)
     return section
 
@@ -51,7 +57,7 @@ def _choice(choice: Result) -> list[Block]:
     cuts = [f"{fmt.number(e.value)} ({e.term})" for e in choice.estimates if e.name == "cutoff"]
     told = f"Frozen cut-offs of the probability that it is present: {', '.join(cuts)}." if cuts else ""
     nested = [f"{_area(e)} ({e.term})" for e in choice.estimates if e.name == "nested_auc" and e.value is not None]
-    told += f" Nested AUC of the whole procedure: {', '.join(nested)}." if nested else ""
+    told += f" Nested AUC, sequences chosen by validation loss in each fold: {', '.join(nested)}." if nested else ""
     words = f"Chosen sequences: {_sequences(_chosen(choice))}. {told} {fmt.plain(choice.note)}"
     blocks: list[Block] = [Paragraph(" ".join(words.split()), anchor=choice.id, how=(choice.how,))]
     folds = [e.term.partition(", ") for e in choice.estimates if e.name == "lowest_loss"]
@@ -84,29 +90,46 @@ def _area(found: Estimate | None) -> str:
 def _trainings(trainings: list[Result], pictures: Pictures) -> list[Block]:
     blocks: list[Block] = []
     rows = []
+    private = any(e.name == "epsilon" for result in trainings for e in result.estimates)
     for result in trainings:
         if slug(result.id) in pictures:
             blocks.append(Drawing(pictures[slug(result.id)]))
         rounds = [fmt.number(e.value) for e in result.estimates if e.name == "rounds"]
         losses = [fmt.number(e.value) for e in result.estimates if e.name == "validation_loss"]
-        head = _sequences(result.id.split(".")[3])
-        rows.append(Row(head, (", ".join(rounds), ", ".join(losses), fmt.optional_count(result.n)), result.id))
+        spent = [fmt.number(e.value) for e in result.estimates if e.name == "epsilon"]
+        last = (", ".join(spent),) if private else ()
+        cells = (", ".join(rounds), ", ".join(losses), fmt.optional_count(result.n), *last)
+        rows.append(Row(_sequences(result.id.split(".")[3]), cells, result.id))
     if rows:
-        columns = ("Sequences", "Rounds kept, by training", "Validation loss, by fold", "Patients")
+        columns = (*_TRAINING, "Epsilon spent, by training") if private else _TRAINING
         notes = tuple(dict.fromkeys(fmt.plain(result.note) for result in trainings))
         how = tuple(dict.fromkeys(result.how for result in trainings))
         blocks.append(Table("Trainings of the first seed", columns, tuple(rows), notes=notes, how=how))
     return blocks
 
 
-def _performance(results: Results, result: Result, *, detailed: bool) -> list[Block]:
+def _site_pictures(result: Result) -> list[Block]:
+    """Who made pictures; they are not here."""
+    made = [f"cohort {e.term}: {fmt.number(e.value)} site(s)" for e in result.estimates if e.value is not None]
+    told = [f"cohort {e.term}: {e.note}" for e in result.estimates if e.value is None]
+    words = f"{fmt.plain(result.note)} Made: {', '.join(map(fmt.plain, made)) or 'nowhere'}."
+    blocks: list[Block] = [Paragraph(words, anchor=result.id, how=(result.how,))]
+    return [*blocks, *(Paragraph(fmt.plain(note), "warning") for note in told)]
+
+
+def _performance(results: Results, result: Result, pictures: Pictures, *, detailed: bool) -> list[Block]:
     """Shares of presence; of the chosen combination also the cross tables and each grade's own shares."""
     head = f"{_sequences(result.id.split('.')[3])}, cohort {where(result)}"
     if result.status != "estimated":
         return [Paragraph(f"{head}. {status_words(result)}", "warning", result.id)]
     terms = dict.fromkeys(e.term for e in result.estimates if e.name == "accuracy")
-    rows = [Row(fmt.plain(term), tuple(_share(estimate(result, name, term)) for name in _SHARES)) for term in terms]
-    columns = ("Inference and rule", "Accuracy", "Precision", "Recall", "Specificity", "F1")
+    areas = tuple(_area(estimate(result, "auc", term.partition(", ")[0])) for term in terms)
+    rows = [Row("AUC", areas)]
+    rows += [
+        Row(_WORDS.get(name, name.capitalize()), tuple(_share(estimate(result, name, term)) for term in terms))
+        for name in _SHARES
+    ]
+    columns = ("Measure (95 % CI)", *map(fmt.plain, terms))
     facts = [f"{result.n} patients"] if result.n is not None else []
     facts += [f"{result.events} with the endpoint"] if result.events is not None else []
     if result.counts and result.counts[1].pooled != 0:
@@ -123,6 +146,8 @@ def _performance(results: Results, result: Result, *, detailed: bool) -> list[Bl
         )
     ]
     if detailed:
+        name = f"roc-{slug(result.id)}"
+        blocks += [Drawing(pictures[name])] if name in pictures else []
         blocks += [_cross_table(results, head, table) for table in result.tables]
         blocks += _grades(result, head)
     return blocks
@@ -136,7 +161,7 @@ def _share(found: Estimate | None) -> str:
 
 def _cross_table(results: Results, head: str, table: CrossTable) -> Table:
     rows = tuple(
-        Row(f"true: {fmt.plain(level)}", tuple(fmt.count(n, results.min_cell) for n in cells))
+        Row(f"true: {fmt.plain(level)}", tuple(fmt.hidden_or(n, results.min_cell, large=True) for n in cells))
         for level, cells in zip(table.rows, table.cells, strict=True)
     )
     hidden = any(n is None for cells in table.cells for n in cells)
@@ -147,12 +172,12 @@ def _cross_table(results: Results, head: str, table: CrossTable) -> Table:
 
 def _grades(result: Result, head: str) -> list[Block]:
     """Precision, recall and F1 of each grade, where there are more than two."""
-    rows = []
+    rows, whole_words = [], []
     for inference in _INFERENCES:
         whole = estimate(result, "grade_accuracy", inference)
         if whole is None:
             continue
-        rows.append(Row(f"{inference}: accuracy over the grades", (_share(whole), "", "")))
+        whole_words.append(f"{_share(whole)} ({inference})")
         named = dict.fromkeys(
             e.term for e in result.estimates if e.name == "f1" and e.term.startswith(f"{inference}, ")
         )
@@ -162,4 +187,5 @@ def _grades(result: Result, head: str) -> list[Block]:
                 rows.append(Row(fmt.plain(term), cells))
     if not rows:
         return []
-    return [Table(f"Grades: {head}", ("Inference and grade", "Precision", "Recall", "F1"), tuple(rows))]
+    notes = (f"Accuracy over the grades: {', '.join(whole_words)}.",)
+    return [Table(f"Grades: {head}", ("Inference and grade", "Precision", "Recall", "F1"), tuple(rows), notes=notes)]

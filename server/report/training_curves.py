@@ -44,7 +44,11 @@ def draw_training(result: Result, top: float) -> Figure:
     axes.set_xlabel("Round")
     axes.set_ylabel("Mean loss of a patient")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    handles = [Line2D([], [], color=_COLOURS[i % len(_COLOURS)], linewidth=1.6) for i in range(len(trainings))]
+    validated = {curve.name.rpartition(", ")[0] for curve in result.curves if curve.name.endswith(", validation")}
+    handles = [
+        Line2D([], [], color=_COLOURS[i % len(_COLOURS)], linewidth=1.6, linestyle="-" if one in validated else ":")
+        for i, one in enumerate(trainings)
+    ]
     labels = [f" {fmt.plain(training)}" for training in trainings]
     figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.72, 1 - top / height))
     return figure

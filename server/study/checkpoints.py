@@ -7,6 +7,7 @@ give the bytes that they gave.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -51,6 +52,8 @@ class Progress:
         Digest of the round whose local state belongs to the best weights; "" for none.
     patients
         Trained on in the last round.
+    epsilon_hundredths
+        What private training has spent, in the receipts of the site that spent most; 0 where it is not private.
     """
 
     __pydantic_config__ = STRICT
@@ -62,7 +65,24 @@ class Progress:
     before: str = ""
     keep: str = ""
     patients: int = 0
+    epsilon_hundredths: int = 0
     finished: bool = False
+
+    @property
+    def sound(self) -> bool:
+        """Whether the parts fit together, as those of a file that was written here do."""
+        measured, size = len(self.history), self.state.weights.size
+        losses = [one for each in self.history for one in (each.training, each.validation) if one is not None]
+        return (
+            measured in ((self.round, self.round + 1) if self.finished else (self.round,))
+            and 0 <= self.best_round <= self.round
+            and self.best.size in (0, size)
+            and (not self.best.size or self.best_round < measured)
+            and size > 0
+            and all(memory.shape == (size,) for memory in self.state.memory.values())
+            and all(math.isfinite(loss) and loss >= 0.0 for loss in losses)
+            and min(self.patients, self.epsilon_hundredths) >= 0
+        )
 
     def done(self, *, with_best: bool) -> Progress:
         """The training, finished with its best weights or its last ones."""
@@ -109,9 +129,12 @@ class FolderCheckpoints:
         if not path.exists():
             return None
         try:
-            return unpack(from_bytes(path.read_bytes()), Progress)
+            progress = unpack(from_bytes(path.read_bytes()), Progress)
         except FedmviError as error:
             raise FedmviError(510, f"{path}: {error.local}") from error
+        if not progress.sound:
+            raise FedmviError(510, f"{path}: its parts do not fit together")
+        return progress
 
     def save(self, job: Job, progress: Progress) -> None:
         """See `Checkpoints`."""

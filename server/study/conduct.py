@@ -20,6 +20,7 @@ from server.study import (
     models,
     network_development,
     network_evaluation,
+    network_pictures,
     network_results,
     score_analyses,
     time_analyses,
@@ -74,7 +75,8 @@ def conduct(
     scores |= score_analyses.frozen_with(study, fitted)
     scores |= {model for network in networks if isinstance(network, Developed) for model in network.models}
     manifest = Freeze(tuple(sorted(scores)), tuple(sorted(c.name for c in study.comparisons)))
-    frozen = conclude(port, [_perform(manifest)])[0]
+    # Where nothing is frozen nothing is looked at, and no closed cohort counts as opened.
+    frozen = conclude(port, [_perform(manifest)])[0] if manifest.scores or manifest.comparisons else {}
     progress("evaluate the models and compare survival")
     evaluated, compared, on_scores, in_cohorts = conclude(
         port,
@@ -85,10 +87,12 @@ def conduct(
             network_evaluation.evaluate_all(study, networks, kept),
         ],
     )
+    pictured = conclude(port, [network_pictures.explain_all(networks, kept, progress)])[0]
     endpoints = {model.name: model.endpoint for model in study.models}
     results += [left_out(result, published, endpoints[result.id.split(".")[1]]) for result in evaluated]
     results += [*compared, *analysed, *by_group, *on_scores]
     results += [_excluded(study, r, published) for r in network_results.publish_all(study, networks, in_cohorts)]
+    results += network_pictures.publish_pictures(study, networks, pictured)
     return Conducted(_results(study, results, opened), opened, frozen, networks)
 
 
@@ -171,7 +175,8 @@ def _under_limits(opened: dict[str, Receipt]) -> list[str]:
 def _how(result: Result, opened: dict[str, Receipt]) -> Result:
     """A total says whether it came under masks; what sites show on their own does not."""
     masked = all(receipt.get("masks") == "required" for receipt in opened.values())
-    return result.model_copy(update={"how": "exact-masked"}) if masked and result.how == "exact" else result
+    total = masked and result.how in ("exact", "federated")
+    return result.model_copy(update={"how": f"{result.how}-masked"}) if total else result
 
 
 def _results(study: Study, results: list[Result], opened: dict[str, Receipt]) -> Results:

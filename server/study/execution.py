@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 
 import common.statistics  # noqa: F401 - registers every query
 from common.errors import FedmviError
 from common.federation.ports import Journal, Meter, SitesPort, Transport
 from server.study.checkpoints import FolderCheckpoints
 from server.study.conduct import conduct, plan
+from server.study.deadlines import answer_seconds
 from server.study.network_files import write_models
 from server.study.results import write_results
 from server.study.run_directory import RunDirectory
@@ -50,7 +52,7 @@ def execute(run: RunDirectory, transport: Transport, action: Action, progress: C
 def _execute(run: RunDirectory, transport: Transport, action: Action, progress: Callable[[str], None]) -> None:
     study = run.study()
     meter = Meter(transport)
-    journal = Journal(run.journal, SitesPort(meter, run.ticket(study)))
+    journal = Journal(run.journal, SitesPort(meter, run.ticket(study), partial(answer_seconds, study)))
     resumed_at = journal.rounds
     begun = time.monotonic()
     if action is Action.PLAN:

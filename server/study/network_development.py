@@ -17,9 +17,9 @@ import numpy as np
 from common.errors import FedmviError
 from common.federation.learning import WHOLE, Job, Member, ScorePatients
 from common.federation.query import Summary, total
-from common.federation.runner import Conclusion, attempt, together
+from common.federation.runner import Conclusion, together
 from common.statistics.cutoffs import cutoffs
-from common.statistics.grades import LevelCounts
+from common.statistics.grades import GradeCounts
 from common.statistics.refinement import Counts
 from common.statistics.roc import RocResult
 from common.study.networks import Network
@@ -29,6 +29,7 @@ from common.study.table import FloatArray
 from server.strategies.choice import strategy_of
 from server.study.checkpoints import Checkpoints, finished_weights
 from server.study.network_choice import Combination, Seeds, lowest_loss, one_standard_error, over_seeds
+from server.study.network_faults import attempt_unless_mendable
 from server.study.network_scores import (
     INFERENCES,
     Frozen,
@@ -123,7 +124,7 @@ def chosen_by_loss(
     chosen: dict[int, Combination | None] = {}
     for fold in held_out(network):
         jobs = {c: trained[Job(network.name, c, seed, fold)] for c in network.combinations}
-        losses = {c: job.validation_loss for c, job in jobs.items() if isinstance(job, TrainedJob)}
+        losses = {c: job.validation_loss for c, job in jobs.items() if isinstance(job, TrainedJob) and job.rounds}
         chosen[fold] = lowest_loss(losses)
     return chosen
 
@@ -134,7 +135,7 @@ def develop_all(
     """Develop every network of the study, one after the other: each is as much as the sites can do at once."""
     found: list[Developed | FedmviError] = []
     for network in study.networks:
-        found.append((yield from attempt(_Development(study, network, checkpoints, progress).run())))
+        found.append((yield from attempt_unless_mendable(_Development(study, network, checkpoints, progress).run())))
     return found
 
 
@@ -177,19 +178,23 @@ class _Development:
         weights = class_weights(network, levels)
         jobs = [Job(network.name, c, seed, fold) for c, seed in everyone for fold in held_out(network)]
         trained = yield from self._train(weights, dict.fromkeys(jobs, network.federation.rounds), "one fold held out")
-        self.progress(f"score the training patients of {network.title} out of fold")
+        whom = "out of fold" if network.development == "nested" else "who stopped the training"
+        self.progress(f"score the training patients of {network.title}: {whom}")
         found = yield from in_batches([partial(self._out_of_fold, one, trained) for one in everyone], self._scorings)
         out_of_fold = dict(zip(everyone, found, strict=True))
         first = [out_of_fold[combination, 0] for combination in network.combinations]
-        cuts = yield from together(*(attempt(self._cutoffs(scores)) for scores in first))
+        cuts = yield from together(*(attempt_unless_mendable(self._cutoffs(scores)) for scores in first))
         measured = yield from together(
-            *(attempt(self._measured(scores, cut, levels.size)) for scores, cut in zip(first, cuts, strict=True))
+            *(
+                attempt_unless_mendable(self._measured(scores, cut, levels.size))
+                for scores, cut in zip(first, cuts, strict=True)
+            )
         )
         by_loss = chosen_by_loss(network, trained, 0)
-        nested = yield from attempt(self._nested(by_loss, out_of_fold))
+        nested = yield from attempt_unless_mendable(self._nested(by_loss, out_of_fold))
         if network.development == "nested":
-            rounds = {used(network, one): self._rounds(one, trained) for one in everyone}
-            whole = {job: most for job, most in rounds.items() if most is not None}
+            known = [one for one in everyone if isinstance(out_of_fold[one], _OutOfFold)]
+            whole = {used(network, one): self._rounds(one, trained) for one in known}
             trained |= yield from self._train(weights, whole, "everybody")
         of_combination = dict(zip(network.combinations, cuts, strict=True))
         return Developed(
@@ -198,14 +203,14 @@ class _Development:
             trained,
             {one: s.areas if isinstance(s, _OutOfFold) else s for one, s in out_of_fold.items()},
             dict(zip(network.combinations, measured, strict=True)),
-            {one: self._frozen(one, trained, of_combination[one[0]]) for one in everyone},
+            {one: self._frozen(one, trained, out_of_fold[one], of_combination[one[0]]) for one in everyone},
             by_loss,
             nested,
         )
 
     def _levels(self) -> Conclusion[Counts]:
         classes = len(self.study.endpoint(self.network.grades).level_names)
-        sums: Summary = yield total(LevelCounts(self.network.cohort, Recipe(), self.network.grades, classes))
+        sums: Summary = yield total(GradeCounts(self.network.cohort, Recipe(), self.network.grades, classes))
         return sums["levels"]
 
     def _train(
@@ -235,14 +240,23 @@ class _Development:
     def _out_of_fold(
         self, candidate: Candidate, trained: Mapping[Job, TrainedJob | FedmviError]
     ) -> Conclusion[_OutOfFold]:
-        """Score each fold by the network that was trained without it."""
+        """Score each fold by the network that was trained without it.
+
+        One fold may have been unlucky; where no round of most of them lowered the loss there is nothing to score with,
+        and everybody would be trained for no round.
+        """
         members = []
         for fold, job in zip(held_out(self.network), self._of_folds(candidate, trained), strict=True):
             if isinstance(job, FedmviError):
                 raise job
             members.append(Member(fold, finished_weights(self.checkpoints, job.job), job.local))
+        if self._rounds(candidate, trained) == 0:
+            raise FedmviError(682)
         model = yield from score(self.network, *candidate, self.network.cohort, members)
-        return _OutOfFold(model, (yield from areas(self.study, self.network, self.network.cohort, model)))
+        found = yield from areas(self.study, self.network, self.network.cohort, model)
+        if all(_one_score(area) for area in found.values()):
+            raise FedmviError(683)
+        return _OutOfFold(model, found)
 
     def _nested(
         self, by_loss: Mapping[int, Combination | None], out_of_fold: Mapping[Candidate, _OutOfFold | FedmviError]
@@ -275,24 +289,31 @@ class _Development:
         frozen = Frozen(scores.model, None if isinstance(cut, FedmviError) else cut)
         return (yield from measure(self.study, self.network, self.network.cohort, frozen, classes))
 
-    def _rounds(self, candidate: Candidate, trained: Mapping[Job, TrainedJob | FedmviError]) -> int | None:
-        """Rounds on everybody: the median of those that the folds kept, rounded down; None where a fold failed."""
-        jobs = self._of_folds(candidate, trained)
-        kept = [job.rounds for job in jobs if isinstance(job, TrainedJob)]
-        return max(1, math.floor(float(np.median(kept)))) if len(kept) == len(jobs) else None
+    def _rounds(self, candidate: Candidate, trained: Mapping[Job, TrainedJob | FedmviError]) -> int:
+        """Rounds on everybody: the median of those that the folds kept, rounded down."""
+        kept = [job.rounds for job in self._of_folds(candidate, trained) if isinstance(job, TrainedJob)]
+        return math.floor(float(np.median(kept)))
 
     def _frozen(
         self,
         candidate: Candidate,
         trained: Mapping[Job, TrainedJob | FedmviError],
+        scores: _OutOfFold | FedmviError,
         cut: FloatArray | FedmviError,
     ) -> Frozen | FedmviError:
-        job = trained.get(used(self.network, candidate))
-        if not isinstance(job, TrainedJob):
-            failed = (j for j in self._of_folds(candidate, trained) if isinstance(j, FedmviError))
-            return job if job is not None else next(failed)
+        """The network that is used; what has no out-of-fold performance is none."""
+        if isinstance(scores, FedmviError):
+            return scores
+        job = trained[used(self.network, candidate)]
+        if isinstance(job, FedmviError):
+            return job
         task = ScorePatients("", self.network.name, *candidate, (whole_member(job, self.checkpoints),))
         return Frozen(task.model, None if isinstance(cut, FedmviError) else cut)
+
+
+def _one_score(area: RocResult) -> bool:
+    """Whether all patients have the same score: then the area is that of one tie, which is known without error."""
+    return area.std_err_ == 0 and area.auc_ == 0.5
 
 
 def whole_member(job: TrainedJob, checkpoints: Checkpoints) -> Member:

@@ -30,6 +30,10 @@ SELECTED = (
 )
 
 
+_TRAINED = ("network-selection", "network-training")
+"""Statistics that are what training made of the sites, not those of given scores."""
+
+
 def joined_name(combination: Combination) -> str:
     """A combination in ids and folders."""
     return "+".join(combination)
@@ -43,7 +47,7 @@ def result_base(study: Study, network: Network, part: str, statistic: str, title
         "title": f"{title}, {network.title}",
         "cohort": cohort,
         "sites": sorted(study.cohort(cohort).sites),
-        "how": "exact",
+        "how": "federated" if statistic in _TRAINED else "exact",
     }
 
 
@@ -67,22 +71,28 @@ def selection(study: Study, found: Developed) -> Result:
         ]
     estimates += _nested(found)
     note = (
-        "Chosen: the fewest sequences whose out-of-fold area (mean over seeds) is within one standard error (DeLong, "
-        "mean over seeds) of the largest, in training patients only."
+        ""
+        if len(network.combinations) == 1
+        else (
+            "Chosen: the fewest sequences whose out-of-fold area (mean over seeds) is within one standard error "
+            "(DeLong, mean over seeds) of the largest, in training patients only."
+        )
     )
-    if network.development == "nested":
+    if network.development == "nested" and len(network.combinations) > 1:
         note += (
             " Its area is that of a winner, and so a little high. The nested area has no such luck in it: each outer "
             "fold is scored by the network on the sequences that had the lowest validation loss without that fold "
             "(first seed; scores of all folds taken together). That choice is by loss, because areas of out-of-fold "
             "scores know every fold."
         )
-    return Result.model_validate({**base, "estimates": estimates, "note": f"{note} {_development_note(network)}"})
+    return Result.model_validate(
+        {**base, "estimates": estimates, "note": f"{note} {_development_note(network)}".strip()}
+    )
 
 
 def _nested(found: Developed) -> list[Estimate]:
     """What was chosen without each outer fold, and the areas of these choices."""
-    if found.network.development == "published":
+    if found.network.development == "published" or len(found.network.combinations) == 1:
         return []
     named = [(fold, combination) for fold, combination in found.by_loss.items() if combination is not None]
     estimates = [
@@ -110,7 +120,7 @@ def training(study: Study, found: Developed, combination: Combination) -> Result
     network = found.network
     base = result_base(
         study, network, f"training.{joined_name(combination)}", "network-training",
-        f"Training on {', '.join(combination)}", network.cohort,
+        f"Training on {', '.join(combination).upper()}", network.cohort,
     )  # fmt: skip
     if network.privacy is not None:
         base["how"] = f"private({network.privacy.epsilon:g})"
@@ -125,9 +135,12 @@ def training(study: Study, found: Developed, combination: Combination) -> Result
             why = "" if trained is None else refusal(trained)[1]
             estimates.append(Estimate(name="rounds", term=term, value=None, note=why))
             continue
-        estimates.append(Estimate(name="rounds", term=term, value=trained.rounds))
+        learned = "" if trained.rounds else "no round lowered the validation loss: the network is not used"
+        estimates.append(Estimate(name="rounds", term=term, value=trained.rounds, note=learned))
         if job.fold != WHOLE:
             estimates.append(Estimate(name="validation_loss", term=term, value=trained.validation_loss))
+        if network.privacy is not None:
+            estimates.append(Estimate(name="epsilon", term=term, value=trained.epsilon_hundredths / 100))
         curves += _losses(trained, term)
     last = found.trained.get(used(network, (combination, 0)))
     n = last.patients if isinstance(last, TrainedJob) else None
@@ -150,8 +163,10 @@ def _training_words(network: Network) -> str:
     federation = network.federation
     words = (
         f"First of {network.seeds} seeds; {federation.strategy}, at most {federation.rounds} rounds of "
-        f"{federation.epochs_per_round} local epoch(s). Rounds on everybody: the median of the folds'."
+        f"{federation.epochs_per_round} local epoch(s)."
     )
+    if network.development == "nested":
+        words += " Rounds on everybody: the median of the folds'."
     if federation.strategy == "trimmed-mean":
         words += " The server saw each site's update by itself."
     return words
@@ -161,9 +176,10 @@ def _private_words(network: Network) -> str:
     if network.privacy is None:
         return ""
     return (
-        f"Each training alone spends epsilon {network.privacy.epsilon:g} (delta {network.privacy.delta:g}) of each of "
-        "its patients; all trainings of the study together spend up to the sum. What is measured on scores is not "
-        "private."
+        f"Each training alone spends at most epsilon {network.privacy.epsilon:g} (delta {network.privacy.delta:g}) of "
+        "each of its patients, and has spent what stands here: the most at any site, by Opacus' accountant there, "
+        "rounded up. All trainings of the study together spend up to the sum. Losses, and what is measured on "
+        "scores, have no noise and are not private."
     )
 
 
@@ -185,7 +201,11 @@ def combinations(study: Study, network: Network, cohort: str, areas: Mapping[Can
             else:
                 mine = [a[inference] for a in known]
                 estimates += _of_seeds(study, term, mine[0], over_seeds(combination, mine))
-    return Result.model_validate({**base, "estimates": estimates, "note": cohort_note(study, network, cohort)})
+    base |= {"estimates": estimates, "note": cohort_note(study, network, cohort)}
+    if any(e.value is not None for e in estimates):
+        return Result.model_validate(base)
+    met = [refusal(area)[0] for area in areas.values() if isinstance(area, FedmviError)]
+    return Result.model_validate({**base, "status": "refused" if "refused" in met else "not-estimable"})
 
 
 def _of_seeds(study: Study, term: str, first: RocResult, seeds: Seeds) -> list[Estimate]:

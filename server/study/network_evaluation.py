@@ -24,7 +24,10 @@ from server.study.network_scores import (
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A candidate in a cohort: of the first seed all that is measured, of the others the areas."""
+    """A candidate in a cohort: of the first seed all that is measured, of the others the areas.
+
+    In a cohort whose sites answer alone there is the first seed of the chosen combination only.
+    """
 
     candidate: Candidate
     cohort: str
@@ -43,11 +46,12 @@ def evaluate_all(
 
 def _evaluate(study: Study, developed: Developed, checkpoints: Checkpoints) -> Conclusion[list[Evaluated]]:
     network = developed.network
+    # A site that answers by itself does so for one network only: guarded tables of two would tell whom the two part.
     places = [
         (one, cohort)
         for one in candidates(network)
         for cohort in network.evaluate
-        if one[1] == 0 or not _alone(study, cohort)
+        if one == (developed.chosen, 0) or not _alone(study, cohort)
     ]
     makers = [partial(_in_cohort, study, developed, one, cohort, checkpoints) for one, cohort in places]
     found = yield from in_batches(makers, network.federation.lock_step)

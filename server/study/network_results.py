@@ -29,12 +29,16 @@ from server.study.network_development_results import (
 )
 from server.study.network_evaluation import Evaluated
 from server.study.network_scores import INFERENCES, Measured, MeasuredAlone
-from server.study.network_tables import JOINED, ShownTable, shown, shown_alone
+from server.study.network_tables import JOINED, ShownTable, shown, shown_alone, with_joined
 from server.study.results import CrossTable, Curve, Estimate, Result
 
 GRADES = (
     "M1: up to five sites of invasion, all within 1 cm; M2: more than five, or one farther away. The source leaves "
     "exactly five open; here they are M1."
+)
+_OF_FOLDS = (
+    "The cut-off is that of the folds' networks on training patients; the network on everybody may score on another "
+    "scale, and hospitals may differ: look at sensitivity and specificity, not at one of them."
 )
 BY_CUTOFF = "at the cut-off"
 BY_GRADE = "by the likeliest grade"
@@ -90,7 +94,7 @@ def _areas_in(cohorts: Sequence[Evaluated], cohort: str) -> dict[Candidate, Area
 def _performance_base(study: Study, found: Developed, combination: Combination, cohort: str) -> dict[str, Any]:
     network = found.network
     part = f"performance.{joined_name(combination)}.{cohort}"
-    title = f"Performance on {', '.join(combination)}, cohort {cohort}"
+    title = f"Performance on {', '.join(combination).upper()}, cohort {cohort}"
     return result_base(study, network, part, "network-performance", title, cohort)
 
 
@@ -123,6 +127,7 @@ def _performance_note(study: Study, network: Network, cohort: str) -> str:
     parts = [
         cohort_note(study, network, cohort),
         "Areas: DeLong; shares: Wilson; F1: Wilson's interval of the share that it is a function of.",
+        _OF_FOLDS if network.development == "nested" and cohort != network.cohort else "",
         GRADES if network.present is not None else "",
     ]
     return " ".join(part for part in parts if part)
@@ -144,7 +149,7 @@ def _shares(study: Study, network: Network, tables: Mapping[str, ShownTable]) ->
     for name in INFERENCES:
         called = {
             BY_CUTOFF: tables.get(name),
-            BY_GRADE: tables.get(f"{name}.grade.{JOINED}", tables.get(f"{name}.grade")),
+            BY_GRADE: tables.get(f"{name}.grade" if len(levels) == 2 else f"{name}.grade.{JOINED}"),
         }
         for words, table in called.items():
             if table is None:
@@ -230,7 +235,7 @@ def _one_site(
         estimate, curve = own_area(summary, name)
         estimates.append(estimate.model_copy(update={"term": name}))
         curves.append(curve)
-    own = {name: shown_alone(table) for name, table in tables.items()}
+    own = {name: shown_alone(table) for name, table in with_joined(tables).items()}
     estimates += _cutoffs(found, combination) + _shares(study, found.network, own)
     parts = {"estimates": estimates, "curves": curves, "tables": _cross_tables(study, found.network, own)}
     return Result.model_validate({**base, **parts})

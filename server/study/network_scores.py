@@ -18,6 +18,7 @@ from common.study.networks import Network
 from common.study.protocol import Study
 from common.study.recipe import Complete, Made, Recipe
 from common.study.table import FloatArray
+from server.study.network_faults import attempt_unless_mendable
 
 COLUMNS = ("mean", "first", "mean.grade", "first.grade")
 """What `ScorePatients` makes: probabilities of presence and likeliest grades, by both ways of inference."""
@@ -168,9 +169,18 @@ def _each(query: RocAlone) -> Conclusion[Mapping[str, Summary | FedmviError]]:
     return replies
 
 
-def in_batches(makers: Sequence[Callable[[], Conclusion[R]]], size: int) -> Conclusion[list[R | FedmviError]]:
-    """Conclusions in lock-step, `size` at a time, so that only theirs is in memory; of each its result or its error."""
+def in_batches(
+    makers: Sequence[Callable[[], Conclusion[R]]], size: int, *, stops: bool = True
+) -> Conclusion[list[R | FedmviError]]:
+    """Conclusions in lock-step, `size` at a time, so that only theirs is in memory; of each its result or its error.
+
+    Parameters
+    ----------
+    stops
+        Whether an error that a site can mend is raised (`network_faults`).
+    """
+    trying: Callable[[Conclusion[R]], Conclusion[R | FedmviError]] = attempt_unless_mendable if stops else attempt
     results: list[R | FedmviError] = []
     for start in range(0, len(makers), size):
-        results += yield from together(*(attempt(make()) for make in makers[start : start + size]))
+        results += yield from together(*(trying(make()) for make in makers[start : start + size]))
     return results

@@ -68,12 +68,18 @@ def joined(table: Counts) -> Counts:
     return both
 
 
-def shown(tables: Mapping[str, Counts], min_cell: int) -> dict[str, ShownTable]:
-    """The tables of one cohort over all sites, and of those of more than two levels the joined ones beside them."""
+def with_joined(tables: Mapping[str, Counts]) -> dict[str, Counts]:
+    """The tables, and beside those of more than two levels the joined ones; hidden cells stay hidden."""
     both = dict(tables)
     for name, table in tables.items():
         if len(table) > 2:
-            both[f"{name}.{JOINED}"] = joined(table)
+            both[f"{name}.{JOINED}"] = np.where(joined((table == HIDDEN).astype(np.int64)) > 0, HIDDEN, joined(table))
+    return both
+
+
+def shown(tables: Mapping[str, Counts], min_cell: int) -> dict[str, ShownTable]:
+    """The tables of one cohort over all sites, and of those of more than two levels the joined ones beside them."""
+    both = with_joined(tables)
     system = CountSystem()
     for name, table in both.items():
         _enter(system, name, table, min_cell)

@@ -32,6 +32,7 @@ Statistic = Literal[
     "network-combinations",
     "network-performance",
     "network-selection",
+    "network-pictures",
 ]
 Status = Literal["estimated", "not-estimable", "refused"]
 
@@ -103,7 +104,9 @@ class Result(_Part):
     sites: list[str]
     n: int | None = Field(default=None, description="Patients that entered; None where hidden.")
     events: int | None = Field(default=None, description="Those with the endpoint or event; None where hidden.")
-    how: str = Field(description="exact, exact-masked, binned(B), guarded(K), site-alone or private(eps).")
+    how: str = Field(
+        description="exact or federated (either may end in -masked), binned(B), guarded(K), site-alone or private(eps)."
+    )
     status: Status = "estimated"
     note: str = ""
     estimates: list[Estimate] = Field(default_factory=list)

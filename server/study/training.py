@@ -10,13 +10,23 @@ from typing import Any
 import numpy as np
 
 from common.errors import FedmviError
-from common.federation.learning import WHOLE, Job, RoundLoss, RoundUpdate, TrainRound
-from common.federation.query import Ask, Summary, each, perform, total
+from common.federation.learning import (
+    EPSILON_HUNDREDTHS,
+    LARGEST_CHANGE,
+    LARGEST_LOSS,
+    LARGEST_WEIGHT,
+    WHOLE,
+    Job,
+    RoundLoss,
+    RoundUpdate,
+    TrainRound,
+)
+from common.federation.query import Ask, Receipt, Summary, each, perform, total
 from common.federation.runner import Conclusion
 from common.study.networks import Network
 from common.study.recipe import Recipe
 from server.strategies.statistics import WithStatistics
-from server.strategies.strategy import RoundTotal, Strategy, Weights
+from server.strategies.strategy import RoundTotal, State, Strategy, Weights
 from server.study.checkpoints import Checkpoints, Measured, Progress
 
 SITE_LOCAL = ("fedbn", "silobn")
@@ -37,6 +47,8 @@ class TrainedJob:
         Trained on, over all sites.
     local
         Digest of the round whose site-local normalisation belongs to the weights; "" where there is none.
+    epsilon_hundredths
+        What private training spent at the site that spent most, as the sites' accountants say; 0 without.
     """
 
     job: Job
@@ -44,6 +56,7 @@ class TrainedJob:
     history: tuple[Measured, ...]
     patients: int
     local: str
+    epsilon_hundredths: int = 0
 
     @property
     def validation_loss(self) -> float:
@@ -60,6 +73,22 @@ def initial_weights(network: Network, job: Job, classes: int) -> Weights:
 
     weights: Weights = to_vector(build(architecture_of(network, job.combination, classes), job.seed))
     return weights
+
+
+def _at_prevalence(network: Network, job: Job, class_weights: tuple[float, ...], weights: Weights) -> Weights:
+    """(p,) weights whose probabilities are those of the patients as they are.
+
+    A loss with class weights w_c is smallest at probabilities in proportion to w_c p_c, as if classes were as frequent
+    as their weights make them; log w_c off the last layer's biases takes that back (King and Zeng, Political Analysis
+    2001;9:137, section 4.1).
+    """
+    if len(set(class_weights)) == 1:
+        return weights
+    from common.networks.architecture import architecture_of
+    from common.networks.weights import shift_logits
+
+    architecture = architecture_of(network, job.combination, len(class_weights))
+    return shift_logits(architecture, weights, -np.log(np.array(class_weights)))
 
 
 def _of_parameters(strategy: Strategy, network: Network, job: Job, classes: int) -> Strategy:
@@ -98,17 +127,24 @@ def train_job(
     Raises
     ------
     FedmviError
-        680 training diverged, 681 a round without patients; and those of the sites.
+        505 a receipt without what private training has spent, or with more than the protocol allows, or a sum that
+        cannot be true; 510 a checkpoint of another network; 680 training diverged, 681 a round without patients; and
+        those of the sites.
     """
     strategy = _of_parameters(strategy, network, job, classes)
     progress = checkpoints.load(job)
     if progress is None:
         progress = Progress(strategy.begin(initial_weights(network, job, classes)))
+    elif progress.state.weights.size != initial_weights(network, job, classes).size:
+        raise FedmviError(510, f"{job.words}: a checkpoint with {progress.state.weights.size} weights")
     while not progress.finished:
         progress = yield from _round(network, job, class_weights, strategy, rounds, progress)
+        if progress.finished:
+            weights = _at_prevalence(network, job, class_weights, progress.state.weights)
+            progress = replace(progress, state=State(weights))
         checkpoints.save(job, progress)
     local = progress.keep if network.normalisation in SITE_LOCAL else ""
-    return TrainedJob(job, progress.best_round, progress.history, progress.patients, local)
+    return TrainedJob(job, progress.best_round, progress.history, progress.patients, local, progress.epsilon_hundredths)
 
 
 def _round(
@@ -131,14 +167,14 @@ def _round(
         asks.append(ask(RoundUpdate(network.cohort, Recipe(), job, r, task.digest, size, strategy.variates)))
     replies = yield tuple(asks)
     progress = _measured(progress, replies[1], validated=validated)
+    progress = replace(progress, epsilon_hundredths=_spent(network, replies[0]))
     waited = r - progress.best_round
     patience = network.federation.patience
     if validated and (not training or (patience is not None and waited >= patience)):
         return progress.done(with_best=True)
     brought = _by_site(replies[2]) if strategy.by_site else _total(replies[2])
-    progress = replace(
-        progress, state=strategy.step(state, brought), round=r + 1, before=task.digest, patients=brought.patients
-    )
+    stepped = _bounded(strategy.step(state, brought))
+    progress = replace(progress, state=stepped, round=r + 1, before=task.digest, patients=brought.patients)
     return progress if validated or r + 1 < rounds else progress.done(with_best=False)
 
 
@@ -155,15 +191,45 @@ def _measured(progress: Progress, sums: Summary, *, validated: bool) -> Progress
     return replace(progress, best=progress.state.weights, best_round=progress.round, keep=progress.before)
 
 
+def _spent(network: Network, receipts: Mapping[str, Receipt]) -> int:
+    """The largest of what the sites say that private training has spent; 0 where it is not private."""
+    if network.privacy is None:
+        return 0
+    told = [receipt.get(EPSILON_HUNDREDTHS) for receipt in receipts.values()]
+    ceiling = math.ceil(100 * network.privacy.epsilon)
+    spent = [value for value in told if type(value) is int and 0 <= value <= ceiling]
+    if len(spent) < len(told):
+        raise FedmviError(505, f"{told} hundredths of epsilon of {ceiling}")
+    return max(spent)
+
+
 def _mean(sums: Summary, part: str) -> float:
     patients = int(sums[f"{part}_patients"])
     if patients < 1:
         raise FedmviError(681)
-    return float(sums[f"{part}_loss"]) / patients
+    mean = float(sums[f"{part}_loss"]) / patients
+    if mean >= LARGEST_LOSS:
+        raise FedmviError(680, f"the mean {part} loss is {mean}")
+    return mean
+
+
+def _bounded(state: State) -> State:
+    """The state, if sites train with such weights; error 680."""
+    largest = max(float(np.max(np.abs(array), initial=0.0)) for array in (state.weights, state.variate))
+    if largest > LARGEST_WEIGHT:
+        raise FedmviError(680, f"a weight, or a variate, of {largest}")
+    return state
 
 
 def _total(sums: Summary) -> RoundTotal:
+    """What a round brought; error 680 for a change as large as one that a site has cut.
+
+    Sites tell nobody that their training diverged: one that does would tell of its patients.
+    """
     variate = sums.get("variate", np.empty(0))
+    largest = max(float(np.max(np.abs(array), initial=0.0)) for array in (sums["update"], variate))
+    if largest >= LARGEST_CHANGE:
+        raise FedmviError(680, f"a weight's change, times patients, of {largest}")
     return RoundTotal(sums["update"].astype(np.float64), int(sums["patients"]), variate.astype(np.float64))
 
 

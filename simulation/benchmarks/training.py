@@ -11,6 +11,7 @@ gradient wherever they compute the same: no augmentation, float32, same weights.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import platform
@@ -25,11 +26,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from client.learning import engine
 from client.learning.dataset import Learners
 from client.learning.device import computing
+from client.learning.performing import round_of
+from common.federation.learning import Job, TrainRound
 from common.networks.architecture import architecture_of
 from common.networks.network import MviNetwork, build
 from common.networks.weights import to_vector
@@ -46,6 +50,7 @@ WEIGHTS = (0.8, 1.0, 1.3)
 TOLERANCE = 1e-4
 """Largest relative difference of loss and gradient."""
 GIGA = 1e9
+Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,9 @@ class Epoch:
         In which they are done.
     ceiling
         Floating point operations a second of a large matrix product in that precision on this device.
+    round_s
+        Of ours: seconds of a deployed round of one epoch. It begins with measuring the losses of those who are trained
+        on and of those who validate, who are a third as many: three and one of five folds.
     """
 
     seconds: float
@@ -118,9 +126,10 @@ class Epoch:
     part: str
     peak_mib: float
     flop: float
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     ceiling: float
     device: str
+    round_s: float | None = None
 
     @property
     def share(self) -> float:
@@ -183,11 +192,22 @@ def ours(load: Workload) -> Epoch:
     seconds, processor = (time.perf_counter() - begun[0]) * scale, (time.process_time() - begun[1]) * scale
     with computing(network.training) as device:
         half, kind = device.half, device.device
-    precision: Literal["float32", "bfloat16"] = "bfloat16" if half else "float32"
+    peak = _peak_mib(kind)
+    round_s = _round_seconds(network, learners, weights, load) * scale
+    precision: Precision = "bfloat16" if half else "float32"
     flop = float(counter.get_total_flops()) * load.patients
-    part = f"{load.measured} of {load.patients} patients"
-    ceiling = _ceiling(kind, half=half)
-    return Epoch(seconds, processor, part, _peak_mib(kind), flop, precision, ceiling, device_name(kind))
+    part, ceiling = f"{load.measured} of {load.patients} patients", _ceiling(kind, half=half)
+    return Epoch(seconds, processor, part, peak, flop, precision, ceiling, device_name(kind), round_s)
+
+
+def _round_seconds(network: Network, learners: Learners, weights: NDArray[np.float32], load: Workload) -> float:
+    """Of the part that is timed: everything that a site computes for a message of a training."""
+    none = np.empty(0, dtype=np.float32)
+    task = TrainRound(network.cohort, Job(network.name, SEQUENCES, 0), 0, weights, none, WEIGHTS, "")
+    training, validation = (learners.keep(np.arange(count)) for count in (load.measured, math.ceil(load.measured / 3)))
+    begun = time.perf_counter()
+    round_of(network, task, training, validation, {}, b"benchmark")
+    return time.perf_counter() - begun
 
 
 def plain(load: Workload) -> Epoch:
@@ -195,6 +215,7 @@ def plain(load: Workload) -> Epoch:
     torch.set_num_threads(load.threads)
     network, learners = load.network(), pictures(load)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = _as_convolutions(device)
     dataset = Combinations(learners, network.training.augmentation)
     workers = 0 if device.type == "cpu" else min(os.cpu_count() or 1, 8)
     loop = PlainLoop(_built(network), dataset, device, WEIGHTS, network.training.learning_rate, workers)
@@ -205,7 +226,15 @@ def plain(load: Workload) -> Epoch:
     flop = float(counter.get_total_flops()) * scale
     part = f"{load.steps} of {len(dataset) // BATCH} steps"
     peak, ceiling = _peak_mib(device), _ceiling(device, half=False)
-    return Epoch(float(seconds), float(processor), part, peak, flop, "float32", ceiling, device_name(device))
+    return Epoch(float(seconds), float(processor), part, peak, flop, precision, ceiling, device_name(device))
+
+
+def _as_convolutions(device: torch.device) -> Precision:
+    """Let matrix products, and so the ceiling, be in what torch's convolutions are in by default: TF32 since Ampere."""
+    if device.type != "cuda" or not torch.backends.cudnn.allow_tf32 or torch.cuda.get_device_capability() < (8, 0):
+        return "float32"
+    torch.set_float32_matmul_precision("high")
+    return "tensorfloat32"
 
 
 def differences(load: Workload) -> dict[str, float]:
@@ -291,6 +320,7 @@ def _peak_mib(device: torch.device) -> float:
 def _timed(name: str, done: list[Epoch], load: Workload, facts: Mapping[str, Any]) -> Timed:
     seconds = tuple(each.seconds for each in done)
     median = statistics.median(seconds)
+    rounds = [each.round_s for each in done if each.round_s is not None]
     return Timed(
         name,
         seconds,
@@ -306,6 +336,7 @@ def _timed(name: str, done: list[Epoch], load: Workload, facts: Mapping[str, Any
             "ceiling_gflop_per_s": max(each.ceiling for each in done) / GIGA,
             "share_of_ceiling": statistics.median(each.share for each in done),
             "device": done[0].device,
+            **({"round_s": statistics.median(rounds)} if rounds else {}),
             **facts,
         },
     )

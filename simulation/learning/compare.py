@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +25,8 @@ from simulation.learning.comparison import Row, Scored, compare
 from simulation.learning.ways import Trained, Ways
 
 FEDERATED, POOLED, OWN = "federated", "pooled (simulation only)", "each alone, own patients"
+EMPTY_GRADE = 602
+"""Its sentence is about a cohort; what is of interest here is which grade a hospital lacks."""
 BOOTSTRAP_SEED = 20220
 Progress = Callable[[str], None]
 
@@ -36,6 +39,8 @@ class Compared:
     ----------
     rows
         A row for every way in every cohort.
+    not_estimable
+        The ways that could not be trained, and why; the other ways are compared without them.
     rounds
         By way, rounds of the final training of each seed.
     bytes_from_sites
@@ -48,6 +53,7 @@ class Compared:
     network: Network
     combination: tuple[str, ...]
     rows: tuple[Row, ...]
+    not_estimable: Mapping[str, str]
     rounds: Mapping[str, tuple[int, ...]]
     bytes_from_sites: Mapping[str, int]
     traffic: tuple[Traffic, ...]
@@ -62,6 +68,7 @@ class Compared:
             "combination": list(self.combination),
             "reference": FEDERATED,
             "rows": [row.as_json() for row in self.rows],
+            "not_estimable": dict(self.not_estimable),
             "rounds": {way: list(rounds) for way, rounds in self.rounds.items()},
             "bytes_from_sites": dict(self.bytes_from_sites),
             "traffic": [each.as_json() for each in self.traffic],
@@ -94,7 +101,8 @@ def compare_training(
     Raises
     ------
     FedmviError
-        816 no such network; 817 sites that are not simulated; 212 and 390 of the stores, 680 and 681 of training.
+        816 no such network; 817 sites that are not simulated; 212 and 390 of the stores; 602, 680 and 681 of the
+        federated training.
     """
     chosen = _network(study, network)
     wanted = _combination(study, chosen, combination)
@@ -104,10 +112,7 @@ def compare_training(
     patients = {name: _cohorts(site, study, chosen, wanted) for name, site in sites.items()}
     with TemporaryDirectory(prefix="fedmvi-compare-") as scratch:
         ways = Ways(study, chosen, wanted, {name: held for name, held in patients.items() if held}, Path(scratch))
-        trained: dict[str, Trained] = {}
-        for way, train in _ways(ways).items():
-            progress(f"train {chosen.title}: {way}")
-            trained[way] = train()
+        trained, failed = _trained(ways, progress)
         rows = []
         for cohort in (chosen.cohort, *chosen.evaluate):
             progress(f"score {cohort}")
@@ -117,10 +122,11 @@ def compare_training(
         chosen,
         wanted,
         tuple(rows),
+        failed,
         {way: tuple(each.rounds.values()) for way, each in trained.items()},
         {way: each.meter.bytes_from_sites for way, each in trained.items() if len(each.sites) > 1},
         tuple(traffic(chosen, wanted, len(study.endpoint(chosen.grades).level_names))),
-        _notes(chosen),
+        _notes(ways, trained),
     )
 
 
@@ -139,32 +145,58 @@ def _combination(study: Study, network: Network, wanted: tuple[str, ...] | None)
     return in_order(wanted)
 
 
-def _notes(network: Network) -> tuple[str, ...]:
+def _trained(ways: Ways, progress: Progress) -> tuple[dict[str, Trained], dict[str, str]]:
+    """What could be trained, and why the others could not; without the federation there is nothing to compare with."""
+    trained, failed = dict[str, Trained](), dict[str, str]()
+    for way, train in _ways(ways).items():
+        progress(f"train {ways.network.title}: {way}")
+        try:
+            trained[way] = train()
+        except FedmviError as error:
+            if way == FEDERATED:
+                raise
+            failed[way] = error.local if error.number == EMPTY_GRADE else error.what
+    return trained, failed
+
+
+def _notes(ways: Ways, trained: Mapping[str, Trained]) -> tuple[str, ...]:
+    network = ways.network
     own = (
         "Training cohort: out-of-fold scores; a patient is scored by networks of which neither training nor stopping "
         "saw his outer fold."
     )
     if network.development == "published":
         own = "Training cohort: selected and optimistic; the fold that is reported stopped the training."
+    layers = ""
+    if ways.central_layers != network.normalisation:
+        layers = (
+            f", and their normalisation is {ways.central_layers} where the federation's is {network.normalisation}: "
+            "who is in one place has no statistics to keep from others"
+        )
     return (
         "All patients are simulated; pooled training exists in simulations only.",
         own,
         f"Other cohorts: the final networks, {network.seeds} seed(s). Areas are means over seeds; intervals are of the "
         "patients, by a paired bootstrap, and hold no spread between seeds.",
-        "Pooled and alone have no federated optimiser; all else is the protocol's: settings, seeds, folds, first "
-        "weights, most rounds, patience.",
+        f"Pooled and alone have no federated optimiser{layers}; all else is the protocol's: settings, seeds, folds, "
+        "first weights, most rounds, patience.",
+        _steps(trained),
+    )
+
+
+def _steps(trained: Mapping[str, Trained]) -> str:
+    """A round is not the same amount of training everywhere."""
+    each = {way: sorted(one.steps.values()) for way, one in trained.items()}
+    said = (f"{way} {s[0]}" if s[0] == s[-1] else f"{way} {s[0]} to {s[-1]} at each site" for way, s in each.items())
+    return (
+        f"Steps of the optimiser in a round of the training on everybody: {', '.join(said)}. Pooled training takes the "
+        "steps of all sites one after the other, the federation those of each site at once; rounds are counted alike."
     )
 
 
 def _ways(ways: Ways) -> dict[str, Callable[[], Trained]]:
-    def alone(site: str) -> Callable[[], Trained]:
-        return lambda: ways.alone(site)
-
-    return {
-        FEDERATED: ways.federated,
-        POOLED: ways.pooled,
-        **{f"{site} alone": alone(site) for site in ways.training_sites},
-    }
+    alone = {f"{site} alone": partial(ways.alone, site) for site in ways.training_sites}
+    return {FEDERATED: ways.federated, POOLED: ways.pooled, **alone}
 
 
 def _rows(ways: Ways, trained: Mapping[str, Trained], cohort: str) -> list[Row]:
@@ -173,7 +205,7 @@ def _rows(ways: Ways, trained: Mapping[str, Trained], cohort: str) -> list[Row]:
     labels = np.concatenate([ways.sites[site][cohort].labels for site in held])
     of_site = np.repeat(held, [ways.sites[site][cohort].n for site in held])
     scored = {way: ways.scored(each, cohort) for way, each in trained.items()}
-    if cohort == ways.network.cohort:
+    if cohort == ways.network.cohort and all(f"{site} alone" in trained for site in held):
         scored[OWN] = _own(scored, of_site)
     known = labels >= 0
     for each in scored.values():

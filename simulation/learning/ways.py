@@ -75,6 +75,8 @@ class Trained:
         Those that took part in training.
     meter
         What passed between server and sites.
+    steps
+        Steps of the sites' optimisers in a round of the training on everybody, by site.
     """
 
     study: Study
@@ -83,6 +85,7 @@ class Trained:
     folder: Path
     sites: frozenset[str]
     meter: Meter
+    steps: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -111,25 +114,35 @@ class Ways:
         return tuple(sorted(site for site, cohorts in self.sites.items() if self.network.cohort in cohorts))
 
     def federated(self) -> Trained:
-        """All training sites, with the protocol's federated optimiser."""
+        """All training sites, with the protocol's federated optimiser.
+
+        Raises
+        ------
+        FedmviError
+            602 no patient of one of the grades; 680, 681 and those of the sites.
+        """
         mine = {site: self.sites[site][self.network.cohort] for site in self.training_sites}
         return self._trained("federated", mine, self.network)
 
     def pooled(self) -> Trained:
-        """One site that holds the patients of all: for simulations only."""
+        """One site that holds the patients of all: for simulations only. Raises as `federated`."""
         first, *others = (self.sites[site][self.network.cohort] for site in self.training_sites)
         return self._trained("pooled", {"pooled": first.joined(*others)}, self._central)
 
     def alone(self, site: str) -> Trained:
-        """One training site by itself."""
+        """One training site by itself. Raises as `federated`."""
         return self._trained(f"alone-{site}", {site: self.sites[site][self.network.cohort]}, self._central)
+
+    @property
+    def central_layers(self) -> str:
+        """Normalisation of pooled and alone, where there is nothing to keep from other sites."""
+        return "batch" if self.network.normalisation in SITE_LOCAL else self.network.normalisation
 
     @property
     def _central(self) -> Network:
         """One site's network has no federated optimiser, and its statistics go with it wherever it scores."""
         federation = self.network.federation.model_copy(update={"strategy": "fedavg"})
-        layers = "batch" if self.network.normalisation in SITE_LOCAL else self.network.normalisation
-        return self.network.model_copy(update={"federation": federation, "normalisation": layers})
+        return self.network.model_copy(update={"federation": federation, "normalisation": self.central_layers})
 
     def _trained(self, way: str, patients: Mapping[str, Learners], network: Network) -> Trained:
         cohort = network.cohort
@@ -144,6 +157,7 @@ class Ways:
         checkpoints = MemoryCheckpoints()
         known = np.concatenate([each.labels[each.labels >= 0] for each in patients.values()])
         levels = np.bincount(known, minlength=self._classes)
+        self._refuse_empty(levels)
         done = self._jobs(partial(self._train, port, network, class_weights(network, levels), checkpoints), network)
         members, rounds = {}, {}
         for seed in range(network.seeds):
@@ -151,7 +165,15 @@ class Ways:
             of_folds = (self._member(done[self._job(seed, fold)], fold, checkpoints) for fold in held_out(network))
             members[seed] = (*of_folds, self._member(done[final], WHOLE, checkpoints))
             rounds[seed] = done[final].rounds
-        return Trained(study, members, rounds, self.folder / way, frozenset(benches), meter)
+        steps = {site: _steps(network, learners) for site, learners in patients.items()}
+        return Trained(study, members, rounds, self.folder / way, frozenset(benches), meter, steps)
+
+    def _refuse_empty(self, levels: NDArray[np.int64]) -> None:
+        names = self.study.endpoint(self.network.grades).level_names
+        empty = [name for name, count in zip(names, levels, strict=True) if count == 0]
+        if empty:
+            local = f"no patient of grade {', '.join(empty)}"
+            raise FedmviError(602, local, endpoint=self.network.grades, cohort=self.network.cohort)
 
     def _jobs(
         self, train: Callable[[Mapping[Job, int]], dict[Job, TrainedJob]], network: Network
@@ -222,6 +244,13 @@ class Ways:
             found.append([columns[name] for name in (self.network.inference, f"{self.network.inference}.grade")])
         present, likeliest = np.array(found).transpose(1, 0, 2)
         return present, likeliest
+
+
+def _steps(network: Network, learners: Learners) -> int:
+    """Of one site's optimiser in a round; with batch normalisation a last patient alone may join the step before."""
+    known = int((learners.labels >= 0).sum())
+    in_a_step = network.training.batch * network.training.accumulate
+    return network.federation.epochs_per_round * math.ceil(known / in_a_step)
 
 
 def _of(cohorts: Cohorts) -> Callable[[str, Network, Combination], Learners]:

@@ -86,7 +86,7 @@ class Recorder:
     folders: Mapping[str, Path]
     left: list[bytes] = field(default_factory=list)
 
-    def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
+    def send(self, messages: Mapping[str, Packed], seconds: float) -> Iterator[tuple[str, Packed]]:
         for site, message in messages.items():
             reply = answer_message(self.folders[site], message)
             self.left += [reply.text.encode(), to_bytes(reply)]
@@ -179,7 +179,7 @@ def _every_question_alone(sites: dict[str, Path], recorder: Recorder) -> int:
     opening = perform(Open(canonical_json(study.model_dump(mode="json")), code_fingerprint()))
     asked = 0
     for ask in (opening, *_all_questions(study), perform(Freeze((), ()))):
-        list(recorder.send({"a": write_envelope(ticket, [ask])}))
+        list(recorder.send({"a": write_envelope(ticket, [ask])}, 60.0))
         asked += 1
     return asked
 

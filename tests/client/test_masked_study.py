@@ -74,7 +74,7 @@ class Listening:
     folders: Mapping[str, Path]
     counts: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
-    def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
+    def send(self, messages: Mapping[str, Packed], seconds: float) -> Iterator[tuple[str, Packed]]:
         for site, message in messages.items():
             reply = answer_message(self.folders[site], message)
             for answer in unpack(reply, dict)["answers"]:

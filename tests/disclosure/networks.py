@@ -75,9 +75,12 @@ batch = 8
 rounds = 5
 """
 
+BARE_STUDY = NETWORK_STUDY.replace("[[endpoints]]", "[limits]\nmin_cell = 3\n\n[[endpoints]]", 1)
+"""The same with so small a cell that folds of 24 patients reach it where nothing is masked."""
+
 ONE = ("t1v",)
 JOB = Job("net", ONE, 0, 1)
-POLICY = 'approved_studies = ["any"]\nmin_class = 3\n'
+POLICY = 'approved_studies = ["any"]\nmin_class = 3\nmin_cell = 3\n'
 SITES = ("a", "b", "c", "d")
 
 

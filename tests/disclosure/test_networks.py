@@ -26,6 +26,7 @@ from common.statistics.roc import RocAlone
 from common.study.recipe import Complete, Impute, Made, Recipe
 from tests.disclosure.consortium import Consortium
 from tests.disclosure.networks import (
+    BARE_STUDY,
     JOB,
     NETWORK_STUDY,
     ONE,
@@ -182,7 +183,7 @@ def test_one_sites_update_does_not_leave_alone(trained: Consortium) -> None:
 
 
 def test_trimmed_means_are_refused_under_masks_and_without_release_alone(template: Path, tmp_path: Path) -> None:
-    text = NETWORK_STUDY.replace("rounds = 5", 'rounds = 5\nstrategy = "trimmed-mean"\ntrim = 0.34')
+    text = BARE_STUDY.replace("rounds = 5", 'rounds = 5\nstrategy = "trimmed-mean"\ntrim = 0.34')
     made = anew(template, tmp_path / "masked", text, masked=True).sign().open(*SITES)
     assert made.number("a", perform(round_of(made.study))) == 423
     bare = anew(template, tmp_path / "bare", text, masked=False).open(*SITES)
@@ -214,8 +215,19 @@ def test_the_policy_bounds_kinds_rounds_and_bytes(made: Consortium) -> None:
 def test_a_site_with_few_patients_does_not_train(made: Consortium) -> None:
     set_policy(made.folders["a"], f"{POLICY}min_patients = 25\n")
     assert made.number("a", perform(round_of(made.study))) == 403
-    set_policy(made.folders["a"], POLICY.replace("min_class = 3", "min_class = 10"))
+    # Of 24 patients each of the two classes has 12.
+    set_policy(made.folders["a"], POLICY.replace("min_class = 3", "min_class = 13"))
     assert made.number("a", perform(round_of(made.study))) == 405
+
+
+def test_only_masks_let_a_fold_leave_fewer_of_a_class_than_the_limit(
+    made: Consortium, template: Path, tmp_path: Path
+) -> None:
+    policy = POLICY.replace("min_class = 3", "min_class = 10")
+    set_policy(made.folders["a"], policy)
+    assert made.number("a", perform(round_of(made.study))) == 0
+    bare = anew(template, tmp_path / "bare", BARE_STUDY, masked=False, policy=policy).open(*SITES)
+    assert bare.number("a", perform(round_of(bare.study))) == 405
 
 
 # -------------------------------------------------------------------------------------------------------- scores
@@ -281,20 +293,26 @@ def test_in_a_closed_cohort_only_a_frozen_model_scores_and_its_scores_alone_are_
     assert made.number("d", perform(Freeze((task.model,), ()))) == 0
     assert made.number("d", question(task.model)) == 511
     assert made.number("d", perform(task)) == 0
-    assert made.number("d", question(task.model)) == 0
     assert made.number("d", perform(other)) == 407
     assert made.number("d", question(other.model)) == 407
+    assert made.number("d", question(task.model)) == 0
     too_many = tuple(str(i) for i in range(5))
     assert made.number("a", perform(Freeze(too_many, ()))) == 414, "two combinations with two seeds"
 
 
 def test_pictures_are_made_once_a_network_and_only_a_receipt_leaves(made: Consortium) -> None:
     task = ExplainPatients("external", "net", ONE, 0, Member(WHOLE, weights(made.study)))
+    assert made.number("d", perform(task)) == 407
+    assert made.number("d", perform(Freeze((scoring(made.study, "external").model,), ()))) == 0
     (receipt,) = made.put("d", perform(task))
     assert receipt.receipt == {"work": perform(task).digest}
     assert list((made.folders["d"] / "store" / "work" / "run1" / perform(task).digest).glob("*.png"))
     other = replace(task, member=replace(task.member, weights=task.member.weights + np.float32(0.1)))
-    assert made.number("d", perform(other)) == 414
+    assert made.number("d", perform(other)) == 407
+    fold = replace(task, cohort="train", member=replace(task.member, fold=0))
+    assert made.number("a", perform(replace(fold, member=task.member))) == 414, "training patients out of fold only"
+    assert made.number("a", perform(fold)) == 0
+    assert made.number("a", perform(replace(fold, member=replace(task.member, fold=1)))) == 414, "one fold's"
 
 
 def test_a_score_s_state_is_that_of_a_training_without_the_scored_fold(trained: Consortium) -> None:
@@ -426,7 +444,7 @@ def test_masked_rounds_of_three_sites_sum_to_what_plain_ones_do_bit_for_bit(
 ) -> None:
     asks = message(round_of(made.study, job=Job("net", ONE, 0)))
     masked = made.port().ask(asks)
-    plain = anew(template, tmp_path / "plain", NETWORK_STUDY, masked=False)
+    plain = anew(template, tmp_path / "plain", BARE_STUDY, masked=False)
     open_ = plain.open(*SITES).port().ask(asks)
     for one, other in zip(masked[1:], open_[1:], strict=True):
         assert all(np.array_equal(one[name], other[name]) for name in one)

@@ -163,6 +163,12 @@ def test_metadata_has_what_monai_demands(bundle: Path) -> None:
     assert tensor <= set(specified["inputs"]["image"])
     assert tensor <= set(specified["outputs"]["pred"])
     assert "no medical device" in metadata["intended_use"]
+    assert metadata["intended_use"].startswith("Simulated") and metadata["data_source"].startswith("Simulated")
+    assert metadata["fedmvi_cutoffs"] == {"mean": 0.4321, "first": 0.4}
+    assert len(metadata["fedmvi_study_fingerprint"]) == 64
+    told = onnxruntime.InferenceSession(bundle / "models" / "model.onnx").get_modelmeta().custom_metadata_map
+    assert told["study_fingerprint"] == metadata["fedmvi_study_fingerprint"]
+    assert json.loads(told["cutoffs"]) == metadata["fedmvi_cutoffs"] and told["intended_use"].startswith("Simulated")
 
 
 def test_a_bundle_has_no_file_that_could_execute_anything(bundle: Path) -> None:
@@ -203,9 +209,10 @@ def test_what_is_not_there_or_does_not_fit_is_refused_by_number(tmp_path: Path) 
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note.txt").touch()
     for number, wanted in (
-        (689, ("other", tmp_path / "bundle")),
-        (689, ("dl_mvi", tmp_path / "bundle", "t1+t2")),
-        (689, ("dl_mvi", tmp_path / "bundle", "nonsense")),
+        (684, ("other", tmp_path / "bundle")),
+        (684, ("dl_mvi", tmp_path / "bundle", "t1+t2")),
+        (684, ("dl_mvi", tmp_path / "bundle", "nonsense")),
+        (686, ("dl_mvi", tmp_path / "bundle", "T1D,t1v, t1a")),
         (689, ("dl_mvi", tmp_path / "bundle", "t1v")),
         (689, ("dl_mvi", tmp_path / "bundle", "", 7)),
         (686, ("dl_mvi", tmp_path / "bundle")),
@@ -221,3 +228,20 @@ def test_what_is_not_there_or_does_not_fit_is_refused_by_number(tmp_path: Path) 
     with pytest.raises(FedmviError) as unfinished:
         write_export(other, "dl_mvi", tmp_path / "bundle")
     assert unfinished.value.number == 702
+
+
+def test_a_wrong_name_is_answered_with_those_that_there_are_and_a_run_without_a_model_says_why(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    with pytest.raises(FedmviError) as misspelt:
+        write_export(run, "dl_mv", tmp_path / "bundle")
+    assert misspelt.value.number == 684 and "dl_mvi" in misspelt.value.do
+    with pytest.raises(FedmviError) as nearest:
+        write_export(run, "dl_mvi", tmp_path / "bundle", "t1a,t1d")
+    assert nearest.value.do.partition(": ")[2].startswith("t1")
+    found = results()
+    without = {"status": "not-estimable", "note": "It learned nothing.", "estimates": []}
+    changed = [r.model_copy(update=without if r.statistic == "network-selection" else {}) for r in found.results]
+    write_results(found.model_copy(update={"results": changed}), run / "results.json")
+    with pytest.raises(FedmviError) as untrained:
+        write_export(run, "dl_mvi", tmp_path / "bundle")
+    assert untrained.value.number == 689 and "It learned nothing." in str(untrained.value)

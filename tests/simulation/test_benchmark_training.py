@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from common.networks.network import build
 from common.study.networks import Augmentation
 from simulation.benchmarks import training
 from simulation.benchmarks.baselines.plain_training import Combinations, plain_logits, varied
-from simulation.benchmarks.convergence import Course, Trial, converge
+from simulation.benchmarks.convergence import Course, Trial, constant_loss, converge, judged
 from simulation.benchmarks.training import Workload, benchmark_training, differences, pictures
 
 TINY = Workload(patients=2, size=32, width=8, blocks=1, measured=2, steps=1, threads=1)
@@ -62,12 +63,37 @@ def test_the_report_has_times_memory_and_share_of_the_ceiling_of_both() -> None:
     json.dumps(report, allow_nan=False)
 
 
-def test_convergence_is_judged_by_the_lowest_loss_in_no_more_time_than_the_plain_loop_had() -> None:
-    course = Course(losses=(1.1, 0.9, 0.5, 0.4), seconds=(0.0, 1.0, 2.0, 3.0))
-    assert course.within(2.5).lowest == 0.5
-    assert course.reached(0.9) == (1, 1.0) and course.reached(0.1) is None
-    found = converge(Trial(patients=10, size=32, seeds=2, epochs=1, our_epochs=2, threads=1))
-    assert len(found["plain"]["lowest"]) == len(found["ours"]["lowest"]) == 2
-    assert found["constant_loss"] == pytest.approx(1.1, abs=0.1), "log 3 before training"
-    assert found["reached"] == (found["ours"]["mean"] <= found["plain"]["mean"] + found["spread"])
+def course(stopping: tuple[float, ...], reported: tuple[float, ...]) -> Course:
+    looks = range(len(stopping))
+    return Course(stopping, reported, tuple(map(float, looks)), tuple(looks))
+
+
+def test_convergence_is_judged_where_one_half_stopped_by_the_loss_of_the_other() -> None:
+    plain = [course((1.1, 0.5, 0.6), (1.1, loss, 0.1)) for loss in (0.50, 0.60)]  # mean 0.55, SD 0.0707
+    lucky = [course((1.1, 0.4, 0.9), (1.1, loss, 0.0)) for loss in (0.63, 0.63)]
+    found = judged(plain, lucky)
+    assert found["plain"]["losses"] == [0.50, 0.60] and found["plain"]["spread"] == pytest.approx(0.0707, abs=1e-4)
+    assert found["ours"]["mean"] == pytest.approx(0.63) and not found["reached"], "a lower loss elsewhere is not taken"
+    near = [course((1.1, 0.4, 0.9), (1.1, loss, 2.0)) for loss in (0.60, 0.63)]
+    assert judged(plain, near)["reached"], "within the mean of the plain loop and its SD"
+    late = [course((1.1, 0.9, 0.4), (1.1, 0.2, 0.7)) for _ in range(2)]
+    assert not judged(plain, late)["reached"]
+
+
+def test_the_best_constant_has_the_least_loss_of_all_that_are_the_same_for_everybody() -> None:
+    training, weights = np.repeat([0, 1, 2], [5, 3, 2]), np.array([2 / 3, 10 / 9, 5 / 3])
+    least = constant_loss(training, training, weights.tolist())
+    assert least == pytest.approx(np.log(3)), "where balanced weights make the classes equal"
+    for shares in np.random.default_rng(1).dirichlet(np.ones(3), 50):
+        assert np.mean(weights[training] * -np.log(shares[training])) >= least
+
+
+def test_ours_is_looked_at_as_often_as_the_plain_loop_and_never_has_more_processor_time() -> None:
+    found = converge(Trial(patients=10, held_out=10, size=32, seeds=1, epochs=2))
+    (plain,), (ours,) = found["plain"]["courses"], found["ours"]["courses"]
+    assert len(ours["seconds"]) == len(plain["seconds"]) == 3
+    assert all(mine <= theirs for mine, theirs in zip(ours["seconds"], plain["seconds"], strict=True))
+    assert ours["epochs"][-1] > plain["epochs"][-1] == 2
+    assert ours["reported"][0] == pytest.approx(plain["reported"][0], rel=1e-5), "the same first weights"
+    assert found["settings"]["ours"]["optimiser"] == "adamw" and found["settings"]["plain_rate"] > 0
     json.dumps(found, allow_nan=False)

@@ -68,7 +68,10 @@ def test_a_patient_without_a_sequence_is_left_out_or_has_a_masked_branch(store: 
     assert masked.ids == IDS
     np.testing.assert_array_equal(masked.present, [[True, True], [True, False], [True, True]])
     assert not masked.images[1, 1].any()
-    assert load(store, missing="mask", combination=("t1v",)).ids == ("a", "c")
+    without = load(store, missing="mask", combination=("t1v",))
+    assert without.ids == IDS
+    np.testing.assert_array_equal(without.present[:, 0], [True, False, True])
+    assert load(store, combination=("t1a",)).ids == ("a", "c"), "all combinations have the same patients"
 
 
 def test_slices_are_resized_by_averaging(store: Path) -> None:

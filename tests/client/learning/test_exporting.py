@@ -107,4 +107,4 @@ def test_its_own_statistics_are_those_of_the_round_that_the_shared_weights_name(
     assert all(np.array_equal(own[name], array) for name, array in local_state(net).items())
     with pytest.raises(FedmviError) as refused:
         own_statistics(site, "run-2", shared)  # type: ignore[arg-type]
-    assert refused.value.number == 511
+    assert refused.value.number == 391

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 import common.statistics  # noqa: F401
 from common.errors import FedmviError
 from common.federation.codec import Packed, from_bytes, pack, to_bytes, unpack
-from common.federation.query import Ask, Mode, read_ask, total
+from common.federation.query import Ask, Mode, Query, read_ask, total
 from common.federation.records import from_records, to_records
 from common.statistics.logistic import LogisticSums
 from common.study.recipe import CodedColumn, Complete, Group, Impute, Recipe, Score, Select, Standardise
@@ -120,3 +122,15 @@ def test_plain_values_come_back() -> None:
     assert again["b"] == ("x", 1, 2.5)
     assert again["a"].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert again["c"]["d"].shape == ()
+
+
+def test_two_questions_cannot_have_one_name() -> None:
+    class First(Query):
+        name: ClassVar[str] = "query.named_twice"
+
+    with pytest.raises(TypeError, match="named_twice"):
+
+        class Second(Query):
+            name: ClassVar[str] = "query.named_twice"
+
+    del Query.registry["query.named_twice"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from common.errors import FedmviError
 from common.federation.codec import Packed, pack
 from common.federation.envelope import Answer, Ticket, failure, write_answers
-from common.federation.learning import UPDATE_BITS, Job, RoundLoss, RoundUpdate, TrainRound
+from common.federation.learning import LARGEST_CHANGE, UPDATE_BITS, Job, RoundLoss, RoundUpdate, TrainRound
 from common.federation.ports import InProcess, Journal, Meter, SitesPort, ungated
 from common.federation.query import Query, Receipt, Task, Total, encode_total, perform, plain_total, total
 from common.federation.records import from_records, to_records
@@ -79,7 +79,11 @@ def a_round(size: int, *, variates: bool = False) -> tuple[Any, ...]:
 
 
 # Changes of weights between the largest that fits and the smallest float32 that 40 bits behind the point still hold.
-CHANGES = arrays(np.float32, (3, 5), elements=st.floats(-(2.0**20), 2.0**20, width=32, allow_subnormal=True))
+CHANGES = arrays(
+    np.float32,
+    (3, 5),
+    elements=st.floats(-LARGEST_CHANGE, LARGEST_CHANGE, width=32, allow_subnormal=True),
+)
 
 
 @given(CHANGES)
@@ -128,7 +132,7 @@ def _peak(count: int) -> int:
     class Far:
         """Sites elsewhere: an answer takes memory here from when it is read."""
 
-        def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
+        def send(self, messages: Mapping[str, Packed], seconds: float) -> Iterator[tuple[str, Packed]]:
             for site in messages:
                 yield site, write_answers("run1", self.answers())
 
@@ -170,7 +174,7 @@ def test_the_order_in_which_sites_answer_changes_nothing(order: tuple[int, ...])
     class Shuffled:
         broken: tuple[str, ...] = ()
 
-        def send(self, messages: Mapping[str, Packed]) -> Iterator[tuple[str, Packed]]:
+        def send(self, messages: Mapping[str, Packed], seconds: float) -> Iterator[tuple[str, Packed]]:
             for site in (SITES[i] for i in order):
                 said = failure("", FedmviError(901)) if site in self.broken else None
                 yield site, write_answers("run1", [said]) if said else handlers[site](messages[site])
@@ -203,7 +207,7 @@ def test_an_answer_that_is_not_what_was_declared_never_enters_a_sum() -> None:
         with pytest.raises(FedmviError, match="505"):
             sum_.add(bad)
     with pytest.raises(FedmviError, match="504"):
-        plain_total(query, {"update": np.full(4, 2.0**22, np.float32), "patients": np.array(1)}, 3)
+        plain_total(query, {"update": np.full(4, 2.0 ** (62 - UPDATE_BITS), np.float32), "patients": np.array(1)}, 3)
 
 
 def test_weights_travel_in_flower_records_as_they_are() -> None:

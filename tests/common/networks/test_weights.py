@@ -1,5 +1,7 @@
 """Weights travel as one vector; what belongs to a site is not in it; files of weights hold numbers only."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -21,12 +23,14 @@ from common.networks.weights import (
     save_network,
     save_weights,
     shared_names,
+    shift_logits,
     to_vector,
     vector_size,
 )
 from common.study.networks import Normalisation
 
 KINDS = get_args(Normalisation)
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def architecture(kind: Normalisation) -> Architecture:
@@ -167,3 +171,26 @@ def test_a_damaged_file_is_an_error_with_a_number(tmp_path: Path) -> None:
         with pytest.raises(FedmviError) as refused:
             read_weights(file)
         assert refused.value.number == 687
+
+
+def test_logits_are_shifted_for_everybody_alike() -> None:
+    three = Architecture(("t1", "t2"), 3, "batch", width=8, blocks=1)
+    net = build(three, seed=3).eval()
+    images = torch.randn(4, 2, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        before = net(images)
+        load_vector(net, shift_logits(three, to_vector(net), np.array([0.5, -1.0, 2.0])))
+        np.testing.assert_allclose(net(images) - before, np.tile([0.5, -1.0, 2.0], (4, 1)), atol=1e-6)
+
+
+def test_the_same_weights_are_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    made = (
+        "import sys, numpy as np; from pathlib import Path;"
+        "from common.networks.architecture import Architecture; from common.networks.weights import *;"
+        "a = Architecture(('t1',), 2, 'group', width=8, blocks=1);"
+        "save_weights(Path(sys.argv[1]), a, np.zeros(vector_size(a), np.float32), 'f' * 64)"
+    )
+    for name in ("first", "second"):
+        subprocess.run([sys.executable, "-c", made, str(tmp_path / name)], check=True, cwd=ROOT)
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+    assert local_round(tmp_path / "first") == "f" * 64

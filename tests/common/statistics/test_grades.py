@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from common.federation.query import Query
 from common.federation.runner import conclude
 from common.statistics.counts import HIDDEN
-from common.statistics.grades import Grades, GradeTable, LevelCounts, f1_share, grades, grades_alone
+from common.statistics.grades import GradeCounts, Grades, GradeTable, f1_share, grades, grades_alone
 from common.study.recipe import Frame, Recipe
 from simulation.views import COHORT, federation_of
 
@@ -74,7 +74,7 @@ def test_a_guarded_table_has_one_set_of_cut_offs_and_a_pooled_one_tells_no_ranks
 def test_patients_by_level_are_counted_over_all_sites() -> None:
     true, guessed, site = _drawn()
     true[:7] = np.nan
-    query: Query = LevelCounts(COHORT, Recipe(), "mvi_grade", 3)
+    query: Query = GradeCounts(COHORT, Recipe(), "mvi_grade", 3)
     (found,) = conclude(federation_of({"x": guessed}, {"mvi_grade": true}, site), [_total(query)])
     np.testing.assert_array_equal(found["levels"], np.bincount(true[7:].astype(int), minlength=3))
 

@@ -17,28 +17,31 @@ from client.learning.dataset import Learners
 from client.learning.engine import train
 from client.learning.scoring import probabilities
 from common.errors import FedmviError
-from common.federation.learning import WHOLE, Job, ScorePatients
+from common.federation.learning import WHOLE, ExplainPatients, Job, ScorePatients
 from common.federation.query import Ask
 from common.federation.runner import Reply, conclude
 from common.networks.architecture import architecture_of
 from common.networks.intensity import normalised
 from common.networks.network import build
-from common.networks.weights import load_vector, read_weights, to_vector
+from common.networks.weights import load_vector, read_weights, shift_logits, to_vector
 from common.statistics.grades import Grades
 from common.statistics.logistic import logistic
+from common.statistics.roc import RocResult, roc
 from common.study.networks import Network
 from common.study.protocol import Study
-from common.study.recipe import Recipe
-from server.report.figures import draw_all
+from common.study.recipe import Frame, Recipe
+from server.report.figures import draw_all, slug
+from server.report.headlines import headlines
 from server.report.page import render
 from server.report.tables import tables
 from server.strategies.choice import strategy_of
 from server.study.checkpoints import MemoryCheckpoints, finished_weights
-from server.study.network_development import Developed, develop_all
+from server.study.network_development import Developed, _one_score, develop_all
 from server.study.network_evaluation import Evaluated, evaluate_all
 from server.study.network_files import write_models
+from server.study.network_pictures import explain_all, publish_pictures
 from server.study.network_results import publish_all
-from server.study.network_scores import Frozen, Measured
+from server.study.network_scores import Frozen, Measured, MeasuredAlone
 from server.study.results import CohortFacts, Result, Results
 from server.study.training import TrainedJob, train_job
 from simulation.views import federation_of
@@ -96,7 +99,8 @@ def _make(study: Study, folder: Path, **sites: Any) -> Made:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return _make(study_of(), tmp_path_factory.mktemp("works"))
+    study = study_of(training={"learning_rate": 3e-3}, federation={"rounds": 2})
+    return _make(study, tmp_path_factory.mktemp("works"), effect=1.3)
 
 
 def test_areas_are_those_of_the_scores_brought_together(made: Made) -> None:
@@ -150,13 +154,17 @@ def test_shares_are_those_of_scikit_learn(made: Made, cohort: str, combination: 
     if cohort == "test":
         measured = next(e.found for e in made.evaluated if e.candidate == (combination, 0))
     frozen = made.developed.frozen[combination, 0]
-    assert isinstance(measured, Measured) and isinstance(frozen, Frozen) and frozen.cutoffs is not None
+    assert isinstance(measured, Measured) and isinstance(frozen, Frozen)
+    assert frozen.cutoffs is not None or combination != COMBINATIONS[0]
     found = made.scores(cohort, combination)
     for i, inference in enumerate(("mean", "first")):
         graded = Grades("", measured.tables[f"{inference}.grade"])
         likeliest = found[f"{inference}.grade"]
         np.testing.assert_array_equal(graded.table_, confusion_matrix(found["true"], likeliest, labels=[0, 1, 2]))
         assert graded.accuracy_[0] == pytest.approx(accuracy_score(found["true"], likeliest))
+        if frozen.cutoffs is None:  # of scores that all but separate, so that it would tell of single patients
+            assert inference not in measured.tables
+            continue
         called, true = found[inference] >= frozen.cutoffs[i], found["true"] > 0
         binary = Grades("", measured.tables[inference])
         for ours, theirs in (
@@ -167,6 +175,75 @@ def test_shares_are_those_of_scikit_learn(made: Made, cohort: str, combination: 
             expected = theirs(true, called, zero_division=np.nan)
             np.testing.assert_allclose(ours[0], expected)
             assert np.isnan(expected) or ours[1] <= ours[0] <= ours[2]
+
+
+def test_a_site_that_cannot_make_pictures_stops_nothing_and_is_told_of(made: Made) -> None:
+    asked: list[ExplainPatients] = []
+
+    class Failing:
+        def ask(self, asks: Sequence[Ask]) -> list[Reply]:
+            asked.extend(ask.question for ask in asks if isinstance(ask.question, ExplainPatients))
+            done = {site: {"work": "0" * 64} for site in ("d", "e", "f")}
+            return [FedmviError(392, site="b") if ask.cohort == "train" else done for ask in asks]
+
+    pictured = conclude(Failing(), [explain_all([made.developed], made.checkpoints, lambda _: None)])[0]
+    assert {(task.cohort, task.member.fold) for task in asked} == {("train", 0), ("test", WHOLE)}
+    assert {task.combination for task in asked} == {made.developed.chosen}
+    (result,) = publish_pictures(made.study, [made.developed], pictured)
+    told = {estimate.term: (estimate.value, estimate.note) for estimate in result.estimates}
+    assert result.status == "estimated"
+    assert told["test"] == (3, "")
+    assert told["train"][0] is None and "392" in told["train"][1]
+
+
+def test_a_site_alone_tells_presence_by_the_likeliest_grade_as_scikit_learn_does(made: Made) -> None:
+    """Three grades: presence is M1 or M2, and an M2 that is called M1 is no mistake."""
+    rng = np.random.default_rng(1)
+    true = rng.permutation(np.resize([0, 0, 1, 2], 240))
+    called = np.where(rng.random(240) < 0.5, true, rng.integers(0, 3, 240))
+    area = {"classes": np.array([120, 120, 0]), "estimable": np.array(1), "auc": np.array([0.8, 0.03])}
+    summary = {**area, "curve": np.zeros((2, 51)), "points": np.array(2)}
+    areas = {name: {"d": summary} for name in ("mean", "first")}
+    tables = {f"{name}.grade": confusion_matrix(true, called) for name in ("mean", "first")}
+    alone = Evaluated((COMBINATIONS[1], 0), "test", MeasuredAlone(areas, {"d": tables}))
+    (result,) = [r for r in publish_all(made.study, [made.developed], [[alone]]) if r.id.endswith("test.d")]
+    found = {(e.name, e.term): e.value for e in result.estimates}
+    for name, expected in (
+        ("accuracy", accuracy_score(true > 0, called > 0)),
+        ("precision", precision_score(true > 0, called > 0)),
+        ("recall", recall_score(true > 0, called > 0)),
+        ("specificity", recall_score(true == 0, called == 0)),
+        ("f1", f1_score(true > 0, called > 0)),
+    ):
+        assert found[name, "mean, by the likeliest grade"] == pytest.approx(expected), name
+    assert found["grade_accuracy", "mean"] == pytest.approx(accuracy_score(true, called))
+
+
+def test_a_network_that_learned_nothing_is_no_model(tmp_path: Path) -> None:
+    study = study_of({"combinations": (("t1",),)}, training={"learning_rate": 0.1}, federation={"epochs_per_round": 1})
+    made = _make(study, tmp_path, effect=0.0)
+    trained = made.developed.trained
+    assert {job.fold for job in trained} == set(range(5)), "none on everybody"
+    assert all(isinstance(job, TrainedJob) and job.rounds == 0 for job in trained.values())
+    assert made.developed.chosen is None
+    assert not made.developed.models and not made.scoring, "nothing is frozen, and nobody was scored"
+    for result in made.results:
+        reasons = [result.note, *(e.note for e in result.estimates)]
+        if result.statistic != "network-training":
+            assert result.status == "not-estimable"
+            assert any("no round lowered the validation loss" in reason for reason in reasons), result.id
+    write_models([made.developed], made.checkpoints, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+    (sentence,) = [s for s in headlines(_results(made)) if s.startswith("Net:")]
+    assert "no round lowered the validation loss" in sentence
+
+
+def test_one_score_for_all_patients_is_no_model() -> None:
+    constant = Frame({"score": np.full(30, 0.4)}, {"mvi": np.resize([0.0, 1.0, 1.0], 30)}, 30)
+    port = federation_of(dict(constant.columns), dict(constant.endpoints), np.repeat([0, 1, 2], 10))
+    (area,) = conclude(port, [roc("all", Recipe(), "mvi", "score")])
+    assert _one_score(area)
+    assert not _one_score(RocResult(np.array([1]), np.array([1]), 1.0, 0.0, 0)), "separated, not tied"
 
 
 def test_what_is_frozen_is_what_scores_the_other_cohort(made: Made) -> None:
@@ -187,6 +264,11 @@ def test_results_report_and_tables_tell_the_same(made: Made) -> None:
     page = render(results, None, pictures)
     for identifier in expected:
         assert f'id="{identifier}"' in page
+    area = network["network.net.performance.t1+t1v.test"].estimates[0]
+    assert area.value is not None and page.count(f"{area.value:.3f}") >= 2, "in the table of presence, too"
+    drawn = {r.id for r in network.values() if r.statistic == "network-performance" and len(r.curves[0].x) > 2}
+    assert drawn and {f"roc-{slug(identifier)}" for identifier in drawn} <= set(pictures)
+    assert f"&lt;{results.min_cell}†" not in page[page.index("Confusion matrix") :], "a complement may be large"
     assert {"network-net.training.t1", "network.net.training.t1"} & set(pictures)
     written = tables(results)
     assert {"network_selection", "network_combinations", "network_performance", "network_confusion"} <= set(written)
@@ -201,9 +283,9 @@ def test_the_published_development_is_one_split_and_says_what_it_is_worth(tmp_pa
     study = study_of(
         {"combinations": (("t1",),)},
         training={"preset": "published", "learning_rate": 0.01},
-        federation={"strategy": "fedadam", "server_learning_rate": 0.1, "rounds": 2},
+        federation={"strategy": "fedadam", "server_learning_rate": 0.01, "rounds": 2},
     )
-    made = _make(study, tmp_path)
+    made = _make(study, tmp_path, effect=3.0)
     network = study.networks[0]
     assert (network.development, network.normalisation) == ("published", "batch")
     assert list(made.developed.trained) == [Job("net", ("t1",), 0, 0)]
@@ -260,6 +342,7 @@ def test_full_batch_gradient_descent_over_sites_is_that_on_the_pooled_patients(
     conclude(port, [train_job(network, job, 3, weights, strategy_of(network.federation), rounds, kept)])
     everybody = [site.learners("train", network, job.combination) for site in sites.values()]
     central = _central(everybody[0].joined(*everybody[1:]), network, job, weights, rounds)
+    central = shift_logits(architecture_of(network, job.combination, 3), central, -np.log(weights))
     np.testing.assert_allclose(finished_weights(kept, job), central, atol=1e-6)
 
 

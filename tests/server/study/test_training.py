@@ -9,18 +9,27 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from common.errors import FedmviError
-from common.federation.learning import WHOLE, Job
+from common.federation.learning import LARGEST_CHANGE, LARGEST_LOSS, LARGEST_WEIGHT, WHOLE, Job
 from common.federation.query import Ask
 from common.federation.runner import Port, Reply, conclude
 from common.study.networks import Network
 from server.strategies.choice import strategy_of
+from server.strategies.strategy import State
 from server.study import training
-from server.study.checkpoints import Checkpoints, FolderCheckpoints, MemoryCheckpoints, Progress, finished_weights
+from server.study.checkpoints import (
+    Checkpoints,
+    FolderCheckpoints,
+    Measured,
+    MemoryCheckpoints,
+    Progress,
+    finished_weights,
+)
 from server.study.training import TrainedJob, train_job
 from tests.server.study.quadratic import FOLDS, SIZE, QuadraticSites, first_weights, network, three_sites
 
@@ -219,6 +228,46 @@ def test_a_damaged_checkpoint_is_not_taken_for_a_new_training(tmp_path: Path) ->
     with pytest.raises(FedmviError) as caught:
         _train(QuadraticSites(three_sites()), network(), JOB, 3, kept)
     assert caught.value.number == 510
+
+
+@pytest.mark.parametrize(
+    "senseless",
+    [
+        {"best_round": 7},
+        {"round": 3},
+        {"history": (Measured(1.0, None),)},
+        {"history": (Measured(-1.0, None),), "round": 1},
+        {"best": np.zeros(SIZE + 1, dtype=np.float32)},
+        {"state": State(np.zeros(SIZE + 1, dtype=np.float32))},
+        {"state": State(np.zeros(SIZE, dtype=np.float32), 0, {"variate": np.zeros(1)})},
+        {"patients": -1},
+    ],
+)
+def test_a_whole_checkpoint_whose_parts_do_not_fit_is_not_gone_on_from(
+    senseless: dict[str, object], tmp_path: Path
+) -> None:
+    kept = FolderCheckpoints(tmp_path)
+    sound = Progress(strategy_of(network().federation).begin(np.zeros(SIZE, dtype=np.float32)))
+    kept.save(JOB, replace(sound, **senseless))  # type: ignore[arg-type]
+    with pytest.raises(FedmviError) as caught:
+        _train(QuadraticSites(three_sites()), network(), JOB, 3, kept)
+    assert caught.value.number == 510
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda made: made | {"training_loss": LARGEST_LOSS * made["training_patients"]},
+        lambda made: made | {"update": np.full(SIZE, -LARGEST_CHANGE)},
+        lambda made: made | {"update": made["patients"] * np.full(SIZE, 2 * LARGEST_WEIGHT)},
+    ],
+)
+def test_that_a_training_diverged_is_seen_in_the_sums(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = QuadraticSites._train
+    monkeypatch.setattr(QuadraticSites, "_train", lambda *args: told(honest(*args)))
+    with pytest.raises(FedmviError) as caught:
+        _train(QuadraticSites(three_sites()), network(), JOB, 3, MemoryCheckpoints())
+    assert caught.value.number == 680
 
 
 def test_normalisation_that_stays_at_sites_names_the_round_that_belongs_to_the_weights() -> None:

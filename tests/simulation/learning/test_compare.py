@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from client.cohort.site import Site
 from client.learning import performing
+from client.learning.dataset import Learners
 from common.errors import FedmviError
 from common.study.loader import parse_study
 from common.study.protocol import Study
 from simulation.cli import app
+from simulation.learning import compare
 from simulation.learning.communication import traffic
-from simulation.learning.compare import FEDERATED, OWN, POOLED
+from simulation.learning.compare import FEDERATED, POOLED
 from simulation.learning.hospitals import Drawing, make_learning_hospitals
 from simulation.learning.learners import drawn_learners
 from simulation.learning.ways import Ways
@@ -91,24 +95,46 @@ def test_pooled_training_is_the_federation_of_one_site_with_everybody_and_alone_
     assert federated.meter.rounds == alone.meter.rounds > 0
 
 
-def test_the_command_compares_all_ways_on_the_same_patients_and_says_what_they_are(tmp_path: Path) -> None:
+def test_the_command_compares_all_ways_on_the_same_patients_and_says_which_cannot_be_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     protocol = tmp_path / "study.toml"
-    protocol.write_text(text(rounds="1", seeds="2"))
+    protocol.write_text(text(rounds="1", seeds="1"))
     make_learning_hospitals(tmp_path / "sites", parse_study(protocol.read_text()), Drawing(seed=1, patients=10))
+    read = compare._cohorts
+
+    def without_m2_at_c(site: Site, *of: Any) -> dict[str, Learners]:
+        found = read(site, *of)
+        return {name: each.keep(each.labels < 2) if site.name == "hospital-c" else each for name, each in found.items()}
+
+    monkeypatch.setattr(compare, "_cohorts", without_m2_at_c)
     command = ["compare-training", str(protocol), str(tmp_path / "sites"), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, [*command, "--combination", "t1a"])
     assert done.exit_code == 0, done.output
-    assert "pooled training exists in simulations only" in done.output
+    printed = " ".join(done.output.split())
+    assert "pooled training exists in simulations only" in printed and "hospital-c alone, not estimable" in printed
     report = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    ways = [FEDERATED, POOLED, "hospital-a alone", "hospital-b alone", "hospital-c alone"]
-    assert [row["way"] for row in report["rows"]] == [*ways, OWN, *ways]
-    assert {row["patients"] for row in report["rows"]} == {30, 10}
+    ways = [FEDERATED, POOLED, "hospital-a alone", "hospital-b alone"]
+    assert [row["way"] for row in report["rows"]] == [*ways, *ways], "nor is there a row of each hospital's own"
+    assert report["not_estimable"] == {"hospital-c alone": "no patient of grade M2"}
+    assert {row["patients"] for row in report["rows"]} == {28, 10}
     for row in report["rows"]:
         assert (row["auc_difference"] is None) == (row["way"] == FEDERATED)
-        assert row["seed_sd"] is not None and row["auc"]["low"] <= row["auc"]["value"] <= row["auc"]["high"]
+        assert row["auc"]["low"] <= row["auc"]["value"] <= row["auc"]["high"]
     assert report["simulated"] and report["combination"] == ["t1a"]
+    notes = " ".join(report["notes"])
+    assert "normalisation" not in notes
+    assert f"{FEDERATED} 4 to 6 at each site, {POOLED} 14" in notes, "28 patients, two epochs in steps of 4"
     with pytest.raises(FedmviError, match="816"):
         raise CliRunner().invoke(app, [*command, "--combination", "t1d"]).exception or AssertionError
+
+
+def test_a_comparison_says_that_pooled_and_alone_have_statistics_of_their_own_where_the_federation_keeps_them_apart(
+    tmp_path: Path,
+) -> None:
+    study = parse_study(text(normalisation='"silobn"'))
+    notes = " ".join(compare._notes(ways_of(study, tmp_path), {}))
+    assert "their normalisation is batch where the federation's is silobn" in notes
 
 
 def test_a_round_costs_four_bytes_a_parameter_plain_eight_masked_and_twice_that_for_scaffold(study: Study) -> None:
