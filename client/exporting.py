@@ -38,7 +38,7 @@ def export(
     found = next((n for n in protocol.networks if n.name == network), None)
     if found is None:
         raise FedmviError(689, network=network)
-    if found.normalisation not in ("fedbn", "silobn"):
+    if not found.statistics_stay:
         why = f"{network} has no statistics of a hospital: the coordinator exports it (fedmvi-server export)"
         raise typer.BadParameter(why, param_hint="--network")
     if normalisation == "own":

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from client.cohort.site import Policy
 from client.learning.work import Works
-from client.learning.workbench import held_out, network_of, roles, round_key, shared_size
+from client.learning.workbench import network_of, roles, round_key, shared_size
 from client.release.gate import Gate
 from common.errors import FedmviError
 from common.federation.learning import (
@@ -134,7 +134,7 @@ class Admission:
 
     def _folds_hold(self, network: Network, cohort: str, folds: NDArray[np.int64]) -> None:
         """Error 403 where a fold here is less than a cell, and no mask covers what differs by a fold."""
-        smallest = min(int(np.count_nonzero(folds == fold)) for fold in held_out(network))
+        smallest = min(int(np.count_nonzero(folds == fold)) for fold in network.held_out)
         if self.policy.masks == "off" and smallest < self.limits.min_cell:
             raise FedmviError(403, cohort=cohort, limit=self.limits.min_patients)
 
@@ -172,7 +172,7 @@ class Admission:
 
     def _round(self, ask: Ask, task: TrainRound, roster: tuple[str, ...]) -> None:
         job, network = task.job, self._network(task.job.network, task.job.combination, task.job.seed)
-        folds = held_out(network) if network.development == "published" else (WHOLE, *held_out(network))
+        folds = network.held_out if network.development == "published" else (WHOLE, *network.held_out)
         _need(job.fold in folds, "a fold")
         _need(task.cohort == network.cohort, "a cohort")
         # After the last round of training, and then only, the losses of its weights are measured.
@@ -234,7 +234,7 @@ class Admission:
         network = self._network(task.network, task.combination, task.seed)
         _need(task.cohort in (network.cohort, *network.evaluate), "a cohort")
         folds = [member.fold for member in task.members]
-        own = list(held_out(network))
+        own = list(network.held_out)
         # Training patients are scored out of fold only, each once; those of other cohorts have no folds.
         _need(sorted(folds) == (own if task.cohort == network.cohort else [WHOLE]), "a fold")
         for member in task.members:
@@ -250,7 +250,7 @@ class Admission:
         """Pictures stay, but a site works for what the study declares: a frozen model, or an outer fold's."""
         network = self._network(task.network, task.combination, task.seed)
         whole = task.member.fold == WHOLE
-        _need(task.member.fold in held_out(network) if task.cohort == network.cohort else whole, "a fold")
+        _need(task.member.fold in network.held_out if task.cohort == network.cohort else whole, "a fold")
         self._member(task, network, task.member)
         model = ScorePatients("", network.name, task.combination, task.seed, (task.member,)).model
         if whole and model not in self.frozen:

@@ -93,7 +93,7 @@ def _times(patients: int, change: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def state_for(network: Network, cohort: Learners, weights: NDArray[np.float32], own: Arrays | None) -> Arrays:
     """What of a network is the site's: its own, or statistics of normalisation estimated on a cohort's images."""
-    if own is not None or network.normalisation not in ("fedbn", "silobn"):
+    if own is not None or not network.statistics_stay:
         return own or {}
     return estimate_statistics(network, cohort, weights)
 

@@ -49,7 +49,7 @@ def probabilities(
     FedmviError
         392 out of memory; 393 too few patients to estimate statistics on; 686 weights of another network.
     """
-    if local is None and network.normalisation in ("fedbn", "silobn"):
+    if local is None and network.statistics_stay:
         local = estimate_statistics(network, learners, weights)
     exact = network.training.model_copy(update={"precision": "fp32"})
     with computing(exact) as device, torch.inference_mode():

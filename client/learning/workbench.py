@@ -59,11 +59,6 @@ def dealt_folds(network: Network) -> int:
     return PUBLISHED_FOLDS if network.development == "published" else network.folds
 
 
-def held_out(network: Network) -> tuple[int, ...]:
-    """The outer folds that trainings leave out: every one, or of the published development the first of ten."""
-    return (0,) if network.development == "published" else tuple(range(network.folds))
-
-
 def roles(network: Network, fold: int, folds: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(n,) whom a job trains on, and who decides when it stops; the held-out fold is neither.
 

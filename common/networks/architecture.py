@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from common.errors import FedmviError
-from common.study.networks import MAX_SEQUENCES, SEQUENCES, Network, Normalisation
+from common.study.networks import MAX_SEQUENCES, SEQUENCES, STAYING, Network, Normalisation
 
 NORMALISATIONS = ("batch", "group", "fedbn", "silobn")
 CLASSES = (2, 3)
@@ -61,7 +61,7 @@ class Architecture:
     @property
     def statistics_stay(self) -> bool:
         """Whether the statistics of normalisation layers belong to the site and never leave it."""
-        return self.normalisation in ("fedbn", "silobn")
+        return self.normalisation in STAYING
 
     @property
     def text(self) -> str:

@@ -27,6 +27,9 @@ PUBLISHED_COMBINATIONS: dict[str, tuple[tuple[str, ...], ...]] = {
 """What World J Surg Oncol 2022 calls its best combination: its Results and its Methods contradict each other."""
 
 Normalisation = Literal["batch", "group", "fedbn", "silobn"]
+STAYING: frozenset[Normalisation] = frozenset({"fedbn", "silobn"})
+"""Normalisations whose statistics belong to a site and never leave it."""
+
 Strategy = Literal["fedavg", "fedprox", "fedadam", "scaffold", "trimmed-mean"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -215,6 +218,16 @@ class Network(_Table):
     def title(self) -> str:
         """The label, or the name where no label was given."""
         return self.label or self.name
+
+    @property
+    def held_out(self) -> tuple[int, ...]:
+        """The outer folds that trainings leave out: every one, or of the published development the first of ten."""
+        return (0,) if self.development == "published" else tuple(range(self.folds))
+
+    @property
+    def statistics_stay(self) -> bool:
+        """Whether a part of its normalisation layers never leaves a site: weights alone are no network there."""
+        return self.normalisation in STAYING
 
     @property
     def grades(self) -> str:

@@ -101,11 +101,6 @@ class Developed:
         return {frozen.model for frozen in self.frozen.values() if isinstance(frozen, Frozen)}
 
 
-def held_out(network: Network) -> tuple[int, ...]:
-    """The outer folds of its trainings: every one, or of the published development the first of ten."""
-    return (0,) if network.development == "published" else tuple(range(network.folds))
-
-
 def candidates(network: Network) -> list[Candidate]:
     """Every combination with every seed."""
     return [(combination, seed) for combination in network.combinations for seed in range(network.seeds)]
@@ -122,7 +117,7 @@ def chosen_by_loss(
 ) -> dict[int, Combination | None]:
     """For each outer fold the combination with the lowest validation loss among networks that never saw that fold."""
     chosen: dict[int, Combination | None] = {}
-    for fold in held_out(network):
+    for fold in network.held_out:
         jobs = {c: trained[Job(network.name, c, seed, fold)] for c in network.combinations}
         losses = {c: job.validation_loss for c, job in jobs.items() if isinstance(job, TrainedJob) and job.rounds}
         chosen[fold] = lowest_loss(losses)
@@ -176,7 +171,7 @@ class _Development:
         network, everyone = self.network, candidates(self.network)
         levels = yield from self._levels()
         weights = class_weights(network, levels)
-        jobs = [Job(network.name, c, seed, fold) for c, seed in everyone for fold in held_out(network)]
+        jobs = [Job(network.name, c, seed, fold) for c, seed in everyone for fold in network.held_out]
         trained = yield from self._train(weights, dict.fromkeys(jobs, network.federation.rounds), "one fold held out")
         whom = "out of fold" if network.development == "nested" else "who stopped the training"
         self.progress(f"score the training patients of {network.title}: {whom}")
@@ -229,13 +224,13 @@ class _Development:
     @property
     def _scorings(self) -> int:
         """How many scorings share a message: as many networks travel as in a round of training."""
-        return max(1, self.network.federation.lock_step // len(held_out(self.network)))
+        return max(1, self.network.federation.lock_step // len(self.network.held_out))
 
     def _of_folds(
         self, candidate: Candidate, trained: Mapping[Job, TrainedJob | FedmviError]
     ) -> Sequence[TrainedJob | FedmviError]:
         combination, seed = candidate
-        return [trained[Job(self.network.name, combination, seed, fold)] for fold in held_out(self.network)]
+        return [trained[Job(self.network.name, combination, seed, fold)] for fold in self.network.held_out]
 
     def _out_of_fold(
         self, candidate: Candidate, trained: Mapping[Job, TrainedJob | FedmviError]
@@ -246,7 +241,7 @@ class _Development:
         and everybody would be trained for no round.
         """
         members = []
-        for fold, job in zip(held_out(self.network), self._of_folds(candidate, trained), strict=True):
+        for fold, job in zip(self.network.held_out, self._of_folds(candidate, trained), strict=True):
             if isinstance(job, FedmviError):
                 raise job
             members.append(Member(fold, finished_weights(self.checkpoints, job.job), job.local))

@@ -14,7 +14,7 @@ from common.study.protocol import Study
 from server.study.evaluation import ROLE_NOTES
 from server.study.models import refusal
 from server.study.network_choice import Combination, Seeds, over_seeds
-from server.study.network_development import Areas, Candidate, Developed, held_out, used
+from server.study.network_development import Areas, Candidate, Developed, used
 from server.study.network_scores import INFERENCES, Frozen
 from server.study.results import Curve, Estimate, Result
 from server.study.training import TrainedJob
@@ -124,7 +124,7 @@ def training(study: Study, found: Developed, combination: Combination) -> Result
     )  # fmt: skip
     if network.privacy is not None:
         base["how"] = f"private({network.privacy.epsilon:g})"
-    jobs = [Job(network.name, combination, 0, fold) for fold in held_out(network)]
+    jobs = [Job(network.name, combination, 0, fold) for fold in network.held_out]
     jobs += [job for job in (used(network, (combination, 0)),) if job not in jobs]
     estimates: list[Estimate] = []
     curves: list[Curve] = []

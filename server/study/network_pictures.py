@@ -14,7 +14,7 @@ from common.study.protocol import Study
 from server.study.checkpoints import Checkpoints, finished_weights
 from server.study.models import refusal
 from server.study.network_choice import Combination
-from server.study.network_development import Developed, held_out, used
+from server.study.network_development import Developed, used
 from server.study.network_development_results import joined_name, result_base
 from server.study.network_scores import in_batches
 from server.study.results import Estimate, Result
@@ -54,7 +54,7 @@ def explain_all(
 def _explain(developed: Developed, chosen: Combination, cohort: str, checkpoints: Checkpoints) -> Conclusion[int]:
     """Pictures in one cohort; how many sites made them."""
     network = developed.network
-    fold = held_out(network)[0]
+    fold = network.held_out[0]
     training = cohort == network.cohort
     job = developed.trained[Job(network.name, chosen, 0, fold) if training else used(network, (chosen, 0))]
     if not isinstance(job, TrainedJob):

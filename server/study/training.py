@@ -29,9 +29,6 @@ from server.strategies.statistics import WithStatistics
 from server.strategies.strategy import RoundTotal, State, Strategy, Weights
 from server.study.checkpoints import Checkpoints, Measured, Progress
 
-SITE_LOCAL = ("fedbn", "silobn")
-"""Normalisations of which a part never leaves a site, so that weights alone are no network there."""
-
 
 @dataclass(frozen=True)
 class TrainedJob:
@@ -143,7 +140,7 @@ def train_job(
             weights = _at_prevalence(network, job, class_weights, progress.state.weights)
             progress = replace(progress, state=State(weights))
         checkpoints.save(job, progress)
-    local = progress.keep if network.normalisation in SITE_LOCAL else ""
+    local = progress.keep if network.statistics_stay else ""
     return TrainedJob(job, progress.best_round, progress.history, progress.patients, local, progress.epsilon_hundredths)
 
 
@@ -157,7 +154,7 @@ def _round(
 ) -> Conclusion[Progress]:
     state, r = progress.state, progress.round
     validated, training = job.fold != WHOLE, r < rounds
-    keep = progress.keep if network.normalisation in SITE_LOCAL else ""
+    keep = progress.keep if network.statistics_stay else ""
     task = perform(
         TrainRound(network.cohort, job, r, state.weights, state.variate, class_weights, progress.before, training, keep)
     )

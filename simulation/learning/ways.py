@@ -31,9 +31,9 @@ from common.study.protocol import Study
 from common.study.table import FloatArray
 from server.strategies.choice import strategy_of
 from server.study.checkpoints import MemoryCheckpoints, finished_weights
-from server.study.network_development import class_weights, held_out, used
+from server.study.network_development import class_weights, used
 from server.study.network_scores import in_batches
-from server.study.training import SITE_LOCAL, TrainedJob, train_job
+from server.study.training import TrainedJob, train_job
 from simulation.learning.comparison import Scored
 from simulation.learning.no_table import NoTable
 
@@ -136,7 +136,7 @@ class Ways:
     @property
     def central_layers(self) -> str:
         """Normalisation of pooled and alone, where there is nothing to keep from other sites."""
-        return "batch" if self.network.normalisation in SITE_LOCAL else self.network.normalisation
+        return "batch" if self.network.statistics_stay else self.network.normalisation
 
     @property
     def _central(self) -> Network:
@@ -162,7 +162,7 @@ class Ways:
         members, rounds = {}, {}
         for seed in range(network.seeds):
             final = used(network, (self.combination, seed))
-            of_folds = (self._member(done[self._job(seed, fold)], fold, checkpoints) for fold in held_out(network))
+            of_folds = (self._member(done[self._job(seed, fold)], fold, checkpoints) for fold in network.held_out)
             members[seed] = (*of_folds, self._member(done[final], WHOLE, checkpoints))
             rounds[seed] = done[final].rounds
         steps = {site: _steps(network, learners) for site, learners in patients.items()}
@@ -179,7 +179,7 @@ class Ways:
         self, train: Callable[[Mapping[Job, int]], dict[Job, TrainedJob]], network: Network
     ) -> dict[Job, TrainedJob]:
         """All trainings of a protocol: one a fold, then those on everybody for as many rounds as the folds' median."""
-        seeds, folds = range(network.seeds), held_out(network)
+        seeds, folds = range(network.seeds), network.held_out
         done = train({self._job(seed, fold): network.federation.rounds for seed in seeds for fold in folds})
         if network.development == "published":
             return done

@@ -11,7 +11,7 @@ from common.statistics.counts import HIDDEN
 from common.statistics.grades import Grades
 from common.statistics.roc import RocResult
 from server.study.network_choice import Seeds, lowest_loss, one_standard_error, over_seeds
-from server.study.network_development import class_weights, held_out
+from server.study.network_development import class_weights
 from server.study.network_tables import joined, shown, shown_alone
 from tests.server.study.quadratic import network
 
@@ -109,6 +109,6 @@ def test_balanced_weights_make_every_class_weigh_the_same() -> None:
 
 
 def test_published_development_holds_out_one_fold_of_ten() -> None:
-    assert held_out(network()) == (0, 1, 2, 3, 4)
+    assert network().held_out == (0, 1, 2, 3, 4)
     published = network().model_copy(update={"development": "published"})
-    assert held_out(published) == (0,)
+    assert published.held_out == (0,)
