@@ -11,7 +11,20 @@ from collections.abc import Mapping
 from enum import IntEnum
 from types import MappingProxyType
 
-from common.errors import federation, hospitals, images, learning, programs, refusals, statistics, studies
+from common.errors import (
+    approval,
+    enrolment,
+    federation,
+    hospitals,
+    hub,
+    images,
+    learning,
+    node,
+    programs,
+    refusals,
+    statistics,
+    studies,
+)
 from common.errors.text import ErrorText
 
 Fact = str | int | float
@@ -35,6 +48,10 @@ CATALOGUE: Mapping[int, ErrorText] = MappingProxyType(
         **refusals.ERRORS,
         **federation.ERRORS,
         **statistics.ERRORS,
+        **node.ERRORS,
+        **enrolment.ERRORS,
+        **hub.ERRORS,
+        **approval.ERRORS,
         **programs.ERRORS,
     }
 )
