@@ -20,6 +20,8 @@ from common.files import write_whole
 from server.report import format as fmt
 from server.report.contents import ModelParts, estimate, models, of, role, short_groups, where
 from server.report.forest import describe_forest, draw_forest
+from server.report.nomogram import Nomogram, nomograms
+from server.report.nomogram_figure import describe_nomogram, draw_nomogram
 from server.report.svg import new_figure, style, to_svg
 from server.report.training_curves import describe_training, draw_training
 from server.study.results import Curve, Result, Results
@@ -57,6 +59,7 @@ def draw_all(results: Results) -> Mapping[str, Picture]:
                 pictures.append(_forest(results, model))
             if any(auc.curves for auc in model.aucs):
                 pictures.append(_roc(results, model, styles))
+        pictures += [_nomogram(results, nomogram) for nomogram in nomograms(results)]
         for result in of(results, "survival"):
             if result.curves:
                 pictures.append(_kaplan_meier(results, result))
@@ -102,10 +105,24 @@ def _top(results: Results) -> float:
 
 def _finish(figure: Figure, results: Results, name: str, words: tuple[str, str, str]) -> Picture:
     title, caption, description = words
-    _mark(figure, results, left=name.startswith("forest-"))
+    _mark(figure, results, left=name.startswith(("forest-", "nomogram-")))
     if results.simulated:
         description = f"{SIMULATED}. {description}"
     return Picture(name, title, caption, description, to_svg(figure, name, title, description))
+
+
+# ---------------------------------------------------------------------------------------------------- nomogram
+
+
+def _nomogram(results: Results, nomogram: Nomogram) -> Picture:
+    caption = (
+        "Read the points of each value on the line of points, add them up, and read the probability below the total. "
+        "Lines of measured predictors reach over the training patients' mean and two standard deviations on either "
+        "side."
+    )
+    title = f"Nomogram of {nomogram.title}"
+    words = (title, caption, describe_nomogram(nomogram))
+    return _finish(draw_nomogram(results, nomogram), results, f"nomogram-{slug(nomogram.name)}", words)
 
 
 # --------------------------------------------------------------------------------------------------------- ROC

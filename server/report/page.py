@@ -1,4 +1,4 @@
-"""server/report: writes a study's report: figures, tables and one self-contained page.
+"""server/report: writes a study's report: figures, tables, one self-contained page, and the nomogram's calculator.
 
 Everything scientific comes from `results.json`; only the section on the run comes from `run.json`. The page holds
 its style and figures, asks for nothing over any network (its content security policy forbids it) and needs no
@@ -24,6 +24,7 @@ from server.report.explanations import hows, what_left
 from server.report.figures import Picture, draw_all, write_figures
 from server.report.headlines import headlines
 from server.report.networks import networks
+from server.report.nomogram_page import write_nomograms
 from server.report.performance import model_sections, survival
 from server.report.svg import inline
 from server.report.tables import write_tables
@@ -33,11 +34,15 @@ _HERE = files("server.report")
 
 
 def write_report(results: Results, run_facts: Mapping[str, object] | None, folder: Path) -> Path:
-    """Write `figures/*.svg`, `tables/*.csv` and `report.html` into a run's folder; returns the page's path."""
+    """Write `figures/*.svg`, `tables/*.csv`, `nomogram.html` and `report.html` into a run's folder.
+
+    Returns the path of `report.html`; a study without a fitted logistic model has no `nomogram.html`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = draw_all(results)
     write_figures(pictures, folder / "figures")
     write_tables(results, folder / "tables")
+    write_nomograms(results, pictures, folder)
     page = folder / "report.html"
     write_whole(page, render(results, run_facts, pictures).encode())
     return page

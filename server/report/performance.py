@@ -29,6 +29,7 @@ def model_sections(results: Results, pictures: Pictures) -> Section:
         part.blocks += _moments(model, labels)
         part.blocks += _odds_ratios(model, labels, pictures)
         part.blocks += _discrimination(results, model, pictures)
+        part.blocks += _nomogram(model, pictures)
         if part.blocks:
             section.parts.append(part)
     return section
@@ -162,6 +163,14 @@ def _discrimination(results: Results, model: ModelParts, pictures: Pictures) -> 
         caption = f"Discrimination of the {_lower(model.title)}"
         blocks.append(Table(caption, columns, tuple(rows), notes=(*shown, "Intervals: DeLong.")))
     return blocks
+
+
+def _nomogram(model: ModelParts, pictures: Pictures) -> list[Block]:
+    name = f"nomogram-{slug(model.name)}"
+    if name not in pictures:
+        return []
+    note = "nomogram.html beside this page is a calculator of this model."
+    return [Drawing(pictures[name], wide=True), Paragraph(note, "note")]
 
 
 def _role(results: Results, result: Result) -> str:

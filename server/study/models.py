@@ -18,7 +18,7 @@ from common.statistics.roc import RocResult, roc
 from common.study.protocol import Model, Study
 from common.study.ranges import filled_range, plausible_range
 from common.study.recipe import CodedColumn, Complete, Impute, Recipe, Score, Select, coded_columns
-from server.study.results import Estimate, Result
+from server.study.results import Estimate, LogisticModel, Predictor, Result
 
 LEAK_AUC = 0.95
 
@@ -249,4 +249,20 @@ def _fit_result(study: Study, fitted: FittedModel) -> Result:
         Estimate(name="events_per_parameter", value=fit.events_ / degrees),
     ]
     note = f"Wald intervals; {_HANDLED[fitted.model.missing]}; Newton rounds: {fit.rounds_}."
-    return Result.model_validate({**base, "estimates": estimates, "note": note})
+    return Result.model_validate({**base, "estimates": estimates, "note": note, "model": _usable(study, fitted, fit)})
+
+
+def _usable(study: Study, fitted: FittedModel, fit: LogisticResult) -> LogisticModel:
+    """What a nomogram or a calculator needs beside the coefficients."""
+    predictors = []
+    for term in fitted.model.predictors:
+        variable, columns = study.variable(term.variable), coded_columns(study, (term,))
+        predictors.append(
+            Predictor(
+                variable=variable.name, coding=term.coding, terms=[column.name for column in columns],
+                levels=list(variable.level_names), cutoff=columns[0].cutoff if term.coding == "above" else None,
+                low=variable.low, high=variable.high,
+            )
+        )  # fmt: skip
+    endpoint = study.endpoint(fitted.model.endpoint).title
+    return LogisticModel(endpoint=endpoint, predictors=predictors, covariance=fit.covariance_.tolist())

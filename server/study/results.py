@@ -94,6 +94,28 @@ class CrossTable(_Part):
     cells: list[list[int | None]] = Field(description="Patients, row by row.")
 
 
+class Predictor(_Part):
+    """One input of a model: what a person enters, and the terms that it becomes."""
+
+    variable: str = Field(description="Name of the variable; its title and unit are under `variables`.")
+    coding: Literal["linear", "log", "above", "levels"] = Field(
+        description="The value itself, the natural logarithm of 1 + value, whether it is above the cut-off, its level."
+    )
+    terms: list[str] = Field(description="The terms of the coefficients: one, or one for each level but the first.")
+    levels: list[str] = Field(default_factory=list, description="Levels, the reference first.")
+    cutoff: float | None = Field(default=None, description="Of the coding `above`, in the variable's unit.")
+    low: float | None = Field(default=None, description="Lowest plausible value, in the variable's unit.")
+    high: float | None = Field(default=None, description="Highest plausible value, in the variable's unit.")
+
+
+class LogisticModel(_Part):
+    """What is needed to use a fitted logistic regression on a patient."""
+
+    endpoint: str = Field(description="Whose probability it gives, for readers.")
+    predictors: list[Predictor]
+    covariance: list[list[float]] = Field(description="Of the coefficients in the order of `coef`, intercept first.")
+
+
 class Result(_Part):
     """One statistic."""
 
@@ -113,6 +135,7 @@ class Result(_Part):
     counts: list[Count] = Field(default_factory=list)
     curves: list[Curve] = Field(default_factory=list)
     tables: list[CrossTable] = Field(default_factory=list)
+    model: LogisticModel | None = Field(default=None, description="Of a fitted model: how to use it.")
 
 
 class CohortFacts(_Part):
