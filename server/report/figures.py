@@ -1,7 +1,6 @@
 """server/report: the figures: ROC curves of a model, Kaplan-Meier curves, odds ratios; SVG, the same bytes each time.
 
-Colours are those of Okabe & Ito; each also has its own line style, for prints in grey and readers who do not tell
-the colours apart.
+This module collects them; what is drawn alike for several models or analyses has a module of its own.
 """
 
 from __future__ import annotations
@@ -20,17 +19,15 @@ from common.files import write_whole
 from server.report import format as fmt
 from server.report.contents import ModelParts, estimate, models, of, role, short_groups, where
 from server.report.forest import describe_forest, draw_forest
+from server.report.looks import look
 from server.report.nomogram import Nomogram, nomograms
 from server.report.nomogram_figure import describe_nomogram, draw_nomogram
+from server.report.score_figures import DRAWERS
 from server.report.svg import new_figure, style, to_svg
 from server.report.training_curves import describe_training, draw_training
 from server.study.results import Curve, Result, Results
 
 SIMULATED = "Simulated data"
-_STYLES = (
-    ("#0072b2", "-"), ("#d55e00", (0, (5, 1.6))), ("#009e73", (0, (6, 1.5, 1.2, 1.5))), ("#cc79a7", (0, (1.2, 1.2))),
-    ("#e69f00", (0, (9, 2))), ("#56b4e9", (0, (3, 1.2, 1, 1.2, 1, 1.2))), ("#000000", (0, (2.5, 2.5))),
-)  # fmt: skip
 _SHOWN_POINTS = 2
 _COARSENED = (
     "The grey diagonal is chance. Curves are coarsened: each step holds several patients of either class, so "
@@ -63,6 +60,10 @@ def draw_all(results: Results) -> Mapping[str, Picture]:
         for result in of(results, "survival"):
             if result.curves:
                 pictures.append(_kaplan_meier(results, result))
+        for result in of(results, "analysis"):
+            if result.curves and result.kind in DRAWERS:
+                figure, words = DRAWERS[result.kind](result, _top(results))
+                pictures.append(_finish(figure, results, slug(result.id), words))
         for result in of(results, "network-training"):
             if result.curves:
                 pictures.append(_training(results, result))
@@ -83,11 +84,6 @@ def _cohort_styles(results: Results) -> dict[str, int]:
     """A place for every cohort or site that any ROC curve is of: the same look in every figure."""
     places = dict.fromkeys(where(result) for result in of(results, "auc"))
     return {name: i for i, name in enumerate(places)}
-
-
-def _look(place: int) -> dict[str, Any]:
-    colour, line = _STYLES[place % len(_STYLES)]
-    return {"color": colour, "linestyle": line, "linewidth": 1.6}
 
 
 def _mark(figure: Figure, results: Results, *, left: bool) -> None:
@@ -137,10 +133,10 @@ def _roc(results: Results, model: ModelParts, styles: Mapping[str, int]) -> Pict
     axes = figure.add_axes((0.13, below / height, 0.82, 3.53 / height))
     handles = []
     for result in model.aucs:
-        look = _look(styles[where(result)])
+        looks = look(styles[where(result)])
         for curve in result.curves if _drawn(result) else ():
-            axes.plot(curve.x, curve.y, clip_on=False, **look)
-        handles.append(Line2D([], [], **look) if _drawn(result) else Line2D([], [], linestyle="none"))
+            axes.plot(curve.x, curve.y, clip_on=False, **looks)
+        handles.append(Line2D([], [], **looks) if _drawn(result) else Line2D([], [], linestyle="none"))
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.7, zorder=0)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set_xlabel("False positive rate (1 - specificity)")
@@ -180,8 +176,8 @@ def _network_roc(results: Results, result: Result) -> Picture:
     handles, words = [], []
     for i, curve in enumerate(result.curves):
         auc = estimate(result, "auc", curve.name)
-        axes.plot(curve.x, curve.y, clip_on=False, **_look(i))
-        handles.append(Line2D([], [], **_look(i)))
+        axes.plot(curve.x, curve.y, clip_on=False, **look(i))
+        handles.append(Line2D([], [], **look(i)))
         told = "" if auc is None else f": AUC {fmt.area_interval(auc.value, auc.low, auc.high)}"
         words.append(f" {fmt.plain(curve.name)}{told}")
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.7, zorder=0)
@@ -208,11 +204,11 @@ def _kaplan_meier(results: Results, result: Result) -> Picture:
     handles = []
     for i, curve in enumerate(result.curves):
         x = [fmt.in_months(t, curve.unit) for t in curve.x]
-        look = _look(i)
-        axes.step(x, curve.y, where="post", **look)
+        looks = look(i)
+        axes.step(x, curve.y, where="post", **looks)
         if curve.low and curve.high:
-            axes.fill_between(x, curve.low, curve.high, step="post", color=str(look["color"]), alpha=0.14, linewidth=0)
-        handles.append(Line2D([], [], **look))
+            axes.fill_between(x, curve.low, curve.high, step="post", color=str(looks["color"]), alpha=0.14, linewidth=0)
+        handles.append(Line2D([], [], **looks))
     test = estimate(result, "log_rank_chi2")
     axes.set(xlim=(0, ticks[-1]), ylim=(0, 1.02), xticks=ticks[0], yticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.set_ylabel("Proportion without event")

@@ -80,7 +80,7 @@ def _sections(
         model_sections(results, pictures),
         networks(results, pictures),
         survival(results, pictures),
-        analyses(results),
+        analyses(results, pictures),
         _method(results),
         _left(results),
         _provenance(results),

@@ -40,6 +40,9 @@ Status = Literal["estimated", "not-estimable", "refused"]
 ALL_SITES = "all sites"
 """Stands for the pooled count among names of sites."""
 
+EVERYONE = "everyone"
+"""Stands for treating all patients among the models of a decision curve."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -75,8 +78,8 @@ class Curve(_Part):
     """A curve, coarse enough to be published."""
 
     name: str = Field(description="Which group or model.")
-    x: list[float] = Field(description="False positive rate, time, or round of training.")
-    y: list[float] = Field(description="True positive rate, survival, or loss.")
+    x: list[float] = Field(description="False positive rate, time, predicted risk, threshold, or round of training.")
+    y: list[float] = Field(description="True positive rate, survival, observed share, net benefit, or loss.")
     low: list[float] = Field(default_factory=list, description="Lower 95 % band.")
     high: list[float] = Field(default_factory=list, description="Upper 95 % band.")
     at_risk: list[int | None] = Field(
@@ -121,6 +124,7 @@ class Result(_Part):
 
     id: str = Field(description="Unique, stable name, such as `model.clinical.auc.external-test`.")
     statistic: Statistic
+    kind: str = Field(default="", description="Of an analysis: its statistic as the protocol names it.")
     title: str = Field(description="For readers.")
     cohort: str
     sites: list[str]

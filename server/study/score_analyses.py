@@ -12,8 +12,8 @@ import numpy as np
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, attempt, together
 from common.statistics.bootstrap import REPLICATES, Replicates, bootstrap_areas, bootstrap_slope, bootstrap_thresholds
-from common.statistics.calibration import calibration
-from common.statistics.confusion import ConfusionResult, confusion
+from common.statistics.calibration import Calibration, calibration
+from common.statistics.confusion import ConfusionResult, confusion, wilson
 from common.statistics.cutoffs import Rule, cutoffs
 from common.statistics.decision_curve import DecisionCurve, decision_curve
 from common.statistics.roc import compare_areas, rocs
@@ -22,7 +22,7 @@ from common.study.protocol import Analysis, Study
 from common.study.recipe import Complete, Impute, Recipe, Score, Select
 from common.study.table import FloatArray
 from server.study.models import FittedModel
-from server.study.results import Estimate, Result
+from server.study.results import EVERYONE, Curve, Estimate, Result
 from server.study.subject import Finding, estimates, number, result_of
 
 THRESHOLDS = np.arange(1, 20) / 20
@@ -98,25 +98,54 @@ def _one(study: Study, analysis: Analysis, fitted: Sequence[FittedModel]) -> Con
 
 def _calibration(s: Scored) -> Conclusion[Finding]:
     fits = yield from together(*(calibration(s.analysis.cohort, s.recipe, s.endpoint, name) for name in s.names))
-    found = []
+    found, curves = [], []
     for score, fit in zip(s.scores, fits, strict=True):
         found += [
             Estimate(name=str(row["measure"]).replace(" ", "_"), term=score.model, value=number(row["value"]),
                      low=number(row["low"]), high=number(row["high"]))
             for row in fit.summary
         ]  # fmt: skip
-    return Finding(found, fits[0].n_, fits[0].events_, "The expected error is over ten bins of risk.")
+        curves += _groups(score.model, fit, s.study.limits.min_cell)
+    note = "The expected error is over ten bins of risk."
+    return Finding(found, fits[0].n_, fits[0].events_, note, curves=tuple(curves))
+
+
+def _groups(model: str, fit: Calibration, cell: int) -> list[Curve]:
+    """Observed shares by groups of predicted risk: bins joined until each has `cell` patients of either class.
+
+    Rounded to hundredths, so that no group's counts can be told from its share and subtracted from what a decision
+    curve tells. None where fewer than two groups are left.
+    """
+    bins = np.stack([fit.bin_n_ - fit.bin_events_, fit.bin_events_, fit.bin_expected_]).T
+    groups: list[FloatArray] = [np.zeros(3)]
+    for one in bins:
+        if bool(np.all(groups[-1][:2] >= cell)):
+            groups.append(np.zeros(3))
+        groups[-1] = groups[-1] + one
+    if len(groups) > 1 and not bool(np.all(groups[-1][:2] >= cell)):
+        rest = groups.pop()
+        groups[-1] = groups[-1] + rest
+    if len(groups) < 2:
+        return []
+    absent, events, expected = np.array(groups).T
+    n = absent + events
+    low, high = wilson(events, n)
+    x, y, low, high = (np.round(values, 2).tolist() for values in (expected / n, events / n, low, high))
+    return [Curve(name=model, x=x, y=y, low=low, high=high)]
 
 
 def _decision_curve(s: Scored) -> Conclusion[Finding]:
     fit = yield from decision_curve(s.analysis.cohort, s.recipe, s.endpoint, s.names, THRESHOLDS)
     cell = s.study.limits.min_cell
-    found = []
+    found, curves = [], []
     for i, score in enumerate(s.scores):
-        for j in _told(fit, i, cell):
-            found.append(_benefit(f"{score.model} at {THRESHOLDS[j]:.0%}", fit.net_benefit_[i, j]))
-    found += [_benefit(f"everyone at {t:.0%}", b) for t, b in zip(THRESHOLDS, fit.treat_all_, strict=True)]
-    return Finding(found, fit.n_, round(fit.risk_ * fit.n_), f"Thresholds that part fewer than {cell} are not told.")
+        told = _told(fit, i, cell)
+        found += [_benefit(f"{score.model} at {THRESHOLDS[j]:.0%}", fit.net_benefit_[i, j]) for j in told]
+        curves.append(Curve(name=score.model, x=THRESHOLDS[told].tolist(), y=fit.net_benefit_[i, told].tolist()))
+    found += [_benefit(f"{EVERYONE} at {t:.0%}", b) for t, b in zip(THRESHOLDS, fit.treat_all_, strict=True)]
+    curves.append(Curve(name=EVERYONE, x=THRESHOLDS.tolist(), y=fit.treat_all_.tolist()))
+    note = f"Thresholds that part fewer than {cell} are not told."
+    return Finding(found, fit.n_, round(fit.risk_ * fit.n_), note, curves=tuple(curves))
 
 
 def _benefit(term: str, value: float) -> Estimate:

@@ -84,6 +84,7 @@ def result_of(study: Study, analysis: Analysis, finding: Finding | FedmviError) 
     base: dict[str, Any] = {
         "id": f"analysis.{analysis.name}",
         "statistic": "analysis",
+        "kind": analysis.statistic,
         "title": _title(analysis),
         "cohort": analysis.cohort,
         "sites": sorted(study.cohort(analysis.cohort).sites),
