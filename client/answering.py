@@ -6,16 +6,19 @@ The process that does so lives for one message and remembers nothing; all it nee
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from client.cohort.site import Site, alone, load_site
+from client.release.accounts import account, question_key
 from client.release.differencing import Differencing
 from client.release.gate import Gate
 from client.release.keys import MaskKeys
-from client.release.ledger import Ledger
+from client.release.ledger import Ledger, ledger_file
 from client.release.once import Once
 from client.release.replies import ReplyStore
 from client.release.scope import elements
@@ -33,7 +36,7 @@ from common.federation.envelope import (
     roster_digest,
     write_answers,
 )
-from common.federation.learning import RoundLoss, RoundUpdate
+from common.federation.learning import RoundLoss, RoundUpdate, TrainRound
 from common.federation.query import Ask, Mode, Query, Receipt, Risk, Summary, Task, check_summary
 from common.federation.tasks import Freeze, Open, Sign
 from common.study.fingerprint import canonical_json, digest
@@ -94,7 +97,7 @@ def _answer_in_run(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> dict[str,
     releases = _Releases(site, ticket, run, gate)
     view = GatedView(site, run, gate)
     distinct = list({ask.digest: ask for ask in asks}.values())
-    done = {ask.digest: _perform(ask, run, releases, view) for ask in distinct if _is_task(ask)}
+    done = {ask.digest: _perform(ask, run, gate, releases, view) for ask in distinct if _is_task(ask)}
     queries = [ask for ask in distinct if not _is_task(ask)]
     return done | _answer_queries(queries, run, gate, releases, view)
 
@@ -103,13 +106,15 @@ def _is_task(ask: Ask) -> bool:
     return isinstance(ask.question, Task)
 
 
-def _perform(ask: Ask, run: OpenRun, releases: _Releases, view: GatedView) -> Answer:
+def _perform(ask: Ask, run: OpenRun, gate: Gate, releases: _Releases, view: GatedView) -> Answer:
     """Do a task unless it is done; either way the same receipt leaves."""
     if not isinstance(ask.question, Task):
         raise FedmviError(501)
     if isinstance(ask.question, Freeze):
         return releases.receive(ask, freeze_run(run, ask.question))
     try:
+        if isinstance(ask.question, TrainRound):
+            gate.admit_training(ask.question.job.network)
         repeat = view.works.done(ask.digest)
         if not repeat:
             view.admission.task(ask, releases.roster(ask))
@@ -121,7 +126,7 @@ def _perform(ask: Ask, run: OpenRun, releases: _Releases, view: GatedView) -> An
 def _answer_queries(
     asks: Sequence[Ask], run: OpenRun, gate: Gate, releases: _Releases, view: GatedView
 ) -> dict[str, Answer]:
-    once, sizes = Once(run.folder, run.study), _Sizes(gate, run.masks, releases.update_bytes)
+    once, sizes = Once(run.folder, run.study), _Sizes(gate, run.masks, releases.update_bytes, releases.answers)
     done: dict[str, Answer] = {}
     fresh: list[Ask] = []
     for ask in asks:
@@ -132,6 +137,7 @@ def _answer_queries(
                 continue
             if isinstance(ask.question, RoundUpdate | RoundLoss):
                 gate.admit_kind(ask.question)
+                gate.admit_training(ask.question.job.network)
                 view.admission.query(ask, releases.roster(ask))
             else:
                 gate.admit(ask, releases.roster(ask))
@@ -144,31 +150,42 @@ def _answer_queries(
     strict = {ask.digest: gate.tighten(ask) for ask in fresh}
     results = respond_all(list(strict.values()), view)
     for ask in fresh:
-        result = results[strict[ask.digest].digest]
+        asked = strict[ask.digest]
+        result = results[asked.digest]
         if isinstance(ask.question, Query) and not isinstance(result, FedmviError):
             try:
                 once.keep(ask.question)
             except FedmviError as error:  # two values in one message
                 result = error
-        done[ask.digest] = releases.release(ask, result, view)
+        done[ask.digest] = releases.release(ask, asked, result, view)
     return done
 
 
 class _Sizes:
-    """How much the answers to one message, and the updates of one study, may be.
+    """How much the answers to one message, and to one study, may be.
 
     Parameters
     ----------
-    spent
-        Bytes of updates that left in all runs of the study before.
+    spent, answers
+        Bytes of updates that left in all runs of the study before, and how many answers.
     """
 
-    def __init__(self, gate: Gate, masked: bool, spent: int) -> None:
+    def __init__(self, gate: Gate, masked: bool, spent: int, answers: int) -> None:
         self._most, self._width, self._spent = gate.policy.max_update_bytes, 8 if masked else 4, spent
+        self._left = gate.policy.max_questions - answers
+        self._questions = gate.policy.max_questions
         self._numbers = {True: 0, False: 0}
 
     def admit(self, query: Query) -> None:
-        """Count an answer in; error 415 for too many numbers at once, 424 for too many bytes of updates in a study."""
+        """Count an answer in.
+
+        Raises
+        ------
+        FedmviError
+            415 too many numbers at once, 424 too many bytes of updates in a study, 428 too many answers to it.
+        """
+        if self._left <= 0:
+            raise FedmviError(428, limit=self._questions)
         model = query.risk is Risk.MODEL
         limit = MAX_MESSAGE_WEIGHTS if model else MAX_MESSAGE_ELEMENTS
         count = elements(query)
@@ -179,6 +196,7 @@ class _Sizes:
                 raise FedmviError(424, f"{self._spent} bytes left before", limit=self._most)
             self._spent += count * self._width
         self._numbers[model] += count
+        self._left -= 1
 
 
 class Left(StrEnum):
@@ -198,19 +216,33 @@ def _words(ask: Ask) -> str:
         return ask.question.name
 
 
+def _shapes(packed: Packed) -> dict[str, list[int]]:
+    """The shapes of an answer's blocks; of a number that is no array none."""
+    blocks = unpack(packed, dict)
+    return {name: list(block.shape) for name, block in sorted(blocks.items()) if isinstance(block, np.ndarray)}
+
+
 class _Book:
     """Writes into the ledger what leaves in one run."""
 
     def __init__(self, site: Site, ticket: Ticket) -> None:
         self._ticket = ticket
-        self._ledger = Ledger(site.store / "ledger.jsonl")
+        self._ledger = Ledger(ledger_file(site))
 
-    def answered(self) -> list[dict[str, Any]]:
-        """The lines of answers that left, in all runs of this study: a run that is opened anew resets no account."""
-        return [entry for entry in self._ledger.of_study(self._ticket.study) if entry.get("left") == Left.ANSWER]
+    def record(
+        self,
+        ask: Ask,
+        left: Left,
+        packed: Packed,
+        *,
+        repeat: bool = False,
+        refused: int = 0,
+        guard: Mapping[str, Any] | None = None,
+    ) -> None:
+        """One line; on return it is on disk. `guard`: how many patients were asked about, and what limits were held to.
 
-    def record(self, ask: Ask, left: Left, packed: Packed, *, repeat: bool = False, refused: int = 0) -> None:
-        """One line; on return it is on disk."""
+        Lines of earlier versions have fewer fields; each line's hash covers the fields that it has.
+        """
         words = _words(ask)[:MAX_WORDS]
         printable = "".join(c if c.isprintable() else "?" for c in words)
         self._ledger.append(
@@ -225,6 +257,8 @@ class _Book:
                 "cohort": ask.cohort,
                 "roster": list(self._ticket.roster(ask.cohort)),
                 "bytes": packed.nbytes,
+                "shapes": _shapes(packed) if left is Left.ANSWER else {},
+                **(guard or {}),
                 "question": ask.digest,
                 "answer": packed.digest,
                 "repeat": repeat,
@@ -236,17 +270,14 @@ class _Releases:
     """Everything that leaves in answer to a question of one run goes through here."""
 
     def __init__(self, site: Site, ticket: Ticket, run: OpenRun, gate: Gate) -> None:
-        self._ticket, self._run = ticket, run
+        self._ticket, self._run, self._limits = ticket, run, gate.limits
         self._differencing = Differencing(site, ticket, gate.limits)
         self._keys = MaskKeys(site, ticket.study, run.store, run.keys)
         self._book = _Book(site, ticket)
-        answered = self._book.answered()
-        mine = [entry for entry in answered if entry["run_id"] == ticket.run_id]
-        self._answered = frozenset((entry["question"], tuple(entry["roster"])) for entry in mine)
-        updates = [entry for entry in answered if entry["query"] == RoundUpdate.name and not entry["repeat"]]
-        self.update_bytes = sum(entry["bytes"] for entry in updates)
+        self._account = account(site, ticket, run.folder)
+        self.answers, self.update_bytes = self._account.answers, self._account.update_bytes
         folder = run.folder / "replies"
-        if not folder.exists() and self._answered:
+        if not folder.exists() and self._account.given:
             # Answers left, but the store that would repeat them is gone: they cannot be given a second time.
             raise FedmviError(413)
         self._replies = ReplyStore(folder)
@@ -259,7 +290,7 @@ class _Releases:
         """The answer that already left for this question, marked as a repeat; error 413 if it is lost."""
         stored = self._replies.get(self._key(ask), ask.question)
         if stored is None:
-            if (ask.digest, self._ticket.roster(ask.cohort)) in self._answered:
+            if question_key(ask.digest, self._ticket.roster(ask.cohort)) in self._account.given:
                 raise FedmviError(413)
             return None
         self._book.record(ask, Left.ANSWER, stored, repeat=True)
@@ -282,8 +313,8 @@ class _Releases:
         self._book.record(ask, Left.REFUSAL, packed, refused=error.number)
         return answer
 
-    def release(self, ask: Ask, result: Summary | FedmviError, view: GatedView) -> Answer:
-        """Check, encode, store and record an answer; on return it may leave."""
+    def release(self, ask: Ask, asked: Ask, result: Summary | FedmviError, view: GatedView) -> Answer:
+        """Check, encode, store and record an answer; on return it may leave. `asked` is the question as it was put."""
         if isinstance(result, FedmviError):
             return self.refuse(ask, result)
         if not isinstance(ask.question, Query):
@@ -293,13 +324,27 @@ class _Releases:
             blocks = outgoing(ask, result, len(self._ticket.roster(ask.cohort)), masked=self._run.masks)
             if ask.mode is Mode.TOTAL and self._run.masks:
                 blocks = dict(self._keys.masked(self._ticket, ask, blocks))
+            counted = None
             if ask.mode is Mode.TOTAL:
                 # Before the answer is kept: a crash between may refuse too much later, never too little.
-                self._differencing.admit(ask.question, view.counted(ask.question), view.patients(ask.cohort))
+                sets = view.counted(ask.question)
+                self._differencing.admit(ask.question, sets, view.patients(ask.cohort))
+                counted = sets[0].n
         except FedmviError as error:
             return self.refuse(ask, error)
         packed = pack(blocks)
         # The bytes before the line: whatever happens between, a repeat finds the same bytes and records itself.
         self._replies.put(self._key(ask), ask.question, packed)
-        self._book.record(ask, Left.ANSWER, packed)
+        self._book.record(ask, Left.ANSWER, packed, guard=self._guard(asked, view, counted))
         return Answer(ask.digest, blocks=blocks)
+
+    def _guard(self, asked: Ask, view: GatedView, counted: int | None) -> dict[str, Any]:
+        """The patients of the cohort here, those whom the answer counts, and the limits with what was held to them."""
+        held = view.held(asked.question) if isinstance(asked.question, Query) else {}
+        size = view.size(asked.cohort)
+        return {
+            "patients": size,
+            "counted": int(held.get("frame", size)) if counted is None else counted,
+            "limits": self._limits.model_dump(),
+            "held": held,
+        }

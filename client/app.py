@@ -10,14 +10,14 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 import common.statistics  # noqa: F401 - registers every query
-from client.answering import answer_message
 from client.cohort.site import load_site
+from client.node.folder import SITES_VARIABLE
+from client.receiving import receive
 from common.errors import FedmviError
 from common.federation.envelope import failure, write_answers
-from common.federation.records import MESSAGE_TYPE, NAME_TYPE, from_records, to_records
+from common.federation.records import MESSAGE_TYPE, NAME_TYPE, to_records
 
-SITES_VARIABLE = "FEDMVI_SITES"
-"""Environment variable with the folders of the sites that this machine serves, set by the hospital alone."""
+__all__ = ["SITES_VARIABLE", "answer", "app", "name", "site_folder"]
 
 _LOG = logging.getLogger("fedmvi.site")
 
@@ -54,10 +54,10 @@ def name(message: Message, context: Context) -> Message:
 def answer(message: Message, context: Context) -> Message:
     """Answer one envelope."""
     try:
-        packed = answer_message(site_folder(context), from_records(message.content))
+        records = receive(site_folder(context), message.content)
     except FedmviError as error:
-        packed = write_answers("", [failure("", error)])
+        records = to_records(write_answers("", [failure("", error)]))
     except Exception:  # noqa: BLE001 - Flower would send the text of the exception to the server
         _LOG.exception("unforeseen error")
-        packed = write_answers("", [failure("", FedmviError(901))])
-    return Message(to_records(packed), reply_to=message)
+        records = to_records(write_answers("", [failure("", FedmviError(901))]))
+    return Message(records, reply_to=message)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from client.approval import commands as approval_commands
 from client.checking import UNREADABLE, check_all
 from client.cohort.check import as_json
 from client.cohort.ids import assign_ids
@@ -16,9 +17,11 @@ from client.cohort.template import init_site
 from client.exporting import export
 from client.forgetting import forget
 from client.images.libraries import need_image_libraries
+from client.node import commands as node_commands
+from client.node import enrol_commands, watching
 from client.preparation.prepare import UnfitDataError, prepare
+from client.release import commands as ledger_commands
 from client.release.keys import own_key, trust
-from client.release.ledger import Ledger
 from common.errors import FedmviError, Severity
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
@@ -32,8 +35,7 @@ app = typer.Typer(
     # Local variables hold patients.
     pretty_exceptions_show_locals=False,
 )
-ledger_app = typer.Typer(help="What left this hospital, when, and for which study.", no_args_is_help=True)
-app.add_typer(ledger_app, name="ledger")
+ledger_commands.add_commands(app)
 
 SiteFolder = Annotated[Path, typer.Option("--site", help="The site's folder, the one with site.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -239,34 +241,10 @@ app.command(
 )(export)
 
 
-@ledger_app.command(epilog="Example: fedmvi-site ledger show --site hospital-a")
-def show(site: SiteFolder = Path(), json_: AsJson = False) -> None:
-    """List everything that left, oldest first."""
-    entries = list(Ledger(load_site(site).store / "ledger.jsonl").entries())
-    if json_:
-        print_json(entries)
-        return
-    for entry in entries:
-        repeat = " (repeat)" if entry.get("repeat") else ""
-        out.print(
-            f"{entry['time']}  {entry['run_id']}  {entry['mode']:<5} {entry['bytes']:>8} bytes  "
-            f"{escape(str(entry['words']))}{repeat}"
-        )
-    out.print(f"{len(entries)} releases")
-
-
-@ledger_app.command(epilog="Example: fedmvi-site ledger verify --site hospital-a")
-def verify(site: SiteFolder = Path(), json_: AsJson = False) -> None:
-    """Check the chain of hashes: a changed, removed or inserted line is found. Exit code 1 if it is broken."""
-    state = Ledger(load_site(site).store / "ledger.jsonl").verify()
-    if json_:
-        print_json({"lines": state.lines, "head": state.head, "broken_at": state.broken_at or None})
-    elif state.broken_at:
-        out.print(f"The chain is broken at line {state.broken_at}; {state.lines} lines before it are whole.")
-    else:
-        out.print(f"{state.lines} lines, all whole; head {state.head}")
-    if state.broken_at:
-        raise typer.Exit(EXIT_PROBLEMS)
+approval_commands.add_commands(app)
+enrol_commands.add_commands(app)
+node_commands.add_commands(app)
+watching.add_commands(app)
 
 
 def main() -> None:

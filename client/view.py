@@ -17,7 +17,7 @@ from client.learning.admission import Admission
 from client.learning.work import Works, work_folder
 from client.learning.workbench import Workbench, dealt_folds
 from client.release.differencing import Patients, Register
-from client.release.gate import Gate
+from client.release.gate import Gate, Held
 from client.release.scope import columns_of
 from client.run import OpenRun
 from common.errors import FedmviError
@@ -86,6 +86,7 @@ class GatedView:
         self._frames: dict[tuple[str, str], Frame] = {}
         self._rows: dict[str, NDArray[np.bool_]] = {}
         self._patients: dict[str, Patients] = {}
+        self._held: dict[int, tuple[Query, Held]] = {}  # with the query, so that its id stays its own
 
     def frame(self, query: Query) -> Frame:
         """See `SiteView`."""
@@ -104,8 +105,13 @@ class GatedView:
             raise FedmviError(407, cohort=query.cohort)
         if query.classes_of and query.classes_of not in frame.endpoints:
             raise FedmviError(407, cohort=query.cohort)
-        self._gate.inspect(query, int(np.count_nonzero(rows)), frame, self._run.elsewhere(query.cohort))
+        held = self._gate.inspect(query, int(np.count_nonzero(rows)), frame, self._run.elsewhere(query.cohort))
+        self._held[id(query)] = query, held
         return frame
+
+    def held(self, query: Query) -> Held:
+        """What was held against limits before this very query was answered; nothing of one that sees no frame."""
+        return self._held[id(query)][1] if id(query) in self._held else {}
 
     def _closed(self, query: Query, frame: Frame) -> Frame:
         """In a closed cohort endpoints are offered beside scores and groups only: nothing is fitted there."""
@@ -195,6 +201,10 @@ class GatedView:
         """With images and label, whichever fold a training leaves out."""
         learners = np.isin(self._table.patients, self.works.facts(task)["patients"])
         return self._pictured.of(self._keys[learners])
+
+    def size(self, cohort: str) -> int:
+        """Number of patients of a cohort here."""
+        return int(np.count_nonzero(self._members(cohort)))
 
     def patients(self, cohort: str) -> Patients:
         """The patients of a cohort, with all that the study's questions are about."""

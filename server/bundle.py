@@ -66,5 +66,5 @@ clientapp = "client.app:app"
 run-dir = ""
 action = "run"
 site-names = "registered"
-wait-seconds = 120.0
+attempt = ""
 """

@@ -1,23 +1,53 @@
-"""server: the transport over Flower's grid: one message to each named site, and every answer or none."""
+"""server: the transport over Flower's grid: one message to each named site, and every answer or none.
+
+A site that is lost is waited for, and asked the same again when it is back: it answers with the same bytes. So is a
+connected one that stays silent, because a message may have got lost on the way.
+"""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from flwr.app import Message, RecordDict
+from flwr.app import Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from common.errors import FedmviError
 from common.federation.codec import Packed
-from common.federation.records import MESSAGE_TYPE, NAME_TYPE, from_records, to_records
+from common.federation.envelope import reported_error
+from common.federation.records import (
+    MESSAGE_TYPE,
+    NAME_TYPE,
+    Wire,
+    from_records,
+    read_ledger,
+    signed_records,
+    to_wire,
+    wire_records,
+)
+from common.federation.signatures import Signer
+from server.ledgers import LedgerHeads
 
 POLL_SECONDS = 0.1
+SEARCH_SECONDS = 1.0
+"""How often a lost site is looked for."""
+
+AGAIN_SECONDS = 60.0
+"""After how long a silent site is asked again, for the first time; each later time after twice as long."""
+
 WAIT_SECONDS = 120.0
 """How long a site that is not connected is waited for, unless the run says otherwise."""
 
 NAME_SECONDS = 120.0
+LOST = (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE)
+"""With these Flower itself answers in place of a node that was lost, or for a message that was."""
+
+MOST_CRASHES = 3
+"""How often the process that answers at a site may crash over one message before the run stops."""
 
 
 class SiteNames(StrEnum):
@@ -31,16 +61,67 @@ class SiteNames(StrEnum):
     REPORTED = "reported"
 
 
-class FlowerTransport:
-    """Sites behind a Flower grid, addressed by name; others that are connected are never asked."""
+class _Nodes:
+    """Which node each connected site has now."""
 
-    def __init__(self, grid: Grid, nodes: Mapping[str, int]) -> None:
-        self._grid = grid
-        self._nodes = nodes
+    def __init__(self, grid: Grid, names: SiteNames) -> None:
+        self._grid, self._names = grid, names
+        self._reported: dict[int, str] = {}
+
+    def of(self, sites: tuple[str, ...]) -> dict[str, int]:
+        """The nodes of those sites that are connected; error 210 for two nodes with one name."""
+        if self._names is SiteNames.REGISTERED:
+            # Asked afresh each time: a node that has left must not count as connected.
+            known = {node.node_id: node.name for node in self._grid.get_nodes()}
+        else:
+            connected = list(self._grid.get_node_ids())
+            self._reported |= _reported(self._grid, [node for node in connected if node not in self._reported])
+            known = {node: self._reported[node] for node in connected}
+        found: dict[str, int] = {}
+        for node, name in known.items():
+            if name in found and name in sites:
+                raise FedmviError(210, site=name)
+            found[name] = node
+        return {site: found[site] for site in sites if site in found}
+
+
+class FlowerTransport:
+    """Sites behind a Flower grid, addressed by name; others that are connected are never asked.
+
+    Parameters
+    ----------
+    nodes
+        The node of each site.
+    find
+        Finds the nodes of those of the named sites that are connected; without it, a lost site is not waited for.
+    wait_seconds
+        How long a lost site is waited for.
+    signer, ledgers
+        Signs the messages, and keeps the heads of the sites' ledgers; None where sites are not enrolled.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        nodes: Mapping[str, int],
+        find: Callable[[tuple[str, ...]], Mapping[str, int]] | None = None,
+        wait_seconds: float = 0.0,
+        signer: Signer | None = None,
+        ledgers: LedgerHeads | None = None,
+    ) -> None:
+        self._grid, self._nodes, self._find, self._wait = grid, dict(nodes), find, wait_seconds
+        self._signer, self._ledgers = signer, ledgers
 
     @classmethod
     def connect(
-        cls, grid: Grid, sites: tuple[str, ...], names: SiteNames, wait_seconds: float = WAIT_SECONDS
+        cls,
+        grid: Grid,
+        sites: tuple[str, ...],
+        names: SiteNames,
+        wait_seconds: float = WAIT_SECONDS,
+        *,
+        signer: Signer | None = None,
+        ledgers: LedgerHeads | None = None,
     ) -> FlowerTransport:
         """Wait until every named site is connected.
 
@@ -49,80 +130,185 @@ class FlowerTransport:
         FedmviError
             508 a site is missing after `wait_seconds`, 210 two nodes with one name.
         """
+        find = _Nodes(grid, names).of
         limit = time.monotonic() + wait_seconds
-        known: dict[int, str] = {}
         while True:
-            if names is SiteNames.REGISTERED:
-                # Asked afresh each time: a node that has left must not count as connected.
-                known = {node.node_id: node.name for node in grid.get_nodes()}
-            else:
-                known.update(_reported(grid, [n for n in grid.get_node_ids() if n not in known]))
-            by_name: dict[str, int] = {}
-            for node_id, name in known.items():
-                if name in by_name and name in sites:
-                    raise FedmviError(210, site=name)
-                by_name[name] = node_id
-            missing = [site for site in sites if site not in by_name]
+            nodes = find(sites)
+            missing = [site for site in sites if site not in nodes]
             if not missing:
-                return cls(grid, {site: by_name[site] for site in sites})
+                return cls(grid, nodes, find, wait_seconds, signer, ledgers)
             if time.monotonic() > limit:
                 raise FedmviError(508, site=missing[0])
             time.sleep(POLL_SECONDS)
 
     def send(self, messages: Mapping[str, Packed], seconds: float) -> Iterator[tuple[str, Packed]]:
-        """See `Transport`; error 503 for a site that fails to answer in time."""
-        sites = {self._nodes[site]: site for site in messages}
-        contents = ((node, to_records(messages[site])) for node, site in sites.items())
-        for node, content in _exchange(self._grid, MESSAGE_TYPE, contents, seconds, self._unanswered):
-            yield sites[node], from_records(content)
-
-    def _unanswered(self, node_id: int, why: str) -> FedmviError:
-        site = next(site for site, node in self._nodes.items() if node == node_id)
-        return FedmviError(503, why, site=site)
-
-
-def _exchange(
-    grid: Grid,
-    message_type: str,
-    contents: Iterable[tuple[int, RecordDict]],
-    seconds: float,
-    failure: Callable[[int, str], FedmviError],
-) -> Iterator[tuple[int, RecordDict]]:
-    """Send a message to each node and give every answer as it comes; the reason of a failure stays local.
-
-    One message at a time is handed over and fetched, so memory does not grow with the number of sites. Answers are
-    found by the message they reply to: when a node has died, Flower itself answers in its place.
-    """
-    waiting: dict[str, int] = {}
-    for node, content in contents:
-        pushed = list(grid.push_messages([Message(content, dst_node_id=node, message_type=message_type, ttl=seconds)]))
-        # Flower returns an empty name for a node that has just left, and no name at all if a message is too large.
-        if not pushed or not pushed[0]:
-            raise failure(node, "Flower did not accept the message")
-        waiting[pushed[0]] = node
-    limit = time.monotonic() + seconds
-    while waiting:
-        for message_id in list(waiting):
-            for reply in grid.pull_messages([message_id]):
-                node = waiting.pop(reply.metadata.reply_to_message_id)
-                if reply.has_error():
-                    raise failure(node, f"Flower error {reply.error.code}")
-                yield node, reply.content
-        if waiting and time.monotonic() > limit:
-            raise failure(next(iter(waiting.values())), f"no answer in {seconds:g} seconds")
-        if waiting:
+        """See `Transport`; error 503 for a site that fails to answer in time, 508 for one that stays away."""
+        wires: dict[int, Wire] = {}  # sites that are asked the same share one message
+        for packed in messages.values():
+            if id(packed) not in wires:
+                wires[id(packed)] = to_wire(packed)
+        begun = time.monotonic()
+        open_ = {site: _Exchange(site, wires[id(packed)], seconds, begun) for site, packed in messages.items()}
+        for exchange in open_.values():
+            self._push(exchange)
+        searched = time.monotonic()
+        while open_:
+            for site in list(open_):
+                content = self._pull(open_[site])
+                if content is not None:
+                    del open_[site]
+                    yield site, self._received(site, content)
+            if not open_:
+                return
+            now = time.monotonic()
+            if now - searched >= SEARCH_SECONDS:
+                searched = now
+                self._search([exchange for exchange in open_.values() if exchange.lost_since is not None])
+            for exchange in open_.values():
+                self._watch(exchange, now)
             time.sleep(POLL_SECONDS)
+
+    def _push(self, exchange: _Exchange) -> None:
+        """Hand a message over; of a node that has just left, its site counts as lost."""
+        records = self._records(exchange.site, exchange.wire)
+        message = Message(
+            records, dst_node_id=self._nodes[exchange.site], message_type=MESSAGE_TYPE, ttl=exchange.seconds
+        )
+        pushed = list(self._grid.push_messages([message]))
+        if not pushed:  # no name at all: Flower takes no message so large
+            raise FedmviError(503, "Flower did not accept the message", site=exchange.site)
+        if pushed[0]:
+            exchange.pushed(pushed[0])
+        else:
+            exchange.lost("its node has left")
+
+    def _records(self, site: str, wire: Wire) -> RecordDict:
+        if self._signer is None:
+            return wire_records(wire)
+        return signed_records(wire, site, self._signer, self._ledgers.last(site) if self._ledgers else None)
+
+    def _pull(self, exchange: _Exchange) -> RecordDict | None:
+        """The answer, if there is one to any of the messages that asked for it."""
+        for message_id in list(exchange.messages):
+            for reply in self._grid.pull_messages([message_id]):
+                if not reply.has_error():
+                    return reply.content
+                exchange.messages.discard(message_id)
+                crashed = reply.error.code == ErrorCode.CLIENT_APP_CRASHED
+                exchange.crashes += crashed
+                if self._find is None or exchange.crashes > MOST_CRASHES or not (crashed or reply.error.code in LOST):
+                    raise _told(reply.error, exchange.site)
+                if not exchange.messages:
+                    exchange.lost(f"Flower error {reply.error.code}")
+        return None
+
+    def _search(self, lost: list[_Exchange]) -> None:
+        """Ask those lost sites again that are back."""
+        if not lost or self._find is None:
+            return
+        found = self._find(tuple(exchange.site for exchange in lost))
+        for exchange in lost:
+            if exchange.site in found:
+                self._nodes[exchange.site] = found[exchange.site]
+                self._push(exchange)
+
+    def _watch(self, exchange: _Exchange, now: float) -> None:
+        """Error 508 for a site that was away too long, 503 for a silent one; a silent one is asked again before."""
+        if exchange.lost_since is not None:
+            if self._find is None or exchange.away_until(now) > self._wait:
+                raise FedmviError(508, exchange.why, site=exchange.site)
+        elif now - exchange.asked - exchange.away > exchange.seconds:
+            raise FedmviError(503, f"no answer in {exchange.seconds:g} seconds", site=exchange.site)
+        elif self._find is not None and now >= exchange.again:
+            exchange.patience *= 2
+            self._push(exchange)
+
+    def _received(self, site: str, content: RecordDict) -> Packed:
+        """The answer, once what came beside it of the site's ledger is on disk."""
+        packed = from_records(content)
+        if self._ledgers is not None:
+            state = read_ledger(content)
+            if state is not None:
+                self._ledgers.take(site, state)
+        return packed
+
+
+@dataclass
+class _Exchange:
+    """One site's question of a round, until it is answered.
+
+    Attributes
+    ----------
+    messages
+        Flower's names of the messages that may still bring the answer.
+    asked, again
+        When it was asked first, and when it is to be asked again.
+    lost_since, away, why
+        Since when the site is away, None if it is not; for how many seconds it was away before that; how that was seen.
+    """
+
+    site: str
+    wire: Wire
+    seconds: float
+    asked: float
+    messages: set[str] = field(default_factory=set)
+    again: float = 0.0
+    patience: float = AGAIN_SECONDS
+    crashes: int = 0
+    lost_since: float | None = None
+    away: float = 0.0
+    why: str = ""
+
+    def pushed(self, message_id: str) -> None:
+        """The message is on its way."""
+        now = time.monotonic()
+        if self.lost_since is not None:
+            self.away, self.lost_since, self.patience = self.away_until(now), None, AGAIN_SECONDS
+        self.messages.add(message_id)
+        self.again = now + self.patience
+
+    def lost(self, why: str) -> None:
+        """The site is away, with all that was on its way to it."""
+        self.messages.clear()
+        if self.lost_since is None:
+            self.lost_since = time.monotonic()
+        self.why = why
+
+    def away_until(self, now: float) -> float:
+        """For how many seconds the site has been away, over all times that it was lost."""
+        return self.away + (0.0 if self.lost_since is None else now - self.lost_since)
+
+
+def _told(error: Error, site: str) -> FedmviError:
+    """What a site's node, or Flower in its place, says instead of an answer; of a node's own text only a number."""
+    named = re.fullmatch(r"FEDMVI-(\d{3})", error.reason or "")
+    if named is not None:
+        return reported_error(int(named[1]), {"site": site}, site)
+    return FedmviError(503, f"Flower error {error.code}", site=site)
 
 
 def _reported(grid: Grid, nodes: list[int]) -> dict[int, str]:
-    def failure(node: int, why: str) -> FedmviError:
-        return FedmviError(508, why, site=str(node))
-
+    """What nodes say that they are called; error 508 for one that does not say it, 201 for one that cannot."""
+    waiting: dict[str, int] = {}
+    for node in nodes:
+        asked = Message(RecordDict(), dst_node_id=node, message_type=NAME_TYPE, ttl=NAME_SECONDS)
+        pushed = list(grid.push_messages([asked]))
+        if pushed and pushed[0]:  # else it has just left
+            waiting[pushed[0]] = node
+    limit = time.monotonic() + NAME_SECONDS
     names: dict[int, str] = {}
-    asked = ((node, RecordDict()) for node in nodes)
-    for node, content in _exchange(grid, NAME_TYPE, asked, NAME_SECONDS, failure):
-        told = content.config_records["name"]
-        if "site" not in told:
-            raise FedmviError(201, f"node {node} reports error {told.get('error')!r}")
-        names[node] = str(told["site"])
+    while waiting:
+        for message_id in list(waiting):
+            for reply in grid.pull_messages([message_id]):
+                node = waiting.pop(message_id)
+                if reply.has_error():
+                    raise FedmviError(508, f"Flower error {reply.error.code}", site=str(node))
+                told = reply.content.config_records["name"]
+                if "site" not in told:
+                    raise FedmviError(201, f"node {node} reports error {told.get('error')!r}")
+                names[node] = str(told["site"])
+        if waiting and time.monotonic() > limit:
+            raise FedmviError(508, f"no answer in {NAME_SECONDS:g} seconds", site=str(next(iter(waiting.values()))))
+        if waiting:
+            time.sleep(POLL_SECONDS)
     return names

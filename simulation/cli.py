@@ -22,11 +22,13 @@ from server.study.results import read_results
 from server.study.run_directory import RunDirectory
 from simulation.benchmarks.measuring import Benchmark
 from simulation.benchmarks.statistics import benchmark_statistics
+from simulation.chaos import commands as chaos_commands
 from simulation.cohorts.consortium import load_consortium, shipped_consortia
 from simulation.exactness import CASES, KEYS, Measured, as_markdown, measure
 from simulation.importers import IMPORTERS
 from simulation.importers.folder import ImportReport
 from simulation.learning.commands import add_commands
+from simulation.network import commands as network_commands
 from simulation.running import Simulation, shipped_study
 
 app = typer.Typer(
@@ -42,6 +44,8 @@ benchmarks = typer.Typer(help="Measure what the product costs, beside what peopl
                          no_args_is_help=True)  # fmt: skip
 app.add_typer(benchmarks, name="benchmark")
 add_commands(app, benchmarks)
+network_commands.add_commands(app, benchmarks)
+chaos_commands.add_commands(app)
 
 StudyFile = Annotated[Path, typer.Argument(help="A study protocol, or the name of a shipped one.")]
 ConsortiumFile = Annotated[

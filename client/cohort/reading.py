@@ -13,7 +13,8 @@ from client.cohort.problems import Problems
 from client.cohort.sheet import Sheet, read_sheet
 from client.cohort.site import Site
 from client.cohort.values import check_bounds, read_variable
-from common.errors import FedmviError
+from client.cohort.withdrawn import withdrawn
+from common.errors import FedmviError, Severity
 from common.study.protocol import Study
 from common.study.table import Column, SiteTable
 
@@ -36,6 +37,10 @@ def read_table(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
     sheet = read_sheet(site, problems) or Sheet(site.tables.patients, (), (), ())
     if not sheet.header:
         return _empty(study), problems.found
+    try:
+        sheet = _consenting(site, sheet, problems)
+    except FedmviError as error:  # nobody knows who withdrew: the table must not be used
+        problems.found.append(error)
     columns = Columns(site, study, sheet, problems)
     patients = read_patients(columns, sheet, problems)
     n = len(patients)
@@ -69,6 +74,20 @@ def read_patients(columns: Columns, sheet: Sheet, problems: Problems) -> tuple[s
         if cell is not None and first.setdefault(cell, i) != i:
             problems.add(301, columns.place(source, i), _both_rows(source, sheet, first[cell], i))
     return tuple(cell or "" for cell in source.cells)
+
+
+def _consenting(site: Site, sheet: Sheet, problems: Problems) -> Sheet:
+    """The rows of patients who did not withdraw their consent, as if the others had never been in the table."""
+    gone = withdrawn(site)
+    source = Columns(site, None, sheet, Problems()).get(ID_COLUMN, required=False) if gone else None
+    if source is None:
+        return sheet
+    stays = [cell not in gone for cell in source.cells]
+    if all(stays):
+        return sheet
+    problems.found.append(FedmviError(765, severity=Severity.NOTE, count=stays.count(False)))
+    kept = [pair for pair, here in zip(zip(sheet.numbers, sheet.records, strict=True), stays, strict=True) if here]
+    return Sheet(sheet.file, sheet.header, tuple(row for row, _ in kept), tuple(cells for _, cells in kept))
 
 
 def _both_rows(source: Source, sheet: Sheet, first: int, again: int) -> str:

@@ -106,7 +106,31 @@ class Policy(_Table):
         description="Most bytes of changes of networks' weights that may leave for one study, in all its runs, as the "
         "ledger counts them: 4 a weight and round, 8 under masks.",
     )
+    max_questions: int = Field(
+        default=100_000,
+        ge=0,
+        description="Most answers that one study is given, in all its runs, as the ledger counts them; one repeated "
+        "word for word counts once.",
+    )
+    private_epsilon: float | None = Field(
+        default=None,
+        gt=0,
+        description="The largest epsilon that a training of a network may spend here, as in `private_epsilon = 3.0`. "
+        "Networks that declare a larger one, or no [networks.privacy], are not trained here. Each training counts by "
+        "itself; what several spend adds up. Not set: private training is not demanded.",
+    )
     pooled_detail: Literal["exact", "binned"] = Field(default="exact", description="`binned` refuses rank queries.")
+
+
+class Node(_Table):
+    """`[node]`: the program that answers for this site, `fedmvi-site start`."""
+
+    installations: tuple[str, ...] = Field(
+        default=(),
+        description="Python programs of other installed versions, such as /opt/fedmvi-0.2/bin/python: studies that "
+        "run with those versions are answered by them.",
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="How the node writes its log.")
 
 
 class Site(_Table):
@@ -117,6 +141,7 @@ class Site(_Table):
     images: Images = Images()
     columns: dict[Name, ColumnMap] = Field(default_factory=dict)
     policy: Policy = Policy()
+    node: Node = Node()
     folder: Path = Field(default=Path(), exclude=True)
 
     @property

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from client.cohort.sheet import table_path
 from client.cohort.site import Site
+from client.cohort.withdrawn import withdrawn
 from common.errors import FedmviError
 from common.files import sync_folder, write_whole
 from common.study.fingerprint import canonical_json, digest, library_versions, preparation_fingerprint
@@ -39,7 +40,8 @@ def load_prepared(site: Site, study: Study) -> SiteTable:
     Raises
     ------
     FedmviError
-        212 not prepared, the inputs changed since, or the store is damaged; `local` says which.
+        212 not prepared, the inputs changed since, or the store is damaged; `local` says which. 766 it holds a patient
+        who withdrew his consent, 763 nobody knows who did.
     """
     folder = store_folder(site, study)
     manifest = _read_manifest(folder)
@@ -48,6 +50,9 @@ def load_prepared(site: Site, study: Study) -> SiteTable:
     table = _read_table(folder / TABLE, study)
     if content_digest(table) != manifest["content"]:
         raise FedmviError(212, f"{folder / TABLE} is damaged: its content does not match its manifest")
+    if not withdrawn(site).keys().isdisjoint(table.patients):
+        # A withdrawal was cut short: what it had no time to remove is not used either.
+        raise FedmviError(766, f"{folder}: run the same `fedmvi-site withdraw` again")
     return table
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from client.cohort.site import ColumnMap, Images, Policy, SiteHead, Tables
+from client.cohort.site import ColumnMap, Images, Node, Policy, SiteHead, Tables
 from common.errors import FedmviError
 from common.files import write_whole
 from common.study.dictionary import DICTIONARY, Variable
@@ -67,6 +67,7 @@ def site_toml(name: str) -> str:
         _table("images", Images, {}),
         _columns(),
         _table("policy", Policy, {}),
+        _table("node", Node, {}),
     ]  # fmt: skip
     return "\n".join(parts)
 
@@ -84,7 +85,7 @@ def _table(name: str, model: type[BaseModel], given: dict[str, str]) -> str:
         lines.append(_comment(_explained(info)).rstrip("\n"))
         if field in given:
             lines.append(f"{field} = {json.dumps(given[field])}")
-        else:
+        elif info.get_default() is not None:
             lines.append(f"# {field} = {json.dumps(info.get_default(), ensure_ascii=False)}")
     return "\n".join(lines) + "\n"
 

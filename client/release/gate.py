@@ -17,6 +17,11 @@ from common.federation.query import Ask, Mode, Query, Risk
 from common.study.protocol import Limits, Study
 from common.study.recipe import Frame
 
+Held = dict[str, float]
+"""What was held against limits: `patients` of the cohort here, `frame` (those whom the recipe leaves), `parameters` and
+the patients `parameters_of` whom they are a share, the smallest `class` and `column` (level, or patients with a value),
+and the smallest `weight` that the broadcast numbers give to the patients here."""
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -47,6 +52,13 @@ class Gate:
         """Error 402 for a kind of query that the site's policy does not allow."""
         if query.name in self.policy.refused_queries or query.risk.value not in self.policy.risks:
             raise FedmviError(402, query=query.name)
+
+    def admit_training(self, network: str) -> None:
+        """Error 427 for a network whose training is not as private as the site's policy demands."""
+        most = self.policy.private_epsilon
+        privacy = next((n.privacy for n in self.study.networks if n.name == network), None)
+        if most is not None and (privacy is None or privacy.epsilon > most):
+            raise FedmviError(427, limit=most)
 
     def admit(self, ask: Ask, roster: tuple[str, ...]) -> None:
         """Refuse by kind, before any data is touched.
@@ -86,8 +98,10 @@ class Gate:
         stricter: Query = replace(query, min_cell=self.limits.min_cell)  # type: ignore[call-arg]
         return Ask(ask.mode, stricter)
 
-    def inspect(self, query: Query, patients: int, frame: Frame, elsewhere: int = 0) -> None:
+    def inspect(self, query: Query, patients: int, frame: Frame, elsewhere: int = 0) -> Held:
         """Refuse by the data: too few patients, too many parameters, too small a class or level.
+
+        Returns the numbers that were held against the limits, for the ledger.
 
         `patients` is the size of the cohort here; `frame` has those of them whom the recipe leaves, who may be
         fewer where values are missing. `elsewhere` are the patients whom the other sites of a masked sum have signed
@@ -101,23 +115,29 @@ class Gate:
         """
         if patients < self.limits.min_patients or frame.n < self.limits.min_cell:
             raise FedmviError(403, cohort=query.cohort, limit=self.limits.min_patients)
+        held: Held = {"patients": patients, "frame": frame.n}
         pooled = frame.n + (elsewhere * frame.n / patients if query.pooled else 0.0)
         if query.parameters > self.limits.max_parameters * pooled:
             raise FedmviError(404, parameters=query.parameters, fraction=self.limits.max_parameters)
+        if query.parameters:
+            held |= {"parameters": query.parameters, "parameters_of": round(pooled, 3)}
         if query.classes_of:
             endpoint = frame.endpoints[query.classes_of]
             present, absent = int(np.count_nonzero(endpoint == 1.0)), int(np.count_nonzero(endpoint == 0.0))
+            held["class"] = min(present, absent)
             if min(present, absent) < self.limits.min_class or not self._folds_hold(query, min(present, absent)):
                 raise FedmviError(405, endpoint=query.classes_of, cohort=query.cohort, limit=self.limits.min_class)
         if query.levels_of:
             counts = np.unique(frame.endpoints[query.levels_of], return_counts=True)[1]
+            held["class"] = int(counts.min(initial=frame.n))
             if counts.size < 2 or int(counts.min()) < self.limits.min_class:
                 raise FedmviError(405, endpoint=query.levels_of, cohort=query.cohort, limit=self.limits.min_class)
-        self._columns(query, frame)
+        self._columns(query, frame, held)
         self._reference_levels(query, frame)
-        self._weigh(query, frame)
+        self._weigh(query, frame, held)
+        return held
 
-    def _columns(self, query: Query, frame: Frame) -> None:
+    def _columns(self, query: Query, frame: Frame, held: Held) -> None:
         """Refuse columns that few patients here have a value of, or that part few of them from the others.
 
         One that is the same for all patients here is refused too: where every site but one has such a column, sums
@@ -132,7 +152,9 @@ class Gate:
                 raise FedmviError(409, f"column {name}: one value", limit=self.limits.min_cell, cohort=query.cohort)
             # A binary column with imputed values has a third one between its levels.
             levels = values.size == 2 or name in binary
-            if levels and int(counts[[0, -1]].min()) < self.limits.min_cell:
+            smallest = int(counts[[0, -1]].min() if levels else counts.sum())
+            held["column"] = min(smallest, held.get("column", smallest))
+            if levels and smallest < self.limits.min_cell:
                 raise FedmviError(409, f"column {name}", limit=self.limits.min_cell, cohort=query.cohort)
 
     def _reference_levels(self, query: Query, frame: Frame) -> None:
@@ -160,7 +182,7 @@ class Gate:
         fold = -(-smaller // query.folds)
         return (smaller - fold if masked else smaller // query.folds) >= self.limits.min_class
 
-    def _weigh(self, query: Query, frame: Frame) -> None:
+    def _weigh(self, query: Query, frame: Frame, held: Held) -> None:
         """Refuse broadcast numbers that give weight to a few patients only, whose rows the sums would then be."""
         weight = query.influence(frame)
         if weight is None:
@@ -169,5 +191,8 @@ class Gate:
         if query.folds and weight.ndim > 2:
             # In the small part that is a fold, a quarter of its patients: sums over a roster have three such parts.
             least = min(least, frame.n // query.folds / 4.0)
-        if float(np.min(weight.sum(axis=-1), initial=np.inf)) < least:
+        smallest = float(np.min(weight.sum(axis=-1), initial=frame.n))
+        if np.isfinite(smallest):
+            held["weight"] = round(smallest, 3)
+        if smallest < least:
             raise FedmviError(416, limit=self.limits.min_cell, cohort=query.cohort)

@@ -1,8 +1,8 @@
 """client/release: the ledger: one line for everything that left the hospital, chained by hashes, never rewritten.
 
 Each line is JSON; its `hash` covers the line without it, and `previous` is the hash of the line before. Changing any
-byte, or removing or inserting a line, breaks the chain there; only lines cut off the end leave no gap, so whoever
-must prove that none is missing keeps the last hash elsewhere. A line is on disk before its answer leaves.
+byte, or removing or inserting a line, breaks the chain there. Lines cut off the end leave no gap: they are missed by
+the head that the coordinator has countersigned (`countersigned`). A line is on disk before its answer leaves.
 """
 
 from __future__ import annotations
@@ -14,13 +14,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from client.cohort.site import Site
+from common.errors import FedmviError
+from common.federation.signatures import Head
 from common.study.fingerprint import canonical_json, digest
 
 GENESIS = "0" * 64
 MAX_LINE = 1 << 20
 """Longest line in bytes; words that came over the wire are cut before they are recorded."""
+
+
+def ledger_file(site: Site) -> Path:
+    """Where a site's ledger is."""
+    return site.store / "ledger.jsonl"
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,14 @@ class LedgerState:
     lines: int
     head: str
     broken_at: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a ledger: how far the ledger goes with it, and where it ends in the file, in bytes."""
+
+    head: Head
+    end: int
 
 
 class Ledger:
@@ -43,7 +59,7 @@ class Ledger:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            head, cut = self._head()
+            head, cut = self._last()
             line = {**entry, "time": datetime.now(UTC).isoformat(timespec="seconds"), "previous": head}
             line["hash"] = digest(canonical_json(line))
             # After a crash the last line may lack its end; the new one must not be glued to it.
@@ -53,39 +69,82 @@ class Ledger:
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """All entries, oldest first; a line that a crash cut short is passed over."""
-        yield from _parsed(self._lines())
+        yield from _parsed(self.lines())
 
-    def of_study(self, study: str) -> Iterator[dict[str, Any]]:
-        """The entries of all runs of one study, by its fingerprint, oldest first; others' lines are not even parsed."""
-        mark = study.encode()
-        for entry in _parsed(line for line in self._lines() if mark in line):
-            if entry.get("study") == study:
-                yield entry
+    def since(self, place: Place) -> Iterator[tuple[bytes, int]]:
+        """The lines after a place that the ledger has, without their ends, each with where it ends in the file.
+
+        A last line that lacks its end is none yet.
+        """
+        end = place.end
+        with self._open(end) as file:
+            for raw in file:
+                if not raw.endswith(b"\n"):
+                    return
+                end += len(raw)
+                yield raw[:-1], end
 
     def verify(self) -> LedgerState:
         """Walk the chain."""
         previous, number = GENESIS, 0
-        for number, raw in enumerate(self._lines(), start=1):
-            try:
-                line = json.loads(raw)
-                # Byte for byte: other spellings of the same JSON were not written here.
-                same = canonical_json(line).encode() == raw
-                claimed = line.pop("hash")
-                whole = same and line["previous"] == previous and digest(canonical_json(line)) == claimed
-            except (ValueError, KeyError, AttributeError, TypeError):
-                whole = False
-            if not whole:
+        for number, raw in enumerate(self.lines(), start=1):
+            line = whole_line(raw)
+            if line is None or line["previous"] != previous:
                 return LedgerState(number - 1, previous, number)
-            previous = claimed
+            previous = line["hash"]
         return LedgerState(number, previous, 0)
 
-    def _lines(self) -> list[bytes]:
+    def lines(self) -> list[bytes]:
         """The lines without their ends; a last one that a crash left without its end counts."""
         content = self._path.read_bytes() if self._path.exists() else b""
         lines = content.split(b"\n")
         return lines if lines[-1] else lines[:-1]
 
-    def _head(self) -> tuple[str, bool]:
+    def head(self, known: Place | None = None) -> Head:
+        """How far the ledger goes; quicker from a line whose place is known."""
+        start = known if known is not None and self.has(known) else Place(Head(0, GENESIS), 0)
+        lines, cut = start.head.lines, False
+        with self._open(start.end) as file:
+            while chunk := file.read(MAX_LINE):
+                lines, cut = lines + chunk.count(b"\n"), not chunk.endswith(b"\n")
+        return Head(lines + cut, self._last()[0])
+
+    def find(self, head: Head, known: Place | None = None) -> Place | None:
+        """Where the line is with which the ledger goes as far as this head; None if it has no such line.
+
+        The hashes are those that the lines say they have: `verify` computes them. Quicker from a line before that one
+        whose place is known.
+        """
+        near = known is not None and known.head.lines <= head.lines and self.has(known)
+        place = known if near and known is not None else Place(Head(0, GENESIS), 0)
+        if place.head == head:
+            return place
+        number, end = place.head.lines, place.end
+        with self._open(end) as file:
+            for raw in file:
+                number, end = number + 1, end + len(raw)
+                if number == head.lines:
+                    return Place(head, end) if hash_of(raw.rstrip(b"\n")) == head.hash else None
+        return None
+
+    def has(self, place: Place) -> bool:
+        """Whether a line with the hash of that place ends there."""
+        if not place.end:
+            return place.head == Head(0, GENESIS)
+        if not self._path.exists() or self._path.stat().st_size < place.end:
+            return False
+        with self._path.open("rb") as file:
+            file.seek(max(0, place.end - MAX_LINE))
+            content = file.read(place.end - file.tell())
+        return content.endswith(b"\n") and hash_of(content[:-1].rsplit(b"\n", 1)[-1]) == place.head.hash
+
+    def _open(self, start: int) -> BinaryIO:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.fdopen(os.open(self._path, os.O_RDONLY | os.O_CREAT, 0o600), "rb")
+        file.seek(start)
+        return file
+
+    def _last(self) -> tuple[str, bool]:
         """The hash of the last line, read from the file's end, and whether that line lacks its end."""
         if not self._path.exists():
             return GENESIS, False
@@ -95,13 +154,30 @@ class Ledger:
             content = file.read()
         if not content:
             return GENESIS, False
-        cut = not content.endswith(b"\n")
-        last = content.removesuffix(b"\n").rsplit(b"\n", 1)[-1]
-        try:
-            return str(json.loads(last)["hash"]), cut
-        except (ValueError, KeyError, TypeError):
-            # A crash cut the last line short: the chain goes on from it, and `verify` will name the line.
-            return digest(last), cut
+        return hash_of(content.removesuffix(b"\n").rsplit(b"\n", 1)[-1]), not content.endswith(b"\n")
+
+
+def whole_line(raw: bytes) -> dict[str, Any] | None:
+    """A line whose hash is that of its content; None for any other, and for other spellings of the same JSON."""
+    try:
+        line: dict[str, Any] = json.loads(raw)
+        # Byte for byte: other spellings were not written here.
+        if canonical_json(line).encode() != raw:
+            return None
+        content = {name: value for name, value in line.items() if name != "hash"}
+        whole = digest(canonical_json(content)) == line["hash"] and isinstance(line["previous"], str)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        return None
+    return line if whole else None
+
+
+def hash_of(raw: bytes) -> str:
+    """What a line says is its hash; of one that a crash cut short its digest: the chain goes on from it."""
+    try:
+        claimed = json.loads(raw)["hash"]
+        return Head(0, claimed).hash
+    except (ValueError, KeyError, TypeError, RecursionError, FedmviError):
+        return digest(raw)
 
 
 def _parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

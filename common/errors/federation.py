@@ -30,4 +30,21 @@ ERRORS = {
         "A question needs work of this run that is not at the site.",
         "If its task was refused, see why; else resume the run, or start a new one if `store/work` was removed.",
     ),
+    512: ErrorText(
+        "The coordinator's key for signing messages cannot be read.",
+        "Restore `keys/coordinator.key` of the hub's folder from its kit, readable by its owner only.",
+    ),
+    513: ErrorText(
+        "The ledger of the site '{site}' is not the one that it told before: one of its first {lines} lines is missing "
+        "or another.",
+        "Call the hospital: let it run `fedmvi-site ledger verify`, and compare its copies of the ledger.",
+    ),
+    514: ErrorText(
+        "The record of the head of the ledger of '{site}' is damaged.",
+        "Restore the file that the log names from a copy; delete it only if the hospital agrees.",
+    ),
+    515: ErrorText(
+        "This ledger is not one that was exported, or it was changed.",
+        "Compare it with the site's own: `fedmvi-site ledger verify` names the first line that is not whole.",
+    ),
 }

@@ -68,5 +68,36 @@ ERRORS = {
         "The site '{site}' is not simulated, and its patients must not be pooled.",
         "Compare trainings on simulated sites, as `fedmvi-simulate stacks` makes them.",
     ),
+    822: ErrorText("There is no fault of the kind '{kind}'.", "Name one of: {known}."),
+    823: ErrorText(
+        "The study fails without any fault, so that nothing can be told of faults.",
+        "Run it with `fedmvi-simulate run --in-process` and mend what it names.",
+    ),
+    824: ErrorText(
+        "A command of the system that disturbs the deployment failed: {command}.",
+        "Allow it to root on this machine, or name kinds of faults that do not need it with --kind.",
+    ),
+    825: ErrorText(
+        "The local log cannot be written.", "Let the daemon's user write to the folder that is named, and start again."
+    ),
+    818: ErrorText(
+        "The site '{site}' is not simulated, and is not copied into a deployment on one machine.",
+        "Name a folder of simulated sites, as `fedmvi-simulate cohort` and `fedmvi-simulate import` make them.",
+    ),
+    819: ErrorText(
+        "A part of the deployment on this machine did not start or did not answer: {part}.",
+        "Read the last words of its log, mend what they name, and start again.",
+    ),
+    820: ErrorText(
+        "The deployment and one process gave different results for the study '{study}'.",
+        "Keep both files and report it: equal results are promised, byte for byte.",
+    ),
+    821: ErrorText(
+        "A command of the deployment on this machine failed: {command}.",
+        "Read what it said, mend the cause, and start again.",
+    ),
+    826: ErrorText(
+        "The port {port} for metrics cannot be had on the loopback address.", "Name a free port, or 0 for no metrics."
+    ),
     901: ErrorText("FedMVI met an error that it does not know.", "Report it with the local log; nothing was released."),
 }

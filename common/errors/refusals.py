@@ -95,4 +95,27 @@ ERRORS = {
         "Use fewer rounds, seeds or combinations, or ask the site to raise `max_rounds` or `max_update_bytes` under "
         "[policy] in site.toml.",
     ),
+    425: ErrorText(
+        "The message is not signed by the coordinator for this site.",
+        "If the coordinator's keys were renewed, enrol the site with its new kit; else somebody other than the "
+        "coordinator reached the site's node: call the coordinator.",
+    ),
+    426: ErrorText(
+        "A site that is not enrolled answers no message from a network.",
+        "Enrol it with the kit of its consortium: `fedmvi-site enrol`; only sites of simulated patients need none.",
+    ),
+    427: ErrorText(
+        "This site takes part in differentially private training only, with an epsilon of at most {limit}.",
+        "Give the network [networks.privacy] with that epsilon or a smaller one, or ask the site to change "
+        "`private_epsilon` under [policy] in site.toml.",
+    ),
+    428: ErrorText(
+        "The study has been given as many answers as this site gives to one study ({limit}).",
+        "Ask the site to read its ledger, and to raise `max_questions` under [policy] in site.toml.",
+    ),
+    429: ErrorText(
+        "The countersigned head of the site's ledger is damaged.",
+        "Delete `store/ledger.countersigned.json`: the coordinator sends the head again with its next message; compare "
+        "the ledger with your copies of it.",
+    ),
 }

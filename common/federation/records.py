@@ -1,19 +1,24 @@
 """common/federation: packed messages to and from Flower records.
 
 All arrays of a message travel as one byte payload (Flower moves every array as an object of its own); their
-types and shapes are in the layout, which is checked before a byte is interpreted.
+types and shapes are in the layout, which is checked before a byte is interpreted. Beside them travel, to a site, the
+coordinator's signatures, and from a site the head of its ledger.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from common.errors import FedmviError
 from common.federation.codec import Packed, check_array
+from common.federation.signatures import Head, SignedHead, Signer
+from common.study.fingerprint import canonical_json, digest
 
 MESSAGE_TYPE = "query.answer"
 """The one action of the Flower apps: an envelope holds any number of questions."""
@@ -22,28 +27,147 @@ NAME_TYPE = "query.name"
 """The action by which a node says which site it stands for."""
 
 _CONFIG, _ARRAYS, _PAYLOAD, _STYPE = "message", "arrays", "payload", "fedmvi.raw"
+_PROOF, _LEDGER = "proof", "ledger"
 
 
-def to_records(packed: Packed) -> RecordDict:
-    """The records of a Flower message."""
+@dataclass(frozen=True)
+class Wire:
+    """A message as its bytes travel, before anything in it is interpreted."""
+
+    text: str
+    layout: str
+    payload: bytes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the digests of the parts: what the coordinator signs."""
+        return digest(
+            canonical_json([digest(self.text), digest(self.layout), hashlib.sha256(self.payload).hexdigest()])
+        )
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the coordinator says of a message to one site.
+
+    Attributes
+    ----------
+    signature
+        Of the message, in hexadecimal; "" where nobody signed.
+    countersigned
+        The head of the site's ledger that the coordinator was told last, signed.
+    """
+
+    signature: str = ""
+    countersigned: SignedHead | None = None
+
+
+@dataclass(frozen=True)
+class ToldLedger:
+    """What a site tells of its ledger with an answer.
+
+    Attributes
+    ----------
+    head
+        How far the ledger goes as the answer leaves.
+    agrees
+        Whether the head that came countersigned with the question is a line of it.
+    """
+
+    head: Head
+    agrees: bool
+
+
+def to_wire(packed: Packed) -> Wire:
+    """The parts of a message that travel."""
     layout = [[array.dtype.str, list(array.shape)] for array in packed.arrays]
     payload = b"".join(np.ascontiguousarray(array).tobytes() for array in packed.arrays)
-    records = RecordDict({_CONFIG: ConfigRecord({"text": packed.text, "layout": json.dumps(layout)})})
-    if payload:
-        records[_ARRAYS] = ArrayRecord({_PAYLOAD: Array("uint8", (len(payload),), _STYPE, payload)})
+    return Wire(packed.text, json.dumps(layout), payload)
+
+
+def signed_records(wire: Wire, site: str, signer: Signer, last: Head | None) -> RecordDict:
+    """The records of a message to one site, signed, with the last head of its ledger countersigned."""
+    proof: dict[str, str | int] = {"signature": signer.message(site, wire.digest)}
+    if last is not None:
+        proof |= {"lines": last.lines, "hash": last.hash, "countersignature": signer.head(site, last).signature}
+    records = wire_records(wire)
+    records[_PROOF] = ConfigRecord(proof)  # type: ignore[arg-type]
     return records
 
 
-def from_records(records: RecordDict) -> Packed:
-    """The inverse of `to_records`; anything else is error 501."""
+def wire_records(wire: Wire) -> RecordDict:
+    """The records of a Flower message that nobody signs."""
+    records = RecordDict({_CONFIG: ConfigRecord({"text": wire.text, "layout": wire.layout})})
+    if wire.payload:
+        records[_ARRAYS] = ArrayRecord({_PAYLOAD: Array("uint8", (len(wire.payload),), _STYPE, wire.payload)})
+    return records
+
+
+def to_records(packed: Packed, ledger: ToldLedger | None = None) -> RecordDict:
+    """The records of a Flower message; an answer of an enrolled site has the state of its ledger beside it."""
+    records = wire_records(to_wire(packed))
+    if ledger is not None:
+        told = {"lines": ledger.head.lines, "hash": ledger.head.hash, "agrees": ledger.agrees}
+        records[_LEDGER] = ConfigRecord(told)  # type: ignore[arg-type]
+    return records
+
+
+def read_wire(records: RecordDict) -> Wire:
+    """The parts of a message, none of them interpreted; anything else is error 501."""
     try:
         config = records.config_records[_CONFIG]
-        text, layout = config["text"], json.loads(str(config["layout"]))
+        text, layout = config["text"], config["layout"]
         payload = records.array_records[_ARRAYS][_PAYLOAD].data if _ARRAYS in records else b""
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise FedmviError(501, f"{type(error).__name__}: {error}") from error
-    if not isinstance(text, str) or not isinstance(layout, list):
-        raise FedmviError(501, "text or layout")
+    if not isinstance(text, str) or not isinstance(layout, str) or not isinstance(payload, bytes):
+        raise FedmviError(501, "text, layout or payload")
+    return Wire(text, layout, payload)
+
+
+def read_proof(records: RecordDict) -> Proof:
+    """What came as the coordinator's signatures, unverified; error 501 for what can be none."""
+    if _PROOF not in records.config_records:
+        return Proof()
+    told = dict(records.config_records[_PROOF])
+    signature = told.pop("signature", "")
+    try:
+        signed = SignedHead(Head(told.pop("lines"), told.pop("hash")), told.pop("countersignature")) if told else None  # type: ignore[arg-type]
+    except (KeyError, TypeError) as error:
+        raise FedmviError(501, f"proof: {type(error).__name__}") from error
+    texts = [signature, *((signed.signature,) if signed else ())]
+    if told or not all(isinstance(text, str) for text in texts):
+        raise FedmviError(501, "proof")
+    return Proof(str(signature), signed)
+
+
+def read_ledger(records: RecordDict) -> ToldLedger | None:
+    """What a site tells of its ledger, None if nothing; error 501 for what can be none."""
+    if _LEDGER not in records.config_records:
+        return None
+    told = dict(records.config_records[_LEDGER])
+    if set(told) != {"lines", "hash", "agrees"} or not isinstance(told["agrees"], bool):
+        raise FedmviError(501, "a ledger's state")
+    try:
+        return ToldLedger(Head(told["lines"], told["hash"]), told["agrees"])  # type: ignore[arg-type]
+    except TypeError as error:
+        raise FedmviError(501, "a ledger's head") from error
+
+
+def from_records(records: RecordDict) -> Packed:
+    """The inverse of `to_records`, whatever is signed; anything else is error 501."""
+    return from_wire(read_wire(records))
+
+
+def from_wire(wire: Wire) -> Packed:
+    """The inverse of `to_wire`; anything else is error 501."""
+    text, payload = wire.text, wire.payload
+    try:
+        layout = json.loads(wire.layout)
+    except (ValueError, RecursionError) as error:
+        raise FedmviError(501, f"{type(error).__name__}: {error}") from error
+    if not isinstance(layout, list):
+        raise FedmviError(501, "layout")
     arrays, position = [], 0
     for entry in layout:
         dtype, shape = _layout_entry(entry)

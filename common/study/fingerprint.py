@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from common.study.protocol import Study
+
+CODE_ROOMS = ("common", "client")
+"""The packages whose code both sides must share."""
 
 
 def canonical_json(value: Any) -> str:
@@ -46,11 +50,17 @@ def code_fingerprint(root: Path | None = None) -> str:
     Line endings are normalised, so that a checkout on another system has the same fingerprint.
     """
     root = root or Path(__file__).resolve().parents[2]
+    paths = (path for room in CODE_ROOMS for path in (root / room).rglob("*.py"))
+    return fingerprint_of_code((path.relative_to(root).as_posix(), path.read_bytes()) for path in paths)
+
+
+def fingerprint_of_code(files: Iterable[tuple[str, bytes]]) -> str:
+    """The code fingerprint of these files, given as name below the root and content, in any order."""
     total = hashlib.sha256()
-    for path in sorted(p for room in ("common", "client") for p in (root / room).rglob("*.py")):
-        content = path.read_bytes().replace(b"\r\n", b"\n")
-        total.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode())
-        total.update(content)
+    for name, content in sorted(files, key=lambda file: file[0].split("/")):
+        lines = content.replace(b"\r\n", b"\n")
+        total.update(f"{name}\0{len(lines)}\0".encode())
+        total.update(lines)
     return total.hexdigest()
 
 

@@ -296,6 +296,24 @@ class Limits(_Table):
     min_test_class: int = Field(default=10, ge=5, description="Fewest patients per class for a published AUC.")
 
 
+class Federation(_Table):
+    """`[federation]`: how long a run waits for its sites. One that stays away stops it; it is resumed, never shrunk."""
+
+    wait_hours: float = Field(
+        default=24.0,
+        ge=0,
+        le=8760,
+        description="How long a site that is not connected, or was lost, is waited for before the run stops.",
+    )
+    deadline_minutes: float = Field(
+        default=60.0,
+        gt=0,
+        le=10080,
+        description="Within how many minutes a connected site must have answered a round; rounds of a network have "
+        "the `deadline_minutes` of [networks.federation].",
+    )
+
+
 class Study(_Table):
     """A whole study protocol."""
 
@@ -309,6 +327,7 @@ class Study(_Table):
     comparisons: tuple[Comparison, ...] = ()
     analyses: tuple[Analysis, ...] = ()
     limits: Limits = Limits()
+    federation: Federation = Federation()
     preparation: Preparation | None = None
 
     @model_validator(mode="before")

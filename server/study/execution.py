@@ -5,28 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import partial
 
 import common.statistics  # noqa: F401 - registers every query
 from common.errors import FedmviError
 from common.federation.ports import Journal, Meter, SitesPort, Transport
+from server.study.action import Action
 from server.study.checkpoints import FolderCheckpoints
 from server.study.conduct import conduct, plan
 from server.study.deadlines import answer_seconds
 from server.study.network_files import write_models
+from server.study.progress import ProgressFile, Watched, telling
 from server.study.results import write_results
 from server.study.run_directory import RunDirectory
+
+__all__ = ["PROGRESS_MARK", "Action", "Connect", "execute", "execute_over"]
 
 PROGRESS_MARK = "FEDMVI-STEP "
 """Lines of the program's output that start so tell a person how far the run is."""
 
 
-class Action(StrEnum):
-    """What is done with a study."""
-
-    RUN = "run"
-    PLAN = "plan"
+Connect = Callable[[Callable[[str], None]], Transport]
+"""Makes the transport once the run is known to be ours; may tell what it waits for."""
 
 
 def execute(run: RunDirectory, transport: Transport, action: Action, progress: Callable[[str], None]) -> None:
@@ -35,18 +35,36 @@ def execute(run: RunDirectory, transport: Transport, action: Action, progress: C
     Raises
     ------
     FedmviError
-        What the run met; it is also kept in the run's directory.
+        706 another process works on the run; and what the run met, which is also kept in the run's directory.
     """
-    run.failure_file.unlink(missing_ok=True)
-    try:
-        with run.locked():
-            _execute(run, transport, action, progress)
-    except FedmviError as error:
-        run.write_failure(error)
-        raise
-    except Exception as error:
-        run.write_failure(FedmviError(901, f"{type(error).__name__}: {error}"))
-        raise
+    execute_over(run, lambda _: transport, action, progress)
+
+
+def execute_over(
+    run: RunDirectory,
+    connect: Connect,
+    action: Action,
+    progress: Callable[[str], None],
+    finish: Callable[[Callable[[str], None]], None] | None = None,
+) -> None:
+    """Conduct or plan the study over a transport that is made when the run is locked; raises as `execute` does.
+
+    `finish` is called in the end, while the run is still locked; it may tell what it does, and raises nothing.
+    """
+    with run.locked():
+        run.failure_file.unlink(missing_ok=True)
+        file = ProgressFile(run.progress_file)
+        tell = telling(file, progress)
+        try:
+            _execute(run, Watched(connect(tell), file), action, tell)
+        except FedmviError as error:
+            run.write_failure(error)
+            raise
+        except Exception as error:
+            run.write_failure(FedmviError(901, f"{type(error).__name__}: {error}"))
+            raise
+        if finish is not None:
+            finish(tell)
 
 
 def _execute(run: RunDirectory, transport: Transport, action: Action, progress: Callable[[str], None]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from common.errors import FedmviError
 from common.federation.envelope import Ticket
@@ -18,6 +19,8 @@ from common.files import write_whole
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
 from common.study.protocol import Study
+
+LOCK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,11 @@ class RunDirectory:
         return self.folder / "failure.json"
 
     @property
+    def progress_file(self) -> Path:
+        """How far the run is."""
+        return self.folder / "progress.json"
+
+    @property
     def journal(self) -> Path:
         """Answered rounds: the inner circle's, never copied out."""
         return self.folder / "journal"
@@ -133,18 +141,35 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One process at a time; the lock ends with the process, however it ends. Error 706 while another has it."""
+        """One process at a time; the lock ends with the process, however it ends.
+
+        Error 706 while another has it, unless that lets go of it in a moment: `busy` looks for no longer.
+        """
         with (self.folder / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise FedmviError(706, str(self.folder)) from error
+            limit = time.monotonic() + LOCK_SECONDS
+            while not _taken(lock):
+                if time.monotonic() > limit:
+                    raise FedmviError(706, str(self.folder))
+                time.sleep(0.02)
             yield
+
+    def busy(self) -> bool:
+        """Whether a process works on the run now."""
+        with (self.folder / ".lock").open("w") as lock:
+            return not _taken(lock)
 
     def ticket(self, study: Study) -> Ticket:
         """What every message of the run says about it."""
         rosters = {cohort.name: tuple(sorted(cohort.sites)) for cohort in study.cohorts}
         return Ticket(str(self.facts()["run_id"]), study_fingerprint(study), rosters)
+
+
+def _taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""deploy: the shipped reverse proxy lets nodes reach the Fleet API and nothing else."""
+"""deploy: the hub's reverse proxy lets nodes with a certificate reach the Fleet API, and nobody reach anything else."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+
+from common.errors import FedmviError
+from server.hub import proxy as hub_proxy
+from server.hub.folder import Hub
+from server.hub.proxy import command, listens_on, render, write_configuration
+from server.provision.provisioning import revoke
+from tests.consortium_kits import SITES, Kits, provisioned
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/bin")
-SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx.conf"
-PUBLIC, SUPERLINK = "0.0.0.0:9443", "127.0.0.1:8000"
+SHOWN = Path(__file__).parents[2] / "deploy" / "nginx.conf"
 MEBIBYTE = 2**20
+START_SECONDS = 20.0
 
-pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: nginx-light)")
+needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: nginx-light)")
 
 
 class SuperLink(ThreadingHTTPServer):
@@ -51,108 +54,185 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def make_certificate(folder: Path) -> None:
-    """One certificate that is authority and server in one."""
-    folder.mkdir()
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number()).add_extension(names, critical=False)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
-    pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    (folder / "ca.crt").write_bytes(pem)
-    (folder / "server.crt").write_bytes(pem)
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "server.key").write_bytes(key.private_bytes(*form))
+@dataclass
+class Door:
+    """A hub's proxy that runs, the SuperLink behind it, and the folders of those who knock."""
+
+    hub: Hub
+    kits: Kits
+    superlink: SuperLink
+    process: subprocess.Popen[bytes]
+    certificates: dict[str, Path]
+
+    def ask(self, path: str, method: str = "POST", body: bytes = b"", who: str = "hospital-a") -> tuple[int, bytes]:
+        """A request with the path exactly as given; `who` shows a certificate, "" shows none."""
+        trusted = ssl.create_default_context(cafile=str(self.hub.ca))
+        if who:
+            trusted.load_cert_chain(self.certificates[who] / "client.crt", self.certificates[who] / "client.key")
+        connection = http.client.HTTPSConnection("127.0.0.1", self.hub.port, context=trusted, timeout=30)
+        try:
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def reached(self, who: str) -> bool:
+        """Whether a request of theirs comes to the SuperLink."""
+        before = len(self.superlink.paths)
+        try:
+            status, _ = self.ask("/v1/fleet/pull-messages", body=b"1", who=who)
+        except OSError:
+            status = 0
+        assert (status == 200) == (len(self.superlink.paths) > before)
+        return status == 200
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+def unpacked(kits: Kits, recipient: str, folder: Path) -> Path:
+    """The files of a kit in a folder of their own."""
+    for name, content in kits.files(recipient).items():
+        target = folder / recipient / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return folder / recipient
+
+
+def installed(kits: Kits, folder: Path) -> Hub:
+    hub = kits.install(folder)
+    (hub.state / "log").mkdir(parents=True, exist_ok=True)
+    return hub
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("proxy")
-    make_certificate(folder / "tls")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def superlink(folder: Path) -> Iterator[SuperLink]:
-    server = SuperLink(("127.0.0.1", 0), Handler)
-    server.paths = []
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    folder = tmp_path_factory.mktemp("door")
+    superlink = SuperLink(("127.0.0.1", 0), Handler)
+    superlink.paths = []
+    kits = provisioned(folder / "ours", port=free_port(), superlink_port=superlink.server_port)
+    hub = installed(kits, folder / "hub with a space")
+    certificates = {site: unpacked(kits, site, folder) for site in SITES}
+    certificates["stranger"] = unpacked(provisioned(folder / "theirs", ("stranger",)), "stranger", folder)
+    certificates["server"] = folder / "server"
+    certificates["server"].mkdir()
+    for own, shown in ((hub.server_certificate, "client.crt"), (hub.server_key, "client.key")):
+        shutil.copyfile(own, certificates["server"] / shown)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(folder / "tls" / "server.crt", folder / "tls" / "server.key")
-    server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    tls.load_cert_chain(hub.server_certificate, hub.server_key)
+    superlink.socket = tls.wrap_socket(superlink.socket, server_side=True)
+    thread = threading.Thread(target=superlink.serve_forever, daemon=True)
     thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def proxy(folder: Path, superlink: SuperLink) -> Iterator[int]:
-    """The port of the shipped proxy; only its two addresses are changed."""
-    port = free_port()
-    text = SHIPPED.read_text(encoding="utf-8")
-    for shipped, here in ((PUBLIC, f"127.0.0.1:{port}"), (SUPERLINK, f"127.0.0.1:{superlink.server_port}")):
-        assert shipped in text
-        text = text.replace(shipped, here)
-    (folder / "nginx.conf").write_text(text, encoding="utf-8")
-    process = subprocess.Popen([*nginx(folder), "-g", "daemon off;"], stderr=(folder / "nginx.log").open("wb"))
+    write_configuration(hub)
+    process = subprocess.Popen(command(hub), stderr=(folder / "nginx.log").open("wb"))
+    door = Door(hub, kits, superlink, process, certificates)
     try:
-        for _ in range(100):
+        limit = time.monotonic() + START_SECONDS
+        while True:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                if probe.connect_ex(("127.0.0.1", hub.port)) == 0:
                     break
-            assert process.poll() is None, (folder / "nginx.log").read_text(encoding="utf-8")
+            assert process.poll() is None and time.monotonic() < limit, (folder / "nginx.log").read_text()
             time.sleep(0.1)
-        yield port
+        yield door
     finally:
         process.terminate()
         process.wait(10)
+        superlink.shutdown()
+        superlink.server_close()
+        thread.join()
 
 
-def nginx(folder: Path) -> list[str]:
-    return [NGINX or "nginx", "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
+def example() -> Hub:
+    """The hub whose configuration `deploy/nginx.conf` shows."""
+    dates = {"issued": date(2026, 1, 1), "expires": date(2027, 1, 1), "issue": 1, "sites": ("hospital-a",)}
+    hub = Hub.model_validate({"consortium": "Example", "host": "hub.example.org", "contact": "x", **dates})
+    return hub.model_copy(update={"folder": Path("/srv/fedmvi/hub")})
 
 
-def ask(folder: Path, port: int, path: str, method: str = "POST", body: bytes = b"") -> tuple[int, bytes]:
-    """A request with the path exactly as given."""
-    trusted = ssl.create_default_context(cafile=str(folder / "tls" / "ca.crt"))
-    connection = http.client.HTTPSConnection("127.0.0.1", port, context=trusted, timeout=30)
-    try:
-        connection.request(method, path, body)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
+def test_the_file_in_deploy_is_what_a_hub_writes():
+    assert SHOWN.read_text(encoding="utf-8") == render(example())
 
 
-def test_nginx_finds_no_fault_in_the_shipped_file(folder: Path):
-    shutil.copyfile(SHIPPED, folder / "shipped.conf")
-    command = [*nginx(folder)[:-1], str(folder / "shipped.conf"), "-t"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_a_hub_that_is_named_by_the_loopback_address_listens_there_alone():
+    assert [listens_on(host) for host in ("localhost", "127.0.0.1", "127.0.0.2")] == ["127.0.0.1"] * 3
+    assert listens_on("hub.example.org") == listens_on("203.0.113.5") == "0.0.0.0"
+
+
+def test_without_nginx_there_is_an_error_and_no_open_superlink(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hub_proxy, "_PLACES", "/nowhere")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(FedmviError) as caught:
+        hub_proxy.find_nginx()
+    assert caught.value.number == 747
+
+
+@needs_nginx
+def test_a_damaged_certificate_is_told_before_anything_starts(tmp_path: Path):
+    hub = installed(provisioned(tmp_path / "ours"), tmp_path / "hub")
+    hub.revocations.write_text("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", encoding="utf-8")
+    with pytest.raises(FedmviError) as caught:
+        write_configuration(hub)
+    assert caught.value.number == 748
+    assert "crl.pem" in caught.value.local
+
+
+@needs_nginx
+def test_nginx_warns_of_nothing_in_what_a_hub_writes(door: Door):
+    done = subprocess.run([*command(door.hub), "-t"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr
 
 
-def test_a_node_reaches_the_fleet_api(folder: Path, proxy: int, superlink: SuperLink):
-    assert ask(folder, proxy, "/v1/fleet/pull-messages", body=b"12345") == (200, b"5")
-    assert superlink.paths[-1] == "/v1/fleet/pull-messages"
+@needs_nginx
+def test_a_node_reaches_the_fleet_api(door: Door):
+    assert door.ask("/v1/fleet/pull-messages", body=b"12345") == (200, b"5")
+    assert door.superlink.paths[-1] == "/v1/fleet/pull-messages"
 
 
-def test_a_message_larger_than_nginx_allows_by_default_passes(folder: Path, proxy: int):
-    assert ask(folder, proxy, "/v1/fleet/push-object", body=bytes(20 * MEBIBYTE)) == (200, str(20 * MEBIBYTE).encode())
+@needs_nginx
+def test_the_log_says_which_site_it_was_and_passes_over_what_nodes_ask_all_the_time(door: Door):
+    assert door.ask("/v1/fleet/pull-messages", who="hospital-b")[0] == 200
+    assert door.ask("/v1/fleet/activate-node", who="hospital-b")[0] == 200
+    limit = time.monotonic() + START_SECONDS
+    while "/v1/fleet/activate-node" not in (text := (door.hub.state / "log" / "proxy-access.log").read_text()):
+        assert time.monotonic() < limit  # nginx writes after it has answered
+        time.sleep(0.02)
+    assert all("site=hospital-b" in line for line in text.splitlines() if "activate-node" in line)
+    assert not [line for line in text.splitlines() if "pull-messages" in line and '" 200 ' in line]
 
 
+@needs_nginx
+def test_a_message_larger_than_nginx_allows_by_default_passes(door: Door):
+    size = 20 * MEBIBYTE
+    assert door.ask("/v1/fleet/push-object", body=bytes(size)) == (200, str(size).encode())
+
+
+@needs_nginx
+@pytest.mark.parametrize("who", ["", "stranger", "server"])
+def test_without_a_certificate_for_sites_of_this_consortium_nobody_comes_in(door: Door, who: str):
+    """Whoever has only the authority's certificate; a site of another consortium; the hub's own server certificate."""
+    assert not door.reached(who)
+
+
+@needs_nginx
+def test_a_revoked_certificate_comes_in_no_more_after_a_reload_and_others_still_do(door: Door):
+    assert door.reached("hospital-c")
+    revoke(door.kits.folder, "hospital-c", door.kits)
+    installed(door.kits, door.hub.folder)
+    door.process.send_signal(1)  # SIGHUP, as the hub sends when the list has changed
+    limit = time.monotonic() + START_SECONDS
+    while door.reached("hospital-c"):
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    assert door.reached("hospital-a")
+
+
+@needs_nginx
 @pytest.mark.parametrize(
     "path",
     [
@@ -169,28 +249,24 @@ def test_a_message_larger_than_nginx_allows_by_default_passes(folder: Path, prox
         "//v1//fleet//..//control/list-runs",
     ],
 )
-def test_nothing_else_is_reached_not_even_by_tricks_with_the_path(
-    folder: Path, proxy: int, superlink: SuperLink, path: str
-):
-    before = len(superlink.paths)
-    status, _ = ask(folder, proxy, path)
+def test_nothing_else_is_reached_not_even_by_tricks_with_the_path(door: Door, path: str):
+    before = len(door.superlink.paths)
+    status, _ = door.ask(path)
     assert status in (301, 403)
-    assert len(superlink.paths) == before
+    assert len(door.superlink.paths) == before
 
 
+@needs_nginx
 @pytest.mark.parametrize(
     "path", ["/v1/control/../fleet/pull-messages", "/v1/control/%2e%2e/fleet/pull-messages", "//v1/fleet/pull-messages"]
 )
-def test_a_path_that_leads_to_the_fleet_api_by_a_detour_arrives_without_the_detour(
-    folder: Path, proxy: int, superlink: SuperLink, path: str
-):
-    assert ask(folder, proxy, path)[0] == 200
-    assert superlink.paths[-1] == "/v1/fleet/pull-messages"
+def test_a_path_that_leads_to_the_fleet_api_by_a_detour_arrives_without_the_detour(door: Door, path: str):
+    assert door.ask(path)[0] == 200
+    assert door.superlink.paths[-1] == "/v1/fleet/pull-messages"
 
 
-def test_nodes_only_post(folder: Path, proxy: int, superlink: SuperLink):
-    before = len(superlink.paths)
-    assert [ask(folder, proxy, "/v1/fleet/pull-messages", method)[0] for method in ("GET", "PUT", "DELETE")] == [
-        403
-    ] * 3
-    assert len(superlink.paths) == before
+@needs_nginx
+def test_nodes_only_post(door: Door):
+    before = len(door.superlink.paths)
+    assert [door.ask("/v1/fleet/pull-messages", method)[0] for method in ("GET", "PUT", "DELETE")] == [403] * 3
+    assert len(door.superlink.paths) == before

@@ -1,191 +1,171 @@
-"""e2e: what runs in simulation runs in deployment: SuperLink, three SuperNodes and the commands, as real processes."""
+"""e2e: a hub and three hospitals as real processes, started by the real commands, do what is promised of them."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from client.cohort.site import load_site
-from client.preparation.prepare import prepare
 from client.release.ledger import Ledger
-from common.study.fingerprint import code_fingerprint, study_fingerprint
-from common.study.loader import load_study
-from server.bundle import stage_bundle
+from common.study.fingerprint import code_fingerprint
+from server.hub.orders import State
 from server.study.execution import Action
-from server.study.run_directory import RunDirectory
-from simulation.cohorts.consortium import load_consortium
-from simulation.hospitals import make_hospitals
-from simulation.running import Simulation
+from simulation.network.example import HOSPITALS, write_example_study
 
-CONNECTION = "hospitals"
-HOSPITALS = {"hospital-a": 90, "hospital-b": 80, "hospital-c": 70}
+ROOT = Path(__file__).parents[2]
+SECONDS = 400.0
+"""More than enough on a busy machine."""
 
-STUDY = """
-[study]
-name = "tiny"
-title = "Survival by microvascular invasion in three synthetic hospitals"
-simulated = true
-
-[[endpoints]]
-name = "mvi"
-kind = "binary"
-columns = ["mvi"]
-positive = ["present"]
-negative = ["absent"]
-
-[[endpoints]]
-name = "rfs"
-kind = "survival"
-columns = ["rfs_days", "rfs_event"]
-positive = ["1"]
-negative = ["0"]
-unit = "days"
-maximum = 2557
-
-[[cohorts]]
-name = "train"
-role = "train"
-sites = SITES
-
-[[cohorts]]
-name = "outcome"
-role = "outcome"
-sites = SITES
-
-[[comparisons]]
-name = "rfs-by-mvi"
-endpoint = "rfs"
-group = "mvi"
-cohort = "outcome"
-times = [365, 730]
-"""
+pytestmark = pytest.mark.xdist_group("deployment")
 
 
-@pytest.fixture(scope="module")
-def study(deployment) -> Path:
-    """A study that ends after a few exchanges."""
-    return write_study(deployment, "tiny", STUDY, list(HOSPITALS))
+def ledger(consortium, name: str) -> Ledger:
+    return Ledger(consortium.folder / "sites" / name / "store" / "ledger.jsonl")
 
 
-@pytest.fixture(scope="module")
-def sites(deployment, study) -> Path:
-    """Three connected hospitals that have read, approved and prepared the study."""
-    folder = deployment.folder / "sites"
-    make_hospitals(load_consortium("demo").with_patients(HOSPITALS), folder, 7)
-    protocol = load_study(study)
-    approved = json.dumps([study_fingerprint(protocol)])
-    for name in HOSPITALS:
-        file = folder / name / "site.toml"
-        file.write_text(file.read_text(encoding="utf-8").replace('["any"]', approved), encoding="utf-8")
-        prepare(load_site(folder / name), protocol)
-    shutil.copytree(folder, deployment.folder / "sites-simulated")
-    for name in HOSPITALS:
-        deployment.start_site(name, folder / name)
-    return folder
+def lines_of(consortium, name: str, run) -> list[dict]:
+    run_id = run.run.facts()["run_id"]
+    return [entry for entry in ledger(consortium, name).entries() if entry["run_id"] == run_id]
 
 
-def write_study(deployment, name: str, text: str, sites: list[str]) -> Path:
-    file = deployment.folder / f"{name}.toml"
-    file.write_text(text.replace("SITES", json.dumps(sites)), encoding="utf-8")
-    return file
+def told(consortium) -> str:
+    """What everybody said last, for a test that fails."""
+    logs = sorted(consortium.network.folder.glob("log/*.log"))
+    return "\n".join(f"--- {log.stem} ---\n{log.read_text(errors='replace')[-3000:]}" for log in logs)
 
 
-def simulated(deployment, study: Path, action: Action) -> Path:
-    """The same study over a copy of the same sites in one process; returns its folder."""
-    out = deployment.folder / f"simulated-{action}"
-    Simulation.of(study, deployment.folder / "sites-simulated", out, in_process=True).conduct(action, lambda _: None)
-    return out
+def test_a_study_goes_on_from_its_plan_and_both_are_the_same_byte_for_byte_as_in_one_process(consortium):
+    network, short = consortium.network, str(consortium.short)
+    said = network.command("fedmvi-server", "plan", short, "--hub", str(network.hub), "--name", "planned")
+    assert said.code == 0, said.out + said.err + told(consortium)
+    run = network.run("planned")
+    assert run.run.plan_file.read_bytes() == consortium.expected(consortium.short, Action.PLAN)
 
-
-def commanded(command: str, study: Path, out: Path, superlink: str = CONNECTION) -> tuple[str, ...]:
-    return "fedmvi-server", command, str(study), "--superlink", superlink, "--out", str(out)
-
-
-def refused(done: subprocess.CompletedProcess[str], number: int) -> bool:
-    """Whether a command ended with a numbered error, and without a traceback."""
-    return done.returncode == 3 and f"FEDMVI-{number}" in done.stderr and "Traceback" not in done.stderr
-
-
-def told(deployment, done: subprocess.CompletedProcess[str]) -> str:
-    return f"{done.stdout}\n{done.stderr}\n{deployment.logs()}"
-
-
-def test_a_plan_is_the_same_byte_for_byte_as_in_one_process(deployment, sites, study):
-    done = deployment.coordinator(*commanded("plan", study, deployment.folder / "run"))
-    assert done.returncode == 0, told(deployment, done)
-    expected = simulated(deployment, study, Action.PLAN) / "plan.json"
-    assert (deployment.folder / "run" / "plan.json").read_bytes() == expected.read_bytes()
-
-
-def test_the_study_goes_on_from_its_plan_and_its_results_are_the_same_byte_for_byte(deployment, sites, study):
-    out = deployment.folder / "run"
-    done = deployment.coordinator(*commanded("run", study, out))
-    assert done.returncode == 0, told(deployment, done)
-    expected = simulated(deployment, study, Action.RUN) / "results.json"
-    assert (out / "results.json").read_bytes() == expected.read_bytes()
-    assert (out / "report.html").exists()
-    facts = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    said = network.command("fedmvi-server", "run", short, "--hub", str(network.hub), "--name", "planned")
+    assert said.code == 0, said.out + said.err + told(consortium)
+    assert run.run.results_file.read_bytes() == consortium.expected(consortium.short, Action.RUN)
+    assert run.run.report_file.exists()
+    facts = run.run.facts()
+    assert facts["rounds_before_resume"] > 0
     assert set(facts["sites"]) == set(HOSPITALS)
     assert all(receipt["code"] == code_fingerprint() for receipt in facts["sites"].values())
-    fresh = facts["rounds"] - facts["rounds_before_resume"]
-    print(f"{facts['seconds'] / fresh:.1f} seconds an exchange")
 
 
-def test_every_release_of_that_study_is_in_the_ledger_of_its_hospital(deployment, sites):
-    run_id = json.loads((deployment.folder / "run" / "run.json").read_text(encoding="utf-8"))["run_id"]
+def test_every_answer_is_in_the_ledger_of_its_hospital_and_the_chain_is_whole(consortium):
+    network = consortium.network
+    run = network.submit(consortium.short, "recorded")
+    assert network.await_end(run, SECONDS) is State.FINISHED, told(consortium)
     for name in HOSPITALS:
-        ledger = Ledger(sites / name / "store" / "ledger.jsonl")
-        assert not ledger.verify().broken_at
-        assert any(entry["run_id"] == run_id for entry in ledger.entries())
+        assert not ledger(consortium, name).verify().broken_at
+        queries = [line["query"] for line in lines_of(consortium, name, run)]
+        assert len(queries) >= run.run.facts()["rounds"]
+        site = str(consortium.folder / "sites" / name)
+        said = network.command("fedmvi-site", "ledger", "verify", "--site", site)
+        assert said.code == 0, said.out + said.err
 
 
-def test_a_site_that_is_not_connected_stops_the_study_by_name(deployment, sites):
-    study = write_study(deployment, "absent", STUDY, [*HOSPITALS, "hospital-d"])
-    out = deployment.folder / "absent"
-    done = deployment.coordinator(*commanded("plan", study, out), "--wait-seconds", "1")
-    assert refused(done, 508), told(deployment, done)
-    assert "'hospital-d'" in done.stderr
-    assert not (out / "journal").exists()
+def test_studies_handed_in_while_one_goes_on_wait_in_their_order_and_all_finish(consortium):
+    network = consortium.network
+    first = network.submit(consortium.long, "first")
+    second, third = (network.submit(consortium.short, name) for name in ("second", "third"))
+    shown = {run["run"]: run for run in network.status()["runs"]}
+    assert shown["first"]["state"] == "running"
+    assert [(shown[name]["state"], shown[name]["position"]) for name in ("second", "third")] == [
+        ("queued", 1),
+        ("queued", 2),
+    ]
+    assert network.await_end(first, SECONDS) is State.FINISHED, told(consortium)
+    assert network.await_end(second, SECONDS) is State.FINISHED, told(consortium)
+    assert third.state is not State.FINISHED
+    assert network.await_end(third, SECONDS) is State.FINISHED, told(consortium)
+    assert first.run.results_file.read_bytes() == consortium.expected(consortium.long, Action.RUN)
+    assert second.run.results_file.read_bytes() == third.run.results_file.read_bytes()
 
 
-def test_a_node_that_serves_another_site_than_the_registered_one_is_refused(deployment, sites, study):
-    """The roster of the study holds both names, so only the name of the registered key tells them apart."""
-    file = sites / "hospital-c" / "site.toml"
+def test_a_site_that_is_not_connected_is_waited_for_and_then_named(consortium):
+    seconds = 4.0
+    study = write_example_study(
+        consortium.folder / "away.toml", "away", [*HOSPITALS, "hospital-d"], wait_hours=seconds / 3600
+    )
+    run = consortium.network.submit(study)
+    assert consortium.network.await_end(run, SECONDS) is State.FAILED
+    failure = run.run.failure()
+    assert failure is not None
+    assert failure.number == 508
+    assert failure.facts["site"] == "hospital-d"
+    assert not list(run.run.journal.glob("*.npz"))
+
+
+def test_a_study_that_no_hospital_approved_is_refused_and_nothing_leaves(consortium):
+    study = write_example_study(consortium.folder / "other.toml", "other", title="Not the approved one")
+    run = consortium.network.submit(study)
+    assert consortium.network.await_end(run, SECONDS) is State.FAILED
+    failure = run.run.failure()
+    assert failure is not None and failure.number == 401
+    for name in HOSPITALS:
+        assert all("refused" in entry["query"] for entry in lines_of(consortium, name, run))
+
+
+def test_a_node_that_serves_another_site_than_the_registered_one_is_refused(consortium):
+    """The roster holds both names, so only the key by which the hub admitted the node tells them apart."""
+    file = consortium.folder / "sites" / "hospital-c" / "site.toml"
     own = file.read_text(encoding="utf-8")
-    out = deployment.folder / "swapped"
     try:
         file.write_text(own.replace('name = "hospital-c"', 'name = "hospital-a"'), encoding="utf-8")
-        done = deployment.coordinator(*commanded("plan", study, out))
+        run = consortium.network.submit(consortium.short, "swapped")
+        assert consortium.network.await_end(run, SECONDS) is State.FAILED
     finally:
         file.write_text(own, encoding="utf-8")
-    assert refused(done, 412), told(deployment, done)
-    assert not (out / "plan.json").exists()
+    failure = run.run.failure()
+    assert failure is not None and failure.number in (412, 735)
+    assert not run.run.results_file.exists()
 
 
-def test_a_superlink_that_flower_does_not_know_is_an_error_and_not_a_wait(deployment, study):
-    out = deployment.folder / "nowhere"
-    done = deployment.coordinator(*commanded("plan", study, out, superlink="nowhere"))
-    assert refused(done, 703), told(deployment, done)
-    assert "'nowhere' not found" in done.stderr
-
-
-@pytest.mark.xfail(strict=True, reason="sites run delivered code until they have an executor of their own")
-def test_a_hospital_refuses_code_that_differs_by_a_line_from_what_it_installed(deployment, sites, study):
-    """Both sides run the changed bundle, so the fingerprints that they exchange agree with each other."""
-    bundle = stage_bundle(deployment.folder / "changed")
-    with (bundle / "client" / "app.py").open("a", encoding="utf-8") as file:
+@pytest.fixture
+def changed_code(tmp_path):
+    """The code of this repository with one more line in what hospitals run."""
+    for package in ("common", "client", "server"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "client" / "app.py").open("a", encoding="utf-8") as file:
         file.write("# one more line\n")
-    run = RunDirectory.create(deployment.folder / "changed-run", study)
-    config = f'run-dir="{run.folder}" action="plan"'
-    run_id = deployment.flower("run", str(bundle), CONNECTION, "--run-config", config)["run-id"]
-    limit = time.monotonic() + 120
-    while not (ended := deployment.flower("ls", CONNECTION, "--run-id", run_id)["runs"][0])["status"].startswith("fin"):
-        assert time.monotonic() < limit, deployment.logs()
-        time.sleep(1)
-    failure = run.failure()
-    assert failure is not None and failure.number == 502, ended
+    return tmp_path
+
+
+def test_every_hospital_refuses_code_that_differs_by_a_line_from_what_it_installed(consortium, changed_code):
+    """The hub itself runs the changed code, so its own comparison finds nothing."""
+    network = consortium.network
+    before = {name: network.log(name).stat().st_size for name in HOSPITALS}
+    try:
+        network.stop("hub")
+        network.start_hub(code=changed_code)
+        run = network.submit(consortium.short, "changed")
+        assert network.await_end(run, SECONDS) is State.FAILED
+    finally:
+        network.stop("hub")
+        network.start_hub()
+    failure = run.run.failure()
+    assert failure is not None and failure.number == 502, failure
+    for name in HOSPITALS:
+        assert b"FEDMVI-502" in network.log(name).read_bytes()[before[name] :]
+        assert not lines_of(consortium, name, run)
+
+
+def test_no_secret_is_on_any_command_line(consortium):
+    """Any user of a machine can read the command lines of all its processes."""
+    folder = consortium.network.folder
+    secrets = [
+        *(line.split()[1] for line in consortium.network.passphrases.read_text().splitlines()),
+        (folder / "hub" / "state" / "executor.secret").read_bytes().hex(),
+    ]
+    lines = [Path("/proc", str(pid), "cmdline").read_bytes().decode() for pid in consortium.network.living()]
+    assert len(lines) >= 5 + 3 * 3
+    assert not [line for line in lines for secret in secrets if secret in line]
+    assert not [line for line in lines if "--token" in line]
+
+
+def test_status_tells_every_site_and_run_as_json(consortium):
+    status = consortium.network.status()
+    assert {site["site"] for site in status["sites"]} == {*HOSPITALS, "hospital-d"}
+    assert {site["site"]: site["connection"] for site in status["sites"]}["hospital-d"] != "online"
+    assert all(status["health"].values())

@@ -20,6 +20,6 @@ def test_the_staged_bundle_holds_code_only(tmp_path: Path) -> None:
 
     flower = tomllib.loads((target / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["flwr"]["app"]
     assert flower["components"] == {"serverapp": "server.app:app", "clientapp": "client.app:app"}
-    assert flower["config"] == {"run-dir": "", "action": "run", "site-names": "registered", "wait-seconds": 120.0}
+    assert flower["config"] == {"run-dir": "", "action": "run", "site-names": "registered", "attempt": ""}
     with pytest.raises(FedmviError, match="213"):
         stage_bundle(target)

@@ -1,0 +1,1 @@
+"""server/hub: the hub of a consortium: its folder, its processes, its runs."""

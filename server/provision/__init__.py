@@ -1,0 +1,1 @@
+"""server/provision: keys, certificates and start-up kits of a consortium."""

@@ -1,0 +1,1 @@
+"""simulation: benchmarks: a bare Flower app, as the documentation writes one: empty messages, empty replies."""

@@ -1,0 +1,103 @@
+"""client/node: a hospital sees whether its node is connected, from the site's folder alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+from typer.testing import CliRunner
+
+from client.cli import app
+from client.cohort.site import Site, load_site
+from client.node.folder import Health, NodeFolder, NodeState
+from client.node.watching import status_of
+from tests.client.enrolled import enrol
+from tests.disclosure.consortium import rows_of, write_site
+
+OPENER = build_opener(ProxyHandler({}))
+SECONDS = 60.0
+
+
+def ago(seconds: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    write_site(tmp_path / "a", "a", rows_of("a"))
+    (tmp_path / "a" / "store").mkdir()
+    return load_site(tmp_path / "a")
+
+
+def ready(site: Site) -> Health:
+    health = Health(NodeState.READY, os.getpid(), os.getpid(), ago(900), heard=ago(5), last_message=ago(60))
+    NodeFolder(site).tell(health)
+    return health
+
+
+def test_a_node_is_connected_while_it_lives_and_the_hub_answers_it(site: Site) -> None:
+    ready(site)
+    status = status_of(site)
+    assert (status.connected, status.state) == (True, "connected")
+
+
+def test_what_a_dead_or_silent_node_left_is_not_believed(site: Site) -> None:
+    assert status_of(site).state == "never started"
+    health, node = ready(site), NodeFolder(site)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    changed = {
+        "not running": replace(health, supervisor=ended.pid),
+        "running, and the hub has not answered lately": replace(health, heard=ago(600)),
+        "running, not connected yet": replace(health, state=NodeState.STARTING),
+    }
+    for words, left in changed.items():
+        node.tell(left)
+        assert (status_of(site).connected, status_of(site).state) == (False, words)
+
+
+def test_the_command_says_so_by_its_exit_code_too(site: Site) -> None:
+    words = ["status", "--site", str(site.folder)]
+    assert CliRunner().invoke(app, words).exit_code == 1
+    ready(site)
+    enrol(site.folder, "ab" * 32)
+    shown = CliRunner().invoke(app, [*words, "--json"])
+    assert shown.exit_code == 0
+    assert json.loads(shown.output)["days_left"] == 365
+    assert "connected" in CliRunner().invoke(app, words).output
+
+
+def test_metrics_are_answered_until_the_command_is_ended(site: Site) -> None:
+    ready(site)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = str(Path(sys.executable).parent / "fedmvi-site")
+    words = [program, "metrics", "--site", str(site.folder), "--port", str(port), "--log-format", "json"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            limit, text = time.monotonic() + SECONDS, ""
+            while not text and time.monotonic() < limit and process.poll() is None:
+                with (
+                    contextlib.suppress(OSError),
+                    OPENER.open(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer,
+                ):
+                    text = answer.read().decode()
+            assert "fedmvi_node_ready 1.0" in text
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(SECONDS) == 0
+        finally:
+            process.kill()
+        lines = [json.loads(line) for line in process.stderr.read().splitlines()]
+    assert {line["part"] for line in lines} == {"metrics"}

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import hashlib
+import inspect
+
+import pytest
+
+from client.node import executor, launcher
+from common.errors import FedmviError
+from common.flower.replacing import PrivateName, refuse_other_flower
+
+SOURCES = {
+    "flwr.supernode.start_client_internal.start_client_internal": "9e89a6eb68fbec68",
+    "flwr.supernode.start_client_internal._push_messages": "00bb86faffdec114",
+    "flwr.supernode.start_client_internal._pull_and_store_message": "eaf5d0e36dc34e4c",
+    "flwr.supernode.start_client_internal._insert_message": "a0c6f4605e993f04",
+    "flwr.supernode.fleet_http_connection.http_request_response": "b80ca36779c2657f",
+    "flwr.supernode.runtime.run_clientapp.run_clientapp": "6ce09559f3a2f5dc",
+    "flwr.supernode.runtime.run_clientapp.pull_task_input": "5607a23e1673ee87",
+    "flwr.supernode.runtime.run_clientapp.push_message": "07cb512c93e065a9",
+    "flwr.supernode.runtime.run_clientapp.push_task_output": "9206407456e79e17",
+}
+
+
+def source_digest(path: str) -> str:
+    module, _, name = path.rpartition(".")
+    return hashlib.sha256(inspect.getsource(PrivateName(module, name).get()).encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_flowers_functions_are_those_that_were_read_when_ours_were_put_in(path: str) -> None:
+    """If this fails, read the function again: what we replace in it, and what we rely on, may have moved."""
+    assert source_digest(path) == SOURCES[path]
+
+
+def test_every_private_name_is_there() -> None:
+    refuse_other_flower([*launcher.NAMES, *executor.NAMES])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        PrivateName("flwr.supernode.start_client_internal", "_pushed_messages"),
+        PrivateName("flwr.no_such_module", "name"),
+        PrivateName("flwr.supernode.start_client_internal", "_push_messages", ("state", "object_store", "send")),
+    ],
+)
+def test_a_name_that_is_gone_or_takes_other_parameters_is_found_out(name: PrivateName) -> None:
+    with pytest.raises(FedmviError) as error:
+        refuse_other_flower([name])
+    assert error.value.number == 721
+    assert name.name in error.value.local

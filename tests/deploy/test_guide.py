@@ -1,0 +1,65 @@
+"""deploy: every command that the guides for operators write down is one, with the options that they give it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+import client.cli
+import server.cli
+import simulation.cli
+
+ROOT = Path(__file__).parents[2]
+PAGES = (
+    "README.md", "deploy/README.md", "deploy/compose/demo.yaml", "docs/howto/deploy.md", "docs/howto/prepare-a-site.md",
+    "docs/howto/provision-a-consortium.md", "docs/howto/write-a-study.md", "docs/reference/network.md",
+    "server/provision/templates/hub-readme.md", "server/provision/templates/site-readme.md",
+)  # fmt: skip
+PROGRAMS = {
+    "fedmvi-site": typer.main.get_command(client.cli.app),
+    "fedmvi-server": typer.main.get_command(server.cli.app),
+    "fedmvi-simulate": typer.main.get_command(simulation.cli.app),
+}
+COMMAND = re.compile(r"(fedmvi-(?:site|server|simulate)) ((?:[a-z]+ ?)[^`|;\n#]*)")
+
+
+def written(page: str) -> Iterator[tuple[str, list[str]]]:
+    """The commands of a page, in code blocks and in the text, word by word."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"```[a-z]*\n(.*?)```", text, re.DOTALL)
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    comments = [line for line in text.splitlines() if line.startswith("#   ")]
+    for part in [*blocks, *spans, *comments]:
+        for line in part.replace("\\\n", " ").splitlines():
+            found = COMMAND.search(line)
+            if found:
+                yield found[1], found[2].split()
+
+
+def command_of(program: str, words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that the first words name, and the other words."""
+    command, rest = PROGRAMS[program], list(words)
+    while isinstance(command, click.Group) and rest:
+        assert rest[0] in command.commands, f"{program} {' '.join(words)}"
+        command = command.commands[rest.pop(0)]
+    return command, rest
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_a_guide_exist_with_their_options(page: str) -> None:
+    commands = list(written(page))
+    for program, words in commands:
+        command, rest = command_of(program, words)
+        options = {name for parameter in command.params for name in parameter.opts}
+        for word in rest:
+            if word.startswith("--"):
+                assert word.split("=")[0] in options, f"{program} {' '.join(words)}"
+
+
+def test_the_guides_have_commands_to_look_at() -> None:
+    assert sum(len(list(written(page))) for page in PAGES) > 60

@@ -1,0 +1,64 @@
+"""simulation/chaos: a process whose clock is wrong believes it everywhere, and an answer is spoilt once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from simulation.chaos.disturbed import Reply, spoil_first_reply
+
+CLOCK = """
+import datetime, sys, time
+before = datetime.datetime.now(datetime.UTC), time.time()
+from simulation.chaos.disturbed import set_clock
+set_clock(7200.0)
+from datetime import datetime as later
+after = later.now(datetime.UTC), time.time(), time.time_ns() / 1e9
+assert 7199 < (after[0] - before[0]).total_seconds() < 7260, after
+assert 7199 < after[1] - before[1] < 7260 and abs(after[2] - after[1]) < 60
+assert isinstance(before[0], later) and later.fromisoformat("2026-01-02") < after[0].replace(tzinfo=None)
+from flwr.supercore.date import now
+assert 7199 < (now() - before[0]).total_seconds() < 7260, "Flower believes it too"
+"""
+
+
+def test_a_wrong_clock_is_believed_by_whatever_is_loaded_after_it() -> None:
+    done = subprocess.run([sys.executable, "-c", CLOCK], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What leaves, in the place of Flower's function."""
+    found: list[str] = []
+
+    def push_message(client: object, message: Message, context: object) -> None:
+        found.append(str(message.content["message"]["text"]))
+
+    import flwr.supernode.runtime.run_clientapp  # noqa: F401
+
+    module: types.ModuleType = sys.modules["flwr.supernode.runtime.run_clientapp"]
+    monkeypatch.setattr(module, "push_message", push_message)
+    for name in ("_run_id", "_task_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("how", "left"),
+    [(Reply.DUPLICATED, ["abcde", "abcde", "abcde"]), (Reply.CORRUPTED, ["abbde", "abcde"])],
+)
+def test_the_first_answer_is_spoilt_and_no_other(sent: list[str], tmp_path: Path, how: Reply, left: list[str]) -> None:
+    spoil_first_reply(how, tmp_path / "mark")
+    module = sys.modules["flwr.supernode.runtime.run_clientapp"]
+    for _ in range(2):
+        message = Message(RecordDict({"message": ConfigRecord({"text": "abcde"})}), 1, "query.answer")
+        module.push_message(None, message, None)
+    assert sent == left
+    assert (tmp_path / "mark").exists()
