@@ -18,7 +18,7 @@ import numpy as np
 
 import common.statistics  # noqa: F401 - registers every query
 from client.approval.examples import CHOSEN, example, modes_of
-from client.approval.subjects import Subject, always_admitted, subjects_of
+from client.approval.subjects import NO_PART, Subject, always_admitted, subjects_of
 from client.cohort.membership import members
 from client.cohort.site import Site
 from client.cohort.store import load_prepared, store_digest
@@ -84,10 +84,9 @@ class Release:
     @property
     def declared(self) -> bool:
         """Whether a part of the study asks it; otherwise the gate would take it in any study."""
-        return self.part != _ANY_STUDY
+        return self.part != NO_PART
 
 
-_ANY_STUDY = "no part of it; answered in any study"
 _ANYWHERE = {
     "query.flow": "patients by step on the way into the cohort",
     "query.classes": "patients by class of an endpoint",
@@ -183,7 +182,7 @@ class _Trial:
     def of(self, subject: Subject) -> Iterator[Release]:
         """Every kind of answer for a part of the study in one cohort."""
         for name in sorted(subject.questions):
-            for mode in modes_of(name):
+            for mode in (mode for mode in modes_of(name) if mode in subject.modes):
                 ask = example(name, mode, subject, self._study)
                 if isinstance(ask.question, Query) and self._meant(ask):
                     yield self._release(ask, ask.question, subject)
@@ -255,7 +254,7 @@ class _Trial:
             elif kind.risk is Risk.RANK and self._site.policy.pooled_detail == "binned":
                 refused = 402
             why = FedmviError(refused, query=query).what if refused else ""
-            yield Release(query, kind.risk.value, mode.value, cohort, _ANY_STUDY, words,
+            yield Release(query, kind.risk.value, mode.value, cohort, NO_PART, words,
                           grows=True, closed=self._closed(cohort), refused=refused, why=why)  # fmt: skip
 
     def network(self, network: Network) -> Iterator[Release]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from client.release.network_scope import COLUMNS, QUESTIONS
+from common.federation.query import Mode
 from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
 from common.study.networks import Network
 from common.study.protocol import Analysis, Model, Study
@@ -30,6 +31,7 @@ from common.study.recipe import (
 )
 
 EVERY_STUDY, EVERY_MODEL = "every study", "every model"
+NO_PART = "no part of it; answered if asked"
 _STEP = 0.01
 _MODEL = "0" * 64
 _KNOWN_ENDPOINT = frozenset({"t-test", "mann-whitney", "univariable-logistic", "chi-square"})
@@ -62,6 +64,8 @@ class Subject:
         Of the columns, for tables of categories; else empty.
     computed
         Whether its frame can be made here before anything is asked: scores of networks are not there yet.
+    modes
+        How it is asked, of the ways in which a question may be.
     """
 
     part: str
@@ -74,6 +78,7 @@ class Subject:
     ranges: tuple[tuple[float, float], ...] = ()
     levels: tuple[int, ...] = ()
     computed: bool = True
+    modes: tuple[Mode, ...] = tuple(Mode)
 
 
 def subjects_of(study: Study) -> Iterator[Subject]:
@@ -263,10 +268,20 @@ def _network(study: Study, network: Network) -> Iterator[Subject]:
     keys = tuple(key for name in named for key in study.endpoint(name).keys)
     recipe = Recipe((Made(_MODEL, network.name, COLUMNS), Complete((f"{network.name}.mean",), keys)))
     for cohort in dict.fromkeys((network.cohort, *network.evaluate)):
-        area = frozenset({"query.score_counts", "query.roc_alone"})
-        for column, endpoint in (("mean", network.binary), ("mean.grade", network.grades)):
-            asked = QUESTIONS | area if column == "mean" else frozenset({"query.grade_table"})
-            yield Subject(
-                part, cohort, asked, recipe, (f"{network.name}.{column}",), endpoint, ranges=((0.0, 1.0),),
-                computed=False,
-            )  # fmt: skip
+        mean = Subject(
+            part, cohort, QUESTIONS | _RANKS, recipe, (f"{network.name}.mean",), network.binary,
+            ranges=((0.0, 1.0),), computed=False,
+        )  # fmt: skip
+        grade = replace(
+            mean,
+            questions=frozenset({"query.grade_table"}),
+            columns=(f"{network.name}.mean.grade",),
+            endpoint=network.grades,
+        )
+        alone = replace(mean, questions=frozenset({"query.roc_alone", "query.grade_table"}), modes=(Mode.EACH,))
+        if _poolable(study, cohort):
+            # Over enough sites nobody needs the results of single ones; the gate takes the questions all the same.
+            yield from (replace(subject, modes=(Mode.TOTAL,)) for subject in (mean, grade))
+            yield replace(alone, part=NO_PART)
+        else:
+            yield from (alone, grade)

@@ -21,10 +21,10 @@ from client.node.enrolment import FILES, FOLDER, SECRETS, Enrolment, read_enrolm
 from common.deployment.certificates import common_name, expiry_of, load_certificate, same_key, was_issued_by
 from common.deployment.fields import today
 from common.deployment.kit import MAX_KIT_BYTES, read_kit
+from common.deployment.papers import SITE_PAPERS, papers
 from common.errors import FedmviError
 from common.files import sync_folder, write_whole
 
-_FOR_PEOPLE = ("README.md", "fedmvi-site.service", "compose.yaml")
 _OLD = f"{FOLDER}.old"
 
 
@@ -47,6 +47,8 @@ def enrol(site: Site, kit: Path, passphrase: str) -> Enrolment:
             raise FedmviError(735, str(kit), given=enrolment.site, wanted=site.name)
         verify_enrolment(enrolment)
         _refuse_another_authority(site, enrolment)
+        for name, content in papers(SITE_PAPERS, enrolment.model_dump()).items():
+            write_whole(folder / name, content, 0o644)
         _replace(site, folder)
     return read_enrolment(site.folder / FOLDER)
 
@@ -103,19 +105,28 @@ def _refuse_others(site: Site, files: Mapping[str, bytes]) -> None:
     """A kit that lacks a file of an enrolment, or has one that no enrolment has."""
     if "hub.toml" in files:
         raise FedmviError(735, "it is the kit of the hub", given="hub", wanted=site.name)
-    absent, others = sorted(set(FILES) - set(files)), sorted(set(files) - set(FILES) - set(_FOR_PEOPLE))
+    absent, others = sorted(set(FILES) - set(files)), sorted(set(files) - set(FILES))
     if absent or others:
         raise FedmviError(734, f"it lacks {absent}" if absent else f"it also holds {others}")
 
 
 def _refuse_another_authority(site: Site, new: Enrolment) -> None:
-    """Rotation keeps authority and coordinator: a kit with others would turn the site over to somebody else."""
+    """Rotation keeps authority and coordinator: a kit with others would turn the site over to somebody else.
+
+    What cannot be read cannot be compared, and is no reason to believe the kit.
+    """
+    places = (site.folder / FOLDER, site.folder / _OLD)
+    place = next((p for p in places if any((p / name).exists() for name in FILES)), None)
+    if place is None:
+        return
     try:
-        old = read_enrolment(site.folder / FOLDER)
-    except FedmviError:
-        return  # there is none, or it is damaged
-    if old.coordinator != new.coordinator or old.ca.read_bytes() != new.ca.read_bytes():
-        raise FedmviError(741, f"{old.consortium}; {old.contact}", site=site.name)
+        old = read_enrolment(place)
+        same, whose = old.coordinator == new.coordinator, f"{old.consortium}; {old.contact}"
+        same = same and old.ca.read_bytes() == new.ca.read_bytes()
+    except (FedmviError, OSError) as error:
+        same, whose = False, f"{place} is damaged: {error}"
+    if not same:
+        raise FedmviError(741, whose, site=site.name)
 
 
 @contextlib.contextmanager

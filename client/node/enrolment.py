@@ -17,7 +17,7 @@ from common.study.protocol import SiteName
 FOLDER = "enrolment"
 SECRETS = ("node.key", "client.key")
 FILES = ("enrolment.toml", "ca.crt", "node.key", "node.pub", "client.crt", "client.key")
-"""What an enrolment needs. A kit brings some more for people: README.md, the systemd unit, the compose file."""
+"""What a kit brings; beside it the site makes its own files for people: README.md, systemd unit, compose file."""
 
 
 class Enrolment(Declared):

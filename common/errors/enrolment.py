@@ -39,8 +39,8 @@ ERRORS: dict[int, ErrorText] = {
     ),
     741: ErrorText(
         "The kit is of another authority or coordinator than the enrolment that the site '{site}' has.",
-        "Call the coordinator on a number that you know. Only if the consortium was provisioned anew, move the folder "
-        "`enrolment` away and enrol again.",
+        "Call the coordinator on a number that you know. Only if the consortium was provisioned anew, move the folders "
+        "`enrolment` and `enrolment.old` away and enrol again.",
     ),
     770: ErrorText(
         "The name of the hub, '{host}', is not known here.",

@@ -1,20 +1,17 @@
-"""server/provision: what is in a kit: keys, certificates, and the files for people, from the templates beside this."""
+"""server/provision: what is in a kit: keys and certificates, and, in the hub's, the files for people."""
 
 from __future__ import annotations
 
-from importlib import metadata
-from importlib.resources import files
-from string import Template
-
 from common.deployment.fields import TomlValue, as_toml, today
+from common.deployment.papers import HUB_PAPERS, README, SITE_PAPERS, papers
 from server.provision.authority import Authority
 
 _UNPRIVILEGED = 1024
 """From this port on anybody may listen."""
 
 
-def site_files(authority: Authority, name: str) -> dict[str, bytes]:
-    """The files of a site's kit, with new keys."""
+def site_files(authority: Authority, name: str) -> tuple[dict[str, bytes], bytes]:
+    """The files of a site's kit, with new keys; and the page that goes with the kit and holds no secret."""
     keys, head = authority.certify_site(name), authority.register.consortium
     issued = authority.register.of_site(name)
     if issued is None:
@@ -30,13 +27,8 @@ def site_files(authority: Authority, name: str) -> dict[str, bytes]:
         "coordinator": authority.coordinator,
         "serial": issued.serial,
     }
-    words = {name: str(value) for name, value in enrolment.items()} | {"version": metadata.version("fedmvi")}
-    return keys | {
-        "enrolment.toml": as_toml(enrolment).encode(),
-        "README.md": render("site-readme.md", words),
-        "fedmvi-site.service": render("fedmvi-site.service", words),
-        "compose.yaml": render("site-compose.yaml", words),
-    }
+    page = papers({README: SITE_PAPERS[README]}, enrolment)[README]
+    return keys | {"enrolment.toml": as_toml(enrolment).encode()}, page
 
 
 def hub_files(authority: Authority) -> dict[str, bytes]:
@@ -56,9 +48,7 @@ def hub_files(authority: Authority) -> dict[str, bytes]:
         "sites": list(register.sites),
         "site_certificates": {name: issued.expires for name, issued in admitted.items()},
     }
-    words = {name: str(value) for name, value in hub.items()}
-    words |= {"version": metadata.version("fedmvi"), "made": today().isoformat()}
-    words["capabilities"] = "CAP_NET_BIND_SERVICE" if head.port < _UNPRIVILEGED else ""
+    ports = {"capabilities": "CAP_NET_BIND_SERVICE" if head.port < _UNPRIVILEGED else ""}
     return {
         "hub.toml": as_toml(hub).encode(),
         "tls/ca.crt": authority.ca_pem,
@@ -67,13 +57,5 @@ def hub_files(authority: Authority) -> dict[str, bytes]:
         "tls/crl.pem": authority.revocations(),
         "keys/coordinator.key": authority.coordinator_pem,
         **{f"sites/{name}.pub": issued.node_key.encode() for name, issued in admitted.items()},
-        "README.md": render("hub-readme.md", words),
-        "fedmvi-server.service": render("fedmvi-server.service", words),
-        "compose.yaml": render("hub-compose.yaml", words),
+        **papers(HUB_PAPERS, hub | ports | {"made": today()}),
     }
-
-
-def render(template: str, words: dict[str, str]) -> bytes:
-    """A template with its words filled in; KeyError for one that has none."""
-    text = files("server.provision").joinpath("templates", template).read_text(encoding="utf-8")
-    return Template(text).substitute(words).encode()

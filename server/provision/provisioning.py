@@ -84,7 +84,8 @@ def revoke(kits: Path, site: str, tell: Tell = lambda _: None) -> list[Handover]
         authority.withdraw_site(site)
         authority.next_issue()
         done = _write(authority, kits, [], tell)
-        (kits / f"{site}.kit").unlink(missing_ok=True)
+        for suffix in ("kit", "md"):
+            (kits / f"{site}.{suffix}").unlink(missing_ok=True)
         return done
 
 
@@ -107,7 +108,9 @@ def _write(authority: Authority, kits: Path, sites: list[str], tell: Tell) -> li
     """Write the kits of these sites and, if anything changed since the last one, the hub's."""
     done = []
     for name in sites:
-        done.append(_hand_over(kits, name, site_files(authority, name), tell))
+        files, page = site_files(authority, name)
+        write_whole(kits / f"{name}.md", page, 0o644)
+        done.append(_hand_over(kits, name, files, tell))
     if authority.register.handed_over != authority.register.issue:
         done.append(_hand_over(kits, "hub", hub_files(authority), tell))
         authority.handed_over()

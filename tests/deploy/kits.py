@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from server.provision.contents import render
+from common.deployment.papers import render
 
-TEMPLATES = Path(__file__).parents[2] / "server" / "provision" / "templates"
+TEMPLATES = Path(__file__).parents[2] / "common" / "deployment" / "templates"
 WORDS = {
     "consortium": "liver", "site": "hospital-a", "host": "hub.example.org", "port": "9443", "superlink_port": "8000",
     "contact": "nobody@example.org", "issued": "2026-01-01", "expires": "2027-01-01", "coordinator": "ab" * 32,

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md", "deploy/README.md", "deploy/compose/demo.yaml", "docs/howto/deploy.md", "docs/howto/prepare-a-site.md",
     "docs/howto/provision-a-consortium.md", "docs/howto/write-a-study.md", "docs/reference/network.md",
-    "server/provision/templates/hub-readme.md", "server/provision/templates/site-readme.md",
+    "common/deployment/templates/hub-readme.md", "common/deployment/templates/site-readme.md",
 )  # fmt: skip
 PROGRAMS = {
     "fedmvi-site": typer.main.get_command(client.cli.app),

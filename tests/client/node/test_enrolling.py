@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from datetime import timedelta
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from client.node.enrolling import enrol, verify_enrolment
 from client.node.enrolment import FILES, is_enrolled, load_enrolment
 from common.deployment.fields import today
 from common.deployment.kit import new_passphrase, write_kit
+from common.deployment.papers import render
 from common.errors import FedmviError
 from server.provision.provisioning import rotate
 from tests.consortium_kits import Kits, provisioned, site_at
@@ -117,12 +119,25 @@ def test_files_of_two_kits_do_not_make_one(consortium: Kits, site: Site, tmp_pat
     assert not list(site.folder.glob(".enrolment*"))
 
 
-@pytest.mark.parametrize("name", ["peers.toml", "site.toml", "site.secret", "store/ledger.jsonl", "sites/x.pub"])
+OTHERS = ["peers.toml", "site.toml", "site.secret", "store/ledger.jsonl", "sites/x.pub", "fedmvi-site.service",
+          "compose.yaml"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
 def test_a_kit_cannot_bring_anything_else(consortium: Kits, site: Site, tmp_path: Path, name: str) -> None:
     kit, passphrase = tmp_path / "more.kit", new_passphrase()
     kit.write_bytes(write_kit(consortium.files("hospital-a") | {name: b""}, passphrase))
     error = refused(enrol, site, kit, passphrase)
     assert (error.number, name in error.local) == (734, True)
+
+
+def test_what_an_administrator_starts_as_root_is_made_here_from_what_is_installed(consortium: Kits, site: Site) -> None:
+    folder = consortium.enrol(site).folder
+    fields = {"site": "hospital-a", "consortium": "Test consortium"}
+    assert (folder / "fedmvi-site.service").read_bytes() == render("fedmvi-site.service", fields)
+    assert "ExecStart=/opt/fedmvi/bin/fedmvi-site start" in (folder / "fedmvi-site.service").read_text()
+    assert f"image: fedmvi-site:{metadata.version('fedmvi')}" in (folder / "compose.yaml").read_text()
+    assert "fedmvi-site trust" in (folder / "README.md").read_text()
 
 
 def test_a_rotated_site_enrols_again_and_its_old_keys_are_kept_aside(tmp_path: Path) -> None:
@@ -144,7 +159,12 @@ def test_a_kit_of_another_authority_does_not_take_over_an_enrolled_site(
     stranger = provisioned(tmp_path / "stranger")
     assert refused(stranger.enrol, site).number == 741
     assert load_enrolment(site).ca.read_bytes() == before
-    (site.folder / "enrolment").rename(site.folder / "moved")
+    damaged = site.folder / "enrolment" / "node.pub"
+    damaged.unlink()
+    assert refused(stranger.enrol, site).number == 741
+    (site.folder / "enrolment").rename(site.folder / "enrolment.old")  # as a kill between two renames leaves it
+    assert refused(stranger.enrol, site).number == 741
+    (site.folder / "enrolment.old").rename(site.folder / "moved")
     stranger.enrol(site)
 
 
