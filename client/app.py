@@ -11,6 +11,7 @@ from flwr.clientapp import ClientApp
 
 import common.statistics  # noqa: F401 - registers every query
 from client.cohort.site import load_site
+from client.node.enrolment import is_enrolled
 from client.node.folder import SITES_VARIABLE
 from client.receiving import receive
 from common.errors import FedmviError
@@ -39,9 +40,12 @@ def site_folder(context: Context) -> Path:
 
 @app.query(NAME_TYPE.removeprefix("query."))
 def name(message: Message, context: Context) -> Message:
-    """Say which site this node stands for; believed only where nodes are not registered by name."""
+    """Say which site this node stands for, where nodes are not registered by name; an enrolled site is, and refuses."""
     try:
-        told = ConfigRecord({"site": load_site(site_folder(context)).name})
+        site = load_site(site_folder(context))
+        if is_enrolled(site):
+            raise FedmviError(425)
+        told = ConfigRecord({"site": site.name})
     except FedmviError as error:
         told = ConfigRecord({"error": error.number})
     except Exception:  # noqa: BLE001 - Flower would send the text of the exception to the server

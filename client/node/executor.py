@@ -108,7 +108,7 @@ class Work:
         def answer(message: Message, _context: Context) -> Message:
             if message.metadata.message_type != MESSAGE_TYPE:
                 raise FedmviError(726)
-            records = hand_over(load_site(self._folder), bundle, message.content)
+            records = hand_over(load_site(self._folder), bundle, message.content, message.metadata.ttl)
             if records is None:
                 raise error
             return Message(records, reply_to=message)

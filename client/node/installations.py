@@ -14,6 +14,7 @@ import struct
 import subprocess
 from contextlib import suppress
 from functools import partial
+from threading import Timer
 from typing import IO, Any
 
 from flwr.app import RecordDict
@@ -33,8 +34,10 @@ _LENGTH = struct.Struct(">Q")
 _LOG = logging.getLogger("fedmvi.site")
 
 
-def hand_over(site: Site, bundle: bytes, records: RecordDict) -> RecordDict | None:
+def hand_over(site: Site, bundle: bytes, records: RecordDict, seconds: float) -> RecordDict | None:
     """The answer of the listed installation whose code the bundle has; None if it is none's.
+
+    One that takes longer than `seconds`, after which nobody waits for the answer, is ended.
 
     Raises
     ------
@@ -44,7 +47,7 @@ def hand_over(site: Site, bundle: bytes, records: RecordDict) -> RecordDict | No
     unusable: FedmviError | None = None
     for interpreter in site.node.installations:
         try:
-            answer = _ask(site, interpreter, bundle, records)
+            answer = _ask(site, interpreter, bundle, records, seconds)
         except FedmviError as error:
             if error.number != 724:
                 raise
@@ -58,7 +61,7 @@ def hand_over(site: Site, bundle: bytes, records: RecordDict) -> RecordDict | No
     return None
 
 
-def _ask(site: Site, interpreter: str, bundle: bytes, records: RecordDict) -> RecordDict | None:
+def _ask(site: Site, interpreter: str, bundle: bytes, records: RecordDict, seconds: float) -> RecordDict | None:
     try:
         process = subprocess.Popen(  # noqa: S603 - the hospital's own list of interpreters, no shell
             # Isolated: neither our search path nor the working directory may lead it to other code than its own.
@@ -72,11 +75,14 @@ def _ask(site: Site, interpreter: str, bundle: bytes, records: RecordDict) -> Re
     to, fro = process.stdin, process.stdout
     if to is None or fro is None:
         raise FedmviError(901)
+    limit = Timer(seconds, process.kill)
+    limit.start()
     try:
         return _talk(to, fro, site, bundle, records)
     except FedmviError as error:
         raise FedmviError(error.number, f"{interpreter}: {error.local}") from error
     finally:
+        limit.cancel()
         process.kill()
         for pipe in (to, fro):
             with suppress(OSError):

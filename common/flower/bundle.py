@@ -19,6 +19,7 @@ MOST_UNPACKED_BYTES = 100 << 20
 MOST_FILES = 5_000
 ROOMS = (*CODE_ROOMS, "server")
 _BESIDE = ("pyproject.toml", "LICENSE", ".info/CONTENT")
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _NAME = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*\.(py|toml)")
 
 
@@ -51,7 +52,7 @@ def _check(entries: list[zipfile.ZipInfo]) -> None:
         raise FedmviError(720, "too large when unpacked")
     for entry in entries:
         kind = stat.S_IFMT(entry.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG) or entry.flag_bits & 1:
+        if kind not in (0, stat.S_IFREG) or entry.flag_bits & 1 or entry.compress_type not in _PACKED:
             raise FedmviError(720, f"{entry.filename!r} is no plain file")
         if entry.filename not in _BESIDE and not (_NAME.fullmatch(entry.filename) and _room(entry.filename) in ROOMS):
             raise FedmviError(720, f"{entry.filename!r} has no place in a bundle")

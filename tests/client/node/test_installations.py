@@ -96,6 +96,7 @@ def test_an_interpreter_that_is_gone_is_told_unless_another_one_fits(site: BareH
 @pytest.mark.parametrize(("script", "number"), [
     ("exit 0", 724),
     ("echo nonsense", 724),
+    ("exec sleep 60", 724),  # hangs, and is ended when nobody waits any more
     # Says that the bundle is its own, and ends.
     ("printf '\\000\\000\\000\\000\\000\\000\\000\\016{\"mine\": true}'; exec 1>&-; cat >/dev/null", 725),
 ])  # fmt: skip
@@ -107,5 +108,5 @@ def test_an_installation_that_talks_nonsense_ends_in_a_number(tmp_path: Path, sc
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o700)
     with pytest.raises(FedmviError) as error:
-        installations.hand_over(load_site(tmp_path), b"bundle", RecordDict())
+        installations.hand_over(load_site(tmp_path), b"bundle", RecordDict(), 2.0)
     assert error.value.number == number

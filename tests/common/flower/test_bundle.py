@@ -109,6 +109,16 @@ def test_what_is_no_sound_zip_is_refused(installed: Path) -> None:
     assert number_of(b"\0" * (MOST_BYTES + 1), installed) == 720
 
 
+@pytest.mark.parametrize("how", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_zip_that_is_packed_in_another_way_is_refused_and_not_tried(installed: Path, how: int) -> None:
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w", how) as archive:
+        for name, text in CODE.items():
+            archive.writestr(name, text)
+    damaged = content.getvalue().replace(b"LIMIT", b"LIM\xff\xff")
+    assert number_of(damaged, installed) == 720
+
+
 def test_a_bomb_is_not_unpacked(installed: Path) -> None:
     content = BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
