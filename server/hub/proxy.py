@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from common.deployment.versions import installed_versions
 from common.errors import FedmviError
 from common.files import write_whole
 from server.hub.folder import Hub
@@ -29,8 +30,8 @@ def listens_on(host: str) -> str:
     return "127.0.0.1" if loopback else "0.0.0.0"  # noqa: S104 - hospitals come in from outside, by this door alone
 
 
-def render(hub: Hub) -> str:
-    """The configuration of nginx for a hub."""
+def render(hub: Hub, versions: str) -> str:
+    """The configuration of nginx for a hub, which tells sites these versions of what it runs."""
     template = Template(files("server.hub").joinpath("nginx.conf").read_text(encoding="utf-8"))
     return template.substitute(
         listen=listens_on(hub.host),
@@ -38,12 +39,13 @@ def render(hub: Hub) -> str:
         superlink_port=hub.superlink_port,
         tls=_quoted(hub.tls),
         state=_quoted(hub.state),
+        versions=versions,
     )
 
 
 def write_configuration(hub: Hub) -> None:
     """Write the configuration into the hub's state; error 748 if nginx finds fault with it or with the certificates."""
-    write_whole(hub.state / "nginx.conf", render(hub).encode())
+    write_whole(hub.state / "nginx.conf", render(hub, installed_versions().header()).encode())
     done = subprocess.run([*command(hub), "-t"], capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise FedmviError(748, done.stderr.strip(), part="proxy")

@@ -87,7 +87,8 @@ def _children(hub: Hub, watch: _Watch, style: LogFormat) -> list[Child]:
     ]
     # The SuperLink writes a line for each request of ours otherwise, and we ask twice a second.
     quiet = flower_environment(home, FLWR_LOG_LEVEL="WARNING")
-    python = [sys.executable, "-m"]
+    # -P: the working directory is no place to look for code.
+    python = [sys.executable, "-P", "-m"]
     return [
         Child("superlink", superlink, quiet, log / "superlink.log"),
         # It ends its workers when it is asked to end, and not when it is killed.

@@ -61,14 +61,17 @@ class Steward:
     def _admit(self, hub: Hub, control: Control) -> None:
         """Register the sites that have a key in the folder, and shut out all others."""
         wanted: dict[str, bytes] = {}
+        # A key that cannot be read now is no key that was withdrawn, and Flower never takes a key back (759).
+        doubtful: set[str] = set()
         for site, path in hub.site_keys.items():
             try:
                 wanted[site] = public_key(site, path)
             except FedmviError as error:
+                doubtful.add(site)
                 self._tell_once(error)
         present = control.nodes()
         for node in present:
-            if wanted.get(node.site) != node.key:
+            if node.site not in doubtful and wanted.get(node.site) != node.key:
                 control.unregister(node)
                 _LOG.warning("site %s is shut out: its key is not in the hub's folder", node.site)
         registered = {node.site for node in present if wanted.get(node.site) == node.key}

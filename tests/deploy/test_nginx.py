@@ -147,6 +147,9 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         thread.join()
 
 
+VERSIONS = f"fedmvi=0.1.0 flower=1.41.0 code={'0123456789abcdef' * 4}"
+
+
 def example() -> Hub:
     """The hub whose configuration `deploy/nginx.conf` shows."""
     dates = {"issued": date(2026, 1, 1), "expires": date(2027, 1, 1), "issue": 1, "sites": ("hospital-a",)}
@@ -155,7 +158,7 @@ def example() -> Hub:
 
 
 def test_the_file_in_deploy_is_what_a_hub_writes():
-    assert SHOWN.read_text(encoding="utf-8") == render(example())
+    assert SHOWN.read_text(encoding="utf-8") == render(example(), VERSIONS)
 
 
 def test_a_hub_that_is_named_by_the_loopback_address_listens_there_alone():

@@ -150,6 +150,22 @@ def test_a_damaged_key_of_one_site_keeps_no_other_site_out(hub: Hub, clock: Cloc
     assert set(flower.registered) == {"hospital-b", "hospital-c"}
 
 
+def test_a_key_that_cannot_be_read_now_shuts_nobody_out(hub: Hub, clock: Clock, monkeypatch: pytest.MonkeyPatch):
+    """Flower never takes a key back: one failed read would cost a hospital a new kit."""
+    flower = Flower()
+    steward = stewarding(hub, flower)
+    looked(steward)
+    before = dict(flower.registered)
+
+    def unreadable(site: str, path: Path) -> bytes:
+        raise FedmviError(731, "too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "public_key", unreadable)
+        looked(steward)
+    assert flower.registered == before
+
+
 def test_one_run_is_handed_in_at_a_time_in_the_order_of_submission(hub: Hub, study: Path, clock: Clock):
     flower = Flower()
     steward = stewarding(hub, flower)
