@@ -14,6 +14,7 @@ from client.cohort.limits import under_limits
 from client.cohort.membership import members
 from client.cohort.site import Site
 from client.cohort.store import load_prepared, store_digest
+from client.release.gate import Gate
 from client.release.keys import mask_key, peers, signature_of, verified
 from common.errors import FedmviError
 from common.federation.codec import from_bytes, pack, to_bytes, unpack
@@ -105,8 +106,11 @@ def _checked(site: Site, ticket: Ticket, task: Sign | Open) -> Study:
 
 
 def _patients(site: Site, study: Study) -> str:
-    """This site's patients in each of its cohorts, as JSON; rounded down to whole `min_cell`s, as nobody needs more."""
-    table, cell = load_prepared(site, study), study.limits.min_cell
+    """This site's patients in each of its cohorts, as JSON; rounded down to whole `min_cell`s, as nobody needs more.
+
+    The stricter of the study's and the site's own.
+    """
+    table, cell = load_prepared(site, study), Gate.of(site.policy, study).limits.min_cell
     counted = {
         cohort.name: int(np.count_nonzero(members(site, table, study, cohort))) // cell * cell
         for cohort in study.cohorts

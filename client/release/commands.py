@@ -79,7 +79,7 @@ def verify(
     if json_:
         lines = countersigned.signed.head.lines if countersigned else 0
         print_json({"lines": state.lines, "head": state.head, "broken_at": state.broken_at or None,
-                    "countersigned": lines, "countersigned_line_missing": missing,
+                    "cut": list(state.cut), "countersigned": lines, "countersigned_line_missing": missing,
                     "countersigned_by_stranger": stranger})  # fmt: skip
     else:
         _print_state(state, countersigned, missing=missing, stranger=stranger)
@@ -91,7 +91,8 @@ def _print_state(state: LedgerState, countersigned: Countersigned | None, *, mis
     if state.broken_at:
         out.print(f"The chain is broken at line {state.broken_at}; {state.lines} lines before it are whole.")
     else:
-        out.print(f"{state.lines} lines, all whole; head {state.head}")
+        cut = f" but {len(state.cut)} that a crash cut short ({_listed(state.cut)})" if state.cut else ""
+        out.print(f"{state.lines} lines, all whole{cut}; head {state.head}")
     if countersigned is None:
         out.print("Not countersigned yet: lines that were cut off the end could not be missed.")
     elif stranger:
@@ -103,6 +104,10 @@ def _print_state(state: LedgerState, countersigned: Countersigned | None, *, mis
         )
     else:
         out.print(f"Countersigned by the coordinator up to line {countersigned.signed.head.lines}.")
+
+
+def _listed(lines: tuple[int, ...]) -> str:
+    return "line " + ", ".join(map(str, lines))
 
 
 def _has(site: Site, state: LedgerState, countersigned: Countersigned) -> bool:

@@ -33,11 +33,22 @@ def ledger_file(site: Site) -> Path:
 
 @dataclass(frozen=True)
 class LedgerState:
-    """What `verify` found: number of whole lines, the last hash, and the first bad line (0 = none)."""
+    """What `verify` found.
+
+    Attributes
+    ----------
+    lines, head
+        How many lines hold together, and the last hash.
+    broken_at
+        The first line that does not, 0 if there is none.
+    cut
+        Lines that a crash or a full disk cut short; the chain went on from what was left of them.
+    """
 
     lines: int
     head: str
     broken_at: int
+    cut: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,14 +96,23 @@ class Ledger:
                 yield raw[:-1], end
 
     def verify(self) -> LedgerState:
-        """Walk the chain."""
-        previous, number = GENESIS, 0
-        for number, raw in enumerate(self.lines(), start=1):
+        """Walk the chain.
+
+        A line that was cut short holds together if the next one was made after it: a crash must not hide what was
+        changed behind it.
+        """
+        previous, cut, number = GENESIS, [], 0
+        raws = self.lines()
+        for number, raw in enumerate(raws, start=1):
             line = whole_line(raw)
-            if line is None or line["previous"] != previous:
-                return LedgerState(number - 1, previous, number)
-            previous = line["hash"]
-        return LedgerState(number, previous, 0)
+            if line is not None and line["previous"] == previous:
+                previous = line["hash"]
+            elif number < len(raws) and _was_cut(raw, raws[number]):
+                cut.append(number)
+                previous = digest(raw)
+            else:
+                return LedgerState(number - 1, previous, number, tuple(cut))
+        return LedgerState(number, previous, 0, tuple(cut))
 
     def lines(self) -> list[bytes]:
         """The lines without their ends; a last one that a crash left without its end counts."""
@@ -169,6 +189,16 @@ def whole_line(raw: bytes) -> dict[str, Any] | None:
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
     return line if whole else None
+
+
+def _was_cut(raw: bytes, following: bytes) -> bool:
+    """Whether a line is no JSON, and the next one says that it was made after just these bytes."""
+    after = whole_line(following)
+    try:
+        json.loads(raw)
+    except (ValueError, RecursionError):
+        return after is not None and after["previous"] == digest(raw)
+    return False
 
 
 def hash_of(raw: bytes) -> str:

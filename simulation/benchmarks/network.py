@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -205,7 +205,10 @@ class _Bench:
             for daemons in started.values():
                 for daemon in daemons:
                     daemon.terminate()
-                    daemon.wait(STOP_SECONDS)
+            for daemons in started.values():
+                for daemon in daemons:
+                    with suppress(subprocess.TimeoutExpired):
+                        daemon.wait(STOP_SECONDS)
 
     # -------------------------------------------------------------------------------------------- what is measured
 

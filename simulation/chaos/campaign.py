@@ -184,9 +184,11 @@ class _Conduct:
         for number, fault in enumerate(faults, start=1):
             happened = self._one(fault)
             self._campaign.faults.append(happened)
-            became = f"recovered in {happened.seconds:.0f} s" if happened.seconds is not None else "NOT SURVIVED"
+            became = f"recovered in {happened.seconds:.0f} s" if happened.seconds is not None else "did not recover"
             if happened.number:
                 became += f", stopped by FEDMVI-{happened.number} and resumed"
+            if not happened.survived:
+                became += " (not survived)"
             self._progress(f"{number} of {len(faults)}: {happened.kind} {happened.site}: {became}")
         if self._run is not None:
             self._finish(self._run)
@@ -225,8 +227,10 @@ class _Conduct:
         while time.monotonic() < limit:
             if run.state is State.FAILED:
                 failure = run.run.failure()
-                happened.number = failure.number if failure is not None else 703
                 self._progress(f"{happened.kind} {happened.site}: {failure}")
+                if happened.number:
+                    return  # resumed, and stopped again
+                happened.number = failure.number if failure is not None else 703
                 self._resume(run)
             moved = run.state is State.FINISHED or _rounds(run) >= further
             if self._look() and moved:

@@ -390,7 +390,16 @@ def test_after_a_crash_the_chain_goes_on_and_only_the_cut_line_is_named(chain: P
     Ledger(path).append({"run_id": "later"})
     assert [e["run_id"] for e in Ledger(path).entries()].count("later") == 1, "the new line is whole"
     state = Ledger(path).verify()
-    assert (state.broken_at, state.lines) == ((0, 7) if cut == 1 else (6, 5))
+    assert (state.broken_at, state.lines, state.cut) == (0, 7, () if cut == 1 else (6,))
+
+
+def test_what_is_changed_behind_a_cut_line_is_found(chain: Path, tmp_path: Path):
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(chain.read_bytes()[:-30])
+    for run in ("one", "two", "three"):
+        Ledger(path).append({"run_id": run})
+    path.write_bytes(path.read_bytes().replace(b'"two"', b'"owt"'))
+    assert (Ledger(path).verify().broken_at, Ledger(path).verify().cut) == (8, (6,))
 
 
 def test_words_of_the_server_reach_the_ledger_short_and_printable(made: Consortium):
