@@ -74,7 +74,8 @@ def _print_head(told: Told) -> None:
     if told.simulated:
         out.print("Simulated: the data of this study or site are made up or public.")
     if told.purpose:
-        out.print(escape(told.purpose))
+        # In one line: a study's own words must not look like lines of ours.
+        out.print(escape(" ".join(told.purpose.split())))
     for name, value in told.consortium.items():
         out.print(f"  {name}: {escape(value)}")
     out.print(f"  Fingerprint: {told.fingerprint}")
@@ -249,6 +250,7 @@ def _print_holdings(found: Holdings) -> None:
               "pictures that networks made in them, are removed; they cannot go on")  # fmt: skip
     for run in found.runs:
         out.print(f"    {escape(run)}")
+    out.print("  the local log, which may name patients, is emptied")
     out.print("  the ledger gets a line, which does not name the patient")
     out.print("Not touched: patients.csv, images, masks and other files of yours; sums that left before.")
 

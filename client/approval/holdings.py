@@ -41,21 +41,24 @@ class Holdings:
         Names of prepared stores that hold him, or that nobody can read.
     steps
         Whether steps of the preparation of his images are kept.
+    named
+        Runs of which a task names him, whatever is prepared now.
     runs
-        Runs that were opened over those stores: their stored answers count him, and what their tasks made may
-        name him.
+        These, and runs that were opened over those stores or over one that is gone: their stored answers may count
+        him, and what their tasks made may show him.
     """
 
     in_table: bool
     listed: bool
     prepared: tuple[str, ...]
     steps: bool
+    named: tuple[str, ...]
     runs: tuple[str, ...]
 
     @property
     def anything(self) -> bool:
         """Whether the site knows the patient at all."""
-        return self.in_table or self.listed or self.steps or bool(self.prepared)
+        return self.in_table or self.listed or self.steps or bool(self.prepared) or bool(self.named)
 
 
 def holdings(site: Site, patient: str) -> Holdings:
@@ -63,13 +66,23 @@ def holdings(site: Site, patient: str) -> Holdings:
     if not PATIENT_ID.fullmatch(patient):
         raise FedmviError(764)
     prepared = tuple(sorted(path.name for path in _stores(site) if holds(path, patient)))
+    there = {path.name for path in _stores(site)}
+    runs = {run: preparation_fingerprint(study) for run, study in opened(site)}
+    named = tuple(run for run in _worked(site) if any(patient in ids for _, _, ids in tasks_of(site, run)))
+    over = {run for run, store in runs.items() if store in prepared or store not in there}
     return Holdings(
         in_table=patient in _table_ids(site),
         listed=patient in withdrawn(site),
         prepared=prepared,
         steps=(site.store / STEPS / patient).is_dir(),
-        runs=tuple(run for run, study in opened(site) if preparation_fingerprint(study) in prepared),
+        named=named,
+        runs=tuple(sorted(over.union(named))),
     )
+
+
+def _worked(site: Site) -> tuple[str, ...]:
+    """Runs of which tasks have made something here."""
+    return tuple(sorted(path.name for path in work_folder(site, "run").parent.glob("*") if path.is_dir()))
 
 
 def _stores(site: Site) -> Iterator[Path]:

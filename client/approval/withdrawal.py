@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from client.cohort.site import Site, alone
 from client.cohort.store import locked
 from client.cohort.withdrawn import FILE, withdraw_consent
 from client.learning.work import Works, work_folder
+from client.node.folder import NodeFolder
 from client.preparation.prepare import UnfitDataError, prepare
 from client.preparation.steps import STEPS
 from client.release.ledger import Ledger, ledger_file
@@ -127,6 +129,8 @@ def _complete(site: Site, note: _Note, say: Say) -> Withdrawn:
         for name in note.prepared:
             say(f"remove the prepared data {name[:12]}")
             _remove_prepared(site, name, note.patient)
+        say("remove what an interrupted preparation left, and empty the local log")
+        _remove_leftovers(site)
     prepared, unprepared = _prepare_again(site, note.prepared, say)
     say("done")
     # What a killed writer left beside the note and the list has the patient's id in it, too.
@@ -177,6 +181,17 @@ def _remove_prepared(site: Site, name: str, patient: str) -> None:
         folder = parent / name
         if folder.is_dir() and holds(folder, patient):
             _remove(folder)
+
+
+def _remove_leftovers(site: Site) -> None:
+    """What a killed preparation left beside the stores, and the log that may name patients."""
+    parent = site.store / PREPARED
+    if parent.is_dir():
+        with locked(parent):  # which removes them
+            pass
+    for path in NodeFolder(site).local_log.parent.glob("local.log*"):
+        # Emptied and not removed: a daemon that runs goes on writing to it.
+        os.truncate(path, 0)
 
 
 def _remove(folder: Path) -> None:

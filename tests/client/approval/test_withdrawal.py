@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,6 +100,34 @@ def test_a_patient_is_removed_from_everything_that_is_kept(made: Consortium):
     # What an export needs stays, and names the others only.
     assert works.local(digest_of("3"))["mean"].size == 3
     assert GONE not in works.facts(digest_of("3"))["patients"] and OTHER in works.facts(digest_of("3"))["patients"]
+
+
+def test_traces_are_found_though_the_data_were_prepared_again_without_the_patient(made: Consortium):
+    """The clerk deletes the row, prepares, and only then withdraws; a killed preparation and the log name him too."""
+    folder = made.folders["a"]
+    table = folder / "patients.csv"
+    table.write_text("".join(line for line in table.read_text().splitlines(True) if GONE not in line))
+    shutil.rmtree(folder / "store" / "steps")
+    prepare(load_site(folder), made.study)
+    left = folder / "store" / "prepared" / ".interrupted.new"
+    left.mkdir()
+    (left / "table.txt").write_text(GONE)
+    log = folder / "store" / "log" / "local.log"
+    log.parent.mkdir(exist_ok=True)
+    for path in (log, log.with_name("local.log.1")):
+        path.write_text(f"row of {GONE}")
+    done = withdraw(load_site(folder), GONE)
+    assert done.runs == (RUN,)
+    assert_gone(made)
+    assert log.exists()
+
+
+def test_an_id_that_nobody_knows_touches_nothing(made: Consortium):
+    before = {path: path.read_bytes() for path in made.folders["a"].rglob("*") if path.is_file()}
+    with pytest.raises(FedmviError) as error:
+        withdraw(load_site(made.folders["a"]), "NOBODY")
+    assert error.value.number == 764
+    assert {path: path.read_bytes() for path in made.folders["a"].rglob("*") if path.is_file()} == before
 
 
 def test_a_patient_who_withdrew_never_comes_back_though_the_table_has_him(made: Consortium):
@@ -200,7 +229,7 @@ def say(step):
 
 withdraw(load_site(Path(sys.argv[1])), sys.argv[3], say)
 """
-STEPS = 8
+STEPS = 9
 REFUSED = (212, 410, 413, 766)
 """Not prepared, other data, lost answers, a withdrawal that was cut short."""
 

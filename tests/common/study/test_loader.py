@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -137,3 +138,13 @@ def test_fingerprints_ignore_layout_and_see_content() -> None:
     assert preparation_fingerprint(plain) == preparation_fingerprint(other)
     wider = parse_study(SOUND.replace('"sex"', '"sex", "ggt"'))
     assert preparation_fingerprint(plain) != preparation_fingerprint(wider)
+
+
+@pytest.mark.parametrize("title", ["\x1b[8mhidden", "a\nFingerprint: 1111", "\u202etfel ot thgir", "bell\x07"])
+def test_a_study_whose_words_would_not_be_shown_as_they_are_is_refused(title: str) -> None:
+    """A hospital approves what it reads: terminals obey control characters, and a line may be forged."""
+    text = SOUND.replace('title = "A study"', f"title = {json.dumps(title)}")
+    with pytest.raises(FedmviError) as refused:
+        parse_study(text)
+    assert refused.value.number == 103
+    assert "cannot be printed" in refused.value.local
