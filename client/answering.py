@@ -6,6 +6,7 @@ The process that does so lives for one message and remembers nothing; all it nee
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +23,7 @@ from client.release.ledger import Ledger, ledger_file
 from client.release.once import Once
 from client.release.replies import ReplyStore
 from client.release.scope import elements
-from client.run import OpenRun, freeze_run, load_run, open_run, sign_run
+from client.run import OpenRun, freeze_run, load_run, open_run, refuse_unapproved, sign_run
 from client.view import GatedView
 from common.errors import FedmviError
 from common.federation.codec import Packed, pack, unpack
@@ -39,6 +40,7 @@ from common.federation.envelope import (
 from common.federation.learning import RoundLoss, RoundUpdate, TrainRound
 from common.federation.query import Ask, Mode, Query, Receipt, Risk, Summary, Task, check_summary
 from common.federation.tasks import Freeze, Open, Sign
+from common.observing.context import bound
 from common.study.fingerprint import canonical_json, digest
 
 MAX_MESSAGE_ELEMENTS = 1 << 25
@@ -63,8 +65,15 @@ def answer_message(folder: Path, message: Packed) -> Packed:
         site = load_site(folder)
         ticket, asks = read_envelope(message)
         run_id = ticket.run_id
-        with alone(site):
-            return write_answers(run_id, _answers(site, ticket, asks))
+        with alone(site), bound(study=ticket.study, run=run_id):
+            begun = time.monotonic()
+            answers = _answers(site, ticket, asks)
+            written, refused = write_answers(run_id, answers), sum(bool(answer.error) for answer in answers)
+            _LOG.info(
+                "%d question(s) answered, %d of them refused; %d bytes, %.1f s",
+                len(answers), refused, written.nbytes, time.monotonic() - begun,
+            )  # fmt: skip
+            return written
     except FedmviError as error:
         _LOG.error("%s", error)
         return write_answers(run_id, [failure("", error)])
@@ -118,7 +127,9 @@ def _perform(ask: Ask, run: OpenRun, gate: Gate, releases: _Releases, view: Gate
         repeat = view.works.done(ask.digest)
         if not repeat:
             view.admission.task(ask, releases.roster(ask))
-        return releases.receive(ask, view.perform(ask.question), repeat=repeat)
+        receipt = view.perform(ask.question)
+        releases.refuse_withdrawn()
+        return releases.receive(ask, receipt, repeat=repeat)
     except FedmviError as error:
         return releases.refuse(ask, error)
 
@@ -149,6 +160,7 @@ def _answer_queries(
             done[ask.digest] = releases.refuse(ask, error)
     strict = {ask.digest: gate.tighten(ask) for ask in fresh}
     results = respond_all(list(strict.values()), view)
+    releases.refuse_withdrawn()
     for ask in fresh:
         asked = strict[ask.digest]
         result = results[asked.digest]
@@ -270,7 +282,7 @@ class _Releases:
     """Everything that leaves in answer to a question of one run goes through here."""
 
     def __init__(self, site: Site, ticket: Ticket, run: OpenRun, gate: Gate) -> None:
-        self._ticket, self._run, self._limits = ticket, run, gate.limits
+        self._site, self._ticket, self._run, self._limits = site, ticket, run, gate.limits
         self._differencing = Differencing(site, ticket, gate.limits)
         self._keys = MaskKeys(site, ticket.study, run.store, run.keys)
         self._book = _Book(site, ticket)
@@ -295,6 +307,10 @@ class _Releases:
             return None
         self._book.record(ask, Left.ANSWER, stored, repeat=True)
         return Answer(ask.digest, blocks=unpack(stored, dict), repeat=True)
+
+    def refuse_withdrawn(self) -> None:
+        """Error 401 if the hospital took the study off its list while the answers were made: they do not leave."""
+        refuse_unapproved(load_site(self._site.folder), self._ticket.study)
 
     def roster(self, ask: Ask) -> tuple[str, ...]:
         """The sites that a question is put to."""

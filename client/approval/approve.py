@@ -1,7 +1,7 @@
 """client/approval: approving a study, and taking it back: the list in site.toml, a record of who did so, and the sheet.
 
 What counts is the list: the gate reads site.toml at every message, so a study that is taken off is refused (401) from
-the next question on, in runs that are open too.
+the next question on, in runs that are open too. An answer that is being made meanwhile does not leave.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from client.approval.policy_file import approve_in_file, disapprove_in_file
 from client.approval.records import read_record, recorded_study, write_record
 from client.approval.sheet import write_sheet
 from client.approval.telling import Told
-from client.cohort.site import Site, alone
+from client.cohort.site import Site, deciding
 from common.errors import FedmviError
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study, parse_study
@@ -45,7 +45,7 @@ def approve(site: Site, study: Study, protocol: bytes, told: Told, by: str) -> A
     """
     fingerprint = study_fingerprint(study)
     who = plain(by)
-    with alone(site):
+    with deciding(site):
         fresh = fingerprint not in site.policy.approved_studies
         record = write_record(site, study, "approved", who, protocol)
         sheet = record.with_suffix(".html")
@@ -67,7 +67,7 @@ def disapprove(site: Site, named: str, by: str) -> str:
     fingerprint = named if _FINGERPRINT.fullmatch(named) else study_fingerprint(load_study(Path(named)))
     if fingerprint not in site.policy.approved_studies and "any" in site.policy.approved_studies:
         raise FedmviError(762)
-    with alone(site):
+    with deciding(site):
         # First the list, which counts; then the record of it.
         disapprove_in_file(site, fingerprint)
         study = recorded_study(site, fingerprint)

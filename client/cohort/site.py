@@ -175,6 +175,15 @@ def alone(site: Site) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def deciding(site: Site) -> Iterator[None]:
+    """One change of `site.toml` at a time. A message that is being answered does not stand in its way."""
+    site.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (site.store / ".deciding.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def load_site(folder: Path) -> Site:
     """Read `folder/site.toml`.
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from client import answering
 from client.answering import answer_message
 from client.app import answer as app_answer
 from client.app import name as app_name
@@ -20,7 +21,7 @@ from client.preparation.prepare import prepare
 from client.release.ledger import Ledger
 from common.errors import FedmviError
 from common.federation.codec import Packed, pack, unpack
-from common.federation.envelope import Answer, error_of, failure, write_answers
+from common.federation.envelope import Answer, error_of, failure, respond_all, write_answers
 from common.federation.fixedpoint import decode_count
 from common.federation.query import Ask, Mode, each, perform, total
 from common.federation.records import from_records, to_records
@@ -161,6 +162,27 @@ def test_an_unopened_run_answers_nothing(made: Consortium):
 def test_an_unapproved_study_is_not_opened(made: Consortium):
     policy(made, "a", "")
     assert made.with_ticket(run_id="run2").number("a", made.opening()) == 401
+
+
+def test_an_answer_that_is_being_made_does_not_leave_if_the_study_is_taken_off_the_list(
+    made: Consortium, monkeypatch: pytest.MonkeyPatch
+):
+    site = load_site(made.folders["a"])
+    text = (site.folder / "site.toml").read_text()
+    made.number("b", deviations(made))
+    before = Ledger(site.store / "ledger.jsonl").verify().lines
+
+    def slow(asks, view):
+        policy(made, "a", "")
+        return respond_all(asks, view)
+
+    monkeypatch.setattr(answering, "respond_all", slow)
+    assert made.number("a", deviations(made)) == 401
+    left = list(Ledger(site.store / "ledger.jsonl").entries())[before:]
+    assert [entry for entry in left if entry["left"] == "answer"] == []
+    (site.folder / "site.toml").write_text(text)
+    monkeypatch.setattr(answering, "respond_all", respond_all)
+    assert made.number("a", deviations(made)) == 0
 
 
 def test_withdrawn_approval_ends_a_run_that_is_open(made: Consortium):
