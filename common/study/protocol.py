@@ -7,7 +7,6 @@ fields are refused. Checks of one table against another (a model that names an u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,6 +15,7 @@ from common.study.analyses import StatisticName
 from common.study.dictionary import DICTIONARY, ColumnName, Name, Variable
 from common.study.features import FEATURE, feature_variable
 from common.study.networks import Network
+from common.study.plain_words import strange_text
 from common.study.preparation import Preparation
 
 Role = Literal["train", "internal-test", "calibration", "external-test", "outcome", "genomics"]
@@ -338,13 +338,10 @@ class Study(_Table):
 
     @model_validator(mode="after")
     def _in_plain_words(self) -> Study:
-        """A hospital approves by what it reads: terminals obey control characters, and lines may be forged."""
-        told = self.model_dump()
-        # Of all texts only the description has lines.
-        told["study"]["description"] = told["study"]["description"].split("\n")
-        strange = [text for text in _texts(told) if not text.isprintable()]
-        if strange:
-            raise ValueError(f"a character that cannot be printed, in {strange[0]!r}")
+        """A hospital approves by what it reads."""
+        strange = strange_text(self.model_dump())
+        if strange is not None:
+            raise ValueError(f"a character that cannot be printed, in {strange!r}")
         return self
 
     def variable(self, name: str) -> Variable:
@@ -384,19 +381,6 @@ class Study(_Table):
     def exclusions(self) -> tuple[str, ...]:
         """Names of all reasons for which a patient in the table may not be eligible, in order."""
         return (*(name for name, _ in self.eligibility.rules()), *((IMAGES,) if self.preparation else ()))
-
-
-def _texts(value: object) -> Iterator[str]:
-    """Every text of a study, names of tables and columns among them."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _texts(key)
-            yield from _texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _texts(inner)
 
 
 def _expand_predictors(data: Any) -> Any:
