@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import ConfigRecord, RecordDict
 
 from client.cohort.site import load_site
 from client.forgetting import forget
@@ -82,10 +82,9 @@ def _with_another_text(made: Consortium, ask: Ask) -> RecordDict:
 
 def _with_another_byte(made: Consortium, ask: Ask) -> RecordDict:
     sent = records(made, "a", ask)
-    array = sent["arrays"]["payload"]
-    changed = bytearray(array.data)
+    changed = bytearray(sent["message"]["payload"])
     changed[0] ^= 1
-    sent["arrays"] = ArrayRecord({"payload": type(array)(array.dtype, array.shape, array.stype, bytes(changed))})
+    sent["message"]["payload"] = bytes(changed)
     return sent
 
 

@@ -113,6 +113,7 @@ def test_flowers_own_arrays_are_read_as_bytes_and_never_inflated(made: Consortiu
     records = signed_records(wire, "a", KEY, None)
     for stype in ("numpy.ndarray", "pickle", "fedmvi.raw"):
         data = _npy(trace)
+        records["message"] = ConfigRecord({"text": wire.text, "layout": wire.layout})
         records["arrays"] = ArrayRecord({"payload": Array("object", (1,), stype, data)})
         records["proof"] = ConfigRecord({"signature": KEY.message("a", Wire(wire.text, wire.layout, data).digest)})
         assert numbers(receive(made.folders["a"], records)) == [501]

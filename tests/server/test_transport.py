@@ -252,4 +252,4 @@ def test_every_message_is_signed_for_its_site_alone_and_carries_the_head_that_it
 def test_without_a_key_nothing_is_signed(over: Over) -> None:
     nodes = Nodes({"a": says(answer())})
     ask(over(nodes), "a")
-    assert set(nodes.sent[0][2].content) == {"message", "arrays"}
+    assert set(nodes.sent[0][2].content) == {"message"}
