@@ -26,6 +26,7 @@ from client.release.scope import elements
 from client.run import OpenRun, freeze_run, load_run, open_run, refuse_unapproved, sign_run
 from client.view import GatedView
 from common.errors import FedmviError
+from common.errors.unforeseen import unforeseen
 from common.federation.codec import Packed, pack, unpack
 from common.federation.envelope import (
     Answer,
@@ -77,10 +78,10 @@ def answer_message(folder: Path, message: Packed) -> Packed:
     except FedmviError as error:
         _LOG.error("%s", error)
         return write_answers(run_id, [failure("", error)])
-    except Exception:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
         # The text of an unforeseen error may hold patients' data, so only its number leaves.
         _LOG.exception("unforeseen error")
-        return write_answers(run_id, [failure("", FedmviError(901))])
+        return write_answers(run_id, [failure("", unforeseen(error))])
 
 
 def _answers(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> list[Answer]:

@@ -15,6 +15,7 @@ from client.node.enrolment import is_enrolled
 from client.node.folder import SITES_VARIABLE
 from client.receiving import receive
 from common.errors import FedmviError
+from common.errors.unforeseen import unforeseen
 from common.federation.envelope import failure, write_answers
 from common.federation.records import MESSAGE_TYPE, NAME_TYPE, to_records
 
@@ -48,9 +49,9 @@ def name(message: Message, context: Context) -> Message:
         told = ConfigRecord({"site": site.name})
     except FedmviError as error:
         told = ConfigRecord({"error": error.number})
-    except Exception:  # noqa: BLE001 - Flower would send the text of the exception to the server
+    except Exception as error:  # noqa: BLE001 - Flower would send the text of the exception to the server
         _LOG.exception("unforeseen error")
-        told = ConfigRecord({"error": 901})
+        told = ConfigRecord({"error": unforeseen(error).number})
     return Message(RecordDict({"name": told}), reply_to=message)
 
 
@@ -61,7 +62,7 @@ def answer(message: Message, context: Context) -> Message:
         records = receive(site_folder(context), message.content)
     except FedmviError as error:
         records = to_records(write_answers("", [failure("", error)]))
-    except Exception:  # noqa: BLE001 - Flower would send the text of the exception to the server
+    except Exception as error:  # noqa: BLE001 - Flower would send the text of the exception to the server
         _LOG.exception("unforeseen error")
-        records = to_records(write_answers("", [failure("", FedmviError(901))]))
+        records = to_records(write_answers("", [failure("", unforeseen(error))]))
     return Message(records, reply_to=message)

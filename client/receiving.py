@@ -18,6 +18,7 @@ from client.cohort.site import Site, alone, load_site
 from client.node.enrolment import is_enrolled, load_enrolment
 from client.release.countersigned import countersign, current_head
 from common.errors import FedmviError
+from common.errors.unforeseen import unforeseen
 from common.federation.envelope import failure, write_answers
 from common.federation.records import Proof, ToldLedger, Wire, from_wire, read_proof, read_wire, to_records
 from common.federation.signatures import head_is_signed, message_is_signed
@@ -35,10 +36,10 @@ def receive(folder: Path, records: RecordDict) -> RecordDict:
     except FedmviError as error:
         _LOG.error("%s", error)
         return to_records(write_answers("", [failure("", error)]))
-    except Exception:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
         # The text of an unforeseen error may hold patients' data, so only its number leaves.
         _LOG.exception("unforeseen error")
-        return to_records(write_answers("", [failure("", FedmviError(901))]))
+        return to_records(write_answers("", [failure("", unforeseen(error))]))
 
 
 def _receive(folder: Path, records: RecordDict) -> RecordDict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,16 @@ from common.errors import FedmviError
 from common.federation.codec import Packed
 from common.federation.ports import Transport
 from common.federation.signatures import Signer
+from common.observing.context import bound
+from common.study.fingerprint import study_fingerprint
 from server.ledgers import LedgerHeads
 from server.study.action import Action
 from server.study.deadlines import wait_seconds
 from server.study.execution import PROGRESS_MARK, execute_over
 from server.study.run_directory import RunDirectory
 from server.transport import WAIT_SECONDS, FlowerTransport, SiteNames
+
+_LOG = logging.getLogger("fedmvi.hub")
 
 app = ServerApp()
 
@@ -65,18 +70,21 @@ def conduct_over(
                 FlowerTransport.connect(grid, study.sites(), names, seconds, signer=signer, ledgers=ledgers)
             )
 
-    execute_over(run, connect, action, _progress, finish)
+    with bound(study=study_fingerprint(study)):
+        execute_over(run, connect, action, _progress, finish)
 
 
 class _Reached:
     """A transport whose failures to reach the SuperLink are an error with a number."""
 
     def __init__(self, inner: Transport) -> None:
-        self._inner = inner
+        self._inner, self._round = inner, 0
 
     def send(self, messages: Mapping[str, Packed], seconds: float) -> Iterator[tuple[str, Packed]]:
         """See `Transport`."""
-        with _reaching():
+        self._round += 1
+        with _reaching(), bound(round_number=self._round):
+            _LOG.info("%d site(s) are asked", len(messages))
             yield from self._inner.send(messages, seconds)
 
 
@@ -89,4 +97,5 @@ def _reaching() -> Iterator[None]:
 
 
 def _progress(step: str) -> None:
+    _LOG.info("%s", step)
     print(f"{PROGRESS_MARK}{step}", flush=True)  # noqa: T201 - Flower's log of the run is read for it

@@ -18,7 +18,7 @@ from flwr.serverapp import Grid
 
 from common.errors import FedmviError
 from common.federation.codec import Packed
-from common.federation.envelope import reported_error
+from common.federation.envelope import failure_of, reported_error
 from common.federation.records import (
     MESSAGE_TYPE,
     NAME_TYPE,
@@ -45,6 +45,10 @@ WAIT_SECONDS = 120.0
 NAME_SECONDS = 120.0
 LOST = (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE)
 """With these Flower itself answers in place of a node that was lost, or for a message that was."""
+
+DISK_FULL = 516
+FULL_SECONDS = 30.0
+"""The number by which a site says that its disk is full, and how long it is then left alone."""
 
 MOST_CRASHES = 3
 """How often the process that answers at a site may crash over one message before the run stops."""
@@ -155,15 +159,20 @@ class FlowerTransport:
         while open_:
             for site in list(open_):
                 content = self._pull(open_[site])
-                if content is not None:
-                    del open_[site]
-                    yield site, self._received(site, content)
+                if content is None:
+                    continue
+                answer = self._received(site, content)
+                if self._find is not None and failure_of(answer) == DISK_FULL:
+                    open_[site].lost(f"FEDMVI-{DISK_FULL}", pause=FULL_SECONDS)
+                    continue
+                del open_[site]
+                yield site, answer
             if not open_:
                 return
             now = time.monotonic()
             if now - searched >= SEARCH_SECONDS:
                 searched = now
-                self._search([exchange for exchange in open_.values() if exchange.lost_since is not None])
+                self._search([e for e in open_.values() if e.lost_since is not None and now >= e.not_before])
             for exchange in open_.values():
                 self._watch(exchange, now)
             time.sleep(POLL_SECONDS)
@@ -245,6 +254,8 @@ class _Exchange:
         When it was asked first, and when it is to be asked again.
     lost_since, away, why
         Since when the site is away, None if it is not; for how many seconds it was away before that; how that was seen.
+    not_before
+        Until then a lost site is not asked again.
     """
 
     site: str
@@ -257,6 +268,7 @@ class _Exchange:
     crashes: int = 0
     lost_since: float | None = None
     away: float = 0.0
+    not_before: float = 0.0
     why: str = ""
 
     def pushed(self, message_id: str) -> None:
@@ -267,8 +279,9 @@ class _Exchange:
         self.messages.add(message_id)
         self.again = now + self.patience
 
-    def lost(self, why: str) -> None:
-        """The site is away, with all that was on its way to it."""
+    def lost(self, why: str, pause: float = 0.0) -> None:
+        """The site is away, with all that was on its way to it; it is not looked for during the pause."""
+        self.not_before = time.monotonic() + pause
         self.messages.clear()
         if self.lost_since is None:
             self.lost_since = time.monotonic()

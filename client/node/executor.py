@@ -22,6 +22,7 @@ from client.cohort.site import load_site
 from client.node.folder import NodeFolder
 from client.node.installations import hand_over
 from common.errors import FedmviError
+from common.errors.unforeseen import unforeseen
 from common.federation.envelope import failure, write_answers
 from common.federation.records import MESSAGE_TYPE, to_records
 from common.flower.bundle import refuse_other_code
@@ -128,8 +129,8 @@ class Work:
         except FedmviError as refusal:
             error = refusal
             _LOG.error("%s", error)
-        except Exception:  # noqa: BLE001 - the text of an unforeseen error may hold patients' data
-            error = FedmviError(901)
+        except Exception as strange:  # noqa: BLE001 - the text of an unforeseen error may hold patients' data
+            error = unforeseen(strange)
             _LOG.exception("unforeseen error")
         if message.metadata.message_type == MESSAGE_TYPE:
             return Message(to_records(write_answers("", [failure("", error)])), reply_to=message)

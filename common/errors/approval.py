@@ -33,9 +33,5 @@ ERRORS: dict[int, ErrorText] = {
         "The prepared data of the site hold a patient who withdrew his consent.",
         "Let the site run the same `fedmvi-site withdraw` again, which completes what was interrupted.",
     ),
-    767: ErrorText(
-        "The prepared data could not be made again without the patient.",
-        "Mend what is printed above, and run `fedmvi-site prepare` for each study named.",
-    ),
     768: ErrorText("The data-protection sheet cannot be written.", "Choose a folder that may be written to."),
 }

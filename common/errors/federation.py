@@ -47,4 +47,8 @@ ERRORS = {
         "This ledger is not one that was exported, or it was changed.",
         "Compare it with the site's own: `fedmvi-site ledger verify` names the first line that is not whole.",
     ),
+    516: ErrorText(
+        "The disk of the site is full.",
+        "Make room there: the run asks again by itself, and nothing has left that is not in the ledger.",
+    ),
 }

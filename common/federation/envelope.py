@@ -172,6 +172,15 @@ def read_answers(packed: Packed, ticket: Ticket, asks: Sequence[Ask], site: str)
     return list(raw.answers)
 
 
+def failure_of(packed: Packed) -> int:
+    """The number of the error that a site met as a whole; 0 where it answered, or nobody can read what it sent."""
+    try:
+        answers = () if packed.arrays else unpack(packed, _Answers).answers
+    except FedmviError:
+        return 0
+    return answers[0].error if len(answers) == 1 and not answers[0].digest else 0
+
+
 def failure(digest: str, error: FedmviError) -> Answer:
     """The answer that says why there is none: number and public facts only."""
     return Answer(digest, error=error.number, facts=dict(error.facts))

@@ -1,4 +1,4 @@
-"""common/observing: what a line of the log is about: site, study, run, step, cohort, round."""
+"""common/observing: what a line of the log is about: site, study, run, round."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ _SUBJECT: ContextVar[SubjectFields] = ContextVar("fedmvi-subject", default=Mappi
 
 
 @contextmanager
-def bound(
-    *, site: str = "", study: str = "", run: str = "", step: str = "", cohort: str = "", round_number: int = 0
-) -> Iterator[None]:
+def bound(*, site: str = "", study: str = "", run: str = "", round_number: int = 0) -> Iterator[None]:
     """Say what is worked on: every line that is logged inside carries it. What is left out stays as it was.
 
     Parameters
     ----------
-    site, study, run, step, cohort
+    site, study, run
         Names and fingerprints, as the study or the coordinator declares them. Never a patient.
     round_number
         From 1.
     """
-    given: dict[str, str | int] = {"site": site, "study": study, "run": run, "step": step, "cohort": cohort}
+    given: dict[str, str | int] = {"site": site, "study": study, "run": run}
     given["round"] = round_number
     token = _SUBJECT.set({**_SUBJECT.get(), **{name: value for name, value in given.items() if value}})
     try:

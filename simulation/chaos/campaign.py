@@ -88,7 +88,8 @@ class Campaign:
     def survived(self) -> bool:
         """Whether all of it was."""
         whole = not self.broken and not self.left
-        return whole and all(fault.survived for fault in self.faults) and all(run.same for run in self.runs)
+        tried = bool(self.faults)  # where no fault could be injected, nothing was shown
+        return tried and whole and all(fault.survived for fault in self.faults) and all(run.same for run in self.runs)
 
     def by_kind(self) -> dict[str, dict[str, Any]]:
         """Faults injected and survived by kind, and the median and most seconds until all was well again."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -403,6 +405,19 @@ def test_lines_removed_exchanged_or_inserted_are_found(chain: Path, tmp_path: Pa
     path = tmp_path / "ledger.jsonl"
     path.write_bytes(b"".join(lines[change]))
     assert Ledger(path).verify().broken_at == {"remove": 3, "swap": 1, "repeat": 4}[change]
+
+
+@pytest.mark.parametrize(("code", "number"), [(errno.ENOSPC, 516), (errno.EDQUOT, 516), (errno.EIO, 901)])
+def test_a_full_disk_is_told_by_a_number_and_nothing_leaves(
+    made: Consortium, monkeypatch: pytest.MonkeyPatch, code: int, number: int
+):
+    def fsync(handle: int) -> None:
+        raise OSError(code, "cannot write", "/patients/P0042")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        assert made.number("a", deviations(made)) == number
+    assert made.number("a", deviations(made)) == 0
 
 
 @pytest.mark.parametrize("cut", [1, 2, 30])

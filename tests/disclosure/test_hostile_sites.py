@@ -127,7 +127,7 @@ class Once:
 ATTEMPTS = iter(range(10**9))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_mutated_answer_ends_in_a_number_or_in_the_very_same_result(recorded: Recorded, data: st.DataObject) -> None:
     attack: Attack = Once(data.draw(st.integers(1, 22)), data)

@@ -16,11 +16,12 @@ from flwr.serverapp import Grid
 
 from common.errors import FedmviError
 from common.federation.codec import Packed, pack
+from common.federation.envelope import failure, write_answers
 from common.federation.records import ToldLedger, from_records, read_proof, read_wire, to_records
 from common.federation.signatures import Head, head_is_signed, message_is_signed
 from server import transport
 from server.ledgers import LedgerHeads
-from server.transport import AGAIN_SECONDS, MOST_CRASHES, FlowerTransport, SiteNames
+from server.transport import AGAIN_SECONDS, FULL_SECONDS, MOST_CRASHES, FlowerTransport, SiteNames
 from tests.client.enrolled import signer
 
 QUESTION = pack({"question": np.arange(3.0)})
@@ -149,6 +150,24 @@ def test_a_site_that_stays_away_stops_the_run_after_the_time_that_it_is_waited_f
         ask(connected, "a", "b")
     assert met.value.facts == {"site": "a"}
     assert 1000.0 <= nodes.clock <= 1002.0
+
+
+def full() -> RecordDict:
+    """What a site answers whose disk is full."""
+    return to_records(write_answers("run", [failure("", FedmviError(516))]))
+
+
+def test_a_site_whose_disk_is_full_is_asked_again_until_there_is_room(over: Over) -> None:
+    nodes = Nodes({"a": says(full(), full(), answer("at last")), "b": says(answer())})
+    assert ask(over(nodes), "a", "b")["a"].text == '{"text":"at last"}'
+    assert np.diff(nodes.times("a")) == pytest.approx([FULL_SECONDS] * 2, abs=2.0)
+
+
+def test_a_disk_that_stays_full_stops_the_run_and_is_named(over: Over) -> None:
+    nodes = Nodes({"a": lambda *_: full()})
+    with pytest.raises(FedmviError, match="508") as met:
+        ask(over(nodes, 100.0), "a")
+    assert "FEDMVI-516" in met.value.local
 
 
 def test_a_site_that_comes_and_goes_is_not_waited_for_without_end(over: Over) -> None:

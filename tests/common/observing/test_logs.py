@@ -50,7 +50,7 @@ def run(tmp_path: Path, body: str, *, style: str = "json", reads_patients: bool 
 
 
 REFUSAL = f"""
-with bound(study="abc", run="r1", cohort="train", round_number=3):
+with bound(study="abc", run="r1", round_number=3):
     try:
         raise FedmviError(305, "patients.csv, row 3: {PATIENT}", variable="afp")
     except FedmviError as error:
@@ -63,9 +63,9 @@ def test_an_error_is_logged_by_number_and_facts_with_what_it_is_about(tmp_path: 
     logged = run(tmp_path, REFUSAL)
     first, refused, after = logged.lines
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", refused["time"])
-    about = {name: refused[name] for name in ("level", "part", "site", "study", "run", "cohort", "round", "error")}
+    about = {name: refused[name] for name in ("level", "part", "site", "study", "run", "round", "error")}
     assert about == {
-        "level": "ERROR", "part": "executor", "site": "hospital-a", "study": "abc", "run": "r1", "cohort": "train",
+        "level": "ERROR", "part": "executor", "site": "hospital-a", "study": "abc", "run": "r1",
         "round": 3, "error": "FEDMVI-305",
     }  # fmt: skip
     assert refused["facts"] == {"variable": "afp"}
