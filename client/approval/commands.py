@@ -50,7 +50,8 @@ def preview_command(study: StudyFile, site: SiteFolder = Path(), json_: AsJson =
     from client.approval.telling import tell
     from client.cohort.site import load_site
 
-    told = tell(load_site(site), read_protocol(study)[0])
+    here = load_site(site)
+    told = tell(here, read_protocol(study)[0])
     if json_:
         print_json(_as_json(told))
     else:
@@ -58,6 +59,8 @@ def preview_command(study: StudyFile, site: SiteFolder = Path(), json_: AsJson =
         for cohort in told.cohorts:
             _print_cohort(cohort)
         _print_refusals(told)
+        if not {told.fingerprint, "any"} & set(here.policy.approved_studies):
+            out.print("Not approved yet: until `fedmvi-site approve` every question of it is refused (FEDMVI-401).")
     if told.refusals:
         raise typer.Exit(EXIT_PROBLEMS)
 

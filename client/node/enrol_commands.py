@@ -11,7 +11,7 @@ from rich.markup import escape
 from client.cohort.site import load_site
 from client.node.connection import State, Step, connect
 from client.node.enrolling import enrol, verify_enrolment
-from client.node.enrolment import FOLDER, Enrolment, load_enrolment
+from client.node.enrolment import FOLDER, Enrolment, is_enrolled, load_enrolment
 from common.deployment.passphrases import ask_passphrase
 from common.terminal import EXIT_PROBLEMS, out, print_json
 
@@ -45,6 +45,7 @@ def _enrol(
     Exit code 1 if a step failed: the enrolment is installed then, and `fedmvi-site connect` tests again.
     """
     loaded = load_site(site)
+    again = is_enrolled(loaded)
     enrolment = enrol(loaded, kit, ask_passphrase(kit, passphrase_file))
     if not json_:
         place = site / FOLDER
@@ -55,7 +56,11 @@ def _enrol(
     passed = offline or _test(enrolment, json_=json_)
     if offline and json_:
         print_json(_described(enrolment, []))
-    if not json_:
+    if not json_ and again:
+        out.print(
+            "Next: end `fedmvi-site start` if it runs, and start it again: it goes on with the old keys until then."
+        )
+    elif not json_:
         out.print("Next: `fedmvi-site key`; give that key to the other hospitals yourself, no kit may do it for you.")
     if not passed:
         raise typer.Exit(EXIT_PROBLEMS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +16,14 @@ from client.release.countersigned import Countersigned, read_countersigned
 from client.release.extracts import FORMATS, Chosen, verify_copy
 from client.release.ledger import Ledger, LedgerState, ledger_file
 from common.files import write_whole
+from common.study.fingerprint import study_fingerprint
+from common.study.loader import load_study
 from common.terminal import EXIT_PROBLEMS, out, print_json
 
 SiteFolder = Annotated[Path, typer.Option("--site", help="The site's folder, the one with site.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Study = Annotated[str, typer.Option(help="Only of this study, by its fingerprint.")]
+Study = Annotated[str, typer.Option(help="Only of this study: its file, or its fingerprint (8 digits or more).")]
+_DIGITS = re.compile(r"[0-9a-f]{8,64}")
 Since = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only since this day.")]
 
 
@@ -157,5 +161,14 @@ def export(
         out.print(f"Check it anywhere with `fedmvi-site ledger verify --file {escape(str(out_))}`.")
 
 
+def _fingerprint(study: str) -> str:
+    """What was meant; never one that no line can have, as a list without lines would say that nothing left."""
+    if not study or _DIGITS.fullmatch(study):
+        return study
+    if not Path(study).is_file():
+        raise typer.BadParameter("name the study's file, or 8 digits of its fingerprint", param_hint="--study")
+    return study_fingerprint(load_study(Path(study)))
+
+
 def _chosen(study: str, since: datetime | None) -> Chosen:
-    return Chosen(study, since.date().isoformat() if since else "")
+    return Chosen(_fingerprint(study), since.date().isoformat() if since else "")

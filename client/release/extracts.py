@@ -30,7 +30,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which lines are exported: of a study by its fingerprint, and since a date (YYYY-MM-DD); by default all."""
+    """Which lines are exported: of a study by how its fingerprint begins, since a date (YYYY-MM-DD); by default all."""
 
     study: str = ""
     since: str = ""
@@ -42,7 +42,7 @@ class Chosen:
 
     def has(self, entry: dict[str, Any]) -> bool:
         """Whether a line is exported."""
-        return (not self.study or entry.get("study") == self.study) and str(entry.get("time", "")) >= self.since
+        return str(entry.get("study", "")).startswith(self.study) and str(entry.get("time", "")) >= self.since
 
 
 @dataclass(frozen=True)

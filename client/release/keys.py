@@ -81,7 +81,10 @@ def _refuse_doubles(site: Site, known: Mapping[str, bytes]) -> None:
     holders: dict[bytes, str] = {bytes.fromhex(own_key(site)): site.name}
     for name, key in sorted(known.items()):
         if key in holders:
-            raise FedmviError(417, f"{PEERS}: '{name}' and '{holders[key]}' have the same key", site=name)
+            told = (
+                f"'{name}' and '{holders[key]}' have the same key; if a name was mistyped, remove its line in {PEERS}"
+            )
+            raise FedmviError(417, told, site=name)
         holders[key] = name
 
 

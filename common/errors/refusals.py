@@ -5,7 +5,7 @@ from common.errors.text import ErrorText
 ERRORS = {
     401: ErrorText(
         "This site has not approved the study.",
-        "Ask the site to read the study and add what `fedmvi-site fingerprint STUDY` prints to `approved_studies`.",
+        "Ask the site to read it (`fedmvi-site preview STUDY`) and to approve it (`fedmvi-site approve STUDY`).",
     ),
     402: ErrorText("The site does not answer queries of the kind '{query}'.", "Ask the site to widen its policy."),
     403: ErrorText(

@@ -84,7 +84,8 @@ def _plan(
 def _submit(study: StudyFile, hub: HubFolder, name: NewName = "", json_: AsJson = False) -> None:
     """Queue a study and return; its sites are waited for, and it goes on by itself whatever is interrupted.
 
-    A run of that name that was stopped or has failed goes on from its journal.
+    With the --name of a run (or plan) of the same study that was stopped or has failed, that one goes on from its
+    journal; without, a new run is made.
     """
     known = load_hub(hub)
     run = submit(known, study, Action.RUN, name)

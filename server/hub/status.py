@@ -246,7 +246,9 @@ def _run(run: HubRun, queue: list[str], lengths: dict[str, int]) -> RunStatus:
             status.seconds_left = round(max(0, status.rounds_expected - status.rounds) * status.seconds_a_round, 1)
     failure = run.run.failure() if status.state is State.FAILED else None
     if failure is not None:
-        status.error, status.message = failure.code, failure.what
+        # Which site it was is often the first thing that a person needs; what it says of itself is not.
+        where = f" [{failure.site}]" if failure.site and failure.site not in failure.what else ""
+        status.error, status.message = failure.code, failure.what + where
     return status
 
 

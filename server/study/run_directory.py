@@ -129,7 +129,7 @@ class RunDirectory:
 
     def write_failure(self, error: FedmviError) -> None:
         """Keep an error for whoever started the run: number, public facts, and local detail of this machine."""
-        content = {**error.public(), "local": error.local}
+        content = {**error.public(), "local": error.local, "site": error.site}
         write_whole(self.failure_file, json.dumps(content).encode())
 
     def failure(self) -> FedmviError | None:
@@ -137,7 +137,9 @@ class RunDirectory:
         if not self.failure_file.exists():
             return None
         content = json.loads(self.failure_file.read_text(encoding="utf-8"))
-        return FedmviError.reported(int(content["number"]), str(content["local"]), content["facts"])
+        return FedmviError.reported(
+            int(content["number"]), str(content["local"]), content["facts"], str(content.get("site", ""))
+        )
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -208,3 +208,12 @@ def test_a_copy_is_readable_by_its_owner_only_and_needs_a_known_ending(site: Pat
     assert run.invoke(app, ["ledger", "export", "--out", str(out), "--site", str(site)]).exit_code == 0
     assert out.stat().st_mode & 0o777 == 0o600
     assert run.invoke(app, ["ledger", "export", "--out", str(tmp_path / "x.txt"), "--site", str(site)]).exit_code == 2
+
+
+def test_a_study_that_cannot_be_meant_is_no_empty_list(site: Path) -> None:
+    """An empty list would tell a data-protection officer that nothing left."""
+    whole = next(iter(ledger(site).entries()))["study"]
+    listed = CliRunner().invoke(app, ["ledger", "show", "--site", str(site), "--study", whole[:8], "--json"])
+    assert len(json.loads(listed.stdout)) == len(list(ledger(site).entries()))
+    wrong = CliRunner().invoke(app, ["ledger", "show", "--site", str(site), "--study", "small"])
+    assert wrong.exit_code == 2
