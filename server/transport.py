@@ -50,6 +50,9 @@ DISK_FULL = 516
 FULL_SECONDS = 30.0
 """The number by which a site says that its disk is full, and how long it is then left alone."""
 
+MOST_WORDS = 200
+"""Characters of what is wrong with a site's answer that are repeated."""
+
 MOST_CRASHES = 3
 """How often the process that answers at a site may crash over one message before the run stops."""
 
@@ -234,11 +237,14 @@ class FlowerTransport:
 
     def _received(self, site: str, content: RecordDict) -> Packed:
         """The answer, once what came beside it of the site's ledger is on disk."""
-        packed = from_records(content)
-        if self._ledgers is not None:
-            state = read_ledger(content)
-            if state is not None:
-                self._ledgers.take(site, state)
+        try:
+            packed, state = from_records(content), read_ledger(content)
+        except FedmviError as error:
+            # Whoever mends it must know whose it was, and a terminal obeys what a hostile site may have written.
+            local = "".join(c if c.isprintable() else "?" for c in error.local[:MOST_WORDS])
+            raise FedmviError.reported(error.number, f"site {site}: {local}", error.facts, site) from error
+        if self._ledgers is not None and state is not None:
+            self._ledgers.take(site, state)
         return packed
 
 

@@ -149,7 +149,7 @@ def check_receipts(opened: dict[str, Receipt]) -> None:
         raise FedmviError(418, ", ".join(f"{site}: {receipt.get('masks')}" for site, receipt in opened.items()))
     for site, receipt in opened.items():
         if receipt.get("site") != site:
-            raise FedmviError(412, f"site {site} answered as {receipt.get('site')}")
+            raise FedmviError(412, f"site {site} answered as {str(receipt.get('site'))[:64]!r}")
         if receipt.get("code") != ours:
             raise FedmviError(502, f"site {site}")
 
@@ -166,7 +166,7 @@ def _under_limits(opened: dict[str, Receipt]) -> list[str]:
         try:
             hints = json.loads(str(receipt.get("under_limits", "[]")))
             errors = [reported_error(int(hint["number"]), dict(hint["facts"]), site) for hint in hints]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise FedmviError(501, f"site {site}: receipt") from error
         sentences += [f"{site}: {error.code} {error.what}" for error in errors]
     return sentences
