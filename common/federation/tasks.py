@@ -19,6 +19,8 @@ class Sign(Task):
     """
 
     name: ClassVar[str] = "task.sign"
+    # What a site says of itself is checked after it was answered: a wrong receipt must not be kept.
+    journaled: ClassVar[bool] = False
 
     study: str
     code: str
@@ -56,6 +58,8 @@ class Open(Task):
     """
 
     name: ClassVar[str] = "task.open"
+    # What a site says of itself is checked after it was answered: a wrong receipt must not be kept.
+    journaled: ClassVar[bool] = False
 
     study: str
     code: str
