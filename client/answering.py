@@ -39,8 +39,9 @@ from common.federation.envelope import (
     write_answers,
 )
 from common.federation.learning import RoundLoss, RoundUpdate, TrainRound
-from common.federation.query import Ask, Mode, Query, Receipt, Risk, Summary, Task, check_summary
+from common.federation.query import Ask, Mode, Query, Receipt, Risk, Summary, Task
 from common.federation.tasks import Freeze, Open, Sign
+from common.federation.totals import check_summary
 from common.observing.context import bound
 from common.study.fingerprint import canonical_json, digest
 

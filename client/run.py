@@ -19,8 +19,7 @@ from client.release.keys import mask_key, peers, signature_of, verified
 from common.errors import FedmviError
 from common.federation.codec import from_bytes, pack, to_bytes, unpack
 from common.federation.envelope import Ticket
-from common.federation.learning import MOST_PATIENTS
-from common.federation.query import Receipt
+from common.federation.query import MOST_PATIENTS, Receipt
 from common.federation.tasks import Freeze, Open, Sign
 from common.files import write_whole
 from common.study.contradictions import contradictions

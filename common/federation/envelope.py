@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from common.errors import CATALOGUE, Fact, FedmviError
 from common.federation.codec import STRICT, Packed, Plain, pack, unpack
-from common.federation.query import Ask, Mode, Query, SiteView, Summary, encode_total, plain_total, read_ask
+from common.federation.query import Ask, Mode, Query, SiteView, Summary, read_ask
+from common.federation.totals import encode_total, plain_total
 from common.study.fingerprint import canonical_json, digest
 
 WIRE_VERSION = 1

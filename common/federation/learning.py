@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from common.federation.codec import STRICT, WeightsField, pack
-from common.federation.query import Block, Kind, Query, Risk, SiteView, Summary, Task
+from common.federation.query import MOST_PATIENTS, Block, Kind, Query, Risk, SiteView, Summary, Task
 
 WHOLE = -1
 """The fold of a training that holds nobody out."""
@@ -32,9 +32,6 @@ refusal nor a digit far from all others may tell of one patient."""
 LARGEST_CHANGE = 2.0**16
 """Largest n x change of a weight, or of a variate, that leaves a site; more is cut, and what is no number is 0. A
 thousand such sites stay in the range of exact sums."""
-
-MOST_PATIENTS = 1_000_000
-"""More than any hospital has operated on."""
 
 LARGEST_WEIGHT = 1e4
 """Largest absolute weight, or variate, with which a site trains or scores."""

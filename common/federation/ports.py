@@ -24,8 +24,9 @@ from common.federation.envelope import (
     write_answers,
     write_envelope,
 )
-from common.federation.query import Ask, Mode, Query, Receipt, SiteView, Summary, Task, Total, check_summary
+from common.federation.query import Ask, Mode, Query, Receipt, SiteView, Summary, Task
 from common.federation.runner import Port, Reply
+from common.federation.totals import Total, check_summary
 from common.files import write_whole
 
 ANSWER_SECONDS = 3600.0
@@ -109,6 +110,8 @@ class _Gathered:
             self._errors[site] = error_of(answer, site)
             self._total = None  # a sum that lacks a site is no sum
         elif not isinstance(self._query, Query):
+            if not self._query.plausible(answer.receipt):
+                raise FedmviError(505, f"{self._query.name}: no true receipt")
             self._parts[site] = dict(answer.receipt)
         elif _is_total(self._ask):
             if self._total is not None:
@@ -131,19 +134,23 @@ class _Gathered:
             return self._sum(self._total)
         return {site: self._parts[site] for site in self._roster}  # type: ignore[return-value]
 
-    def _sum(self, total_: Total) -> Summary | FedmviError:
-        """The sum, or error 505; where some parts could be sites' own and others could not, it names the fewer.
+    def _sum(self, total_: Total) -> Summary:
+        """The sum; error 505 ends the run, so that the site can be mended, and names it where that can be seen.
 
-        Either nothing is masked, and theirs are no true numbers, or theirs alone are without masks.
+        Where most parts could be sites' own, nothing is masked, and the others hold no true numbers. Where few could,
+        all but they are masked, unless it is chance: then the sum is a true one.
         """
         own, other = self._plausible[True], self._plausible[False]
-        odd = sorted(own if len(own) < len(other) else other)
-        if odd:
-            return FedmviError.reported(505, f"site {', '.join(odd)}: {self._ask.question.name}", {}, odd[0])
+        if other and len(other) <= len(own):
+            raise self._spoilt(other)
         try:
             return total_.result()
         except FedmviError as error:
-            return error
+            raise (self._spoilt(own) if own else error) from error
+
+    def _spoilt(self, sites: Sequence[str]) -> FedmviError:
+        named = sorted(sites)
+        return FedmviError.reported(505, f"site {', '.join(named)}: {self._ask.question.name}", {}, named[0])
 
 
 def _is_total(ask: Ask) -> bool:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from common.federation.codec import STRICT
-from common.federation.query import Task
+from common.federation.codec import STRICT, pack
+from common.federation.query import Receipt, Task
+
+
+def _tells_of_itself(receipt: Receipt) -> bool:
+    return all(isinstance(receipt.get(name), str) for name in ("site", "code", "masks"))
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,10 @@ class Sign(Task):
 
     study: str
     code: str
+
+    def plausible(self, receipt: Receipt) -> bool:
+        """See `Task`."""
+        return _tells_of_itself(receipt)
 
     def words(self) -> str:
         """See `Task`."""
@@ -65,6 +73,10 @@ class Open(Task):
     code: str
     signed: tuple[SignedKey, ...] = ()
 
+    def plausible(self, receipt: Receipt) -> bool:
+        """See `Task`."""
+        return _tells_of_itself(receipt)
+
     def words(self) -> str:
         """See `Task`."""
         return "open the run: check study, rosters, signatures and code, pin the prepared data"
@@ -82,6 +94,11 @@ class Freeze(Task):
 
     scores: tuple[str, ...]
     comparisons: tuple[str, ...]
+
+    def plausible(self, receipt: Receipt) -> bool:
+        """See `Task`: this manifest is frozen, and not for the first time in less than one run."""
+        openings = receipt.get("openings")
+        return receipt.get("frozen") == pack(self, Freeze).digest and isinstance(openings, int) and openings > 0
 
     def words(self) -> str:
         """See `Task`."""

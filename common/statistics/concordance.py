@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from common.errors import FedmviError
 from common.federation.codec import KeyField
-from common.federation.query import Block, Kind, Query, Risk, Summary, total
+from common.federation.query import MOST_COUNTED, Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion, together
 from common.statistics.censoring import OF_INTEREST, on_grid, survival_outcome
 from common.statistics.distributions import Z975, two_sided_p
@@ -99,6 +99,13 @@ class PairCounts(Query):
     def consistent(self) -> bool:
         """See `Query`."""
         return len(self.columns) > 0
+
+    def plausible(self, summary: Summary, sites: int) -> bool:
+        """See `Query`: nobody is in more pairs that agree, or do not, than in pairs."""
+        counted = all(0 <= int(summary[name]) <= sites * MOST_COUNTED for name in ("n", "events"))
+        paired = bool(np.all((summary["pairs"] >= 0) & (summary["pairs"] <= sites * MOST_COUNTED)))
+        net = np.abs(np.concatenate([summary["cross"], summary["square"].reshape(-1)]))
+        return counted and paired and bool(np.all((net >= 0) & (net <= int(summary["all"]))))
 
     def answer(self, frame: Frame) -> Summary:
         """The site's counts; the frame has complete cases only."""

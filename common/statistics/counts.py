@@ -15,12 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import FedmviError
-from common.federation.query import Block, Kind, Query, Risk, SiteView, Summary, each, total
+from common.federation.query import HIDDEN, Block, Kind, Query, Risk, SiteView, Summary, each, total
 from common.federation.runner import Conclusion
 from common.study.recipe import Frame
-
-HIDDEN = -1
-"""Stands for a count that is not shown."""
 
 Counts = NDArray[np.int64]
 

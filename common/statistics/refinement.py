@@ -125,6 +125,10 @@ class ValueCounts(Query):
         """How the counts are written as numbers."""
         return Digits.of(self.bits, self.most.reshape(-1, self.classes))
 
+    def plausible(self, summary: Summary, sites: int) -> bool:  # noqa: ARG002 - the bounds are those of the sum
+        """See `Query`: nobody is where nobody was, and no part has more patients than its range."""
+        return self.digits.sound(summary["counts"], self.most.reshape(-1, self.classes))
+
     def label(self, frame: Frame) -> FloatArray:
         """(n,) each patient's class, NaN where unknown."""
         return np.zeros(frame.n)
@@ -244,6 +248,15 @@ class Digits:
         cell, child, counts = np.concatenate(found, axis=1) if found else np.zeros((3, 0), dtype=np.int64)
         owner, label = np.divmod(cell, self.needed.shape[1])
         return owner, child, label, counts
+
+    def sound(self, words: Counts, most: NDArray[np.uint64]) -> bool:
+        """Whether numbers of `pack`, or a sum of them, hold in no (range, class) more than `most`."""
+        if bool(np.any((words < 0) | (words >> WORD_BITS > 0))):
+            return False
+        owner, _child, label, counts = self.unpack(words)
+        held = np.zeros(most.shape, dtype=np.uint64)
+        np.add.at(held, (owner, label), counts.astype(np.uint64))
+        return bool(np.all(held <= most))
 
 
 @dataclass(frozen=True)

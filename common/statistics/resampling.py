@@ -155,6 +155,12 @@ class ResampledRuns(Resampled):
         fits = int(self.runs.sum()) == self.low.size == self.mixed.size and 0 < self.largest < 1 << 26
         return super().consistent() and fits and bool(np.all(self.runs > 0)) and self.sets * self.slots <= MAX_CELLS
 
+    def plausible(self, summary: Summary, sites: int) -> bool:  # noqa: ARG002 - the bounds are those of the sum
+        """See `Query`: no run is larger than the largest."""
+        words = summary["counts"]
+        held = (words >= 0) & (words >> self.digit * self.per_word == 0)
+        return bool(np.all(held)) and bool(np.all(self.unpack(words) <= self.largest))
+
     def words(self) -> str:
         """See `Query`."""
         return f"{self.sets} bootstrap sets of the order of {len(self.columns)} scores by class of {self.endpoint}"

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from common.errors import FedmviError
-from common.federation.query import Summary, each
+from common.federation.query import HIDDEN, Summary, each
 from common.federation.runner import Conclusion, attempt, together
-from common.statistics.counts import HIDDEN
 from common.statistics.distributions import chi2_p
 from common.statistics.survival import KaplanMeier, SurvivalAlone, SurvivalResult, survival
 from common.study.protocol import Comparison, Endpoint, Study

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from common.errors import FedmviError
-from common.federation.query import Summary, each
+from common.federation.query import HIDDEN, Summary, each
 from common.federation.runner import Conclusion, attempt, together
-from common.statistics.counts import HIDDEN
 from common.statistics.roc import RocAlone, RocResult, roc
 from common.study.protocol import Cohort, Study
 from common.study.recipe import Recipe

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.errors import FedmviError
-from common.statistics.counts import HIDDEN
+from common.federation.query import HIDDEN
 from common.statistics.grades import Interval
 from common.statistics.refinement import Counts
 from common.study.networks import Network

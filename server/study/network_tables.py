@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.statistics.counts import HIDDEN
+from common.federation.query import HIDDEN
 from common.statistics.grades import Interval, f1_share, share
 from common.statistics.refinement import Counts
 from server.study.suppression import CountSystem, Key

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import FedmviError
-from common.statistics.counts import HIDDEN, SiteCounts
+from common.federation.query import HIDDEN
+from common.statistics.counts import SiteCounts
 from common.study.protocol import Cohort, Study
 from server.study.counts import Counted, flow_keys
 from server.study.results import ALL_SITES, Count, Result

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from common.errors import FedmviError
-from common.federation.query import Ask, each, encode_total, perform, total
+from common.federation.query import HIDDEN, Ask, each, perform, total
 from common.federation.tasks import Freeze
-from common.statistics.counts import HIDDEN, Classes, hide_in_flow, hide_in_row
+from common.federation.totals import encode_total
+from common.statistics.counts import Classes, hide_in_flow, hide_in_row
 from common.statistics.logistic import LogisticSums
 from common.statistics.moments import Deviations
 from common.statistics.refinement import root_question

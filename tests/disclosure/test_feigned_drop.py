@@ -15,7 +15,8 @@ from common.errors import FedmviError
 from common.federation import fixedpoint
 from common.federation.codec import pack
 from common.federation.envelope import Ticket
-from common.federation.query import Ask, Query, decode_total, encode_total, total
+from common.federation.query import Ask, Query, total
+from common.federation.totals import decode_total, encode_total
 from common.statistics.counts import Classes
 from common.statistics.logistic import LogisticSums
 from common.study.recipe import Recipe

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from common.errors import FedmviError
-from common.federation.query import Ask, encode_total, perform, total
+from common.federation.query import Ask, perform, total
 from common.federation.tasks import Freeze
+from common.federation.totals import encode_total
 from common.statistics.cox_common_baseline import LARGEST_LOG_HAZARD, PooledResiduals, RiskSetSums
 from common.statistics.elastic_net import HeldOut
 from common.statistics.logistic import LogisticSums

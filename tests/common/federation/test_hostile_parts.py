@@ -11,9 +11,10 @@ import pytest
 from common.errors import FedmviError
 from common.federation.codec import Packed
 from common.federation.envelope import Answer, Ticket, read_envelope, write_answers
-from common.federation.learning import LARGEST_CHANGE, LARGEST_LOSS, MOST_PATIENTS, Job, RoundLoss, RoundUpdate
+from common.federation.learning import LARGEST_CHANGE, LARGEST_LOSS, Job, RoundLoss, RoundUpdate
 from common.federation.ports import SitesPort
-from common.federation.query import Query, encode_total, plain_total, total
+from common.federation.query import MOST_PATIENTS, Query, total
+from common.federation.totals import encode_total, plain_total
 from common.study.recipe import Recipe
 
 JOB = Job("net", ("t1v",), 0)

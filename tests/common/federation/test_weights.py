@@ -20,8 +20,9 @@ from common.federation.codec import Packed, pack
 from common.federation.envelope import Answer, Ticket, failure, write_answers
 from common.federation.learning import LARGEST_CHANGE, UPDATE_BITS, Job, RoundLoss, RoundUpdate, TrainRound
 from common.federation.ports import InProcess, Journal, Meter, SitesPort, ungated
-from common.federation.query import Query, Receipt, Task, Total, encode_total, perform, plain_total, total
+from common.federation.query import Query, Receipt, Task, perform, total
 from common.federation.records import from_records, to_records
+from common.federation.totals import Total, encode_total, plain_total
 from common.study.recipe import Frame, Recipe
 from simulation.views import ArrayView, named_masks
 

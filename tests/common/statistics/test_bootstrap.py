@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from common.errors import FedmviError
-from common.federation.query import check_summary
 from common.federation.runner import conclude
+from common.federation.totals import check_summary
 from common.statistics.bootstrap import bootstrap_areas, bootstrap_slope, bootstrap_thresholds
 from common.statistics.resampling import ResampledLines, ResampledRuns, resample
 from common.study.recipe import Frame, Recipe

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
-from common.federation.query import Query
+from common.federation.query import HIDDEN, Query
 from common.federation.runner import conclude
-from common.statistics.counts import HIDDEN
 from common.statistics.grades import GradeCounts, Grades, GradeTable, f1_share, grades, grades_alone
 from common.study.recipe import Frame, Recipe
 from simulation.views import COHORT, federation_of

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from common.errors import FedmviError
 from common.federation.ports import Meter, SitesPort
-from common.federation.query import check_summary
 from common.federation.runner import conclude
+from common.federation.totals import check_summary
 from common.statistics.refinement import (
     MAX_PATIENTS,
     Digits,

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linprog
 
 from common.errors import FedmviError
-from common.statistics.counts import HIDDEN
+from common.federation.query import HIDDEN
 from common.statistics.grades import Grades
 from common.statistics.roc import RocResult
 from server.study.network_choice import Seeds, lowest_loss, one_standard_error, over_seeds

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, milp
 
-from common.statistics.counts import HIDDEN, SiteCounts, hide_in_flow, hide_in_row
+from common.federation.query import HIDDEN
+from common.statistics.counts import SiteCounts, hide_in_flow, hide_in_row
 from common.study.loader import parse_study
 from server.study.count_tables import publish
 from server.study.counts import Counted
