@@ -93,7 +93,7 @@ def _answers(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> list[Answer]:
         if isinstance(ask.question, Sign | Open):
             opening = ask.question
             receipt = sign_run(site, ticket, opening) if isinstance(opening, Sign) else open_run(site, ticket, opening)
-            _Book(site, ticket).record(ask, Left.RECEIPT, pack(dict(receipt)))
+            _Book(site, ticket).record(ask, Left.RECEIPT, pack(dict(receipt)), without=str(receipt.get("without", "")))
             done[ask.digest] = Answer(ask.digest, receipt=receipt)
     rest = [ask for ask in asks if ask.digest not in done]
     if rest:
@@ -252,12 +252,14 @@ class _Book:
         repeat: bool = False,
         refused: int = 0,
         guard: Mapping[str, Any] | None = None,
+        without: str = "",
     ) -> None:
         """One line; on return it is on disk. `guard`: how many patients were asked about, and what limits were held to.
+        `without`: who is left out of the run that is opened.
 
         Lines of earlier versions have fewer fields; each line's hash covers the fields that it has.
         """
-        words = _words(ask)[:MAX_WORDS]
+        words = (_words(ask) + (f", without {without}" if without else ""))[:MAX_WORDS]
         printable = "".join(c if c.isprintable() else "?" for c in words)
         self._ledger.append(
             {
@@ -285,7 +287,7 @@ class _Releases:
 
     def __init__(self, site: Site, ticket: Ticket, run: OpenRun, gate: Gate) -> None:
         self._site, self._ticket, self._run, self._limits = site, ticket, run, gate.limits
-        self._differencing = Differencing(site, ticket, gate.limits)
+        self._differencing = Differencing(site, ticket, gate.limits, run.alone if run.masks else None)
         self._keys = MaskKeys(site, ticket.study, run.store, run.keys)
         self._book = _Book(site, ticket)
         self._account = account(site, ticket, run.folder)

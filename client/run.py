@@ -19,6 +19,7 @@ from client.release.keys import mask_key, peers, signature_of, verified
 from common.errors import FedmviError
 from common.federation.codec import from_bytes, pack, to_bytes, unpack
 from common.federation.envelope import Ticket
+from common.federation.identity import Claim
 from common.federation.query import MOST_PATIENTS, Receipt
 from common.federation.tasks import Freeze, Open, Sign
 from common.files import write_whole
@@ -26,6 +27,7 @@ from common.study.contradictions import contradictions
 from common.study.fingerprint import canonical_json, code_fingerprint, digest, library_versions, study_fingerprint
 from common.study.loader import as_tuples, refuse_late_knowledge
 from common.study.protocol import Study
+from common.study.taking_part import taking_part
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class OpenRun:
     keys, patients
         The other sites' mask keys, and their patients in each cohort, by name, as signed; empty where nothing is
         masked.
+    alone
+        Those of the other sites whose own sums may be told, as signed.
     """
 
     folder: Path
@@ -55,6 +59,7 @@ class OpenRun:
     masks: bool
     keys: Mapping[str, str] = field(default_factory=dict)
     patients: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    alone: tuple[str, ...] = ()
 
     def elsewhere(self, cohort: str) -> int:
         """Patients that the other sites of a cohort have signed for; 0 where sums are not masked, and so our own."""
@@ -98,8 +103,13 @@ def _checked(site: Site, ticket: Ticket, task: Sign | Open) -> Study:
     refuse_unapproved(site, ticket.study)
     if task.code != code_fingerprint():
         raise FedmviError(502)
-    expected = {cohort.name: tuple(sorted(cohort.sites)) for cohort in study.cohorts}
-    if dict(ticket.rosters) != expected or site.name not in ticket.roster(""):
+    if site.name not in ticket.roster(""):
+        raise FedmviError(412)
+    try:
+        left = taking_part(study, set(study.sites()) - set(ticket.roster("")))
+    except FedmviError as error:
+        raise FedmviError(412, str(error)) from error
+    if dict(ticket.rosters) != {cohort.name: tuple(sorted(cohort.sites)) for cohort in left.cohorts}:
         raise FedmviError(412)
     return study
 
@@ -141,11 +151,17 @@ def sign_run(site: Site, ticket: Ticket, task: Sign) -> Receipt:
         401 not approved, 411 another study, 412 other rosters, 502 other code, 322 no site.secret, 212 not prepared.
     """
     study = _checked(site, ticket, task)
-    receipt: Receipt = {"site": site.name, "code": task.code, "masks": site.policy.masks}
+    alone = site.policy.release_alone
+    receipt: Receipt = {
+        "site": site.name,
+        "code": task.code,
+        "masks": site.policy.masks,
+        "alone": "yes" if alone else "no",
+    }
     if site.policy.masks == "required":
         patients = _patients(site, study)
         key = mask_key(site, ticket.study, store_digest(site, study))
-        signature = signature_of(site, ticket, key, patients)
+        signature = signature_of(site, ticket, Claim(key, patients, alone))
         receipt |= {"mask_key": key, "patients": patients, "signature": signature}
     return receipt
 
@@ -175,6 +191,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         "masks": site.policy.masks,
         "keys": keys,
         "patients": {name: _cohort_sizes(name, entry.patients) for name, entry in entries.items()},
+        "alone": tuple(sorted(name for name, entry in entries.items() if entry.alone)),
         "identities": {name: trusted[name].hex() for name in keys},
     }
     folder = run_folder(site, ticket.run_id)
@@ -184,17 +201,24 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         if earlier["code"] != task.code:
             raise FedmviError(502)
         _refuse_other_masks(site, earlier)
-        if earlier != record:
+        # Who has once signed that its own sums must not be told is held to that, whatever is signed afterwards.
+        alone = tuple(name for name in earlier["alone"] if name in record["alone"])
+        if {**earlier, "alone": alone} != {**record, "alone": alone}:
             raise FedmviError(410)
+        if earlier["alone"] != alone:
+            write_whole(path, to_bytes(pack({**record, "alone": alone})))
     else:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(path, to_bytes(pack(record)))
     hints = under_limits(site, load_prepared(site, study), study)
+    left_out = sorted(set(study.sites()) - set(ticket.roster("")))
     return {
+        **({"without": ", ".join(left_out)} if left_out else {}),
         "site": site.name,
         "code": task.code,
         "store": store,
         "masks": site.policy.masks,
+        "alone": "yes" if site.policy.release_alone else "no",
         "under_limits": canonical_json([hint.public() for hint in hints]),
         **library_versions(),
     }
@@ -238,7 +262,17 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
     frozen_path = folder / "frozen.npz"
     frozen = unpack(from_bytes(frozen_path.read_bytes()), Freeze) if frozen_path.exists() else None
     masks = record["masks"] == "required"
-    return OpenRun(folder, study, record["rosters"], record["store"], frozen, masks, record["keys"], record["patients"])
+    return OpenRun(
+        folder,
+        study,
+        record["rosters"],
+        record["store"],
+        frozen,
+        masks,
+        record["keys"],
+        record["patients"],
+        tuple(record["alone"]),
+    )
 
 
 def freeze_run(run: OpenRun, task: Freeze) -> Receipt:

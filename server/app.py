@@ -65,10 +65,9 @@ def conduct_over(
 
     def connect(tell: Callable[[str], None]) -> Transport:
         tell("wait until every site is connected")
+        sites = run.ticket().roster("")
         with _reaching():
-            return _Reached(
-                FlowerTransport.connect(grid, study.sites(), names, seconds, signer=signer, ledgers=ledgers)
-            )
+            return _Reached(FlowerTransport.connect(grid, sites, names, seconds, signer=signer, ledgers=ledgers))
 
     with bound(study=study_fingerprint(study)):
         execute_over(run, connect, action, _progress, finish)

@@ -304,6 +304,13 @@ def _leaves(site: Site, study: Study) -> Iterable[str]:
         )
     if study.networks:
         yield "Changes of a network's weights in each round, summed over the sites; a network can tell of its patients."
+    if study.federation.missing_site == "leave-out":
+        allowed = "allowed" if site.policy.release_alone else "not allowed, and the study stops"
+        yield (
+            f"What this site alone had added to sums, if it stays away for {study.federation.wait_hours:g} hours or "
+            "does not answer: then the study begins anew without it, and who has both sums has their difference. By "
+            f"this site's policy that is {allowed}."
+        )
     yield "Names of variables, the versions of programs, and numbers of errors. A refusal tells that a limit was met."
     closed = [c.name for c in study.cohorts if site.name in c.sites and c.role in CLOSED_ROLES]
     if closed:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,12 +150,15 @@ class Differencing:
     ----------
     limits
         `min_patients` and `min_sites` in force: fewer must not be told apart.
+    alone
+        The other sites that have signed that their own sums may be told: they may be told apart. None where nothing is
+        masked: then the coordinator's program has each site's part anyhow, and this hospital's own policy decides.
     """
 
-    def __init__(self, site: Site, ticket: Ticket, limits: Limits) -> None:
+    def __init__(self, site: Site, ticket: Ticket, limits: Limits, alone: Collection[str] | None) -> None:
         self._folder = site.store / FOLDER
         self._policy: Policy = site.policy
-        self._ticket, self._run_id, self._limits = ticket, ticket.run_id, limits
+        self._ticket, self._run_id, self._limits, self._alone = ticket, ticket.run_id, limits, alone
         self._sets: dict[str, Patients] = {}
         self._cohorts: set[str] = set()
 
@@ -183,7 +186,12 @@ class Differencing:
         roster = self._ticket.roster(cohort)
         path = self._folder / f"{key}.json"
         told = _read(path)
-        entry = {"run": self._run_id, "roster": sorted(roster), "patients": [one.digest for one in counted]}
+        entry = {
+            "run": self._run_id,
+            "roster": sorted(roster),
+            "patients": [one.digest for one in counted],
+            "alone": sorted(self._alone or ()),
+        }
         if any((e["roster"], e["patients"]) == (entry["roster"], entry["patients"]) for e in told):
             return
         for earlier in told:
@@ -204,7 +212,9 @@ class Differencing:
             raise FedmviError(420, local, cohort=cohort, limit=self._limits.min_patients)
         same = not apart[0] and counted[0].overlaps(before[0])
         others = sorted(set(earlier["roster"]) ^ set(entry["roster"]))
-        if same and 0 < len(others) < self._limits.min_sites and not self._policy.release_alone:
+        signed = {*earlier.get("alone", ()), *entry["alone"]}
+        allowed = self._policy.release_alone if self._alone is None else signed.issuperset(others)
+        if same and 0 < len(others) < self._limits.min_sites and not allowed:
             local = f"{what}: the sites differ from those of run {run} by {', '.join(others)}"
             raise FedmviError(421, local, cohort=cohort, limit=self._limits.min_sites)
 

@@ -18,7 +18,7 @@ from client.cohort.site import Site
 from common.errors import FedmviError
 from common.federation.envelope import Ticket
 from common.federation.fixedpoint import Limbs
-from common.federation.identity import has_signed, identity, identity_key, sign_roster
+from common.federation.identity import Claim, has_signed, identity, identity_key, sign_roster
 from common.federation.masks import KEY_BYTES, mask, mask_context, pair_secret, private_key, public_key
 from common.federation.query import Ask
 from common.federation.tasks import SignedKey
@@ -100,9 +100,9 @@ def mask_key(site: Site, study: str, store: str) -> str:
     return public_key(private_key(site_secret(site), study, store)).hex()
 
 
-def signature_of(site: Site, ticket: Ticket, key: str, patients: str) -> str:
-    """The site's signature over the run as the ticket tells it, its own mask key, and its patients."""
-    return sign_roster(identity_key(site_secret(site)), ticket, site.name, key, patients)
+def signature_of(site: Site, ticket: Ticket, claim: Claim) -> str:
+    """The site's signature over the run as the ticket tells it, and what it says of itself."""
+    return sign_roster(identity_key(site_secret(site)), ticket, site.name, claim)
 
 
 def verified(site: Site, ticket: Ticket, signed: Sequence[SignedKey]) -> dict[str, SignedKey]:
@@ -123,7 +123,10 @@ def verified(site: Site, ticket: Ticket, signed: Sequence[SignedKey]) -> dict[st
         if name not in trusted:
             raise FedmviError(417, site=name)
         entry = given.get(name)
-        if entry is None or not has_signed(trusted[name], ticket, name, entry.key, entry.patients, entry.signature):
+        if entry is None:
+            raise FedmviError(419, site=name)
+        claim = Claim(entry.key, entry.patients, entry.alone)
+        if not has_signed(trusted[name], ticket, name, claim, entry.signature):
             raise FedmviError(419, site=name)
         found[name] = entry
     return found

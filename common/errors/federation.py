@@ -51,4 +51,8 @@ ERRORS = {
         "The disk of the site is full.",
         "Make room there: the run asks again by itself, and nothing has left that is not in the ledger.",
     ),
+    517: ErrorText(
+        "The study cannot go on without {sites}.",
+        "Bring the site back and resume the run: the detail says what the protocol, or the site, does not allow.",
+    ),
 }

@@ -1,13 +1,15 @@
 """common/federation: identities: how hospitals recognise each other, and what each of them signs when a run opens.
 
 A site has one long-term Ed25519 key (RFC 8032), derived from its own secret; the hospitals tell each other its public
-half themselves. With it a site signs, for one run: the study, all rosters, its mask key for the study, and how many
-patients it has in each cohort. Whoever has checked every site's signature knows that all of them saw the same study and
-rosters, whose the keys are, and over how many patients sums are, although everything was carried by a coordinator whom
-nobody needs to trust for it.
+half themselves. With it a site signs, for one run: the study, all rosters, its mask key for the study, how many
+patients it has in each cohort, and whether it may be left out. Whoever has checked every site's signature knows that
+all of them saw the same study and rosters, whose the keys are, and over how many patients sums are, although everything
+was carried by a coordinator whom nobody needs to trust for it.
 """
 
 from __future__ import annotations
+
+from dataclasses import asdict, dataclass
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -31,23 +33,40 @@ def identity(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-def statement(ticket: Ticket, site: str, mask_key: str, patients: str) -> bytes:
-    """What `site` signs: study, run, the sites of every cohort, its name, its mask key (hexadecimal), its patients."""
+@dataclass(frozen=True)
+class Claim:
+    """What a site says of itself when a run opens.
+
+    Attributes
+    ----------
+    mask_key
+        Its public mask key for the study, in hexadecimal.
+    patients
+        JSON: its patients in each of its cohorts, rounded down.
+    alone
+        Whether its own sums may be told: then a study may go on without it.
+    """
+
+    mask_key: str
+    patients: str
+    alone: bool
+
+
+def statement(ticket: Ticket, site: str, claim: Claim) -> bytes:
+    """What `site` signs: study, run, the sites of every cohort, its name, and what it says of itself."""
     rosters = {cohort: list(sites) for cohort, sites in ticket.rosters.items()}
-    return canonical_json([_ROSTER, ticket.study, ticket.run_id, rosters, site, mask_key, patients]).encode()
+    return canonical_json([_ROSTER, ticket.study, ticket.run_id, rosters, site, asdict(claim)]).encode()
 
 
-def sign_roster(key: Ed25519PrivateKey, ticket: Ticket, site: str, mask_key: str, patients: str) -> str:
+def sign_roster(key: Ed25519PrivateKey, ticket: Ticket, site: str, claim: Claim) -> str:
     """The site's signature of a run, in hexadecimal; the same whenever it is asked for."""
-    return key.sign(statement(ticket, site, mask_key, patients)).hex()
+    return key.sign(statement(ticket, site, claim)).hex()
 
 
-def has_signed(identity_: bytes, ticket: Ticket, site: str, mask_key: str, patients: str, signature: str) -> bool:
+def has_signed(identity_: bytes, ticket: Ticket, site: str, claim: Claim, signature: str) -> bool:
     """Whether the signature is that of the site with this identity over the run as the ticket tells it."""
     try:
-        Ed25519PublicKey.from_public_bytes(identity_).verify(
-            bytes.fromhex(signature), statement(ticket, site, mask_key, patients)
-        )
+        Ed25519PublicKey.from_public_bytes(identity_).verify(bytes.fromhex(signature), statement(ticket, site, claim))
     except (ValueError, InvalidSignature):
         return False
     return True

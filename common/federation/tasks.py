@@ -18,8 +18,9 @@ class Sign(Task):
     """First exchange of an opening: the site checks the study, the rosters and the code, and signs them.
 
     The study travels as data (its canonical JSON), never as code. The receipt has the site's name, code
-    fingerprint, and whether it masks; if so, also its public mask key for the study and its signature (see
-    `identity`), both in hexadecimal, and its patients in each cohort.
+    fingerprint, whether it masks, and whether its own sums may be told (`alone`: yes or no); if it masks, also its
+    public mask key for the study and its signature (see `identity`), both in hexadecimal, and its patients in each
+    cohort.
     """
 
     name: ClassVar[str] = "task.sign"
@@ -48,12 +49,15 @@ class SignedKey:
         Its public mask key for the study, and the signature over everything (see `identity`), in hexadecimal.
     patients
         JSON: its patients in each of its cohorts, rounded down.
+    alone
+        Whether its own sums may be told: then a study may go on without it.
     """
 
     __pydantic_config__ = STRICT
     site: str
     key: str
     patients: str
+    alone: bool
     signature: str
 
 

@@ -17,6 +17,7 @@ from common.study.features import FEATURE, feature_variable
 from common.study.networks import Network
 from common.study.plain_words import strange_text
 from common.study.preparation import Preparation
+from common.study.shorthand import expand_predictors
 
 Role = Literal["train", "internal-test", "calibration", "external-test", "outcome", "genomics"]
 CLOSED_ROLES: frozenset[Role] = frozenset({"external-test", "outcome", "genomics"})
@@ -298,7 +299,7 @@ class Limits(_Table):
 
 
 class Federation(_Table):
-    """`[federation]`: how long a run waits for its sites. One that stays away stops it; it is resumed, never shrunk."""
+    """`[federation]`: how long a run waits for its sites, and what it does when one stays away."""
 
     wait_hours: float = Field(
         default=24.0,
@@ -312,6 +313,12 @@ class Federation(_Table):
         le=10080,
         description="Within how many minutes a connected site must have answered a round; rounds of a network have "
         "the `deadline_minutes` of [networks.federation].",
+    )
+    missing_site: Literal["stop", "leave-out"] = Field(
+        default="stop",
+        description="What happens when a site stays away longer: the run stops, and may be resumed when the site is "
+        "back; or it begins anew over the other sites, and its results name who was left out. That tells the "
+        "coordinator what the site had added to the sums until then, so that it needs the site's `release_alone`.",
     )
 
 
@@ -334,7 +341,7 @@ class Study(_Table):
     @model_validator(mode="before")
     @classmethod
     def _shorthand(cls, data: Any) -> Any:
-        return _expand_predictors(data)
+        return expand_predictors(data)
 
     @model_validator(mode="after")
     def _in_plain_words(self) -> Study:
@@ -381,28 +388,3 @@ class Study(_Table):
     def exclusions(self) -> tuple[str, ...]:
         """Names of all reasons for which a patient in the table may not be eligible, in order."""
         return (*(name for name, _ in self.eligibility.rules()), *((IMAGES,) if self.preparation else ()))
-
-
-def _expand_predictors(data: Any) -> Any:
-    """Let a predictor be written as a bare name: it gets the variable's usual coding."""
-    if not isinstance(data, dict):
-        return data
-    declared = data.get("variables", ())
-    own = {v["name"]: v for v in declared if isinstance(v, dict) and isinstance(v.get("name"), str)}
-
-    def term(entry: Any) -> Any:
-        if not isinstance(entry, str):
-            return entry
-        base = own.get(entry)
-        kind = base.get("kind") if base else getattr(DICTIONARY.get(entry), "kind", None)
-        cutoff = base.get("cutoff") if base else getattr(DICTIONARY.get(entry), "cutoff", None)
-        number = kind == "continuous" or FEATURE.fullmatch(entry) is not None
-        coding = "levels" if not number else ("above" if cutoff is not None else "linear")
-        return {"variable": entry, "coding": coding}
-
-    def expanded(part: Any) -> Any:
-        named = isinstance(part, dict) and isinstance(part.get("predictors"), tuple)
-        return {**part, "predictors": tuple(term(t) for t in part["predictors"])} if named else part
-
-    tables = {name: data[name] for name in ("models", "analyses") if isinstance(data.get(name), tuple)}
-    return {**data, **{name: tuple(expanded(part) for part in parts) for name, parts in tables.items()}}

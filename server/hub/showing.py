@@ -116,6 +116,8 @@ def _details(run: RunStatus) -> list[RenderableType]:
     if run.waiting_for:
         names = ", ".join(run.waiting_for)
         lines.append(Text(f"{run.run}: waits for {names}, asked {_ago(run.asked_since)}"))
+    if run.left_out:
+        lines.append(Text(f"{run.run}: goes on without {', '.join(run.left_out)}, which stayed away", style="yellow"))
     if run.error:
         lines.append(Text(f"{run.run}: {run.error} {run.message}", style="red"))
     return lines

@@ -94,6 +94,8 @@ class RunStatus(BaseModel):
     interruptions: int = 0
     error: str = ""
     message: str = ""
+    left_out: list[str] = []
+    """Sites that stayed away, and without which the run goes on."""
     ledgers: list[str] = []
     """Sites whose ledger was found to be another one than before."""
 
@@ -233,6 +235,7 @@ def _run(run: HubRun, queue: list[str], lengths: dict[str, int]) -> RunStatus:
         submitted=str(facts.get("submitted", "")),
         finished=str(facts.get("finished", "")),
         interruptions=attempt.interruptions if attempt else 0,
+        left_out=[left["site"] for left in facts.get("left_out", ())],
         ledgers=sorted(facts.get("ledgers", {})),
     )
     if progress is not None:

@@ -24,7 +24,7 @@ _COMPARISONS = 4
 
 def headlines(results: Results) -> list[str]:
     """Patients and sites; how common the endpoint is; discrimination by model; survival; warnings and refusals."""
-    sentences = [_patients(results), *_prevalence(results)]
+    sentences = [_patients(results), *_left_out(results), *_prevalence(results)]
     found = models(results)
     sentences += [_discrimination(results, model) for model in found[:_MODELS] if model.aucs]
     sentences += [sentence for result in of(results, "network-selection") for sentence in _network(results, result)]
@@ -42,6 +42,14 @@ def _patients(results: Results) -> str:
     kind = "simulated patients" if results.simulated else "patients"
     sites = fmt.plural(len(all_sites(results)), "site")
     return f"{at_least}{sum(known)} {kind} of {sites} took part; no patient's record left its site."
+
+
+def _left_out(results: Results) -> list[str]:
+    """Who is not in it although the protocol has them: readers of the protocol would think that they are."""
+    if not results.left_out:
+        return []
+    named = ", ".join(results.left_out)
+    return [f"The study went on without {named}, which stayed away, as its protocol allows: no number includes them."]
 
 
 def _prevalence(results: Results) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from common.errors import FedmviError
@@ -13,6 +13,7 @@ from common.federation.runner import Conclusion, Port, conclude
 from common.federation.tasks import Freeze, Open, Sign, SignedKey
 from common.study.fingerprint import canonical_json, code_fingerprint, preparation_fingerprint, study_fingerprint
 from common.study.protocol import Study
+from common.study.taking_part import taking_part
 from server.study import (
     analyses,
     comparisons,
@@ -44,16 +45,31 @@ class Conducted:
 
 
 def conduct(
-    study: Study, port: Port, progress: Callable[[str], None], checkpoints: Checkpoints | None = None
+    protocol: Study,
+    port: Port,
+    progress: Callable[[str], None],
+    checkpoints: Checkpoints | None = None,
+    *,
+    without: Collection[str] = (),
+    met: Callable[[dict[str, Receipt]], None] = lambda _: None,
 ) -> Conducted:
     """Run all steps: open, count, fit and train, freeze, evaluate, compare.
 
     Models and networks are frozen at every site before any closed cohort is looked at. Networks are trained in the
     rounds in which models are fitted, and go on from their checkpoints where there are some.
+
+    Parameters
+    ----------
+    without
+        Sites of the protocol that stayed away: the study is conducted over the others.
+    met
+        Is told the receipts of the opening, before anything is asked about patients.
     """
     kept = MemoryCheckpoints() if checkpoints is None else checkpoints
+    study = taking_part(protocol, without)
     progress("open the run at every site")
-    opened = conclude(port, [open_run(study)])[0]
+    opened = conclude(port, [open_run(protocol)])[0]
+    met(opened)
     progress("count patients and events")
     counts = conclude(port, [count(study)])[0]
     published = published_counts(study, counts)
@@ -93,7 +109,7 @@ def conduct(
     results += [*compared, *analysed, *by_group, *on_scores]
     results += [_excluded(study, r, published) for r in network_results.publish_all(study, networks, in_cohorts)]
     results += network_pictures.publish_pictures(study, networks, pictured)
-    return Conducted(_results(study, results, opened), opened, frozen, networks)
+    return Conducted(_results(protocol, study, results, opened), opened, frozen, networks)
 
 
 def _excluded(study: Study, result: Result, published: Published) -> Result:
@@ -108,7 +124,7 @@ def plan(study: Study, port: Port) -> Results:
     """Open and count only: patients, events, sample size; nothing is fitted and no closed cohort is looked at."""
     opened = conclude(port, [open_run(study)])[0]
     counts = conclude(port, [count(study)])[0]
-    return _results(study, publish_counts(study, counts, published_counts(study, counts)), opened)
+    return _results(study, study, publish_counts(study, counts, published_counts(study, counts)), opened)
 
 
 def open_run(study: Study) -> Conclusion[dict[str, Receipt]]:
@@ -130,7 +146,13 @@ def open_run(study: Study) -> Conclusion[dict[str, Receipt]]:
 def signed_keys(receipts: Mapping[str, Receipt]) -> tuple[SignedKey, ...]:
     """What the sites that mask have signed, in the order of their names."""
     return tuple(
-        SignedKey(site, str(receipt["mask_key"]), str(receipt["patients"]), str(receipt["signature"]))
+        SignedKey(
+            site,
+            str(receipt["mask_key"]),
+            str(receipt["patients"]),
+            receipt.get("alone") == "yes",
+            str(receipt["signature"]),
+        )
         for site, receipt in sorted(receipts.items())
         if {"mask_key", "patients", "signature"} <= set(receipt)
     )
@@ -179,7 +201,7 @@ def _how(result: Result, opened: dict[str, Receipt]) -> Result:
     return result.model_copy(update={"how": f"{result.how}-masked"}) if total else result
 
 
-def _results(study: Study, results: list[Result], opened: dict[str, Receipt]) -> Results:
+def _results(protocol: Study, study: Study, results: list[Result], opened: dict[str, Receipt]) -> Results:
     head = study.study
     return Results(
         study=head.name,
@@ -187,11 +209,12 @@ def _results(study: Study, results: list[Result], opened: dict[str, Receipt]) ->
         description=head.description,
         simulated=head.simulated,
         sources=list(head.sources),
-        study_fingerprint=study_fingerprint(study),
+        study_fingerprint=study_fingerprint(protocol),
         code_fingerprint=code_fingerprint(),
-        preparation_fingerprint=preparation_fingerprint(study),
+        preparation_fingerprint=preparation_fingerprint(protocol),
         min_cell=study.limits.min_cell,
         cohorts=[CohortFacts(name=c.name, role=c.role, sites=sorted(c.sites)) for c in study.cohorts],
+        left_out=sorted(set(protocol.sites()) - set(study.sites())),
         variables={name: _facts(study, name) for name in study.variable_names()},
         under_limits=_under_limits(opened),
         results=[_how(result, opened) for result in results],

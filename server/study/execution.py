@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
 import common.statistics  # noqa: F401 - registers every query
 from common.errors import FedmviError
 from common.federation.ports import Journal, Meter, SitesPort, Transport
+from common.federation.query import Receipt
 from server.study.action import Action
 from server.study.checkpoints import FolderCheckpoints
 from server.study.conduct import conduct, plan
 from server.study.deadlines import answer_seconds
+from server.study.missing import leave_out
 from server.study.network_files import write_models
 from server.study.progress import ProgressFile, Watched, telling
 from server.study.results import write_results
@@ -56,7 +58,8 @@ def execute_over(
         file = ProgressFile(run.progress_file)
         tell = telling(file, progress)
         try:
-            _execute(run, Watched(connect(tell), file), action, tell)
+            while not _tried(run, lambda: Watched(connect(tell), file), action, tell):
+                tell(f"begin anew without {run.left_out[-1]}, which stays away")
         except FedmviError as error:
             run.write_failure(error)
             raise
@@ -67,17 +70,35 @@ def execute_over(
             finish(tell)
 
 
+def _tried(
+    run: RunDirectory, connect: Callable[[], Transport], action: Action, progress: Callable[[str], None]
+) -> bool:
+    """Whether the study was conducted; if not, a site stayed away that may be left out, and is from now on."""
+    try:
+        _execute(run, connect(), action, progress)
+    except FedmviError as error:
+        if action is Action.RUN and leave_out(run, error):
+            return False
+        raise
+    return True
+
+
 def _execute(run: RunDirectory, transport: Transport, action: Action, progress: Callable[[str], None]) -> None:
     study = run.study()
     meter = Meter(transport)
-    journal = Journal(run.journal, SitesPort(meter, run.ticket(study), partial(answer_seconds, study)))
+    journal = Journal(run.journal, SitesPort(meter, run.ticket(), partial(answer_seconds, study)))
     resumed_at = journal.rounds
     begun = time.monotonic()
     if action is Action.PLAN:
         write_results(plan(study, journal), run.plan_file)
         return
     checkpoints = FolderCheckpoints(run.checkpoints)
-    conducted = conduct(study, journal, progress, checkpoints)
+
+    def met(opened: Mapping[str, Receipt]) -> None:
+        """Who may be left out is known from now on, and needed when somebody is away."""
+        run.write_facts({**run.facts(), "may_be_left_out": {s: r.get("alone") == "yes" for s, r in opened.items()}})
+
+    conducted = conduct(study, journal, progress, checkpoints, without=run.left_out, met=met)
     write_models(conducted.networks, checkpoints, run.models)
     facts = run.facts()
     facts |= {

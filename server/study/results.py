@@ -172,6 +172,9 @@ class Results(_Part):
     preparation_fingerprint: str
     min_cell: int = Field(description="Smaller counts are not shown.")
     cohorts: list[CohortFacts]
+    left_out: list[str] = Field(
+        default_factory=list, description="Sites of the protocol that stayed away, and without which the study went on."
+    )
     under_limits: list[str] = Field(description="What sites will refuse for want of patients, as they say themselves.")
     variables: dict[str, VariableFacts] = Field(description="Every variable that a model uses, by its name in terms.")
     results: list[Result]

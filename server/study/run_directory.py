@@ -19,6 +19,7 @@ from common.files import write_whole
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
 from common.study.protocol import Study
+from common.study.taking_part import taking_part
 
 LOCK_SECONDS = 1.0
 
@@ -52,8 +53,7 @@ class RunDirectory:
             raise FedmviError(213, str(folder))
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(run.study_file, study_file.read_bytes(), 0o644)
-        run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(4)
-        run.write_facts({"run_id": run_id, "study": study_fingerprint(study), "submitted": _now()})
+        run.write_facts({"run_id": _new_id(), "study": study_fingerprint(study), "submitted": _now()})
         return run
 
     @property
@@ -94,12 +94,12 @@ class RunDirectory:
     @property
     def journal(self) -> Path:
         """Answered rounds: the inner circle's, never copied out."""
-        return self.folder / "journal"
+        return self.folder / self._of_attempt("journal")
 
     @property
     def checkpoints(self) -> Path:
         """How far each training of a network is: the inner circle's, never copied out."""
-        return self.folder / "checkpoints"
+        return self.folder / self._of_attempt("checkpoints")
 
     @property
     def models(self) -> Path:
@@ -111,9 +111,25 @@ class RunDirectory:
         """What the programs said."""
         return self.folder / "log.txt"
 
+    def _of_attempt(self, name: str) -> str:
+        """What was answered with a site that is left out now stays where it was, and is not used."""
+        return f"{name}-{len(self.left_out) + 1}" if self.left_out else name
+
     def study(self) -> Study:
         """The protocol."""
         return load_study(self.study_file)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Sites of the protocol that stayed away, and without which the run goes on."""
+        facts = self.facts() if self.run_file.exists() else {}
+        return tuple(left["site"] for left in facts.get("left_out", ()))
+
+    def leave_out(self, site: str, why: str) -> None:
+        """Begin anew without a site: under another id, because sites answer a question of a run once."""
+        facts = self.facts()
+        left = {"site": site, "why": why, "run_id": facts["run_id"], "at": _now()}
+        self.write_facts({**facts, "run_id": _new_id(), "left_out": [*facts.get("left_out", ()), left]})
 
     def facts(self) -> dict[str, Any]:
         """The content of run.json; error 702 if there is none."""
@@ -160,10 +176,12 @@ class RunDirectory:
         with (self.folder / ".lock").open("w") as lock:
             return not _taken(lock)
 
-    def ticket(self, study: Study) -> Ticket:
-        """What every message of the run says about it."""
+    def ticket(self) -> Ticket:
+        """What every message of the run says about it: the protocol, and the sites that take part."""
+        protocol = self.study()
+        study = taking_part(protocol, self.left_out)
         rosters = {cohort.name: tuple(sorted(cohort.sites)) for cohort in study.cohorts}
-        return Ticket(str(self.facts()["run_id"]), study_fingerprint(study), rosters)
+        return Ticket(str(self.facts()["run_id"]), study_fingerprint(protocol), rosters)
 
 
 def _taken(lock: IO[str]) -> bool:
@@ -172,6 +190,10 @@ def _taken(lock: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _new_id() -> str:
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(4)
 
 
 def _now() -> str:

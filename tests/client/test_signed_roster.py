@@ -14,8 +14,9 @@ from client.cohort.site import load_site
 from client.preparation.prepare import prepare
 from client.release.keys import PEERS, own_key, peers, trust, write_peers
 from client.release.ledger import Ledger
+from client.run import load_run
 from common.errors import FedmviError
-from common.federation.identity import identity_key, sign_roster
+from common.federation.identity import Claim, identity_key, sign_roster
 from common.federation.query import Ask, total
 from common.federation.tasks import SignedKey
 from common.statistics.counts import Classes
@@ -125,10 +126,24 @@ def test_two_hospitals_that_approve_different_protocols_under_one_run_do_not_ope
     assert refusal(shown, "c")[0] == 419
 
 
+def test_who_once_signed_that_its_sums_are_its_own_is_held_to_that(made: Consortium):
+    made.sign().open()
+    ticket = made.ticket
+    assert "c" in load_run(load_site(made.folders["a"]), ticket).alone
+    first = made.signed
+    policy = (made.folders["c"] / "site.toml").read_text()
+    (made.folders["c"] / "site.toml").write_text(policy.replace("release_alone = true", "release_alone = false"))
+    made.sign().open("a")
+    assert load_run(load_site(made.folders["a"]), ticket).alone == tuple(s for s in ticket.roster("") if s not in "ac")
+    made.signed = first
+    made.open("a")
+    assert "c" not in load_run(load_site(made.folders["a"]), ticket).alone, "an older signature was shown again"
+
+
 def test_410_a_second_opening_with_other_keys_even_if_signed(made: Consortium):
     made.sign().open()
     secret = bytes.fromhex((made.folders["c"] / "site.secret").read_text())
-    signature = sign_roster(identity_key(secret), made.ticket, "c", "ab" * 32, "{}")
+    signature = sign_roster(identity_key(secret), made.ticket, "c", Claim("ab" * 32, "{}", alone=True))
     assert refusal(forge(made, "c", key="ab" * 32, patients="{}", signature=signature), "a") == (410, "")
     made.sign().open("a")
     assert made.number("a", CLASSES) == 0
@@ -175,7 +190,7 @@ def test_417_a_hospital_that_would_count_as_two(made: Consortium):
 @pytest.mark.parametrize("text", ["", "zz", "\u00e4" * 64, "00" * 31, "00" * 33])
 def test_what_is_no_key_is_refused_with_a_number(made: Consortium, text: str):
     made.sign()
-    made.signed = tuple(SignedKey(e.site, text, e.patients, text) for e in made.signed)
+    made.signed = tuple(SignedKey(e.site, text, e.patients, e.alone, text) for e in made.signed)
     assert refusal(made, "a")[0] == 419
 
 

@@ -92,6 +92,14 @@ def test_the_time_left_is_told_from_an_earlier_run_of_the_same_study(hub: Hub, s
     assert "4 of about 10" in text and "tiny-2: waits for hospital-b" in text
 
 
+def test_who_was_left_out_of_a_run_is_told(hub: Hub, study: Path):
+    run = submit(hub, study, Action.RUN)
+    run.run.leave_out("hospital-b", "FEDMVI-508")
+    status = status_of(hub)
+    assert of(status, "tiny").left_out == ["hospital-b"]
+    assert "tiny: goes on without hospital-b" in page(status)
+
+
 def test_without_an_earlier_run_no_end_is_promised(hub: Hub, study: Path):
     run = submit(hub, study, Action.RUN)
     handed_in(run, rounds=4, round_seconds=8.0)
