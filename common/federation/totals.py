@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -113,11 +113,3 @@ class Total:
             else:
                 summary[name] = np.asarray(fixedpoint.decode_update(encoded[name], block.bits))
         return summary
-
-
-def decode_total(query: Query, parts: Sequence[Mapping[str, NDArray[Any]]]) -> Summary:
-    """Add the encoded summaries of all sites and decode the sum; a wrong shape is error 505."""
-    total_ = Total(query, len(parts))
-    for part in parts:
-        total_.add(part)
-    return total_.result()
