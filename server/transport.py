@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
+from typing import TypeVar
 
 from flwr.app import Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
@@ -30,9 +32,14 @@ from common.federation.records import (
     wire_records,
 )
 from common.federation.signatures import Signer
+from common.flower.pace import Pace
 from server.ledgers import LedgerHeads
 
 POLL_SECONDS = 0.1
+SLOWEST_POLL_SECONDS = 1.0
+TOGETHER = 8
+"""Messages of one request to the SuperLink: a request costs it milliseconds, and all that comes back is in memory."""
+
 SEARCH_SECONDS = 1.0
 """How often a lost site is looked for."""
 
@@ -55,6 +62,16 @@ MOST_WORDS = 200
 
 MOST_CRASHES = 3
 """How often the process that answers at a site may crash over one message before the run stops."""
+
+
+Item = TypeVar("Item")
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
+    """The items in order, so many at a time."""
+    rest = iter(items)
+    while some := tuple(islice(rest, size)):
+        yield some
 
 
 class SiteNames(StrEnum):
@@ -156,14 +173,12 @@ class FlowerTransport:
                 wires[id(packed)] = to_wire(packed)
         begun = time.monotonic()
         open_ = {site: _Exchange(site, wires[id(packed)], seconds, begun) for site, packed in messages.items()}
-        for exchange in open_.values():
-            self._push(exchange)
-        searched = time.monotonic()
+        self._push(list(open_.values()))
+        searched, pace = time.monotonic(), Pace(POLL_SECONDS, SLOWEST_POLL_SECONDS, time.monotonic)
         while open_:
-            for site in list(open_):
-                content = self._pull(open_[site])
-                if content is None:
-                    continue
+            for site, content in self._pull(list(open_.values())):
+                if site not in open_:
+                    continue  # it has answered twice, because it was asked twice
                 answer = self._received(site, content)
                 if self._find is not None and failure_of(answer) == DISK_FULL:
                     open_[site].lost(f"FEDMVI-{DISK_FULL}", pause=FULL_SECONDS)
@@ -178,51 +193,63 @@ class FlowerTransport:
                 self._search([e for e in open_.values() if e.lost_since is not None and now >= e.not_before])
             for exchange in open_.values():
                 self._watch(exchange, now)
-            time.sleep(POLL_SECONDS)
+            time.sleep(pace.seconds())
 
-    def _push(self, exchange: _Exchange) -> None:
-        """Hand a message over; of a node that has just left, its site counts as lost."""
-        records = self._records(exchange.site, exchange.wire)
-        message = Message(
-            records, dst_node_id=self._nodes[exchange.site], message_type=MESSAGE_TYPE, ttl=exchange.seconds
-        )
-        pushed = list(self._grid.push_messages([message]))
-        if not pushed:  # no name at all: Flower takes no message so large
-            raise FedmviError(503, "Flower did not accept the message", site=exchange.site)
-        if pushed[0]:
-            exchange.pushed(pushed[0])
-        else:
-            exchange.lost("its node has left")
+    def _push(self, exchanges: Sequence[_Exchange]) -> None:
+        """Hand messages over; of a node that has just left, its site counts as lost."""
+        for some in batched(exchanges, TOGETHER):
+            messages = [
+                Message(
+                    self._records(exchange.site, exchange.wire),
+                    dst_node_id=self._nodes[exchange.site],
+                    message_type=MESSAGE_TYPE,
+                    ttl=exchange.seconds,
+                )
+                for exchange in some
+            ]
+            pushed = list(self._grid.push_messages(messages))
+            if not pushed:  # no name at all: Flower takes no message so large
+                raise FedmviError(503, "Flower did not accept the message", site=some[0].site)
+            for exchange, name in zip(some, pushed, strict=True):
+                if name:
+                    exchange.pushed(name)
+                else:
+                    exchange.lost("its node has left")
 
     def _records(self, site: str, wire: Wire) -> RecordDict:
         if self._signer is None:
             return wire_records(wire)
         return signed_records(wire, site, self._signer, self._ledgers.last(site) if self._ledgers else None)
 
-    def _pull(self, exchange: _Exchange) -> RecordDict | None:
-        """The answer, if there is one to any of the messages that asked for it."""
-        for message_id in list(exchange.messages):
-            for reply in self._grid.pull_messages([message_id]):
-                if not reply.has_error():
-                    return reply.content
-                exchange.messages.discard(message_id)
-                crashed = reply.error.code == ErrorCode.CLIENT_APP_CRASHED
-                exchange.crashes += crashed
-                if self._find is None or exchange.crashes > MOST_CRASHES or not (crashed or reply.error.code in LOST):
-                    raise _told(reply.error, exchange.site)
-                if not exchange.messages:
-                    exchange.lost(f"Flower error {reply.error.code}")
-        return None
+    def _pull(self, exchanges: Sequence[_Exchange]) -> Iterator[tuple[str, RecordDict]]:
+        """Sites with their answers, if there are any to the messages that asked for them."""
+        asked = {name: exchange for exchange in exchanges for name in exchange.messages}
+        for some in batched(asked, TOGETHER):
+            for reply in self._grid.pull_messages(some):
+                message_id = reply.metadata.reply_to_message_id
+                exchange = asked[message_id]
+                if reply.has_error():
+                    self._failed(exchange, message_id, reply.error)
+                else:
+                    yield exchange.site, reply.content
+
+    def _failed(self, exchange: _Exchange, message_id: str, error: Error) -> None:
+        """Flower, or the site's node, has no answer to a message: the site counts as lost where that may mend."""
+        exchange.messages.discard(message_id)
+        crashed = error.code == ErrorCode.CLIENT_APP_CRASHED
+        exchange.crashes += crashed
+        if self._find is None or exchange.crashes > MOST_CRASHES or not (crashed or error.code in LOST):
+            raise _told(error, exchange.site)
+        if not exchange.messages:
+            exchange.lost(f"Flower error {error.code}")
 
     def _search(self, lost: list[_Exchange]) -> None:
         """Ask those lost sites again that are back."""
         if not lost or self._find is None:
             return
         found = self._find(tuple(exchange.site for exchange in lost))
-        for exchange in lost:
-            if exchange.site in found:
-                self._nodes[exchange.site] = found[exchange.site]
-                self._push(exchange)
+        self._nodes |= found
+        self._push([exchange for exchange in lost if exchange.site in found])
 
     def _watch(self, exchange: _Exchange, now: float) -> None:
         """Error 508 for a site that was away too long, 503 for a silent one; a silent one is asked again before."""
@@ -233,7 +260,7 @@ class FlowerTransport:
             raise FedmviError(503, f"no answer in {exchange.seconds:g} seconds", site=exchange.site)
         elif self._find is not None and now >= exchange.again:
             exchange.patience *= 2
-            self._push(exchange)
+            self._push([exchange])
 
     def _received(self, site: str, content: RecordDict) -> Packed:
         """The answer, once what came beside it of the site's ledger is on disk."""
@@ -285,7 +312,7 @@ class _Exchange:
         self.messages.add(message_id)
         self.again = now + self.patience
 
-    def lost(self, why: str, pause: float = 0.0) -> None:
+    def lost(self, why: str, pause: float = SEARCH_SECONDS) -> None:
         """The site is away, with all that was on its way to it; it is not looked for during the pause."""
         self.not_before = time.monotonic() + pause
         self.messages.clear()

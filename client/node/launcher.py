@@ -32,6 +32,7 @@ from client.node.pacing import Pacing
 from client.node.replying import forget_half_received, wait_for_answer
 from common.errors import FedmviError
 from common.files import write_whole
+from common.flower.parts import AT_NODE, ask_again_soon
 from common.flower.replacing import PrivateName, refuse_other_flower
 from common.observing.logs import LogFormat, configure
 from common.terminal import EXIT_ERROR
@@ -54,7 +55,7 @@ INSERT = PrivateName(_LOOP, "_insert_message", ("msg", "state", "store"))
 CONFIG = PrivateName(_LOOP, "get_fused_config_from_fab", ("fab_file", "run"))
 KINDS = PrivateName(_LOOP, "TaskType")
 CLIENT = PrivateName("flwr.supernode.fleet_http_connection", "FleetHttpClient")
-NAMES = (TIME, PULL, PUSH, INSERT, CONFIG, KINDS, CLIENT)
+NAMES = (TIME, PULL, PUSH, INSERT, CONFIG, KINDS, CLIENT, AT_NODE)
 """Every private name of Flower that the node depends on."""
 
 
@@ -120,6 +121,7 @@ def prepare_flower(enrolment: Enrolment, node: NodeFolder) -> None:
     CONFIG.put(lambda _fab_file, _run: {})
     KINDS.put(_OnlyClientApps)
     CLIENT.put(EnrolledClient)
+    ask_again_soon(AT_NODE)
 
 
 def supernode_arguments(enrolment: Enrolment, node: NodeFolder, port: int) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from common.flower.pace import Pace
 
-QUICKEST_SECONDS = 0.05
+QUICKEST_SECONDS = 0.1
 SLOWEST_SECONDS = 2.0
 
 

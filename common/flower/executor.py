@@ -83,7 +83,7 @@ def serve_tasks(
     run_task: Callable[[str], int | None],
     ca: bytes | None = None,
     at_once: int = 1,
-    poll_seconds: float = 0.05,
+    poll_seconds: float = 0.1,
 ) -> None:
     """Take tasks of these kinds and do each in a fork, until SIGTERM or SIGINT; a Runtime API that is away is awaited.
 

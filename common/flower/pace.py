@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Pace:
-    """Seconds until the next look: a tenth of how long nothing has happened, between two limits.
+    """Seconds until the next look: a fifth of how long nothing has happened, between two limits.
 
     So whoever waits never waits for long in proportion, and many idle parties burden nobody.
 
@@ -29,4 +29,4 @@ class Pace:
 
     def seconds(self) -> float:
         """How long to wait before the next look."""
-        return min(max((self._clock() - self._last) / 10, self._quickest), self._slowest)
+        return min(max((self._clock() - self._last) / 5, self._quickest), self._slowest)

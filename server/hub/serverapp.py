@@ -23,6 +23,7 @@ from flwr.serverapp import Grid
 
 from common.errors import FedmviError
 from common.federation.signatures import Signer
+from common.flower.parts import AT_HUB, ask_again_soon
 from common.flower.replacing import PrivateName, refuse_other_flower
 from common.observing.context import bound
 from common.study.fingerprint import code_fingerprint
@@ -64,7 +65,7 @@ _LOG = logging.getLogger("fedmvi.hub")
 
 def check_flower() -> None:
     """Error 721 unless this is the version of Flower that the names are known of."""
-    refuse_other_flower([*REPLACED, CALLED])
+    refuse_other_flower([*REPLACED, CALLED, AT_HUB])
 
 
 def run_task(hub: Hub, token: str) -> int:
@@ -72,6 +73,7 @@ def run_task(hub: Hub, token: str) -> int:
     delivered = _Delivered(hub)
     for private in REPLACED:
         private.put(getattr(delivered, private.name.rstrip("_")))
+    ask_again_soon(AT_HUB)
     try:
         sys.modules[_MODULE].run_serverapp(
             runtime_api_address=f"127.0.0.1:{hub.superlink_port}",

@@ -52,16 +52,18 @@ class Nodes(Grid):
         raise AssertionError("registered nodes are not asked for their names")
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        (message,) = messages
+        return [self.pushed(message) for message in messages]
+
+    def pushed(self, message: Message) -> str:
         known = {node.node_id: node.name for node in self.get_nodes()}
         site = known.get(message.metadata.dst_node_id)
         if site is None:
-            return [""]
+            return ""
         number = str(len(self.sent))
         self.sent.append((site, self.clock, message))
         self.replies[number] = self.sites[site](self, sum(1 for name, _, _ in self.sent if name == site))
         message.metadata.__dict__["_message_id"] = number
-        return [number]
+        return number
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         found = []

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import time
 
 import pytest
+from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError
 
 from client.node import executor, launcher
 from common.errors import FedmviError
+from common.flower.parts import AT_HUB, AT_NODE, ask_again_soon
 from common.flower.replacing import PrivateName, refuse_other_flower
 
 SOURCES = {
     "flwr.supernode.start_client_internal.start_client_internal": "9e89a6eb68fbec68",
+    "flwr.supercore.inflatable.inflatable_utils.pull_objects": "31bb2de46b450e6a",
     "flwr.supernode.start_client_internal._push_messages": "00bb86faffdec114",
     "flwr.supernode.start_client_internal._pull_and_store_message": "eaf5d0e36dc34e4c",
     "flwr.supernode.start_client_internal._insert_message": "a0c6f4605e993f04",
@@ -50,3 +54,22 @@ def test_a_name_that_is_gone_or_takes_other_parameters_is_found_out(name: Privat
         refuse_other_flower([name])
     assert error.value.number == 721
     assert name.name in error.value.local
+
+
+@pytest.mark.parametrize("place", [AT_NODE, AT_HUB])
+def test_a_part_that_is_not_there_yet_is_asked_for_again_within_a_fraction_of_a_second(place: PrivateName) -> None:
+    missing, original = [b"part"] * 3, place.get()
+
+    def late(_: str) -> bytes:
+        if len(missing) > 1:
+            missing.pop()
+            raise ObjectUnavailableError("part")
+        return missing[0]
+
+    try:
+        ask_again_soon(place)
+        begun = time.monotonic()
+        assert place.get()(["part"], late) == {"part": b"part"}
+        assert time.monotonic() - begun < 0.9, "Flower alone waits for 0.8 seconds and for 1.6"
+    finally:
+        place.put(original)
