@@ -227,7 +227,9 @@ class FlowerTransport:
         for some in batched(asked, TOGETHER):
             for reply in self._grid.pull_messages(some):
                 message_id = reply.metadata.reply_to_message_id
-                exchange = asked[message_id]
+                exchange = asked.get(message_id)
+                if exchange is None:
+                    continue  # a SuperLink that is not ours may send anything
                 if reply.has_error():
                     self._failed(exchange, message_id, reply.error)
                 else:
