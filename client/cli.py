@@ -109,6 +109,35 @@ def _print_problems(problems: list[FedmviError]) -> None:
     out.print(words if words else "No problems found.")
 
 
+@app.command(name="describe", epilog="Example: fedmvi-site describe study.toml --site hospital-a")
+def describe_command(
+    study: Annotated[
+        Path | None, typer.Argument(help="Describe for this study; without it all columns that are known.")
+    ] = None,
+    site: SiteFolder = Path(),
+    out_: Annotated[
+        Path | None, typer.Option("--out", help="The page to write; default: describe.html in the site's folder.")
+    ] = None,
+    json_: AsJson = False,
+) -> None:
+    """Look at the site's own data before a run: a page of numbers and pictures, which must stay in the hospital.
+
+    Cohorts, endpoints, every variable, images, what would be refused, and patients to look at. Needs no prepared
+    data. Exit code 1 if the data have errors; they are on the page too.
+    """
+    from client.describing.describe import describe_site
+
+    described, page = describe_site(load_site(site), load_study(study) if study else None, out_)
+    if json_:
+        print_json({"page": page and str(page), "problems": [as_json(problem) for problem in described.problems]})
+    else:
+        _print_problems(described.problems)
+    if page is not None and not json_:
+        out.print(f"Description: {escape(str(page))}. It shows patients: keep it here.")
+    if any(problem.severity is Severity.ERROR for problem in described.problems):
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
 @app.command(name="discover", epilog="Example: fedmvi-site discover /mnt/pacs-export --site hospital-a")
 def discover_command(
     folder: Annotated[Path, typer.Argument(help="A PACS export: DICOM files in folders of any nesting.")],
@@ -233,6 +262,42 @@ def forget_command(
         print_json({"tasks": done.tasks, "answers": done.answers})
     else:
         out.print(f"{done.tasks} task(s) and {done.answers} stored answer(s) of {escape(run)} deleted.")
+
+
+@app.command(
+    name="predict",
+    epilog="Example: fedmvi-site predict --model hybrid.zip --patients new.csv --out predictions.csv --site hospital-a",
+)
+def predict_command(
+    model: Annotated[Path, typer.Option(help="A model's file, as `fedmvi-server export --model` wrote it.")],
+    patients: Annotated[Path, typer.Option(help="CSV table with one row a patient, or one patient.")],
+    out_: Annotated[Path, typer.Option("--out", help="A new file, .csv or .json.")],
+    site: Annotated[
+        Path | None,
+        typer.Option("--site", help="The site whose site.toml maps headers, units and codes; without it the variables' "
+                     "own names and units."),
+    ] = None,
+) -> None:  # fmt: skip
+    """Predict for patients of this hospital with a frozen model. Research use only; the file stays here.
+
+    A table with any error is refused as a whole, and nothing is written. Exit code 1 then.
+    """
+    from client.predicting.predict import predict, trusted_model, vouched
+    from client.predicting.writing import write_predictions
+
+    here = None if site is None else load_site(site)
+    handed = trusted_model(model, here)
+    try:
+        done = predict(handed.model, patients, here)
+    except UnfitDataError as error:
+        _print_problems(list(error.problems))
+        raise typer.Exit(EXIT_PROBLEMS) from error
+    write_predictions(out_, handed, done.predictions)
+    if done.warnings:
+        _print_problems(list(done.warnings))
+    out.print(f"{escape(handed.model.title)} of {escape(handed.model.origin.title)}: {escape(vouched(handed, here))}")
+    out.print(f"{done.counted} in {escape(str(out_))}: it holds patients, keep it here.")
+    out.print(escape(handed.model.intended_use))
 
 
 app.command(

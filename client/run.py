@@ -22,7 +22,7 @@ from common.federation.envelope import Ticket
 from common.federation.identity import Claim
 from common.federation.query import MOST_PATIENTS, Receipt
 from common.federation.tasks import Freeze, Open, Sign
-from common.files import write_whole
+from common.files import make_private, write_whole
 from common.study.contradictions import contradictions
 from common.study.fingerprint import canonical_json, code_fingerprint, digest, library_versions, study_fingerprint
 from common.study.loader import as_tuples, refuse_late_knowledge
@@ -151,7 +151,7 @@ def sign_run(site: Site, ticket: Ticket, task: Sign) -> Receipt:
         401 not approved, 411 another study, 412 other rosters, 502 other code, 322 no site.secret, 212 not prepared.
     """
     study = _checked(site, ticket, task)
-    alone = site.policy.release_alone
+    alone = site.policy.may_be_left_out
     receipt: Receipt = {
         "site": site.name,
         "code": task.code,
@@ -173,7 +173,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
     ------
     FedmviError
         401 not approved, 411 another study, 412 other rosters, 417 a site that is not trusted, 419 one that has not
-        signed, 502 other code, 212 not prepared, 410 open with other data.
+        signed, 502 other code, 212 not prepared, 410 open with other data, 430 a consent taken back.
     """
     study = _checked(site, ticket, task)
     masks = site.policy.masks == "required"
@@ -181,7 +181,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
     keys = {name: entry.key for name, entry in entries.items()}
     store = store_digest(site, study)
     trusted = peers(site) if masks else {}
-    record = {
+    record: dict[str, Any] = {
         "study": task.study,
         "fingerprint": ticket.study,
         "rosters": dict(ticket.rosters),
@@ -192,6 +192,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         "keys": keys,
         "patients": {name: _cohort_sizes(name, entry.patients) for name, entry in entries.items()},
         "alone": tuple(sorted(name for name, entry in entries.items() if entry.alone)),
+        "own": masks and site.policy.may_be_left_out,
         "identities": {name: trusted[name].hex() for name in keys},
     }
     folder = run_folder(site, ticket.run_id)
@@ -201,14 +202,18 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         if earlier["code"] != task.code:
             raise FedmviError(502)
         _refuse_other_masks(site, earlier)
-        # Who has once signed that its own sums must not be told is held to that, whatever is signed afterwards.
-        alone = tuple(name for name in earlier["alone"] if name in record["alone"])
-        if {**earlier, "alone": alone} != {**record, "alone": alone}:
+        # Who has once signed that it must not be left out is held to that, whatever is signed afterwards.
+        consent = {
+            "alone": tuple(name for name in earlier["alone"] if name in record["alone"]),
+            "own": earlier["own"],
+        }
+        _refuse_consent_taken_back(site, earlier)
+        if earlier | consent != record | consent:
             raise FedmviError(410)
-        if earlier["alone"] != alone:
-            write_whole(path, to_bytes(pack({**record, "alone": alone})))
+        if earlier | consent != earlier:
+            write_whole(path, to_bytes(pack(record | consent)))
     else:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         write_whole(path, to_bytes(pack(record)))
     hints = under_limits(site, load_prepared(site, study), study)
     left_out = sorted(set(study.sites()) - set(ticket.roster("")))
@@ -218,7 +223,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         "code": task.code,
         "store": store,
         "masks": site.policy.masks,
-        "alone": "yes" if site.policy.release_alone else "no",
+        "alone": "yes" if site.policy.may_be_left_out else "no",
         "under_limits": canonical_json([hint.public() for hint in hints]),
         **library_versions(),
     }
@@ -234,6 +239,13 @@ def _refuse_other_masks(site: Site, record: Mapping[str, Any]) -> None:
             raise FedmviError(417, f"the key of '{name}' is not the one at the opening", site=name)
 
 
+def _refuse_consent_taken_back(site: Site, record: Mapping[str, Any]) -> None:
+    """Error 430 if the site had signed that it may be left out, and may not be now: others repeat what they answered
+    while it consented."""
+    if record["own"] and not site.policy.may_be_left_out:
+        raise FedmviError(430)
+
+
 def load_run(site: Site, ticket: Ticket) -> OpenRun:
     """The run that a message belongs to.
 
@@ -241,7 +253,8 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
     ------
     FedmviError
         507 never opened, 411 another study, 412 other rosters, 401 no longer approved, 502 other code, 417 another
-        identity, 418 another policy of masks and 410 other data (or another `site.secret`) than at opening.
+        identity, 418 another policy of masks and 410 other data (or another `site.secret`) than at opening, 430 a
+        consent taken back.
     """
     folder = run_folder(site, ticket.run_id)
     try:
@@ -256,6 +269,7 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
     if record["code"] != code_fingerprint():
         raise FedmviError(502)
     _refuse_other_masks(site, record)
+    _refuse_consent_taken_back(site, record)
     study = read_study(record["study"], ticket.study)
     if store_digest(site, study) != record["store"] or _secret_digest(site) != record["secret"]:
         raise FedmviError(410)

@@ -36,3 +36,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder and those above it that are missing, for their owner only; on return they are on disk.
+
+    `Path.mkdir` gives parents that it makes the permissions of any other folder.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    for place in reversed(missing):
+        place.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(place.parent)
+    folder.mkdir(exist_ok=True)  # an error of its own where it is no folder

@@ -32,7 +32,7 @@ def print_json(value: Any) -> None:
 
 def print_error(error: FedmviError) -> None:
     """Print an error for people: number, what happened, where, what to do."""
-    err.print(f"[bold red]{error.code}[/] {escape(error.what)}")
+    err.print(f"[bold red]{error.code}[/] {escape(error.what + error.where)}")
     if error.local:
         err.print(f"  {escape(error.local)}")
     err.print(f"  [bold]What to do:[/] {escape(error.do)}")

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from client.cohort.site import ColumnMap, Images, Policy, SiteHead, Tables
 from common.errors import CATALOGUE
-from common.study import networks, preparation, protocol
+from common.study import networks, preparation, protocol, reporting
 from common.study.analyses import ANALYSES
 from common.study.dictionary import DICTIONARY, Variable
 from server.study.results import schema
@@ -126,6 +126,8 @@ def study() -> str:
         (protocol.Comparison, "[[comparisons]]"),
         (protocol.Analysis, "[[analyses]]"),
         (protocol.Limits, "[limits]"),
+        (protocol.Federation, "[federation]"),
+        (reporting.Reporting, "[reporting]"),
     ]
     text += "".join(table(model, heading) for model, heading in parts)
     images: list[tuple[type[BaseModel], str]] = [

@@ -40,7 +40,10 @@ def landmarks(folder: Annotated[Path, typer.Argument(help="The run of a study of
     out.print(escape(as_toml(standard_scale(read_results(RunDirectory(folder).results_file)))), end="")
 
 
-app.command(epilog="Example: fedmvi-server export runs/study --network dl_mvi --out bundles/dl_mvi")(export)
+app.command(
+    epilog="Example: fedmvi-server export runs/study --network dl_mvi --out bundles/dl_mvi, or "
+    "fedmvi-server export runs/study --model hybrid --out hybrid.zip"
+)(export)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""server: the command `fedmvi-server export`: hand a trained network on."""
+"""server: the command `fedmvi-server export`: hand on a trained network, or a frozen logistic model."""
 
 from __future__ import annotations
 
@@ -29,21 +29,44 @@ STATISTICS = {
 
 def export(
     folder: Annotated[Path, typer.Argument(help="A finished run's folder.")],
-    network: Annotated[str, typer.Option(help="A network of the study.")],
-    out_: Annotated[Path, typer.Option("--out", help="A new folder for the bundle.")],
+    out_: Annotated[Path, typer.Option("--out", help="A new folder for a network's bundle, a new file for a model.")],
+    network: Annotated[str, typer.Option(help="A network of the study.")] = "",
+    model: Annotated[str, typer.Option(help="A logistic model of the study.")] = "",
     combination: Annotated[
         str, typer.Option(help="Sequences joined by + or commas, such as t1+t1v; by default those that the run chose.")
     ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Which of the trainings; 0 is the one that was measured.")] = 0,
+    hub: Annotated[
+        Path | None,
+        typer.Option(help="The hub whose key signs a model; by default the one that the run lies in, if it does."),
+    ] = None,
 ) -> None:
-    """Write a trained network as a MONAI bundle with ONNX graph and model card.
+    """Write a trained network as a MONAI bundle, or a logistic model as a signed file for `fedmvi-site predict`.
 
-    The weights tell what the sum over all hospitals told. What belongs to one hospital, such as the statistics of
-    FedBN and SiloBN, is not here: such a network is exported at a hospital.
+    Weights and coefficients tell what sums over all hospitals told. What belongs to one hospital, such as the
+    statistics of FedBN and SiloBN, is not here: such a network is exported at a hospital.
     """
+    if bool(network) == bool(model):
+        raise typer.BadParameter("name one network or one model", param_hint="--network or --model")
+    if model:
+        _export_model(folder, model, out_, hub)
+        return
     need("server", "torch", "safetensors", "onnx", "onnxscript")
     written = write_export(folder, network, out_, combination, seed)
     out.print(f"Bundle, ONNX graph and model card: {escape(str(written))}")
+
+
+def _export_model(folder: Path, name: str, to: Path, hub: Path | None) -> None:
+    # Loaded here: it needs what reports are made with.
+    from common.models.archive import read_model
+    from server.export.logistic import write_model
+
+    written = write_model(folder, name, to, hub)
+    handed = read_model(to)
+    out.print(f"{escape(written.title)}: {escape(str(to))}, SHA-256 {handed.digest}")
+    unsigned = "Unsigned: the run lies in no hub, and none was named with --hub."
+    out.print(unsigned if handed.signed_by is None else f"Signed with the key {handed.signed_by}.")
+    out.print(escape(written.intended_use))
 
 
 def write_export(folder: Path, name: str, to: Path, combination: str = "", seed: int = 0) -> Path:

@@ -34,6 +34,7 @@ from common.federation.records import (
 from common.federation.signatures import Signer
 from common.flower.pace import Pace
 from server.ledgers import LedgerHeads
+from server.study.missing import AwayError
 
 POLL_SECONDS = 0.1
 SLOWEST_POLL_SECONDS = 1.0
@@ -155,14 +156,18 @@ class FlowerTransport:
             508 a site is missing after `wait_seconds`, 210 two nodes with one name.
         """
         find = _Nodes(grid, names).of
-        limit = time.monotonic() + wait_seconds
+        begun = time.monotonic()
+        there: set[str] = set()
         while True:
             nodes = find(sites)
+            there |= set(nodes)
             missing = [site for site in sites if site not in nodes]
             if not missing:
                 return cls(grid, nodes, find, wait_seconds, signer, ledgers)
-            if time.monotonic() > limit:
-                raise FedmviError(508, site=missing[0])
+            if time.monotonic() > begun + wait_seconds:
+                never = tuple(site for site in missing if site not in there)
+                why = f"{', '.join(missing)}: not there after {wait_seconds:g} seconds"
+                raise AwayError(508, why, never or tuple(missing), others=len(never) < len(missing))
             time.sleep(POLL_SECONDS)
 
     def send(self, messages: Mapping[str, Packed], seconds: float) -> Iterator[tuple[str, Packed]]:
@@ -191,8 +196,7 @@ class FlowerTransport:
             if now - searched >= SEARCH_SECONDS:
                 searched = now
                 self._search([e for e in open_.values() if e.lost_since is not None and now >= e.not_before])
-            for exchange in open_.values():
-                self._watch(exchange, now)
+            self._watch(list(open_.values()), now)
             time.sleep(pace.seconds())
 
     def _push(self, exchanges: Sequence[_Exchange]) -> None:
@@ -208,8 +212,8 @@ class FlowerTransport:
                 for exchange in some
             ]
             pushed = list(self._grid.push_messages(messages))
-            if not pushed:  # no name at all: Flower takes no message so large
-                raise FedmviError(503, "Flower did not accept the message", site=some[0].site)
+            if not pushed:  # no name at all
+                raise FedmviError(518, ", ".join(exchange.site for exchange in some))
             for exchange, name in zip(some, pushed, strict=True):
                 if name:
                     exchange.pushed(name)
@@ -230,20 +234,22 @@ class FlowerTransport:
                 exchange = asked.get(message_id)
                 if exchange is None:
                     continue  # a SuperLink that is not ours may send anything
-                if reply.has_error():
-                    self._failed(exchange, message_id, reply.error)
-                else:
+                if not reply.has_error():
+                    exchange.answered = True
                     yield exchange.site, reply.content
+                elif not exchange.answered:
+                    self._failed(exchange, message_id, reply.error)
 
     def _failed(self, exchange: _Exchange, message_id: str, error: Error) -> None:
         """Flower, or the site's node, has no answer to a message: the site counts as lost where that may mend."""
         exchange.messages.discard(message_id)
         crashed = error.code == ErrorCode.CLIENT_APP_CRASHED
         exchange.crashes += crashed
+        if exchange.messages:
+            return  # another one may still bring the answer
         if self._find is None or exchange.crashes > MOST_CRASHES or not (crashed or error.code in LOST):
             raise _told(error, exchange.site)
-        if not exchange.messages:
-            exchange.lost(f"Flower error {error.code}")
+        exchange.lost(f"Flower error {error.code}")
 
     def _search(self, lost: list[_Exchange]) -> None:
         """Ask those lost sites again that are back."""
@@ -253,16 +259,19 @@ class FlowerTransport:
         self._nodes |= found
         self._push([exchange for exchange in lost if exchange.site in found])
 
-    def _watch(self, exchange: _Exchange, now: float) -> None:
-        """Error 508 for a site that was away too long, 503 for a silent one; a silent one is asked again before."""
-        if exchange.lost_since is not None:
-            if self._find is None or exchange.away_until(now) > self._wait:
-                raise FedmviError(508, exchange.why, site=exchange.site)
-        elif now - exchange.asked - exchange.away > exchange.seconds:
-            raise FedmviError(503, f"no answer in {exchange.seconds:g} seconds", site=exchange.site)
-        elif self._find is not None and now >= exchange.again:
-            exchange.patience *= 2
-            self._push([exchange])
+    def _watch(self, open_: Sequence[_Exchange], now: float) -> None:
+        """Error 508 for sites that were away too long, 503 for silent ones; a silent one is asked again before."""
+        lost = [exchange for exchange in open_ if exchange.lost_since is not None]
+        if gone := [exchange for exchange in lost if self._find is None or exchange.away_until(now) > self._wait]:
+            raise AwayError(508, gone[0].why, tuple(e.site for e in gone), others=len(gone) < len(lost))
+        there = [exchange for exchange in open_ if exchange.lost_since is None]
+        if silent := [exchange for exchange in there if now - exchange.asked - exchange.away > exchange.seconds]:
+            why = f"no answer in {silent[0].seconds:g} seconds"
+            raise AwayError(503, why, tuple(e.site for e in silent), others=bool(lost))
+        for exchange in there:
+            if self._find is not None and now >= exchange.again:
+                exchange.patience *= 2
+                self._push([exchange])
 
     def _received(self, site: str, content: RecordDict) -> Packed:
         """The answer, once what came beside it of the site's ledger is on disk."""
@@ -285,6 +294,8 @@ class _Exchange:
     ----------
     messages
         Flower's names of the messages that may still bring the answer.
+    answered
+        Whether one of them has.
     asked, again
         When it was asked first, and when it is to be asked again.
     lost_since, away, why
@@ -298,6 +309,7 @@ class _Exchange:
     seconds: float
     asked: float
     messages: set[str] = field(default_factory=set)
+    answered: bool = False
     again: float = 0.0
     patience: float = AGAIN_SECONDS
     crashes: int = 0

@@ -20,6 +20,7 @@ from server.plan import print_plan
 from server.study.execution import Action
 from server.study.results import read_results
 from server.study.run_directory import RunDirectory
+from simulation.benchmarks import commands as null_commands
 from simulation.benchmarks.measuring import Benchmark
 from simulation.benchmarks.statistics import benchmark_statistics
 from simulation.chaos import commands as chaos_commands
@@ -44,6 +45,7 @@ benchmarks = typer.Typer(help="Measure what the product costs, beside what peopl
                          no_args_is_help=True)  # fmt: skip
 app.add_typer(benchmarks, name="benchmark")
 add_commands(app, benchmarks)
+null_commands.add_commands(benchmarks)
 network_commands.add_commands(app, benchmarks)
 chaos_commands.add_commands(app)
 

@@ -7,7 +7,6 @@ import os
 import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -142,13 +141,6 @@ def short_temporary_folder() -> Path:
 def private_folder(prefix: str, parent: Path) -> tempfile.TemporaryDirectory[str]:
     """A folder that is removed at the end; a failure to remove it must not hide how the run ended."""
     return tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
-
-
-def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def groups_of(home: Path) -> set[int]:

@@ -32,12 +32,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.app import SITES_VARIABLE
+from common.deployment.ports import free_port
 from simulation.processes import (
     FlowerRuntimeError,
     FollowedLog,
     child_environment,
     executable,
-    free_port,
     groups_of,
     private_folder,
     short_temporary_folder,

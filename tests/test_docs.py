@@ -131,10 +131,22 @@ def test_every_shipped_study_is_sound(path: Path) -> None:
     assert load_study(path).study.name == path.stem
 
 
+def anchors(path: Path) -> set[str]:
+    """What a link may name in a page: its headings, as they are spelt in addresses, and ids that it gives itself."""
+    text = path.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ +(.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
+    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in plain} | set(
+        re.findall(r'\bid="([^"]+)"', text)
+    )
+
+
 @pytest.mark.parametrize(
     "path", [p for p in ROOT.rglob("*.md") if ".venv" not in p.parts and "runs" not in p.parts], ids=str
 )
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+    for target, place in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", path.read_text(encoding="utf-8")):
         if "://" not in target:
-            assert (path.parent / target).exists(), target
+            page = path.parent / target if target else path
+            assert page.exists(), target
+            assert not place or place in anchors(page), f"{target}#{place}"

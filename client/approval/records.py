@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from client.cohort.site import Site
-from common.files import sync_folder, write_whole
+from common.files import make_private, sync_folder, write_whole
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import as_tuples
 from common.study.protocol import Study
@@ -54,7 +54,7 @@ def write_record(site: Site, study: Study, decision: Decision, by: str, protocol
     """
     fingerprint = study_fingerprint(study)
     path = _folder(site) / f"{fingerprint}.json"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     sync_folder(site.store)
     known = read_record(site, fingerprint)
     taken = {

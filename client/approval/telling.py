@@ -305,11 +305,12 @@ def _leaves(site: Site, study: Study) -> Iterable[str]:
     if study.networks:
         yield "Changes of a network's weights in each round, summed over the sites; a network can tell of its patients."
     if study.federation.missing_site == "leave-out":
-        allowed = "allowed" if site.policy.release_alone else "not allowed, and the study stops"
+        allowed = "allowed" if site.policy.may_be_left_out else "not allowed, and the study stops"
         yield (
             f"What this site alone had added to sums, if it stays away for {study.federation.wait_hours:g} hours or "
             "does not answer: then the study begins anew without it, and who has both sums has their difference. By "
-            f"this site's policy that is {allowed}."
+            f"this site's policy (`may_be_left_out`) that is {allowed}. Before any sum was told it may begin without "
+            "sites, so that sums may be over this one and few others; never over fewer than a sum needs."
         )
     yield "Names of variables, the versions of programs, and numbers of errors. A refusal tells that a limit was met."
     closed = [c.name for c in study.cohorts if site.name in c.sites and c.role in CLOSED_ROLES]

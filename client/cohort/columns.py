@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 from client.cohort.cells import parse_date
 from client.cohort.problems import Place, Problems
@@ -12,7 +13,6 @@ from client.cohort.sheet import Sheet
 from client.cohort.site import ColumnMap, Site
 from common.errors import FedmviError
 from common.study.dictionary import DICTIONARY, Variable
-from common.study.protocol import Study
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,18 @@ class Source:
     unit: str | None
 
 
+class Declares(Protocol):
+    """What defines variables of its own: a study, or a model that was handed on."""
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """Its variables; they go before the dictionary's."""
+
+
 class Columns:
     """Looks columns up by name, each once; what is missing or ambiguous is noted once."""
 
-    def __init__(self, site: Site, study: Study | None, sheet: Sheet, problems: Problems) -> None:
+    def __init__(self, site: Site, study: Declares | None, sheet: Sheet, problems: Problems) -> None:
         self._site, self._study, self._sheet, self._problems = site, study, sheet, problems
         self._known: dict[str, Source | None] = {}
 

@@ -16,6 +16,7 @@ from client.cohort.values import check_bounds, read_variable
 from client.cohort.withdrawn import withdrawn
 from common.errors import FedmviError, Severity
 from common.study.protocol import Study
+from common.study.recipe import coded_columns
 from common.study.table import Column, SiteTable
 
 PATIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -38,7 +39,7 @@ def read_table(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
     if not sheet.header:
         return _empty(study), problems.found
     try:
-        sheet = _consenting(site, sheet, problems)
+        sheet = consenting(site, sheet, problems)
     except FedmviError as error:  # nobody knows who withdrew: the table must not be used
         problems.found.append(error)
     columns = Columns(site, study, sheet, problems)
@@ -55,7 +56,8 @@ def read_table(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
         if all(columns.get(name) is not None for name in endpoint.columns):
             place = columns.place(columns.require(endpoint.columns[-1]))
             check_endpoint(study, endpoint, list(arrays.values())[-1], eligible, site.name, place, problems)
-    check_bounds(study, variables, columns, problems)
+    coded = (column for model in study.models for column in coded_columns(study, model.predictors))
+    check_bounds(coded, variables, columns, problems)
     check_leaks(study, variables, endpoints, columns, problems)
     labels = columns.get(LABEL_COLUMN, required=False)
     words = ("",) * n if labels is None else tuple(cell or "" for cell in labels.cells)
@@ -76,8 +78,8 @@ def read_patients(columns: Columns, sheet: Sheet, problems: Problems) -> tuple[s
     return tuple(cell or "" for cell in source.cells)
 
 
-def _consenting(site: Site, sheet: Sheet, problems: Problems) -> Sheet:
-    """The rows of patients who did not withdraw their consent, as if the others had never been in the table."""
+def consenting(site: Site, sheet: Sheet, problems: Problems) -> Sheet:
+    """The rows of patients who did not withdraw their consent, as if the others had never been there; error 763."""
     gone = withdrawn(site)
     source = Columns(site, None, sheet, Problems()).get(ID_COLUMN, required=False) if gone else None
     if source is None:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.errors import FedmviError
+from common.files import make_private
 from common.study.dictionary import Name
 from common.study.loader import as_tuples, toml_problems
 from common.study.protocol import SiteName
@@ -86,6 +87,11 @@ class Policy(_Table):
     min_sites: int = Field(default=3, ge=3, description="Fewest sites in a sum.")
     max_parameters: float = Field(default=0.33, gt=0, le=0.33, description="Most parameters, as a share of patients.")
     release_alone: bool = Field(default=False, description="Whether guarded results of this site alone may leave.")
+    may_be_left_out: bool = Field(
+        default=False,
+        description="Whether a study may go on without this site when it stays away. Who has the sums with it and "
+        "those without it has the exact part of this site in them, which is more than guarded results.",
+    )
     masks: Literal["required", "off"] = Field(
         default="required",
         description="Parts of sums leave only under masks that cancel in the sum; `off` shows them to the coordinator.",
@@ -169,7 +175,7 @@ class Site(_Table):
 @contextlib.contextmanager
 def alone(site: Site) -> Iterator[None]:
     """One message at a time: two at once could each give an answer before the other's is recorded."""
-    site.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(site.store)
     with (site.store / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -178,7 +184,7 @@ def alone(site: Site) -> Iterator[None]:
 @contextlib.contextmanager
 def deciding(site: Site) -> Iterator[None]:
     """One change of `site.toml` at a time. A message that is being answered does not stand in its way."""
-    site.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(site.store)
     with (site.store / ".deciding.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

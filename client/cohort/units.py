@@ -58,7 +58,7 @@ def check_values(
     problems: Problems,
 ) -> None:
     """Note values out of range (306) and suspected units (307). `values` (n,) in the variable's unit, NaN missing."""
-    out = _out_of_range(variable, values, censored)
+    out = out_of_range(variable, values, censored)
     mentioned = [] if source.unit is not None else header_units(source.header, variable)
     others = [unit for unit in mentioned if unit != variable.unit and variable.units[unit] != 1.0]
     if others and variable.unit not in mentioned:
@@ -86,7 +86,7 @@ class _Suspicion:
     severity: Severity = Severity.ERROR
 
 
-def _out_of_range(variable: Variable, values: FloatArray, censored: NDArray[np.int8]) -> Flags:
+def out_of_range(variable: Variable, values: FloatArray, censored: NDArray[np.int8]) -> Flags:
     """Plain values outside; bounds only where nothing inside is left: `<0.1` where 0.5 is the lowest."""
     low = -math.inf if variable.low is None else variable.low
     high = math.inf if variable.high is None else variable.high
@@ -108,7 +108,7 @@ def _by_range(source: Source, variable: Variable, values: FloatArray, out: Flags
     best: _Suspicion | None = None
     most = 0
     for unit, ratio in _alternatives(source, variable):
-        rows = out & ~_out_of_range(variable, values * ratio, np.zeros(values.shape, np.int8)) & (values != 0)
+        rows = out & ~out_of_range(variable, values * ratio, np.zeros(values.shape, np.int8)) & (values != 0)
         count = int(np.count_nonzero(rows))
         if count > most and (count >= FEW or count >= SHARE * known):
             most = count

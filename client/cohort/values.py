@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from client.cohort.columns import Columns, Source
 from client.cohort.problems import Problems
 from client.cohort.units import Flags, check_values, conversion
 from common.study.dictionary import Variable
-from common.study.protocol import Study
+from common.study.recipe import CodedColumn
 from common.study.table import Column, FloatArray
 
 
@@ -71,16 +72,18 @@ def undecided(column: Column, cutoffs: tuple[float, ...], number_needed: bool) -
     return unsettled
 
 
-def check_bounds(study: Study, table: dict[str, Column], columns: Columns, problems: Problems) -> None:
+def check_bounds(
+    coded: Iterable[CodedColumn], table: Mapping[str, Column], columns: Columns, problems: Problems
+) -> None:
     """Note 305 for `<20` and the like where a model needs the number, or a cut-off that the bound does not decide."""
+    used = tuple(coded)
     for name, column in table.items():
         source = columns.get(name)
         if source is None:
             continue
-        terms = [term for model in study.models for term in model.predictors if term.variable == name]
-        above = [study.variable(name).cutoff if t.cutoff is None else t.cutoff for t in terms if t.coding == "above"]
-        number = any(term.coding in ("linear", "log") for term in terms)
-        for i in np.flatnonzero(undecided(column, tuple(c for c in above if c is not None), number)):
+        above = tuple(c.cutoff for c in used if c.variable == name and c.coding == "above")
+        number = any(c.variable == name and c.coding in ("linear", "log") for c in used)
+        for i in np.flatnonzero(undecided(column, above, number)):
             problems.add(305, columns.place(source, int(i)), repr(source.cells[i]), variable=name)
 
 

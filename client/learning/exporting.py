@@ -19,10 +19,11 @@ from client.learning.scoring import estimate_statistics
 from client.learning.work import Works, work_folder
 from common.errors import FedmviError
 from common.networks.architecture import architecture_of
-from common.networks.bundle import RESEARCH, Description, describe, write_bundle
+from common.networks.bundle import Description, describe, write_bundle
 from common.networks.network import build
 from common.networks.normalisation import MIN_ESTIMATED
 from common.networks.weights import load_local_state, load_vector, local_round, local_state, read_weights
+from common.study.intended_use import RESEARCH
 from common.study.networks import Network
 from common.study.protocol import Study
 

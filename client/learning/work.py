@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from client.cohort.site import Site
 from common.errors import FedmviError
 from common.federation.codec import from_bytes, pack, to_bytes, unpack
-from common.files import sync_folder, write_whole
+from common.files import make_private, sync_folder, write_whole
 from common.study.fingerprint import canonical_json, digest
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -82,7 +82,7 @@ class Works:
 
         `add` puts further files, such as pictures, into the new folder. Error 394 without room for twice as much.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self._folder)
         needed = _SPARE + 2 * sum(array.nbytes for part in (arrays, local or {}) for array in part.values())
         free = shutil.disk_usage(self._folder).free
         if free < needed:
@@ -112,7 +112,7 @@ class Works:
         known = self.claimed(key)
         if not known:
             path = self._claim(key)
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(path.parent)
             write_whole(path, value.encode("ascii"))
         return known or value
 

@@ -57,9 +57,7 @@ def _enrol(
     if offline and json_:
         print_json(_described(enrolment, []))
     if not json_ and again:
-        out.print(
-            "Next: end `fedmvi-site start` if it runs, and start it again: it goes on with the old keys until then."
-        )
+        out.print("Next: nothing, if `fedmvi-site start` runs: it takes the new keys up within seconds. Else start it.")
     elif not json_:
         out.print("Next: `fedmvi-site key`; give that key to the other hospitals yourself, no kit may do it for you.")
     if not passed:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import ssl
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,6 +16,8 @@ from flwr.proto.fleet_pb2 import (
     ActivateNodeResponse,
     DeactivateNodeRequest,
     DeactivateNodeResponse,
+    PullMessagesRequest,
+    PullMessagesResponse,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest, SendNodeHeartbeatResponse
 from flwr.supercore.protobuf.client import ProtobufClientInterceptor
@@ -43,6 +45,9 @@ class EnrolledClient(FleetHttpClient):
 
     heard: ClassVar[Callable[[], None]]
     """Called when the hub has answered a sign of life; from another thread, also while a message is worked on."""
+
+    unheard: ClassVar[Callable[[], None]]
+    """Called when it did not answer one, or a look for messages, or refused it; Flower then tries again for ever."""
 
     @classmethod
     def from_server_address(
@@ -81,9 +86,23 @@ class EnrolledClient(FleetHttpClient):
 
     def SendNodeHeartbeat(self, request: SendNodeHeartbeatRequest) -> SendNodeHeartbeatResponse:  # noqa: N802
         """Give a sign of life."""
-        response = super().SendNodeHeartbeat(request)
+        with self._listening():
+            response = super().SendNodeHeartbeat(request)
         type(self).heard()
         return response
+
+    def PullMessages(self, request: PullMessagesRequest) -> PullMessagesResponse:  # noqa: N802 - Flower's name
+        """Look for messages."""
+        with self._listening():
+            return super().PullMessages(request)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.HTTPError:
+            type(self).unheard()
+            raise
 
     def _predecessor(self) -> int | None:
         """The hub's number for a node that was connected from this folder since the machine was started."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from client.cohort.site import Site
 from common.errors import FedmviError
-from common.files import write_whole
+from common.files import make_private, write_whole
 
 SITES_VARIABLE = "FEDMVI_SITES"
 """Environment variable with the folders of the sites that this machine serves, set by the hospital alone."""
@@ -24,6 +24,9 @@ class NodeState(StrEnum):
 
     STARTING = "starting"
     READY = "ready"
+    AWAY = "away"
+    """The hub does not answer, or refuses."""
+
     STOPPED = "stopped"
 
 
@@ -96,7 +99,7 @@ class NodeFolder:
 
     def make(self) -> None:
         """Make the folder, for its owner only."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.folder)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
 import time
 from contextlib import suppress
@@ -30,6 +29,7 @@ from client.node.fleet import EnrolledClient
 from client.node.folder import Health, NodeFolder, NodeState, now
 from client.node.pacing import Pacing
 from client.node.replying import forget_half_received, wait_for_answer
+from common.deployment.ports import free_port
 from common.errors import FedmviError
 from common.files import write_whole
 from common.flower.parts import AT_NODE, ask_again_soon
@@ -82,16 +82,21 @@ class _Told:
     def heard(self) -> None:
         """The hub answered."""
         if time.monotonic() - self._written >= HEARD_SECONDS or self._health.state is not NodeState.READY:
-            self._tell(heard=now())
+            self._tell(NodeState.READY, heard=now())
+
+    def unheard(self) -> None:
+        """The hub did not answer, or refused."""
+        if self._health.state is NodeState.READY:
+            self._tell(NodeState.AWAY)
 
     def message(self) -> None:
         """A message came."""
-        self._tell(heard=now(), last_message=now())
+        self._tell(NodeState.READY, heard=now(), last_message=now())
 
-    def _tell(self, **changes: str) -> None:
+    def _tell(self, state: NodeState, **changes: str) -> None:
         with self._lock, suppress(OSError):  # a full disk must not end the node
             self._written = time.monotonic()
-            self._health = replace(self._health, state=NodeState.READY, **changes)  # type: ignore[arg-type]
+            self._health = replace(self._health, state=state, **changes)  # type: ignore[arg-type]
             self._node.tell(self._health)
 
 
@@ -113,7 +118,8 @@ def prepare_flower(enrolment: Enrolment, node: NodeFolder) -> None:
         push(state, object_store, send, push_object)
         pacing.answered()
 
-    EnrolledClient.tls, EnrolledClient.remembered, EnrolledClient.heard = enrolment.tls(), node.connected, told.heard
+    EnrolledClient.tls, EnrolledClient.remembered = enrolment.tls(), node.connected
+    EnrolledClient.heard, EnrolledClient.unheard = told.heard, told.unheard
     TIME.put(pacing)
     PULL.put(pull_and_store_message)
     PUSH.put(push_messages)
@@ -135,19 +141,13 @@ def supernode_arguments(enrolment: Enrolment, node: NodeFolder, port: int) -> li
     ]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def main(folder: Path, style: LogFormat) -> None:
     """Run the node of the site in `folder` until it is told to end."""
     site = load_site(folder)
     node = NodeFolder(site)
     configure(style, node.local_log, part="node", site=site.name)
     enrolment = load_enrolment(site)
-    port = _free_port()
+    port = free_port()
     prepare_flower(enrolment, node)
     write_whole(node.address, f"127.0.0.1:{port}".encode())
     # Flower's command reads its arguments from there.

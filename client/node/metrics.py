@@ -15,7 +15,8 @@ from typing import Any
 
 from client.cohort.site import Site
 from client.node.enrolment import FOLDER
-from client.node.folder import NodeFolder, NodeState
+from client.node.folder import NodeFolder
+from client.node.hearing import connection
 from client.release.ledger import ledger_file
 from common.observing.metrics import Kind, Measure, expiry, gauge, moment
 
@@ -48,8 +49,8 @@ class SiteMetrics:
         self._ledger.read_on()
         yield from self._ledger.measures()
         health = NodeFolder(self._site).health()
-        connected = None if health is None else float(health.state is NodeState.READY)
-        yield gauge("node_ready", "1 while the node is connected to the hub, as it told last.", connected)
+        connected = None if health is None else float(connection(health)[0])
+        yield gauge("node_ready", "1 while the node is connected to the hub, as far as it knows.", connected)
         times = {} if health is None else asdict(health)
         for key, name, words in _TIMES:
             yield gauge(name, f"{words}, since 1970.", moment(times.get(key)))

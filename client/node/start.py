@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import socket
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from client.cohort.site import Site, alone, load_site
-from client.node.enrolment import Enrolment, load_enrolment
+from client.node.enrolment import load_enrolment
 from client.node.folder import SITES_VARIABLE, Health, NodeFolder, NodeState, now
+from client.node.renewal import Renewal
 from common.errors import FedmviError
 from common.files import write_whole
 from common.flower.environment import flower_environment, refuse_other_version
 from common.flower.supervisor import Child, Supervisor
 from common.observing.logs import LogFormat, configure
+from common.observing.service import Notice, notify
 
 SECRET_BYTES = 32
 _LOG = logging.getLogger("fedmvi.site")
@@ -52,10 +52,10 @@ def start(folder: Path, style: LogFormat | None = None) -> None:
         health = Health(NodeState.STARTING, os.getpid(), 0, now())
         node.tell(health)
         try:
-            watch = _Readiness(node, enrolment)
+            watch = _Watch(node, Renewal(site, enrolment))
             Supervisor(_children(site, node, style), watch=watch).run()
         finally:
-            _notify("STOPPING=1")
+            notify(Notice.STOPPING)
             node.tell(Health(NodeState.STOPPED, 0, 0, health.started))
         _LOG.info("stopped")
 
@@ -73,29 +73,21 @@ def _children(site: Site, node: NodeFolder, style: LogFormat) -> list[Child]:
     ]
 
 
-class _Readiness:
-    """Says so when the node is connected, once a start of it; to people, and to systemd where that listens."""
+class _Watch:
+    """Says so when the node is connected, once a start of it, to people and to systemd; and keeps its keys new."""
 
-    def __init__(self, node: NodeFolder, enrolment: Enrolment) -> None:
-        self._node, self._enrolment = node, enrolment
+    def __init__(self, node: NodeFolder, renewal: Renewal) -> None:
+        self._node, self._renewal = node, renewal
         self._known = 0
 
     def __call__(self, pids: Mapping[str, int]) -> None:
+        """What the supervisor calls again and again."""
+        self._renewal(pids)
         pid = pids.get("node", 0)
         if pid == self._known:
             return
         health = self._node.health()
         if pid and health and health.state is NodeState.READY and health.node == pid:
             self._known = pid
-            _LOG.info("ready: connected to %s:%d", self._enrolment.host, self._enrolment.port)
-            _notify("READY=1")
-
-
-def _notify(state: str) -> None:
-    """Tell systemd, as `sd_notify` does."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.connect("\0" + address[1:] if address.startswith("@") else address)
-        sender.sendall(state.encode())
+            _LOG.info("ready: connected to %s:%d", self._renewal.enrolment.host, self._renewal.enrolment.port)
+            notify(Notice.READY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,17 +13,15 @@ from rich.markup import escape
 from client.cohort.site import Site, load_site
 from client.node.enrolment import FOLDER, read_enrolment
 from client.node.folder import Health, NodeFolder, NodeState
+from client.node.hearing import connection, seconds_since_heard
 from client.node.metrics import SiteMetrics
+from client.node.renewal import SOON_DAYS
 from client.release.ledger import Ledger, ledger_file
 from common.errors import FedmviError
 from common.observing.logs import LogFormat, configure
-from common.observing.metrics import METRICS_PORT, moment, serve_until_ended
+from common.observing.metrics import METRICS_PORT, serve_until_ended
 from common.terminal import EXIT_PROBLEMS, out, print_json
 
-QUIET_SECONDS = 120.0
-"""An answer of the hub that is older than this is no sign of a connection; it is noted every ten seconds."""
-
-SOON_DAYS = 30
 SiteFolder = Annotated[Path, typer.Option("--site", help="The site's folder, the one with site.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -36,9 +33,11 @@ class NodeStatus:
     Attributes
     ----------
     connected
-        Whether its process is alive and the hub answered it in the last two minutes.
+        Whether its process is alive and the hub answered it just now; see `hearing.connection`.
     state
         In words, for a person.
+    heard_seconds
+        How long ago the hub answered last; None if it never did. What is older is not known here.
     expires
         The day on which the enrolment ends; empty where there is none.
     """
@@ -48,6 +47,7 @@ class NodeStatus:
     state: str
     started: str
     heard: str
+    heard_seconds: int | None
     last_message: str
     expires: str
     days_left: int | None
@@ -57,7 +57,7 @@ class NodeStatus:
 def status_of(site: Site) -> NodeStatus:
     """How the node of a site is."""
     health = NodeFolder(site).health()
-    connected, words = _judged(health)
+    connected, words = connection(health)
     expires = _expires(site)
     left = None if expires is None else (expires - datetime.now(UTC).date()).days
     times = Health(NodeState.STOPPED, 0, 0, "") if health is None else health
@@ -67,34 +67,12 @@ def status_of(site: Site) -> NodeStatus:
         state=words,
         started=times.started,
         heard=times.heard,
+        heard_seconds=seconds_since_heard(health),
         last_message=times.last_message,
         expires="" if expires is None else expires.isoformat(),
         days_left=left,
         ledger_lines=len(Ledger(ledger_file(site)).lines()),
     )
-
-
-def _judged(health: Health | None) -> tuple[bool, str]:
-    if health is None:
-        return False, "never started"
-    if health.state is NodeState.STOPPED or not _lives(health.supervisor):
-        return False, "not running"
-    if health.state is not NodeState.READY:
-        return False, "running, not connected yet"
-    heard = moment(health.heard)
-    if heard is None or datetime.now(UTC).timestamp() - heard > QUIET_SECONDS:
-        return False, "running, and the hub has not answered lately"
-    return True, "connected"
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's: it is there
-        return True
-    return pid > 0
 
 
 def _expires(site: Site) -> date | None:
@@ -121,7 +99,7 @@ def _status(site: SiteFolder = Path(), json_: AsJson = False) -> None:
         soon = "" if status.days_left is None or status.days_left > SOON_DAYS else " [bold red]ask for a new kit[/]"
         rows = {
             "started": status.started,
-            "the hub answered": status.heard,
+            "the hub answered": f"{status.heard} ({status.heard_seconds} s ago)" if status.heard else "",
             "last message": status.last_message,
             "enrolment ends": f"{status.expires} (in {status.days_left} days){soon}"
             if status.expires

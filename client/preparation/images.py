@@ -32,7 +32,7 @@ from client.preparation.run import Progress, prepare_patients
 from client.preparation.stacking import read_preview, stack_row
 from client.preparation.steps import SEALS, STEPS, image_libraries, writable
 from common.errors import FedmviError, Severity
-from common.files import write_whole
+from common.files import make_private, write_whole
 from common.study.fingerprint import canonical_json, digest
 from common.study.preparation import Preparation
 
@@ -212,7 +212,7 @@ def _content_of(folder: Path) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     """Copied, not linked: damage to one file must not be damage to both."""
-    target.mkdir(mode=0o700, parents=True)
+    make_private(target)
     for path in sorted(source.iterdir()):
         if path.name != SEALS:
             write_whole(target / path.name, path.read_bytes())

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import FedmviError
-from common.files import sync_folder, write_whole
+from common.files import make_private, sync_folder, write_whole
 from common.study.fingerprint import canonical_json, digest
 
 STEPS = "steps"
@@ -41,7 +41,7 @@ _FIELDS = ("convexadam", "torch")
 def writable(folder: Path, whose: str = "") -> Iterator[None]:
     """A folder to be written in, made where it is missing; error 377 where it, or what is in it, cannot be written."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         yield
     except OSError as error:
         if error.errno not in _UNWRITABLE:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from client.cohort.membership import patient_keys, site_secret
 from client.cohort.site import Policy, Site
+from client.release.rosters import FOLDER, Rosters, covers, signed, told_apart
 from client.release.scope import columns_of
 from common.errors import FedmviError
 from common.federation.envelope import Ticket
@@ -35,7 +36,6 @@ from common.study.protocol import Limits
 from common.study.recipe import Group
 from common.study.table import SiteTable
 
-FOLDER = "differencing"
 _SHOWN_DIGITS = 12
 
 
@@ -151,22 +151,22 @@ class Differencing:
     limits
         `min_patients` and `min_sites` in force: fewer must not be told apart.
     alone
-        The other sites that have signed that their own sums may be told: they may be told apart. None where nothing is
-        masked: then the coordinator's program has each site's part anyhow, and this hospital's own policy decides.
+        The other sites that have signed that they may be left out; None where nothing is masked. See `rosters`.
     """
 
     def __init__(self, site: Site, ticket: Ticket, limits: Limits, alone: Collection[str] | None) -> None:
         self._folder = site.store / FOLDER
         self._policy: Policy = site.policy
         self._ticket, self._run_id, self._limits, self._alone = ticket, ticket.run_id, limits, alone
+        self._rosters = Rosters(site, ticket, alone, limits.min_sites)
         self._sets: dict[str, Patients] = {}
         self._cohorts: set[str] = set()
 
     def admit(self, query: Query, counted: Sequence[Patients], cohort: Patients) -> None:
         """Let a total over these patients of a cohort here leave; on return it is on disk that it may.
 
-        Nothing is refused that the same run was told, or that differs from a run that the hospital has listed in
-        `allow_differences`.
+        Nothing is refused that the same run was told. Of a run that the hospital has listed in `allow_differences`
+        patients may be told apart, who are its own.
 
         Raises
         ------
@@ -175,6 +175,7 @@ class Differencing:
             damaged.
         """
         if query.cohort not in self._cohorts:
+            self._rosters.admit(query.cohort)
             # Within a study a server may choose among many statistics, so that none would have to be asked twice.
             key = digest(canonical_json(["cohort", self._ticket.study, query.cohort]))
             self._admit(key, f"cohort {query.cohort} of this study", query.cohort, (cohort,))
@@ -183,40 +184,41 @@ class Differencing:
         self._admit(key, f"{query.name} (statistic {key[:_SHOWN_DIGITS]})", query.cohort, counted)
 
     def _admit(self, key: str, what: str, cohort: str, counted: Sequence[Patients]) -> None:
-        roster = self._ticket.roster(cohort)
         path = self._folder / f"{key}.json"
         told = _read(path)
-        entry = {
-            "run": self._run_id,
-            "roster": sorted(roster),
-            "patients": [one.digest for one in counted],
-            "alone": sorted(self._alone or ()),
-        }
-        if any((e["roster"], e["patients"]) == (entry["roster"], entry["patients"]) for e in told):
+        run = signed(self._ticket, self._ticket.roster(cohort), self._alone)
+        entry = {**run, "patients": [one.digest for one in counted]}
+        if any(covers(earlier, entry) for earlier in told):
             return
         for earlier in told:
-            if earlier["run"] != self._run_id and earlier["run"] not in self._policy.allow_differences:
-                self._compare(what, cohort, earlier, entry, counted)
+            if earlier["run"] != self._run_id:
+                self._compare_patients(what, cohort, earlier, counted)
+                self._compare_sites(what, cohort, earlier, entry, counted)
         for one in counted:
             self._keep(one)
         write_whole(path, canonical_json([*told, entry]).encode())
 
-    def _compare(
-        self, what: str, cohort: str, earlier: dict[str, Any], entry: dict[str, Any], counted: Sequence[Patients]
-    ) -> None:
-        run, before = earlier["run"], [self._patients(name) for name in earlier["patients"]]
-        apart = [new.difference(old) for new, old in zip(counted, before, strict=False)]
-        if any(0 < few < self._limits.min_patients for few in apart):
+    def _compare_patients(self, what: str, cohort: str, earlier: dict[str, Any], counted: Sequence[Patients]) -> None:
+        run = earlier["run"]
+        apart = [new.difference(old) for new, old in zip(counted, self._before(earlier), strict=False)]
+        if run not in self._policy.allow_differences and any(0 < few < self._limits.min_patients for few in apart):
             few = min(few for few in apart if few)
             local = f"{what}: {few} patient(s) were added, removed or corrected since run {run}"
             raise FedmviError(420, local, cohort=cohort, limit=self._limits.min_patients)
-        same = not apart[0] and counted[0].overlaps(before[0])
-        others = sorted(set(earlier["roster"]) ^ set(entry["roster"]))
-        signed = {*earlier.get("alone", ()), *entry["alone"]}
-        allowed = self._policy.release_alone if self._alone is None else signed.issuperset(others)
-        if same and 0 < len(others) < self._limits.min_sites and not allowed:
-            local = f"{what}: the sites differ from those of run {run} by {', '.join(others)}"
+
+    def _compare_sites(
+        self, what: str, cohort: str, earlier: dict[str, Any], entry: dict[str, Any], counted: Sequence[Patients]
+    ) -> None:
+        before = self._before(earlier)
+        # A few patients who changed as well do not hide a site.
+        same = counted[0].difference(before[0]) < self._limits.min_patients and counted[0].overlaps(before[0])
+        others = set(earlier["roster"]) ^ set(entry["roster"])
+        if same and len(others) < self._limits.min_sites and told_apart(earlier, entry, self._policy):
+            local = f"{what}: the sites differ from those of run {earlier['run']} by {', '.join(sorted(others))}"
             raise FedmviError(421, local, cohort=cohort, limit=self._limits.min_sites)
+
+    def _before(self, earlier: dict[str, Any]) -> list[Patients]:
+        return [self._patients(name) for name in earlier["patients"]]
 
     def _keep(self, patients: Patients) -> None:
         path = self._path_of(patients.digest)

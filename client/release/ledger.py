@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from client.cohort.site import Site
 from common.errors import FedmviError
 from common.federation.signatures import Head
+from common.files import make_private, sync_folder
 from common.study.fingerprint import canonical_json, digest
 
 GENESIS = "0" * 64
@@ -67,7 +68,7 @@ class Ledger:
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Add an entry and return when it is on disk."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self._path.parent)
         with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             head, cut = self._last()
@@ -77,6 +78,8 @@ class Ledger:
             file.write((b"\n" if cut else b"") + canonical_json(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+            if head == GENESIS:
+                sync_folder(self._path.parent)  # the file's name
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """All entries, oldest first; a line that a crash cut short is passed over."""
@@ -159,7 +162,7 @@ class Ledger:
         return content.endswith(b"\n") and hash_of(content[:-1].rsplit(b"\n", 1)[-1]) == place.head.hash
 
     def _open(self, start: int) -> BinaryIO:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self._path.parent)
         file = os.fdopen(os.open(self._path, os.O_RDONLY | os.O_CREAT, 0o600), "rb")
         file.seek(start)
         return file

@@ -13,7 +13,7 @@ from client.release.scope import columns_of
 from common.errors import FedmviError
 from common.federation.codec import pack
 from common.federation.query import Query
-from common.files import write_whole
+from common.files import make_private, write_whole
 from common.study.analyses import IMPUTERS
 from common.study.chain import ChainedImpute
 from common.study.fingerprint import canonical_json, digest
@@ -40,7 +40,7 @@ class Once:
         for key, value, _ in self._values(query):
             known = self._known(key)
             if value not in known:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private(self._folder)
                 write_whole(self._path(key), "\n".join([*known, value]).encode("ascii"))
 
     def _values(self, query: Query) -> Iterator[tuple[str, str, int]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.federation.codec import Packed, from_bytes, to_bytes
 from common.federation.query import Query, Task
-from common.files import write_whole
+from common.files import make_private, write_whole
 from common.study.fingerprint import digest
 
 ROUNDS_KEPT = 2
@@ -32,7 +32,7 @@ class ReplyStore:
     def put(self, key: str, question: Query | Task, answer: Packed) -> None:
         """Keep an answer, and of its series no round but the last two; on return it is on disk."""
         place = self._place(question)
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(place)
         write_whole(place / f"{key}.npz", to_bytes(answer))
         if place != self._folder:
             rounds = sorted((path for path in place.parent.iterdir()), key=lambda path: int(path.name))

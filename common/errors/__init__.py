@@ -19,6 +19,7 @@ from common.errors import (
     hub,
     images,
     learning,
+    models,
     node,
     programs,
     refusals,
@@ -51,6 +52,7 @@ CATALOGUE: Mapping[int, ErrorText] = MappingProxyType(
         **node.ERRORS,
         **enrolment.ERRORS,
         **hub.ERRORS,
+        **models.ERRORS,
         **approval.ERRORS,
         **programs.ERRORS,
     }
@@ -100,6 +102,11 @@ class FedmviError(Exception):
         return CATALOGUE[self.number].do.format_map(_Facts(self.facts))
 
     @property
+    def where(self) -> str:
+        """The site that reported it, in brackets behind a space; nothing where the sentence names it, or it is ours."""
+        return f" [{self.site}]" if self.site and self.site not in self.what else ""
+
+    @property
     def code(self) -> str:
         """The number as people quote it, such as `FEDMVI-303`."""
         return f"FEDMVI-{self.number}"
@@ -110,7 +117,7 @@ class FedmviError(Exception):
 
     def __str__(self) -> str:
         detail = f" [{self.local}]" if self.local else ""
-        return f"{self.code} {self.what}{detail} {self.do}"
+        return f"{self.code} {self.what}{self.where}{detail} {self.do}"
 
 
 class _Facts(dict[str, Fact]):

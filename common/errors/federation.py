@@ -51,6 +51,10 @@ ERRORS = {
         "The disk of the site is full.",
         "Make room there: the run asks again by itself, and nothing has left that is not in the ledger.",
     ),
+    518: ErrorText(
+        "Flower's SuperLink took none of the messages of a round.",
+        "Look at its log (`state/log`): they may be larger than it accepts.",
+    ),
     517: ErrorText(
         "The study cannot go on without {sites}.",
         "Bring the site back and resume the run: the detail says what the protocol, or the site, does not allow.",

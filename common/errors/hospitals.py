@@ -33,6 +33,10 @@ ERRORS = {
     213: ErrorText(
         "The folder is not empty, and nothing was written.", "Name a new folder, or remove the old files yourself."
     ),
+    214: ErrorText(
+        "The description of the site's data cannot be written.",
+        "Name a new file in a folder that is there, or an earlier description.",
+    ),
     301: ErrorText("A patient appears more than once.", "Keep one row a patient."),
     302: ErrorText(
         "A patient id is empty or has characters other than A-Z, a-z, 0-9, _ and - (64 at most).",

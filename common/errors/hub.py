@@ -18,7 +18,10 @@ ERRORS: dict[int, ErrorText] = {
         "Port {port} is already in use.", "End what listens there, or give the hub another port in hub.toml."
     ),
     750: ErrorText("There is no run '{name}' at this hub.", "Take a name that `fedmvi-server status` lists."),
-    751: ErrorText("The run '{name}' is {state}, so it cannot be {asked}.", "See `fedmvi-server status`."),
+    751: ErrorText(
+        "The run '{name}' is {state}, so it cannot be {asked}.",
+        "See `fedmvi-server status`; a run that was stopped or has failed goes on with `fedmvi-server resume {name}`.",
+    ),
     752: ErrorText(
         "'{name}' cannot name a run.",
         "Use up to 64 small letters, digits and hyphens, and begin with a letter or digit.",

@@ -77,9 +77,9 @@ ERRORS = {
         "to list that run in `allow_differences` under [policy] in site.toml.",
     ),
     421: ErrorText(
-        "The sites of the cohort '{cohort}' differ by fewer than {limit} from those of an earlier run.",
-        "The site's log names the earlier run: keep its sites, or let the hospital decide to list that run in "
-        "`allow_differences` under [policy] in site.toml.",
+        "The sites of the cohort '{cohort}' are not those of an earlier run: fewer than {limit} could be told apart.",
+        "The site's log names the earlier run: keep its sites; or those by which they differ set `may_be_left_out` "
+        "under [policy] in site.toml before a run has them.",
     ),
     422: ErrorText(
         "The site's record of what it answered in earlier runs is damaged.",
@@ -117,5 +117,9 @@ ERRORS = {
         "The countersigned head of the site's ledger is damaged.",
         "Delete `store/ledger.countersigned.json`: the coordinator sends the head again with its next message; compare "
         "the ledger with your copies of it.",
+    ),
+    430: ErrorText(
+        "The site had signed for this run that it may be left out, and does not allow that any more.",
+        "Start a new run; or the hospital sets `may_be_left_out` under [policy] in site.toml again.",
     ),
 }

@@ -1,8 +1,9 @@
-"""common/federation: what the coordinator signs: its messages, and the heads of the sites' ledgers.
+"""common/federation: what the coordinator signs: its messages, the heads of the sites' ledgers, models handed on.
 
 The coordinator has one Ed25519 key (RFC 8032), whose public half is in every site's enrolment. With it it signs each
 message for the one site that it is for, so that whoever reaches a site's node by any other way is not answered; and the
-head of the site's ledger as it was last told, so that lines which are later cut off the ledger's end are missed.
+head of the site's ledger as it was last told, so that lines which are later cut off the ledger's end are missed; and
+each frozen model that it hands on, so that a hospital computes with no other's numbers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from common.study.fingerprint import canonical_json
 
 _MESSAGE = "fedmvi message 1"
 _HEAD = "fedmvi ledger head 1"
+_MODEL = "fedmvi model 1"
 MAX_LINES = 1 << 40
 
 
@@ -73,6 +75,10 @@ class Signer:
         """The head of a site's ledger, signed."""
         return SignedHead(head, self._key.sign(_head(site, head)).hex())
 
+    def model(self, digest: str) -> str:
+        """The signature of a model that is handed on, by the digest of its manifest; hexadecimal."""
+        return self._key.sign(_model(digest)).hex()
+
 
 def message_is_signed(public: str, site: str, digest: str, signature: str) -> bool:
     """Whether the holder of the key has signed this message to this site."""
@@ -84,12 +90,21 @@ def head_is_signed(public: str, site: str, signed: SignedHead) -> bool:
     return _verified(public, signed.signature, _head(site, signed.head))
 
 
+def model_is_signed(public: str, digest: str, signature: str) -> bool:
+    """Whether the holder of the key has signed this model, by the digest of its manifest."""
+    return _verified(public, signature, _model(digest))
+
+
 def _message(site: str, digest: str) -> bytes:
     return canonical_json([_MESSAGE, site, digest]).encode()
 
 
 def _head(site: str, head: Head) -> bytes:
     return canonical_json([_HEAD, site, head.lines, head.hash]).encode()
+
+
+def _model(digest: str) -> bytes:
+    return canonical_json([_MODEL, digest]).encode()
 
 
 def _verified(public: str, signature: str, statement: bytes) -> bool:

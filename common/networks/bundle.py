@@ -25,16 +25,13 @@ from common.networks.architecture import Architecture
 from common.networks.network import MviNetwork
 from common.networks.weights import save_network
 from common.study.fingerprint import study_fingerprint
+from common.study.intended_use import intended_use
 from common.study.networks import Network
 from common.study.protocol import Study
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 MONAI = "1.5.0"
 """The oldest release whose ConfigParser is known to read the bundle."""
-
-RESEARCH = "Research only. It is no medical device, and no decision about a patient may rest on it."
-
-SIMULATED = "Simulated: learned from invented patients, and good for nothing but trying the programs."
 
 _WHOSE = {
     False: "The hospitals' own patients; they did not leave the hospitals.",
@@ -95,7 +92,7 @@ class Description:
     @property
     def intended_use(self) -> str:
         """What it may be used for."""
-        return f"{SIMULATED} {RESEARCH}" if self.simulated else RESEARCH
+        return intended_use(simulated=self.simulated)
 
 
 def describe(

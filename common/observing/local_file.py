@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+from common.files import make_private
+
 MOST_BYTES = 10_000_000
 """From this size on the file starts anew; what was in it is kept once, as `<name>.1`."""
 
@@ -25,7 +27,7 @@ class LocalFile:
 
     def open(self) -> int:
         """A handle that adds at the end of the file; OSError if that cannot be had."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self._path.parent)
         handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.fchmod(handle, 0o600)
         return handle

@@ -35,6 +35,8 @@ def contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
         found += _analysis_contradictions(study, i, analysis)
     for i, comparison in enumerate(study.comparisons):
         found += _comparison_contradictions(study, i, comparison)
+    for name in sorted(set(study.reporting.site_ethics) - set(study.sites())):
+        found.append((("reporting", "site_ethics"), f"'{name}' is not a site of any cohort"))
     return found + network_contradictions(study)
 
 

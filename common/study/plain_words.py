@@ -12,7 +12,12 @@ def strange_text(study: dict[str, Any]) -> str | None:
     Terminals obey control characters, and a line can be forged by whoever can begin one.
     """
     head = {**study["study"], "description": study["study"]["description"].split("\n")}
-    return next((text for text in _texts({**study, "study": head}) if not text.isprintable()), None)
+    return strange_in({**study, "study": head})
+
+
+def strange_in(value: object) -> str | None:
+    """A text in nested tables and lists that cannot be printed as it is, if there is one."""
+    return next((text for text in _texts(value) if not text.isprintable()), None)
 
 
 def _texts(value: object) -> Iterator[str]:

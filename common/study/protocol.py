@@ -17,6 +17,7 @@ from common.study.features import FEATURE, feature_variable
 from common.study.networks import Network
 from common.study.plain_words import strange_text
 from common.study.preparation import Preparation
+from common.study.reporting import Reporting
 from common.study.shorthand import expand_predictors
 
 Role = Literal["train", "internal-test", "calibration", "external-test", "outcome", "genomics"]
@@ -318,7 +319,8 @@ class Federation(_Table):
         default="stop",
         description="What happens when a site stays away longer: the run stops, and may be resumed when the site is "
         "back; or it begins anew over the other sites, and its results name who was left out. That tells the "
-        "coordinator what the site had added to the sums until then, so that it needs the site's `release_alone`.",
+        "coordinator what the site had added to the sums until then, so that it needs the site's "
+        "`may_be_left_out`. Who was left out once cannot take part later without it.",
     )
 
 
@@ -337,6 +339,7 @@ class Study(_Table):
     limits: Limits = Limits()
     federation: Federation = Federation()
     preparation: Preparation | None = None
+    reporting: Reporting = Reporting()
 
     @model_validator(mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from pydantic import Field
 from common.errors import FedmviError
 from common.federation.codec import STRICT, pack
 from common.study.chain import ChainedImpute, DrawnImpute
+from common.study.dictionary import Variable
 from common.study.harmonisation import Combat
 from common.study.protocol import Study, Term
 from common.study.table import Column, FloatArray, SiteTable
@@ -261,18 +262,21 @@ class Score:
         """The name of the column that it makes."""
         return f"score.{self.model}"
 
+    def linear_predictor(self, frame: Frame) -> FloatArray:
+        """(n,) its log odds, columns taken in declared order so that every site adds in the same order."""
+        linear = np.full(frame.n, self.intercept)
+        for name, coefficient in zip(self.names, self.coefficients, strict=True):
+            linear = linear + coefficient * frame.columns[name]
+        return linear
+
     def apply(self, frame: Frame) -> Frame:
-        """Add the score, columns taken in declared order so that every site adds in the same order.
+        """Add the score.
 
         The probability is rounded to `SCORE_DECIMALS`, which belongs to the model's definition: a server that chose the
         coefficients could else write a patient's whole row into the digits, and read it off the ranks.
         """
-        linear = np.full(frame.n, self.intercept)
-        for name, coefficient in zip(self.names, self.coefficients, strict=True):
-            linear = linear + coefficient * frame.columns[name]
-        return replace(
-            frame, columns={**frame.columns, self.column: np.round(logistic_function(linear), SCORE_DECIMALS)}
-        )
+        score = np.round(logistic_function(self.linear_predictor(frame)), SCORE_DECIMALS)
+        return replace(frame, columns={**frame.columns, self.column: score})
 
 
 @dataclass(frozen=True)
@@ -366,20 +370,18 @@ class Recipe:
 
 def coded_columns(study: Study, terms: tuple[Term, ...]) -> tuple[CodedColumn, ...]:
     """The columns that the terms of a model become, in order; a variable of k levels becomes k - 1 columns."""
-    columns: list[CodedColumn] = []
-    for term in terms:
-        variable = study.variable(term.variable)
-        if term.coding == "levels":
-            columns += [
-                CodedColumn(f"{variable.name}={level}", variable.name, "equals", level=level)
-                for level in variable.level_names[1:]
-            ]
-        elif term.coding == "above":
-            cutoff = term.cutoff if term.cutoff is not None else variable.cutoff
-            if cutoff is None:
-                raise FedmviError(103, f"'{variable.name}' has no cut-off", count=1)
-            columns.append(CodedColumn(f"{variable.name}>{cutoff:g}", variable.name, "above", cutoff=cutoff))
-        else:
-            name = variable.name if term.coding == "linear" else f"log({variable.name})"
-            columns.append(CodedColumn(name, variable.name, term.coding))
-    return tuple(columns)
+    return tuple(column for term in terms for column in columns_of(study.variable(term.variable), term))
+
+
+def columns_of(variable: Variable, term: Term) -> tuple[CodedColumn, ...]:
+    """The columns that one term becomes, where its variable is this one."""
+    if term.coding == "levels":
+        levels = variable.level_names[1:]
+        return tuple(CodedColumn(f"{variable.name}={level}", variable.name, "equals", level=level) for level in levels)
+    if term.coding == "above":
+        cutoff = term.cutoff if term.cutoff is not None else variable.cutoff
+        if cutoff is None:
+            raise FedmviError(103, f"'{variable.name}' has no cut-off", count=1)
+        return (CodedColumn(f"{variable.name}>{cutoff:g}", variable.name, "above", cutoff=cutoff),)
+    name = variable.name if term.coding == "linear" else f"log({variable.name})"
+    return (CodedColumn(name, variable.name, term.coding),)

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from common.networks.architecture import Architecture
-from common.networks.bundle import RESEARCH, Description
+from common.networks.bundle import Description
 from common.study.features import LANDMARKS
+from common.study.intended_use import RESEARCH
 from common.study.networks import Network
 from common.study.protocol import Study
 from server.report.format import area_interval, hidden_or, number, plain, share_interval

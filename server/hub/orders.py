@@ -198,7 +198,7 @@ def submit(hub: Hub, study_file: Path, action: Action, name: str = "") -> HubRun
     """Want a study run, or planned; an unfinished run of the same study goes on from its journal.
 
     Without a name the run is called as its study is, or with a number behind if there is such a run already. A study
-    that was planned is run where it was planned.
+    that was planned is run where it was planned, and one whose plan has failed or was stopped is planned or run there.
 
     Raises
     ------
@@ -225,17 +225,23 @@ def submit(hub: Hub, study_file: Path, action: Action, name: str = "") -> HubRun
 
 
 def _free(hub: Hub, study: Study, action: Action) -> HubRun:
-    """The first of `name`, `name-2`, ... that is no run yet, or a plan of this very study."""
+    """The first of `name`, `name-2`, ... that is no run yet, or a plan of this very study that nobody waits for."""
     fingerprint, number = study_fingerprint(study), 1
     while True:
         name = study.study.name if number == 1 else f"{study.study.name[:58]}-{number}"
         run = HubRun(RunDirectory(hub.runs / name))
         if not run.run.folder.exists():
             return run
-        planned = run.run.run_file.exists() and run.state is State.PLANNED
-        if planned and action is Action.RUN and run.run.facts().get("study") == fingerprint:
+        if _is_plan_to_go_on_from(run, action) and run.run.facts().get("study") == fingerprint:
             return run
         number += 1
+
+
+def _is_plan_to_go_on_from(run: HubRun, action: Action) -> bool:
+    order = run.order
+    if not run.run.run_file.exists() or order is None or order.action is not Action.PLAN:
+        return False
+    return run.state in (State.STOPPED, State.FAILED) or (run.state is State.PLANNED and action is Action.RUN)
 
 
 def _given(run: HubRun) -> str:

@@ -8,7 +8,6 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -16,14 +15,16 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from common.deployment.ports import free_port, listens
 from common.errors import FedmviError
 from common.files import write_whole
 from common.flower.environment import flower_environment
 from common.flower.supervisor import Child, Supervisor
 from common.observing.logs import LogFormat, configure
+from common.observing.service import Notice, notify
 from server.hub import proxy
+from server.hub.expiry_warning import ExpiryWarning
 from server.hub.folder import Hub, load_hub
-from server.hub.ports import free_port, listens
 
 START_SECONDS = 60.0
 SECRET_BYTES = 32
@@ -106,6 +107,7 @@ class _Watch:
         self.started = datetime.now(UTC).isoformat(timespec="microseconds")
         self.health_port = free_port()
         self._begun, self._ready, self._late = time.time(), False, False
+        self._warn_of_expiry = ExpiryWarning(hub.folder)
         self._written: dict[str, object] = {}
         self._versions = self._read_versions()
 
@@ -126,6 +128,7 @@ class _Watch:
         versions = self._read_versions()
         if versions != self._versions:
             self._take_up(versions, processes)
+        self._warn_of_expiry()
 
     def _look_whether_ready(self) -> None:
         hub = self._hub
@@ -134,7 +137,7 @@ class _Watch:
         if all(parts.values()):
             self._ready = True
             _LOG.info("ready: hospitals reach %s:%d", hub.host, hub.port)
-            _notify("READY=1")
+            notify(Notice.READY)
         elif not self._late and time.time() - self._begun > START_SECONDS:
             self._late = True
             part = next(name for name, there in parts.items() if not there)
@@ -192,11 +195,3 @@ def _is_locked(hub: Hub) -> bool:
     except BlockingIOError:
         return True
     return False
-
-
-def _notify(state: str) -> None:
-    """Tell systemd, where it asked to be told."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if address:
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-            out.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)

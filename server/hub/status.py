@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from common.deployment.ports import listens
 from common.errors import FedmviError
 from server.hub.control import Control, Node
 from server.hub.folder import Hub
 from server.hub.health import superlink_serves
 from server.hub.orders import HubRun, State, queue_of, runs_of
-from server.hub.ports import listens
 from server.hub.start import looked_at, read_state
 from server.provision.expiry import expiring
 from server.study.results import read_results
@@ -235,7 +235,7 @@ def _run(run: HubRun, queue: list[str], lengths: dict[str, int]) -> RunStatus:
         submitted=str(facts.get("submitted", "")),
         finished=str(facts.get("finished", "")),
         interruptions=attempt.interruptions if attempt else 0,
-        left_out=[left["site"] for left in facts.get("left_out", ())],
+        left_out=[site for left in facts.get("left_out", ()) for site in left["sites"]],
         ledgers=sorted(facts.get("ledgers", {})),
     )
     if progress is not None:
@@ -250,8 +250,7 @@ def _run(run: HubRun, queue: list[str], lengths: dict[str, int]) -> RunStatus:
     failure = run.run.failure() if status.state is State.FAILED else None
     if failure is not None:
         # Which site it was is often the first thing that a person needs; what it says of itself is not.
-        where = f" [{failure.site}]" if failure.site and failure.site not in failure.what else ""
-        status.error, status.message = failure.code, failure.what + where
+        status.error, status.message = failure.code, failure.what + failure.where
     return status
 
 

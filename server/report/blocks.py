@@ -67,7 +67,28 @@ class Drawing:
     wide: bool = False
 
 
-Block = Paragraph | Bullets | Terms | Table | Drawing
+@dataclass(frozen=True)
+class Entry:
+    """An item of a checklist with its answer; `links` are anchors of the page, each with its title."""
+
+    anchor: str
+    number: str
+    words: str
+    status: str
+    answer: str
+    links: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """A checklist, folded: how many items have which status, and its entries by section."""
+
+    caption: str
+    tally: str
+    sections: tuple[tuple[str, tuple[Entry, ...]], ...]
+
+
+Block = Paragraph | Bullets | Terms | Table | Drawing | Checklist
 
 
 @dataclass

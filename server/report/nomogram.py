@@ -132,7 +132,7 @@ def _nomogram(results: Results, parts: ModelParts, fit: Result, model: LogisticM
     position = 1
     for predictor in model.predictors:
         own = coefficients[position : position + len(predictor.terms)]
-        usual = _usual(parts, predictor)
+        usual = usual_values(parts, predictor)
         effects = [own[0] * on_scale(predictor.coding, v) for v in usual] if _measured(predictor) else [0.0, *own]
         spans.append((predictor, position, usual, effects))
         position += len(predictor.terms)
@@ -183,7 +183,7 @@ def _choices(predictor: Predictor, unit: str) -> list[str]:
     return [fmt.plain(level) for level in predictor.levels]
 
 
-def _usual(parts: ModelParts, predictor: Predictor) -> tuple[float, float]:
+def usual_values(parts: ModelParts, predictor: Predictor) -> tuple[float, float]:
     """Where most training patients lie: mean and two standard deviations on either side, on the model's scale."""
     if not _measured(predictor):
         return (0.0, 1.0)

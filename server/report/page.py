@@ -19,6 +19,7 @@ from common.files import write_whole
 from server.report import format as fmt
 from server.report.analyses import analyses
 from server.report.blocks import Bullets, Paragraph, Section, Terms
+from server.report.checklists.section import checklists, filled_checklists, write_checklists
 from server.report.cohorts import endpoints, missing, patients, sample_size
 from server.report.explanations import hows, what_left
 from server.report.figures import Picture, draw_all, write_figures
@@ -42,6 +43,7 @@ def write_report(results: Results, run_facts: Mapping[str, object] | None, folde
     pictures = draw_all(results)
     write_figures(pictures, folder / "figures")
     write_tables(results, folder / "tables")
+    write_checklists(filled_checklists(results, page_sections(results, run_facts, pictures)), folder / "tables")
     write_nomograms(results, pictures, folder)
     page = folder / "report.html"
     write_whole(page, render(results, run_facts, pictures).encode())
@@ -57,6 +59,7 @@ def render(results: Results, run_facts: Mapping[str, object] | None, pictures: M
     )
     environment.globals["kind"] = lambda block: type(block).__name__
     environment.filters["inline"] = inline
+    sections = page_sections(results, run_facts, pictures)
     template = environment.from_string(_HERE.joinpath("report.html").read_text(encoding="utf-8"))
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     return template.render(
@@ -65,13 +68,14 @@ def render(results: Results, run_facts: Mapping[str, object] | None, pictures: M
         css=css,
         style_source=f"sha256-{digest}",
         headlines=headlines(results),
-        sections=_sections(results, run_facts, pictures),
+        sections=[*sections, checklists(filled_checklists(results, sections), sections)],
     )
 
 
-def _sections(
+def page_sections(
     results: Results, run_facts: Mapping[str, object] | None, pictures: Mapping[str, Picture]
 ) -> list[Section]:
+    """The page's sections but its summary and its checklists, which lead to them."""
     sections = [
         patients(results),
         endpoints(results),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -65,12 +65,12 @@ def tables(results: Results) -> dict[str, str]:
     for statistic, name in FILES.items():
         counted = statistic in COUNTED
         rows = [row for r in of(results, statistic) for row in (_counts if counted else _estimates)(r, results)]
-        texts[name] = _csv((*_RESULT, *(_COUNT if counted else _ESTIMATE)), rows)
+        texts[name] = csv_text((*_RESULT, *(_COUNT if counted else _ESTIMATE)), rows)
     for statistic in _CURVES:
         rows = [row for r in of(results, statistic) for row in _points(r)]
-        texts[f"{FILES[statistic]}_curves"] = _csv(_CURVE, rows)
+        texts[f"{FILES[statistic]}_curves"] = csv_text(_CURVE, rows)
     cells = [row for r in of(results, "network-performance") for row in _cells(r, results)]
-    texts["network_confusion"] = _csv(_CELL, cells)
+    texts["network_confusion"] = csv_text(_CELL, cells)
     return texts
 
 
@@ -121,7 +121,8 @@ def _cells(result: Result, results: Results) -> Iterator[tuple[object, ...]]:
                 yield (result.id, result.cohort, " ".join(result.sites), table.name, true, predicted, shown)
 
 
-def _csv(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+def csv_text(header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
+    """Rows as CSV text; no cell starts like a formula of a spreadsheet."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)

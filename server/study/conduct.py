@@ -120,11 +120,22 @@ def _excluded(study: Study, result: Result, published: Published) -> Result:
     return left_out(result, published, network.binary, "a sequence is missing")
 
 
-def plan(study: Study, port: Port) -> Results:
-    """Open and count only: patients, events, sample size; nothing is fitted and no closed cohort is looked at."""
-    opened = conclude(port, [open_run(study)])[0]
+def plan(
+    protocol: Study,
+    port: Port,
+    met: Callable[[dict[str, Receipt]], None] = lambda _: None,
+    *,
+    without: Collection[str] = (),
+) -> Results:
+    """Open and count only: patients, events, sample size; nothing is fitted and no closed cohort is looked at.
+
+    `met` and `without` as in `conduct`.
+    """
+    study = taking_part(protocol, without)
+    opened = conclude(port, [open_run(protocol)])[0]
+    met(opened)
     counts = conclude(port, [count(study)])[0]
-    return _results(study, study, publish_counts(study, counts, published_counts(study, counts)), opened)
+    return _results(protocol, study, publish_counts(study, counts, published_counts(study, counts)), opened)
 
 
 def open_run(study: Study) -> Conclusion[dict[str, Receipt]]:
@@ -217,6 +228,7 @@ def _results(protocol: Study, study: Study, results: list[Result], opened: dict[
         left_out=sorted(set(protocol.sites()) - set(study.sites())),
         variables={name: _facts(study, name) for name in study.variable_names()},
         under_limits=_under_limits(opened),
+        reporting=protocol.reporting,
         results=[_how(result, opened) for result in results],
     )
 

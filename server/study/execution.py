@@ -59,7 +59,8 @@ def execute_over(
         tell = telling(file, progress)
         try:
             while not _tried(run, lambda: Watched(connect(tell), file), action, tell):
-                tell(f"begin anew without {run.left_out[-1]}, which stays away")
+                file.begin_anew()
+                tell(f"begin anew without {', '.join(run.left_out)}: away for too long")
         except FedmviError as error:
             run.write_failure(error)
             raise
@@ -73,7 +74,7 @@ def execute_over(
 def _tried(
     run: RunDirectory, connect: Callable[[], Transport], action: Action, progress: Callable[[str], None]
 ) -> bool:
-    """Whether the study was conducted; if not, a site stayed away that may be left out, and is from now on."""
+    """Whether the study was conducted; if not, sites stayed away that may be left out, and are from now on."""
     try:
         _execute(run, connect(), action, progress)
     except FedmviError as error:
@@ -89,15 +90,19 @@ def _execute(run: RunDirectory, transport: Transport, action: Action, progress: 
     journal = Journal(run.journal, SitesPort(meter, run.ticket(), partial(answer_seconds, study)))
     resumed_at = journal.rounds
     begun = time.monotonic()
-    if action is Action.PLAN:
-        write_results(plan(study, journal), run.plan_file)
-        return
-    checkpoints = FolderCheckpoints(run.checkpoints)
 
     def met(opened: Mapping[str, Receipt]) -> None:
-        """Who may be left out is known from now on, and needed when somebody is away."""
-        run.write_facts({**run.facts(), "may_be_left_out": {s: r.get("alone") == "yes" for s, r in opened.items()}})
+        """Who may be left out is known from now on, and needed when somebody is away; who once said no has said so."""
+        facts = run.facts()
+        known = {site: receipt.get("alone") == "yes" for site, receipt in opened.items()}
+        for site, allowed in facts.get("may_be_left_out", {}).items():
+            known[site] = known.get(site, True) and allowed
+        run.write_facts({**facts, "may_be_left_out": known})
 
+    if action is Action.PLAN:
+        write_results(plan(study, journal, met, without=run.left_out), run.plan_file)
+        return
+    checkpoints = FolderCheckpoints(run.checkpoints)
     conducted = conduct(study, journal, progress, checkpoints, without=run.left_out, met=met)
     write_models(conducted.networks, checkpoints, run.models)
     facts = run.facts()

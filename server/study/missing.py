@@ -1,4 +1,4 @@
-"""server/study: a site stays away: whether the run begins anew over the others, and that it does."""
+"""server/study: sites stay away: whether the run begins anew over the others, and that it does."""
 
 from __future__ import annotations
 
@@ -6,29 +6,59 @@ from common.errors import FedmviError
 from common.study.taking_part import taking_part
 from server.study.run_directory import RunDirectory
 
-STAYED_AWAY = frozenset({503, 508})
-"""Errors by which a run knows that a site did not answer in time, or was not connected."""
+OTHERS_COMPARE = 421
+"""The number by which a hospital refuses a roster that differs by few sites from one that it has answered."""
+
+
+class AwayError(FedmviError):
+    """Sites were waited for as long as the protocol says, in vain: 508 not connected, 503 silent.
+
+    Parameters
+    ----------
+    sites
+        Those that were waited for so long.
+    others
+        Whether yet others are away, for a shorter time.
+    """
+
+    def __init__(self, number: int, local: str, sites: tuple[str, ...], *, others: bool = False) -> None:
+        super().__init__(number, local, site=sites[0])
+        self.sites, self.others = sites, others
 
 
 def leave_out(run: RunDirectory, error: FedmviError) -> bool:
-    """Whether the run goes on without the site of the error: from its beginning, under another id.
+    """Whether the run goes on without the sites of the error: from its beginning, under another id.
 
-    Sums that had the site in them, less those that have not, are its own. So where any may have been told, the site
-    must have signed that its own sums may be. The other hospitals hold to that themselves (421).
+    Sums that had a site in them, less those that have not, are its own. So where any may have been told, the site must
+    have signed that its own sums may be. The other hospitals hold to that themselves (421): then it is taken back.
+
+    While others are away as well it may be the hub that is cut off, and the run stops.
 
     Raises
     ------
     FedmviError
-        517 the protocol leaves sites out, but not this one, or the site does not allow it.
+        517 the protocol leaves sites out, but not these, or they or the others do not allow it.
     """
-    protocol, site = run.study(), error.site or str(error.facts.get("site", ""))
-    if error.number not in STAYED_AWAY or protocol.federation.missing_site != "leave-out":
+    protocol = run.study()
+    if protocol.federation.missing_site != "leave-out":
+        return False
+    if error.number == OTHERS_COMPARE and run.take_back():
+        raise _refused(error, run, "the other hospitals have told sums with it, and it has not allowed that")
+    if not isinstance(error, AwayError) or error.others:
         return False
     try:
-        taking_part(protocol, {*run.left_out, site})
-        if run.facts().get("may_be_left_out", {}).get(site, True) is not True:
-            raise FedmviError(517, "its policy has release_alone = false", sites=site)
+        taking_part(protocol, {*run.left_out, *error.sites})
     except FedmviError as refused:
-        raise FedmviError.reported(517, f"{error.code} {error.what} {refused.local}", refused.facts, site) from error
-    run.leave_out(site, error.code)
+        raise _refused(error, run, refused.local) from error
+    allowed = run.facts().get("may_be_left_out", {})
+    if not all(allowed.get(site, True) is True for site in error.sites):
+        raise _refused(error, run, "its policy has may_be_left_out = false")
+    run.leave_out(error.sites, error.code)
     return True
+
+
+def _refused(error: FedmviError, run: RunDirectory, why: str) -> FedmviError:
+    sites = error.sites if isinstance(error, AwayError) else run.facts().get("taken_back", ())
+    named = ", ".join(sites)
+    told = f"{error.code} {error.what} {why}"
+    return FedmviError.reported(517, told, {"sites": named}, sites[0] if sites else "")

@@ -15,6 +15,7 @@ from common.statistics.logistic import LogisticResult, logistic
 from common.statistics.moments import Moments, moments
 from common.statistics.quantiles import Guard, quantiles
 from common.statistics.roc import RocResult, roc
+from common.study.chain import ChainedImpute
 from common.study.protocol import Model, Study
 from common.study.ranges import filled_range, plausible_range
 from common.study.recipe import CodedColumn, Complete, Impute, Recipe, Score, Select, coded_columns
@@ -265,4 +266,5 @@ def _usable(study: Study, fitted: FittedModel, fit: LogisticResult) -> LogisticM
             )
         )  # fmt: skip
     endpoint = study.endpoint(fitted.model.endpoint).title
-    return LogisticModel(endpoint=endpoint, predictors=predictors, covariance=fit.covariance_.tolist())
+    filling = next((step for step in fitted.recipe.steps if isinstance(step, Impute | ChainedImpute)), None)
+    return LogisticModel(endpoint=endpoint, predictors=predictors, covariance=fit.covariance_.tolist(), filling=filling)

@@ -56,6 +56,10 @@ class ProgressFile:
         self._asked = self._written = 0.0
         self._write()
 
+    def begin_anew(self) -> None:
+        """The run starts from its beginning: what was answered before does not count."""
+        self._update(rounds=0, rounds_before=0, round_seconds=0.0, asked_since="", waiting_for=())
+
     def step(self, name: str) -> None:
         """The run is at a step."""
         self._update(step=name, step_since=_now())

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import FedmviError
 from common.files import write_whole
+from common.models.logistic import Filling
 from common.study.protocol import Role
+from common.study.reporting import Reporting
 
 Statistic = Literal[
     "patient-flow",
@@ -117,6 +119,9 @@ class LogisticModel(_Part):
     endpoint: str = Field(description="Whose probability it gives, for readers.")
     predictors: list[Predictor]
     covariance: list[list[float]] = Field(description="Of the coefficients in the order of `coef`, intercept first.")
+    filling: Filling | None = Field(
+        default=None, description="Numbers that fill missing values of the terms; null: complete cases only."
+    )
 
 
 class Result(_Part):
@@ -177,6 +182,7 @@ class Results(_Part):
     )
     under_limits: list[str] = Field(description="What sites will refuse for want of patients, as they say themselves.")
     variables: dict[str, VariableFacts] = Field(description="Every variable that a model uses, by its name in terms.")
+    reporting: Reporting = Field(default=Reporting(), description="What the authors say of the study in its protocol.")
     results: list[Result]
 
     @property

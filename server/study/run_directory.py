@@ -6,7 +6,7 @@ import fcntl
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -113,7 +113,9 @@ class RunDirectory:
 
     def _of_attempt(self, name: str) -> str:
         """What was answered with a site that is left out now stays where it was, and is not used."""
-        return f"{name}-{len(self.left_out) + 1}" if self.left_out else name
+        facts = self.facts() if self.run_file.exists() else {}
+        times = len(facts.get("left_out", ()))
+        return f"{name}-{facts['run_id']}" if times else name
 
     def study(self) -> Study:
         """The protocol."""
@@ -123,13 +125,25 @@ class RunDirectory:
     def left_out(self) -> tuple[str, ...]:
         """Sites of the protocol that stayed away, and without which the run goes on."""
         facts = self.facts() if self.run_file.exists() else {}
-        return tuple(left["site"] for left in facts.get("left_out", ()))
+        return tuple(site for left in facts.get("left_out", ()) for site in left["sites"])
 
-    def leave_out(self, site: str, why: str) -> None:
-        """Begin anew without a site: under another id, because sites answer a question of a run once."""
+    def leave_out(self, sites: Sequence[str], why: str) -> None:
+        """Begin anew without some sites: under another id, because sites answer a question of a run once."""
         facts = self.facts()
-        left = {"site": site, "why": why, "run_id": facts["run_id"], "at": _now()}
+        left = {"sites": list(sites), "why": why, "run_id": facts["run_id"], "at": _now()}
         self.write_facts({**facts, "run_id": _new_id(), "left_out": [*facts.get("left_out", ()), left]})
+
+    def take_back(self) -> bool:
+        """Return to the run before sites were left out last; False if none were, or several rounds were answered since.
+
+        In the first round some questions may have been answered while others were refused.
+        """
+        facts = self.facts()
+        *before, last = facts.get("left_out", ()) or (None,)
+        if last is None or len(list(self.journal.glob("[0-9]*"))) > 1:
+            return False
+        self.write_facts({**facts, "run_id": last["run_id"], "left_out": before, "taken_back": last["sites"]})
+        return True
 
     def facts(self) -> dict[str, Any]:
         """The content of run.json; error 702 if there is none."""

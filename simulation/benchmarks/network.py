@@ -23,6 +23,7 @@ from client.cohort.site import load_site
 from client.node.enrolment import load_enrolment
 from client.node.folder import SITES_VARIABLE, NodeFolder
 from client.preparation.prepare import prepare
+from common.deployment.ports import free_port
 from common.errors import FedmviError
 from common.files import write_whole
 from common.study.loader import load_study
@@ -38,7 +39,7 @@ from simulation.network.daemons import await_port
 from simulation.network.deployment import HUB, STOP_SECONDS, Network
 from simulation.network.example import make_example_hospitals, write_example_study
 from simulation.network.relay import Relay
-from simulation.processes import executable, free_port
+from simulation.processes import executable
 from simulation.running import Simulation
 
 OURS, STOCK_NODE, BARE = "ours", "ours with Flower's node", "bare Flower"

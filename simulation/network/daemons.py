@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from common.deployment.ports import listens
 from common.errors import FedmviError
 from common.flower.environment import flower_environment
 from simulation.network.census import MARK, below
@@ -82,7 +82,7 @@ class Daemons:
 
 def await_port(port: int, daemon: subprocess.Popen[bytes], seconds: float, log: Path) -> None:
     """Wait until somebody listens on a port of this machine; error 819 if the daemon ends or takes too long."""
-    await_true(lambda: _listens(port), daemon, seconds, log)
+    await_true(lambda: listens(port), daemon, seconds, log)
 
 
 def await_true(condition: Callable[[], bool], daemon: subprocess.Popen[bytes], seconds: float, log: Path) -> None:
@@ -112,9 +112,3 @@ def end_all(folder: Path) -> None:
                     os.kill(pid, number)
             asked |= living
             time.sleep(POLL_SECONDS)
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False

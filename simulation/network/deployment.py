@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from client.node.connection import State as Step
+from common.deployment.ports import free_ports
 from common.errors import FedmviError
 from server.hub.folder import load_hub
 from server.hub.orders import ENDED, HubRun, State, run_named
@@ -85,7 +85,7 @@ class Network:
         self.kits = self.folder / "kits"
         self.passphrases = self.folder / "passphrases.txt"
         self.daemons = Daemons(self.folder)
-        self.port, self.superlink_port = _free_ports(2)
+        self.port, self.superlink_port = free_ports(2)
         self._progress = progress
         self._supervisors: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -303,12 +303,3 @@ def _consortium(port: int, superlink_port: int, sites: list[str]) -> str:
     head = f'[consortium]\nname = "{CONSORTIUM}"\ncontact = "whoever runs this"\nhost = "127.0.0.1"\n'
     ports = f"port = {port}\nsuperlink_port = {superlink_port}\n"
     return head + ports + "".join(f'\n[[sites]]\nname = "{name}"\ncontact = "{name}"\n' for name in sites)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]

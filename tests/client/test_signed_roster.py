@@ -126,15 +126,17 @@ def test_two_hospitals_that_approve_different_protocols_under_one_run_do_not_ope
     assert refusal(shown, "c")[0] == 419
 
 
-def test_who_once_signed_that_its_sums_are_its_own_is_held_to_that(made: Consortium):
+def test_who_once_signed_that_it_may_not_be_left_out_is_held_to_that(made: Consortium):
+    toml = made.folders["c"] / "site.toml"
+    toml.write_text(toml.read_text() + "may_be_left_out = true\n")
     made.sign().open()
     ticket = made.ticket
     assert "c" in load_run(load_site(made.folders["a"]), ticket).alone
     first = made.signed
     policy = (made.folders["c"] / "site.toml").read_text()
-    (made.folders["c"] / "site.toml").write_text(policy.replace("release_alone = true", "release_alone = false"))
+    (made.folders["c"] / "site.toml").write_text(policy.replace("may_be_left_out = true", "may_be_left_out = false"))
     made.sign().open("a")
-    assert load_run(load_site(made.folders["a"]), ticket).alone == tuple(s for s in ticket.roster("") if s not in "ac")
+    assert load_run(load_site(made.folders["a"]), ticket).alone == ()
     made.signed = first
     made.open("a")
     assert "c" not in load_run(load_site(made.folders["a"]), ticket).alone, "an older signature was shown again"
@@ -143,7 +145,7 @@ def test_who_once_signed_that_its_sums_are_its_own_is_held_to_that(made: Consort
 def test_410_a_second_opening_with_other_keys_even_if_signed(made: Consortium):
     made.sign().open()
     secret = bytes.fromhex((made.folders["c"] / "site.secret").read_text())
-    signature = sign_roster(identity_key(secret), made.ticket, "c", Claim("ab" * 32, "{}", alone=True))
+    signature = sign_roster(identity_key(secret), made.ticket, "c", Claim("ab" * 32, "{}", alone=False))
     assert refusal(forge(made, "c", key="ab" * 32, patients="{}", signature=signature), "a") == (410, "")
     made.sign().open("a")
     assert made.number("a", CLASSES) == 0

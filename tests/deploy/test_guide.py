@@ -1,4 +1,4 @@
-"""deploy: every command that the guides for operators write down is one, with the options that they give it."""
+"""deploy: every command that a guide or an explanation writes down is one, with the options that they give it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import simulation.cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
-    "README.md", "deploy/README.md", "deploy/compose/demo.yaml", "docs/howto/deploy.md", "docs/howto/prepare-a-site.md",
-    "docs/howto/provision-a-consortium.md", "docs/howto/write-a-study.md", "docs/reference/network.md",
+    "README.md", "deploy/README.md", "deploy/compose/demo.yaml", "docs/tutorial.md", "docs/reference/network.md",
+    *(str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("docs/howto/*.md"))),
+    *(str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("docs/explanation/*.md"))),
     "common/deployment/templates/hub-readme.md", "common/deployment/templates/site-readme.md",
 )  # fmt: skip
 PROGRAMS = {

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from common.deployment.ports import free_port
 from common.errors import FedmviError
 from server.hub import proxy as hub_proxy
 from server.hub.folder import Hub
@@ -86,12 +87,6 @@ class Door:
             status = 0
         assert (status == 200) == (len(self.superlink.paths) > before)
         return status == 200
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def unpacked(kits: Kits, recipient: str, folder: Path) -> Path:

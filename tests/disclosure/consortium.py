@@ -236,11 +236,12 @@ def make(
     study: str = STUDY,
     policy: str = POLICY,
     masked: bool = False,
+    sites: Sequence[str] = SITES,
 ) -> Consortium:
     """Write and prepare the sites; `change` edits a site's rows. Sites that mask have met."""
     protocol = parse_study(study)
     folders = {}
-    for name in SITES:
+    for name in sites:
         rows = rows_of(name)
         (change or {}).get(name, lambda _: None)(rows)
         write_site(folder / name, name, rows, policy, masked=masked)

@@ -273,7 +273,7 @@ def test_what_is_kept_holds_no_id_and_is_the_owners_alone(made: Consortium):
     made.put("a", total(newton(made)))
     folder = made.folders["a"] / "store" / "differencing"
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert len(files) == 3, "the cohort's, the statistic's, and the set of patients that both name"
+    assert len(files) == 4, "the study's sites, the cohort, the statistic, and the set of patients that both name"
     for path in files:
         assert path.stat().st_mode & 0o077 == 0
         assert b"a-0" not in path.read_bytes() and b"30." not in path.read_bytes()

@@ -164,6 +164,29 @@ def test_no_secret_is_on_any_command_line(consortium):
     assert not [line for line in lines if "--token" in line]
 
 
+def test_no_living_process_of_the_deployment_has_flowers_telemetry_on(consortium):
+    """While a study is being worked on: the tasks at the hub and at hospitals are there, too."""
+    network = consortium.network
+    run = network.submit(consortium.long, "watched")
+    seen: dict[int, str] = {}
+    while (state := run.state) in (State.QUEUED, State.RUNNING):
+        seen |= {pid: setting for pid in network.living() if (setting := telemetry(pid))}
+    assert state is State.FINISHED, told(consortium)
+    assert len(seen) > 5 + 3 * 3, "there were tasks beside the daemons"
+    assert set(seen.values()) == {"0"}
+
+
+def telemetry(pid: int) -> str:
+    """The setting of a process; "" of one that has ended, or of nginx, which writes its title over its environment."""
+    try:
+        if Path("/proc", str(pid), "cmdline").read_bytes().startswith(b"nginx"):
+            return ""
+        words = Path("/proc", str(pid), "environ").read_bytes().decode().split("\0")
+    except OSError:
+        return ""
+    return dict(word.partition("=")[::2] for word in words).get("FLWR_TELEMETRY_ENABLED", "absent") if words[0] else ""
+
+
 def test_status_tells_every_site_and_run_as_json(consortium):
     status = consortium.network.status()
     assert {site["site"] for site in status["sites"]} == {*HOSPITALS, "hospital-d"}

@@ -21,6 +21,7 @@ from common.federation.records import ToldLedger, from_records, read_proof, read
 from common.federation.signatures import Head, head_is_signed, message_is_signed
 from server import transport
 from server.ledgers import LedgerHeads
+from server.study.missing import AwayError
 from server.transport import AGAIN_SECONDS, FULL_SECONDS, MOST_CRASHES, FlowerTransport, SiteNames
 from tests.client.enrolled import signer
 
@@ -203,6 +204,66 @@ def test_an_answer_to_the_first_message_counts_although_a_second_was_sent(over: 
     nodes.pull_messages = pull  # type: ignore[method-assign]
     assert dict(exchange)["a"].text == '{"text":"of the first"}'
     assert len(nodes.times("a")) == 2
+
+
+@pytest.mark.parametrize("order", ["01", "10"])
+def test_an_error_for_one_of_two_messages_does_not_spoil_the_answer_to_the_other(over: Over, order: str) -> None:
+    nodes = Nodes({"a": says(None, None)})
+    connected = over(nodes)
+    original = nodes.pull_messages
+
+    def pull(ids: Iterable[str]) -> Iterable[Message]:
+        if nodes.clock > AGAIN_SECONDS + 5:
+            nodes.replies[order[0]], nodes.replies[order[1]] = answer(), flower(ErrorCode.CLIENT_APP_RAISED_EXCEPTION)
+        return original(ids)
+
+    nodes.pull_messages = pull  # type: ignore[method-assign]
+    assert ask(connected, "a", seconds=600.0)["a"].text == '{"text":"answer"}'
+
+
+def test_a_message_that_flower_does_not_take_is_no_hospitals_fault(over: Over) -> None:
+    nodes = Nodes({"a": says(answer()), "b": says(answer())})
+    connected = over(nodes)
+    nodes.push_messages = lambda _: []  # type: ignore[method-assign]
+    with pytest.raises(FedmviError, match="518") as caught:
+        ask(connected, "a", "b")
+    assert not isinstance(caught.value, AwayError) and caught.value.site == ""
+
+
+def test_who_crashes_again_and_again_has_not_stayed_away(over: Over) -> None:
+    nodes = Nodes({"a": lambda *_: flower(ErrorCode.CLIENT_APP_CRASHED), "b": says(answer())})
+    with pytest.raises(FedmviError, match="503") as caught:
+        ask(over(nodes, 86400.0), "a", "b")
+    assert not isinstance(caught.value, AwayError)
+
+
+def test_all_who_were_waited_for_as_long_are_named_and_whether_others_are_away_too(over: Over) -> None:
+    nodes = Nodes({site: says(None) for site in "abc"})
+    connected = over(nodes, 100.0)
+    for site in "ab":
+        nodes.sites[site] = lambda *_: flower(ErrorCode.NODE_UNAVAILABLE)
+        nodes.offline[site] = (0.05, 10_000.0)
+    with pytest.raises(AwayError) as caught:
+        ask(connected, "a", "b", "c")
+    assert (caught.value.number, set(caught.value.sites), caught.value.others) == (508, {"a", "b"}, False)
+
+
+def test_it_is_told_that_others_are_away_for_a_shorter_time(over: Over) -> None:
+    nodes = Nodes({"a": lambda *_: flower(ErrorCode.NODE_UNAVAILABLE), "b": says(None), "c": says(None)})
+    connected = over(nodes, 100.0)
+    nodes.offline["a"] = (0.05, 10_000.0)
+    original = nodes.pull_messages
+
+    def pull(ids: Iterable[str]) -> Iterable[Message]:
+        if nodes.clock > 50:
+            nodes.replies["1"] = flower(ErrorCode.NODE_UNAVAILABLE)
+            nodes.offline["b"] = (50.0, 10_000.0)
+        return original(ids)
+
+    nodes.pull_messages = pull  # type: ignore[method-assign]
+    with pytest.raises(AwayError) as caught:
+        ask(connected, "a", "b", "c")
+    assert (caught.value.sites, caught.value.others) == (("a",), True)
 
 
 def test_the_time_that_a_site_is_away_does_not_count_against_its_deadline(over: Over) -> None:

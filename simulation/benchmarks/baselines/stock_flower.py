@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.deployment.ports import free_port
 from common.errors import FedmviError
 from simulation.benchmarks.baselines import bare_flower
 from simulation.network.daemons import Daemons, await_port
-from simulation.processes import executable, free_port
+from simulation.processes import executable
 
 CONNECTION = "bare"
 _COMMAND_SECONDS = 120.0

@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -39,6 +38,7 @@ from flwr.superlink.grid.http_grid import HttpGrid
 from client.cohort.site import load_site
 from client.node.enrolling import enrol
 from client.node.folder import Health, NodeFolder
+from common.deployment.ports import free_port, listens
 from common.federation.envelope import Ticket, write_envelope
 from common.federation.records import MESSAGE_TYPE, from_records, signed_records, to_wire
 from common.federation.signatures import Signer
@@ -49,7 +49,7 @@ from server.hub.control import Control, public_key
 from server.hub.folder import Hub
 from server.provision.consortium import Consortium
 from server.provision.installing import install
-from server.provision.provisioning import provision
+from server.provision.provisioning import provision, rotate
 
 START_SECONDS = 60.0
 ANSWER_SECONDS = 60.0
@@ -62,12 +62,6 @@ def wait_until(what: Callable[[], object], seconds: float = START_SECONDS, why: 
     while not what():
         assert time.monotonic() < limit, why()
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def alive(pid: int) -> bool:
@@ -127,19 +121,25 @@ class BareHub:
             *("--isolation", "process", "--superexec-auth-secret-file", str(secret)),
             *("--database", str(self.folder / "superlink.db"), "--disable-runtime-dependency-installation"),
         )
-
-        def listens() -> bool:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.hub.port), timeout=1):
-                return True
-            return False
-
-        wait_until(listens, why=self.logs)
+        wait_until(lambda: listens(self.hub.port), why=self.logs)
         self.wired = self.hub.model_copy(update={"superlink_port": self.hub.port})
         with Control(self.wired) as control:
             registered = {node.site for node in control.nodes()}
             for name, path in self.hub.site_keys.items():
                 if name not in registered:
                     control.register(name, public_key(name, path))
+
+    def rotate(self, name: str) -> None:
+        """New keys for a site, of which the SuperLink admits the new ones only; the passphrase is in `NAME.txt`."""
+        phrases = {made.recipient: made.passphrase for made in rotate(self.folder / "kits", name)}
+        self.hub = install(self.folder / "kits" / "hub.kit", phrases["hub"], self.hub.folder)
+        (self.folder / f"{name}.txt").write_text(phrases[name])
+        self.wired = self.hub.model_copy(update={"superlink_port": self.hub.port})
+        with Control(self.wired) as control:
+            for node in control.nodes():
+                if node.site == name:
+                    control.unregister(node)
+            control.register(name, public_key(name, self.hub.site_keys[name]))
 
     def start_site(self, name: str, *, wait: bool = True) -> None:
         self.start(name, str(BIN / "fedmvi-site"), "start", "--site", str(self.site(name)))

@@ -11,7 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 from cryptography import x509
-from flwr.proto.fleet_pb2 import ActivateNodeRequest, ActivateNodeResponse, DeactivateNodeRequest
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    ActivateNodeResponse,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+)
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 
 from client.cohort.site import load_site
@@ -33,6 +38,7 @@ class Proxy(HTTPServer):
         self.socket = context.wrap_socket(self.socket, server_side=True)
         self.seen: list[tuple[str, int]] = []
         self.connected = False
+        self.refuses = False
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -43,7 +49,7 @@ class Answers(BaseHTTPRequestHandler):
         shown = x509.load_der_x509_certificate(self.connection.getpeercert(binary_form=True))
         name = self.path.rpartition("/")[2]
         self.server.seen.append((name, shown.serial_number))
-        refused = name == "activate-node" and self.server.connected
+        refused = self.server.refuses or (name == "activate-node" and self.server.connected)
         self.server.connected = name == "activate-node"
         self.send_response(409 if refused else 200)
         self.end_headers()
@@ -65,6 +71,7 @@ def enrolment(consortium: BareHub, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(EnrolledClient, "tls", enrolment.tls(), raising=False)
     monkeypatch.setattr(EnrolledClient, "remembered", tmp_path / "connected.json", raising=False)
     monkeypatch.setattr(EnrolledClient, "heard", lambda: None, raising=False)
+    monkeypatch.setattr(EnrolledClient, "unheard", lambda: None, raising=False)
     monkeypatch.setattr(fleet, "AWAY_SECONDS", 0.01)
     return enrolment
 
@@ -142,3 +149,22 @@ def test_a_sign_of_life_that_the_hub_answered_is_told(
         with pytest.raises(httpx.HTTPStatusError):
             node.ActivateNode(ActivateNodeRequest())
     assert told == [1]
+
+
+def test_a_look_for_messages_and_a_sign_of_life_that_fail_are_told(
+    consortium: BareHub, enrolment: Enrolment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(EnrolledClient, "heard", lambda: told.append("heard"))
+    monkeypatch.setattr(EnrolledClient, "unheard", lambda: told.append("unheard"))
+    with proxy(consortium) as server:
+        node = client(server)
+        server.refuses = True
+        with pytest.raises(httpx.HTTPStatusError):
+            node.PullMessages(PullMessagesRequest())
+        with pytest.raises(httpx.HTTPStatusError):
+            node.SendNodeHeartbeat(SendNodeHeartbeatRequest())
+    with pytest.raises(httpx.TransportError):  # nobody is there any more
+        node.PullMessages(PullMessagesRequest())
+    node.close()
+    assert told == ["unheard"] * 3

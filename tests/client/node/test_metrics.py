@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from client.cohort.site import load_site
-from client.node.folder import Health, NodeFolder, NodeState
+from client.node.folder import Health, NodeFolder, NodeState, now
 from client.node.metrics import SiteMetrics
 from client.release.ledger import Ledger
 from common.observing.metrics import Measure
@@ -65,7 +66,7 @@ def test_what_is_not_known_of_the_node_has_no_sample(folder: Path) -> None:
     for content in (b"", b"{", b"[1]"):
         node.health_file.write_bytes(content)
         assert looked(metrics)["node_ready"] == {}
-    node.tell(Health(NodeState.READY, 1, 2, "2026-01-02T03:04:05+00:00"))
+    node.tell(Health(NodeState.READY, os.getpid(), 2, "2026-01-02T03:04:05+00:00", heard=now()))
     seen = looked(metrics)
     assert seen["node_ready"] == {(): 1.0}
     assert seen["node_started_seconds"] == {(): 1767323045.0}

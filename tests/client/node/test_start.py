@@ -14,6 +14,7 @@ import pytest
 
 from client.cohort.site import load_site
 from client.node.folder import NodeState
+from client.node.watching import status_of
 from tests.client.node.bare_hub import BIN, BareHub, alive, error_in, wait_until
 
 
@@ -128,6 +129,38 @@ def test_systemd_is_told_when_the_node_is_connected(hub: BareHub, monkeypatch: p
         assert hub.is_ready("delta")
         assert hub.stop_site("delta") == 0
         assert listener.recv(100) == b"STOPPING=1"
+
+
+def test_a_node_takes_up_the_keys_of_a_new_kit_while_it_runs(hub: BareHub) -> None:
+    if "beta" not in hub.started:
+        hub.start_site("beta")
+    node, supervisor = hub.children("beta")["launcher"], hub.started["beta"].pid
+    hub.rotate("beta")  # the hub shuts the old key out
+    enrol_again = [*("enrol", str(hub.folder / "kits" / "beta.kit"), "--site", str(hub.site("beta")), "--offline")]
+    done = subprocess.run(
+        [str(BIN / "fedmvi-site"), *enrol_again, "--passphrase-file", str(hub.folder / "beta.txt")],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "takes the new keys up" in done.stdout
+    wait_until(lambda: hub.children("beta").get("launcher", node) != node, why=hub.logs)
+    hub.await_ready("beta")
+    wait_until(lambda: answers(hub, "beta"), why=hub.logs)
+    assert hub.started["beta"].pid == supervisor
+
+
+def test_a_hub_that_is_gone_is_known_within_seconds_and_so_is_its_return(hub: BareHub) -> None:
+    if "alpha" not in hub.started:
+        hub.start_site("alpha")
+    site = load_site(hub.site("alpha"))
+    wait_until(lambda: status_of(site).connected, why=hub.logs)
+    superlink = hub.started.pop("superlink")
+    superlink.terminate()
+    superlink.wait(30)
+    wait_until(lambda: not status_of(site).connected, 20, hub.logs)
+    assert "does not answer" in status_of(site).state
+    hub.start_superlink()
+    wait_until(lambda: status_of(site).connected, 90, hub.logs)
 
 
 def test_secrets_of_the_node_are_for_its_owner_only_and_in_no_command_line(hub: BareHub) -> None:

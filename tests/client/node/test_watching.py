@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +22,7 @@ from client.cli import app
 from client.cohort.site import Site, load_site
 from client.node.folder import Health, NodeFolder, NodeState
 from client.node.watching import status_of
+from common.deployment.ports import free_port
 from tests.client.enrolled import enrol
 from tests.disclosure.consortium import rows_of, write_site
 
@@ -59,12 +60,20 @@ def test_what_a_dead_or_silent_node_left_is_not_believed(site: Site) -> None:
     ended.wait()
     changed = {
         "not running": replace(health, supervisor=ended.pid),
-        "running, and the hub has not answered lately": replace(health, heard=ago(600)),
+        "running, and the hub has not answered lately": replace(health, heard=ago(60)),
+        "running, and the hub does not answer it or refuses it": replace(health, state=NodeState.AWAY),
         "running, not connected yet": replace(health, state=NodeState.STARTING),
     }
     for words, left in changed.items():
         node.tell(left)
         assert (status_of(site).connected, status_of(site).state) == (False, words)
+
+
+def test_how_old_it_is_what_is_known_of_the_hub_is_told(site: Site) -> None:
+    NodeFolder(site).tell(replace(ready(site), heard=ago(31)))
+    assert 31 <= (status_of(site).heard_seconds or 0) <= 35
+    shown = CliRunner().invoke(app, ["status", "--site", str(site.folder)]).output
+    assert re.search(r"the hub answered  \S+ \(3[1-5] s ago\)", shown), shown
 
 
 def test_the_command_says_so_by_its_exit_code_too(site: Site) -> None:
@@ -80,9 +89,7 @@ def test_the_command_says_so_by_its_exit_code_too(site: Site) -> None:
 
 def test_metrics_are_answered_until_the_command_is_ended(site: Site) -> None:
     ready(site)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     program = str(Path(sys.executable).parent / "fedmvi-site")
     words = [program, "metrics", "--site", str(site.folder), "--port", str(port), "--log-format", "json"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:

@@ -74,6 +74,21 @@ def test_images_become_features_of_the_table_and_stacks(make_site: MakeSite, stu
     assert set(said["images"]["patients"][table.patients[0]]["inputs"]) >= {"image:plain", "mask:tumour:2:portal"}
 
 
+def test_the_store_that_it_makes_is_for_its_owner_only_down_to_the_last_folder(
+    make_site: MakeSite, study: Study
+) -> None:
+    site = make_site()
+    assert not site.store.exists()
+    mask = os.umask(0o022)
+    try:
+        prepare(site, study)
+    finally:
+        os.umask(mask)
+    folders = [site.store, *(path for path in site.store.rglob("*") if path.is_dir())]
+    assert len(folders) > 3
+    assert [str(path) for path in folders if path.stat().st_mode & 0o077] == []
+
+
 def test_a_second_run_computes_nothing(make_site: MakeSite, study: Study) -> None:
     site = make_site(patients=1)
     prepare(site, study)

@@ -19,8 +19,9 @@ from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supernode.main import create_app
 from flwr.supernode.nodestate import NodeStateFactory
 
+from common.deployment.ports import free_port
 from common.flower.executor import ACQUIRE, Runtime
-from tests.client.node.bare_hub import alive, free_port, wait_until
+from tests.client.node.bare_hub import alive, wait_until
 
 ROOT = Path(__file__).parents[3]
 SECRET = b"s" * 32

@@ -9,16 +9,11 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
+from common.deployment.ports import free_port
 from common.errors import FedmviError
 from common.observing.metrics import Kind, Measure, gauge, moment, serve
 
 OPENER = build_opener(ProxyHandler({}))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def read(port: int) -> str:

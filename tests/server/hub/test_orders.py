@@ -125,6 +125,24 @@ def test_a_study_is_run_where_it_was_planned_but_another_study_is_not(hub: Hub, 
     assert (again.name, again.state) == ("tiny", State.QUEUED)
 
 
+@pytest.mark.parametrize("action", list(Action))
+def test_a_plan_that_failed_or_was_stopped_does_not_keep_the_name_from_its_study(
+    hub: Hub, study: Path, tmp_path: Path, action: Action
+):
+    planned = submit(hub, study, Action.PLAN)
+    assert submit(hub, study, action).name == "tiny-2", "it is still queued"
+    attempted(planned, "over")
+    assert planned.state is State.FAILED
+    other = written(tmp_path, "other", STUDY.replace("A study", "Another study"))
+    assert submit(hub, other, action).name == "tiny-3", (
+        "it has another protocol, and the journal of the plan is not its"
+    )
+    again = submit(hub, study, action)
+    assert (again.name, again.state, again.order.action) == ("tiny", State.QUEUED, action)
+    again.stop()
+    assert submit(hub, study, action).name == ("tiny" if action is Action.PLAN else "tiny-4"), "a run keeps its name"
+
+
 def test_what_goes_on_or_is_finished_is_not_submitted_again_under_its_name(hub: Hub, study: Path, tmp_path: Path):
     run = submit(hub, study, Action.RUN)
     assert refused(751, hub, study, "tiny")

@@ -17,6 +17,7 @@ from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExec
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.supercore.runtime import RuntimeHttpClient
 
+from common.deployment.ports import free_port
 from common.flower.executor import ACQUIRE
 from server.hub.control import FINISHED, Control, packed_bundle
 from server.hub.executor import SERVER_APP
@@ -25,7 +26,7 @@ from server.hub.status import health_of
 from server.provision.provisioning import revoke, rotate
 from server.study.action import Action
 from tests.consortium_kits import Kits, provisioned
-from tests.server.hub.running import RunningHub, free_port, wait_for
+from tests.server.hub.running import RunningHub, wait_for
 from tests.server.hub.test_orders import STUDY, written
 
 pytestmark = pytest.mark.skipif(

@@ -94,7 +94,7 @@ def test_the_time_left_is_told_from_an_earlier_run_of_the_same_study(hub: Hub, s
 
 def test_who_was_left_out_of_a_run_is_told(hub: Hub, study: Path):
     run = submit(hub, study, Action.RUN)
-    run.run.leave_out("hospital-b", "FEDMVI-508")
+    run.run.leave_out(["hospital-b"], "FEDMVI-508")
     status = status_of(hub)
     assert of(status, "tiny").left_out == ["hospital-b"]
     assert "tiny: goes on without hospital-b" in page(status)

@@ -117,6 +117,28 @@ def test_a_print_is_black_on_white_even_from_a_dark_screen(browser: Any, folder:
     assert colours[2] == "rgb(255, 255, 255)"
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_checklist_is_folded_and_fits_when_it_is_opened(browser: Any, folder: Path, width: int) -> None:
+    shown = "return [...document.querySelectorAll('details table')].map(t => t.checkVisibility())"
+    show(browser, folder / "report.html", width)
+    assert browser.execute_script(shown) == [False, False]
+    browser.execute_script("document.querySelectorAll('summary').forEach(summary => summary.click())")
+    assert browser.execute_script(shown) == [True, True]
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    wider = "return [...document.querySelectorAll('details .box')].map(box => box.scrollWidth - box.clientWidth)"
+    assert browser.execute_script(wider) == [0, 0]
+
+
+def test_a_folded_checklist_is_printed(browser: Any, folder: Path) -> None:
+    show(browser, folder / "report.html", 800)
+    height = "return document.querySelector('details').getBoundingClientRect().height"
+    folded = browser.execute_script(height)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    printed = browser.execute_script(height)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert printed > 10 * folded
+
+
 def test_the_contents_can_be_reached_with_the_keyboard(browser: Any, folder: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys

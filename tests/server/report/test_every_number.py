@@ -1,7 +1,8 @@
 """tests: every number on the page is one of `results.json`, or follows from it by a step that is listed here.
 
 The steps: rounding, per cent, days as months, the absolute value (a sign is a hyphen on the page), patients without the
-endpoint, and the share of one count of a result in another. Years and pages of cited papers are left out.
+endpoint, and the share of one count of a result in another. Years and pages of cited papers are left out, and so are
+the numbers of a checklist's items and how many of them are answered, which have tests of their own.
 """
 
 from __future__ import annotations
@@ -33,19 +34,21 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.words: list[str] = []
-        self._main, self._drawn = False, 0
+        self._main, self._drawn, self._counted = False, 0, False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self._main |= tag == "main"
         self._drawn += tag == "svg"
+        self._counted = ("class", "number") in attrs or ("class", "tally") in attrs
 
     def handle_endtag(self, tag: str) -> None:
         self._main &= tag != "main"
         self._drawn -= tag == "svg"
+        self._counted = False
 
     def handle_data(self, data: str) -> None:
-        if self._main and not self._drawn and data.strip():
+        if self._main and not self._drawn and not self._counted and data.strip():
             self.words.append(CITED.sub(" ", data))
 
 
@@ -120,6 +123,12 @@ def test_every_number_of_the_report_is_in_the_results(runs: list[Path]) -> None:
     page, content = read(runs[0])
     assert len([n for words in Page(page).words for n in NUMBER.findall(words)]) > 1000
     assert unknown(page, content) == []
+
+
+def test_what_the_protocol_says_of_the_study_is_in_the_results_and_on_the_page(runs: list[Path]) -> None:
+    page, content = read(runs[0])
+    assert content["reporting"]["ethics"] == "None needed: all patients are simulated."
+    assert any(content["reporting"]["ethics"] in words for words in Page(page).words)
 
 
 def test_the_report_of_other_results_is_found_out(runs: list[Path]) -> None:

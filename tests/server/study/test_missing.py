@@ -17,28 +17,31 @@ from common.study.loader import parse_study
 from common.study.taking_part import taking_part
 from server.report.page import write_report
 from server.study.execution import Action, execute
+from server.study.missing import AwayError
 from server.study.results import read_results
 from server.study.run_directory import RunDirectory
 from tests.disclosure.consortium import STUDY, make, rows_of, write_site
 
 LEAVE = '\n[federation]\nmissing_site = "leave-out"\n'
 FOUR = STUDY.replace('sites = ["a", "b", "c"]', 'sites = ["a", "b", "c", "d"]').replace('["d", "e", "f"]', '["e", "f"]')
-CLOSED = 'approved_studies = ["any"]\n'
-OPEN = CLOSED + "release_alone = true\n"
+CLOSED = 'approved_studies = ["any"]\nrelease_alone = true\n'
+OPEN = CLOSED + "may_be_left_out = true\n"
 
 
 class Away:
     """Sites in this process, of which one answers no more after so many messages."""
 
-    def __init__(self, folders: Mapping[str, Path], site: str = "", after: int = 0, number: int = 508) -> None:
-        self._folders, self._site, self._left, self._number = folders, site, after, number
+    def __init__(
+        self, folders: Mapping[str, Path], site: str = "", after: int = 0, number: int = 508, *, others: bool = False
+    ) -> None:
+        self._folders, self._site, self._left, self._number, self._others = folders, site, after, number, others
 
     def send(self, messages: Mapping[str, Packed], seconds: float) -> Iterator[tuple[str, Packed]]:
         """See `Transport`."""
         for site, message in messages.items():
             if site == self._site:
                 if self._left == 0:
-                    raise FedmviError(self._number, site=site)
+                    raise AwayError(self._number, "away", (site,), others=self._others)
                 self._left -= 1
             yield site, answer_message(self._folders[site], message)
 
@@ -98,7 +101,7 @@ def test_the_results_are_those_of_a_study_over_the_other_sites_and_name_who_is_l
     )
     facts = run.facts()
     assert facts["run_id"] != first
-    assert [(left["site"], left["run_id"]) for left in facts["left_out"]] == [("d", first)]
+    assert [(left["sites"], left["run_id"]) for left in facts["left_out"]] == [(["d"], first)]
 
     write_report(found, facts, run.folder)
     assert "went on without d," in run.report_file.read_text(encoding="utf-8")
@@ -138,7 +141,7 @@ def test_a_site_that_does_not_let_its_own_sums_be_told_is_waited_for(sites: Site
     run, folders = begun(tmp_path, "run"), sites(CLOSED)
     assert conducted(run, Away(folders, "d", 4)) == 517
     failure = run.failure()
-    assert failure is not None and failure.site == "d" and "release_alone" in failure.local
+    assert failure is not None and failure.site == "d" and "may_be_left_out" in failure.local
     assert run.left_out == ()
     assert conducted(run, Away(folders)) == 0, "it is back"
     assert read_results(run.results_file).left_out == []
@@ -151,8 +154,36 @@ def test_the_other_hospitals_hold_to_it_whatever_the_coordinator_says(
         pytest.skip("without masks the coordinator's program has each site's own sums anyhow")
     run, folders = begun(tmp_path, "run"), sites(CLOSED)
     monkeypatch.setattr(RunDirectory, "facts", _forgetting(RunDirectory.facts))
-    assert conducted(run, Away(folders, "d", 4)) == 421
-    assert not run.results_file.exists()
+    assert conducted(run, Away(folders, "d", 4)) == 517
+    failure = run.failure()
+    assert failure is not None and "FEDMVI-421" in failure.local and failure.site == "d"
+    assert run.left_out == () and not run.results_file.exists()
+    monkeypatch.undo()
+    assert conducted(run, Away(folders)) == 0, "it is back, and the run goes on where it was"
+
+
+def test_who_was_asked_by_a_plan_has_said_whether_it_may_be_left_out(sites: Sites, tmp_path: Path) -> None:
+    run, folders = begun(tmp_path, "run"), sites(CLOSED)
+    assert conducted(run, Away(folders), Action.PLAN) == 0
+    assert conducted(run, Away(folders, "d", 0)) == 517
+    assert conducted(run, Away(folders)) == 0
+
+
+def test_while_others_are_away_as_well_nobody_is_left_out(sites: Sites, tmp_path: Path) -> None:
+    run, folders = begun(tmp_path, "run"), sites()
+    assert conducted(run, Away(folders, "d", 4, others=True)) == 508
+    assert run.left_out == ()
+
+
+def test_an_error_that_a_site_says_of_itself_does_not_leave_it_out(sites: Sites, tmp_path: Path) -> None:
+    run, folders = begun(tmp_path, "run"), sites()
+
+    class Says(Away):
+        def send(self, messages: Mapping[str, Packed], seconds: float) -> Iterator[tuple[str, Packed]]:
+            raise FedmviError(503, "of its own making", site="d")
+
+    assert conducted(run, Says(folders)) == 503
+    assert run.left_out == ()
 
 
 def _forgetting(facts: Callable[[RunDirectory], dict[str, object]]) -> Callable[[RunDirectory], dict[str, object]]:
@@ -167,7 +198,7 @@ def test_a_study_that_stops_stops(sites: Sites, tmp_path: Path) -> None:
 
 def test_a_site_takes_no_smaller_roster_than_the_protocol_lets_it(sites: Sites, tmp_path: Path) -> None:
     folders, run = sites(), begun(tmp_path, "run", FOUR)
-    run.leave_out("d", "FEDMVI-508")
+    run.leave_out(["d"], "FEDMVI-508")
     monkey = run.study().federation.model_copy(update={"missing_site": "leave-out"})
     with pytest.MonkeyPatch.context() as patch:
         # A coordinator whose program leaves out whom it likes.

@@ -1,0 +1,171 @@
+"""server/export: a frozen logistic model of a run as a file that hospitals can use; published numbers only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+from common.errors import FedmviError
+from common.federation.signatures import Signer
+from common.files import write_whole
+from common.models.archive import pack_model
+from common.models.logistic import FrozenModel, Input, Measure, Origin, Performance
+from common.study.fingerprint import study_fingerprint
+from common.study.intended_use import intended_use
+from common.study.protocol import Model, Study
+from common.study.recipe import coded_columns
+from server.export.model_readme import model_readme
+from server.hub.folder import load_hub
+from server.report.contents import ModelParts, models
+from server.report.nomogram import usual_values
+from server.study.results import LogisticModel, Predictor, Result, Results, read_results
+from server.study.run_directory import RunDirectory
+
+_ON_SCORES = ("calibration", "cut-off", "bootstrap")
+"""Analyses whose estimates are of one model each, which is their term."""
+
+
+def write_model(folder: Path, name: str, to: Path, hub: Path | None = None) -> FrozenModel:
+    """Write the file of a run's logistic model.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    name
+        Of the model.
+    to
+        A new file.
+    hub
+        The folder of the hub whose key signs; without it that of the hub that the run lies in, if it does.
+
+    Raises
+    ------
+    FedmviError
+        512 or 739 the hub or its key cannot be read, 702 no results, 704 results of another protocol, 780 the run has
+        no such model, 784 there is such a file, 785 it cannot be written.
+    """
+    run = RunDirectory(folder)
+    if to.exists():
+        raise FedmviError(784, str(to))
+    study, results = run.study(), read_results(run.results_file)
+    if study_fingerprint(study) != results.study_fingerprint:
+        raise FedmviError(704, f"{folder}: results.json is not of the study.toml beside it")
+    model = frozen_model(study, results, name)
+    content = pack_model(model, model_readme(model), _signer(folder, hub))
+    try:
+        write_whole(to, content, 0o644)
+    except OSError as error:
+        raise FedmviError(785, f"{to}: {error.strerror}") from error
+    return model
+
+
+def frozen_model(study: Study, results: Results, name: str) -> FrozenModel:
+    """The model of that name as its results tell it; error 780 if it was not fitted."""
+    fitted = {parts.name: parts for parts in models(results) if _usable(parts)}
+    declared = {model.name: model for model in study.models}
+    if name not in fitted:
+        near = get_close_matches(name, fitted, n=1)
+        known = ", ".join(dict.fromkeys([*near, *fitted])) or "none was fitted"
+        why = next((p.coefficients.note for p in models(results) if p.name == name and p.coefficients), "")
+        raise FedmviError(780, why, model=name, known=known)
+    parts, fit = fitted[name], fitted[name].coefficients
+    if fit is None or fit.model is None:
+        raise FedmviError(780, model=name, known=name)
+    return _frozen(study, results, parts, fit, fit.model, declared[name])
+
+
+def _usable(parts: ModelParts) -> bool:
+    fit = parts.coefficients
+    return fit is not None and fit.status == "estimated" and fit.model is not None
+
+
+def _frozen(
+    study: Study, results: Results, parts: ModelParts, fit: Result, usable: LogisticModel, declared: Model
+) -> FrozenModel:
+    if declared.missing != "complete-case" and usable.filling is None:
+        why = "the run is of a version that did not keep how missing values are filled: run it again"
+        raise FedmviError(780, why, model=declared.name, known="models for complete cases")
+    inputs = tuple(_input(study, parts, p) for p in usable.predictors)
+    chosen, rule = _cutoff(results, declared.name)
+    return FrozenModel(
+        intended_use=intended_use(simulated=results.simulated),
+        name=declared.name,
+        title=declared.title,
+        endpoint=usable.endpoint,
+        timing=declared.timing,
+        inputs=inputs,
+        terms=tuple(column.name for column in coded_columns(study, declared.predictors)),
+        coefficients=tuple(e.value for e in fit.estimates if e.name == "coef" and e.value is not None),
+        covariance=tuple(tuple(row) for row in usable.covariance),
+        missing=declared.missing,
+        filling=usable.filling,
+        cutoff=chosen,
+        cutoff_rule=rule,
+        origin=_origin(results, fit),
+        performance=tuple(_performance(results, parts)),
+        preparation=study.preparation if any("." in i.variable.name for i in inputs) else None,
+    )
+
+
+def _input(study: Study, parts: ModelParts, predictor: Predictor) -> Input:
+    usual = usual_values(parts, predictor) if predictor.coding in ("linear", "log") else None
+    variable = study.variable(predictor.variable)
+    return Input(variable=variable, coding=predictor.coding, cutoff=predictor.cutoff, usual=usual)
+
+
+def _cutoff(results: Results, model: str) -> tuple[float | None, str]:
+    """The cut-off that an analysis of the study chose for the model in its training cohort, and how."""
+    for result in results.results:
+        if result.statistic == "analysis" and result.kind == "cut-off":
+            for e in result.estimates:
+                if e.name == "cutoff" and e.term == model and e.value is not None:
+                    return e.value, "Youden's index in the training cohort"
+    return None, ""
+
+
+def _origin(results: Results, fit: Result) -> Origin:
+    return Origin(
+        study=results.study,
+        title=results.title,
+        sources=tuple(results.sources),
+        simulated=results.simulated,
+        study_fingerprint=results.study_fingerprint,
+        code_fingerprint=results.code_fingerprint,
+        preparation_fingerprint=results.preparation_fingerprint,
+        cohort=fit.cohort,
+        sites=tuple(fit.sites),
+        left_out=tuple(results.left_out),
+        n=fit.n,
+        events=fit.events,
+        how=fit.how,
+    )
+
+
+def _performance(results: Results, parts: ModelParts) -> Iterator[Performance]:
+    """Its area in every cohort, and what analyses tell of its scores."""
+    for result in (*parts.aucs, *(r for r in results.results if r.kind in _ON_SCORES)):
+        told = [e for e in result.estimates if e.name != "cutoff" and (e.term == parts.name or result in parts.aucs)]
+        if result not in parts.aucs and not told:
+            continue
+        yield Performance(
+            statistic=result.kind or result.statistic,
+            cohort=result.cohort,
+            role=next(c.role for c in results.cohorts if c.name == result.cohort),
+            sites=tuple(result.sites),
+            how=result.how,
+            status=result.status,
+            n=result.n,
+            events=result.events,
+            measures=tuple(Measure(name=e.name, value=e.value, low=e.low, high=e.high) for e in told),
+            note=result.note,
+        )
+
+
+def _signer(folder: Path, hub: Path | None) -> Signer | None:
+    """The coordinator's key of the hub that is named, or whose folder of runs the run lies in."""
+    place = folder.resolve().parent.parent if hub is None else hub
+    if hub is None and not (place / "hub.toml").is_file():
+        return None
+    return Signer.read(load_hub(place).coordinator_key)

@@ -1,0 +1,84 @@
+"""server/export: the page for people in the file of a frozen logistic model, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from common.models.logistic import FrozenModel, Input, Measure, Performance
+from server.report.format import area_interval, number, optional_count, plain
+
+_MISSING = {
+    "complete-case": "A patient with a missing input gets no probability.",
+    "mean": "A missing input is filled with the mean of the training patients.",
+    "median": "A missing input is filled with the median of the training patients, if it is of yes and no with the "
+    "mean.",
+    "chained": "A missing input is filled by regressions on the others, as in the training patients.",
+}
+
+
+def model_readme(model: FrozenModel) -> str:
+    """What the model is, what it needs, how well it did and how it is used."""
+    lines = [f"# {plain(model.title)}: probability of {plain(model.endpoint)}", "", f"**{model.intended_use}**", ""]
+    for title, part in (
+        ("Inputs", _inputs(model)),
+        ("Use", _use(model)),
+        ("Performance, as published", map(_performance, model.performance)),
+        ("Origin", _origin(model)),
+    ):
+        lines += [f"## {title}", "", *part, ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _inputs(model: FrozenModel) -> Iterator[str]:
+    for one in model.inputs:
+        yield f"- `{one.variable.name}`: {plain(one.variable.title)}, {_coded(one)}"
+    yield ""
+    yield f"{_MISSING[model.missing]} The numbers are in model.json."
+
+
+def _coded(one: Input) -> str:
+    unit = one.variable.unit
+    if one.coding == "levels":
+        return "one of " + ", ".join(map(plain, one.variable.level_names))
+    measured = f"in {unit}" if unit else "a plain number"
+    if one.coding == "above":
+        return f"{measured}; counted as above {number(one.columns[0].cutoff)} or not"
+    usual = "" if one.usual is None else f"; most training patients: {number(one.usual[0])} to {number(one.usual[1])}"
+    return f"{measured}{', as its logarithm' if one.coding == 'log' else ''}{usual}"
+
+
+def _use(model: FrozenModel) -> Iterator[str]:
+    yield "    fedmvi-site predict --model FILE --patients TABLE --out predictions.csv --site DIR"
+    yield ""
+    if model.cutoff is None:
+        yield "No cut-off was chosen in the study."
+    else:
+        yield f"From {model.cutoff:.6g} on a patient is called high: {plain(model.cutoff_rule)}."
+    yield ""
+    yield "The 95 % interval is of the model's estimate, not of the single patient."
+
+
+def _performance(found: Performance) -> str:
+    alone = f", {plain(found.sites[0])}" if found.how == "site-alone" and len(found.sites) == 1 else ""
+    told = ", ".join(map(_measure, found.measures)) or found.status
+    size = f"{optional_count(found.n)} patients, {optional_count(found.events)} with the endpoint"
+    statistic = "" if found.statistic == "auc" else f", {found.statistic}"
+    return f"- {plain(found.cohort)}{alone}{statistic} ({size}): {told}. {plain(found.note)}".rstrip()
+
+
+def _measure(found: Measure) -> str:
+    if found.name == "auc":
+        return f"AUC {area_interval(found.value, found.low, found.high)}"
+    limits = "" if found.low is None else f" ({number(found.low)} to {number(found.high)})"
+    return f"{found.name.replace('_', ' ')} {number(found.value)}{limits}"
+
+
+def _origin(model: FrozenModel) -> Iterator[str]:
+    origin = model.origin
+    yield f"- study: {plain(origin.title)}; SHA-256 of its protocol {origin.study_fingerprint}"
+    yield f"- code: SHA-256 {origin.code_fingerprint}"
+    size = f"{optional_count(origin.n)} patients, {optional_count(origin.events)} with the endpoint"
+    yield f"- trained in the cohort {plain(origin.cohort)} ({size}) of {', '.join(map(plain, origin.sites))}"
+    if origin.left_out:
+        yield f"- without {', '.join(map(plain, origin.left_out))}, who stayed away"
+    yield from (f"- source: {plain(source)}" for source in origin.sources)

@@ -1,0 +1,60 @@
+"""simulation: a study of nothing finds nothing but chance, and one of something does not pass for one."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simulation.benchmarks.null import DEALT, Found, Null, benchmark_null, deal, study_of_nothing
+
+
+def test_studies_of_nothing_end_without_an_error_and_within_chance() -> None:
+    null = benchmark_null(range(1, 21), 1, lambda _: None)
+    assert null.errors == []
+    assert [check.of for check in null.checks] == [20] * 4, "two models, two comparisons"
+    assert null.passed, null.report()
+
+
+def test_a_study_of_something_is_told_from_one_of_nothing() -> None:
+    """The hospitals of the demonstration as they are drawn: their predictors tell of MVI."""
+    found = study_of_nothing(1, dealt=False)
+    assert found.error == ""
+    assert found.held == {"clinical": False, "clinical-imaging": False}
+    assert all(p is not None and p < 1e-6 for p in found.log_rank.values())
+    assert found.selected > 0
+    assert not Null((found,) * 5).passed
+
+
+def test_only_mvi_is_dealt_out_anew(tmp_path: Path) -> None:
+    path = tmp_path / "patients.csv"
+    rows = [["patient_id", "mvi", "mvi_grade", "afp"], *([f"p{i}", str(i % 2), f"M{i % 2}", str(i)] for i in range(40))]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    deal(path, np.random.default_rng(1))
+    with path.open(newline="", encoding="utf-8") as file:
+        dealt = list(csv.reader(file))
+    assert dealt[0] == rows[0]
+    for before, after in zip(rows[1:], dealt[1:], strict=True):
+        assert (before[0], before[3]) == (after[0], after[3])
+    places = [rows[0].index(column) for column in DEALT]
+    assert sorted([r[p] for p in places] for r in dealt[1:]) == sorted([r[p] for p in places] for r in rows[1:])
+    assert [r[1] for r in dealt] != [r[1] for r in rows]
+
+
+@pytest.mark.parametrize(("times", "passed"), [(180, False), (181, True), (195, True), (200, False)])
+def test_the_bounds_of_200_studies_are_those_of_the_binomial_distribution(times: int, passed: bool) -> None:
+    found = tuple(Found(seed, {"m": seed < times}, {"c": 0.5 if seed > 10 else 0.01}, 0) for seed in range(200))
+    null = Null(found)
+    coverage, rejected = null.checks
+    assert (coverage.low, rejected.high) == (181, 19)
+    assert (coverage.times, coverage.passed) == (times, passed)
+    assert (rejected.times, rejected.passed) == (11, True)
+    assert null.no_signal == 200
+
+
+def test_a_study_that_failed_is_told_and_fails_the_campaign() -> None:
+    null = Null((Found(3, {}, {}, 0, "FEDMVI-505"), *(Found(s, {"m": True}, {}, 1) for s in range(4, 60))))
+    assert not null.passed and null.report()["errors"] == {3: "FEDMVI-505"}
