@@ -23,20 +23,31 @@ ABSENT = "hospital-d"
 
 
 class Consortium:
-    """Three connected hospitals that approved two studies, one that has a kit and stays away, and the hub."""
+    """Three connected hospitals that approved three studies, one that has a kit and stays away, and the hub."""
+
+    absent = ABSENT
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         sites = make_example_hospitals(folder / "sites")
         self.short = write_example_study(folder / "short.toml", "short")
         self.long = write_example_study(folder / "long.toml", "long", models=True)
-        fingerprints = [study_fingerprint(load_study(study)) for study in (self.short, self.long)]
+        self.patient = self._study_of_all("wait_hours = 24.0")
+        studies = [load_study(study) for study in (self.long, self.short, self.patient)]
         for site in sites.values():
-            approve(site, fingerprints)
-            prepare(load_site(site), load_study(self.long))
-            prepare(load_site(site), load_study(self.short))
+            approve(site, [study_fingerprint(study) for study in studies])
+            for study in studies:
+                prepare(load_site(site), study)
         shutil.copytree(folder / "sites", folder / "one-process")
         self.network = Network(folder / "network", {**sites, ABSENT: folder / "sites" / ABSENT})
+
+    def _study_of_all(self, waits: str) -> Path:
+        """The short study over the absent site too, which is waited for some seconds and then left out."""
+        file = write_example_study(self.folder / "patient.toml", "patient", [*HOSPITALS, ABSENT])
+        text = file.read_text(encoding="utf-8")
+        assert waits in text
+        file.write_text(text.replace(waits, 'wait_hours = 0.003\nmissing_site = "leave-out"'), encoding="utf-8")
+        return file
 
     def start(self) -> None:
         """Provision everybody, start the hub and the three."""

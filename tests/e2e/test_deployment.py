@@ -11,6 +11,7 @@ from client.release.ledger import Ledger
 from common.study.fingerprint import code_fingerprint
 from server.hub.orders import State
 from server.study.execution import Action
+from server.study.results import Results, read_results
 from simulation.network.example import HOSPITALS, write_example_study
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,19 @@ def test_a_study_goes_on_from_its_plan_and_both_are_the_same_byte_for_byte_as_in
     assert facts["rounds_before_resume"] > 0
     assert set(facts["sites"]) == set(HOSPITALS)
     assert all(receipt["code"] == code_fingerprint() for receipt in facts["sites"].values())
+
+
+def test_a_study_goes_on_without_a_hospital_that_never_comes_and_names_it(consortium):
+    network = consortium.network
+    run = network.submit(consortium.patient, "patient")
+    assert network.await_end(run, SECONDS) is State.FINISHED, told(consortium)
+    found = read_results(run.run.results_file)
+    assert found.left_out == [consortium.absent]
+    short = Results.model_validate_json(consortium.expected(consortium.short, Action.RUN))
+    assert found.results == short.results, "every number is that of the study over the three"
+    assert f"without {consortium.absent}" in run.run.report_file.read_text(encoding="utf-8")
+    (shown,) = [one for one in network.status()["runs"] if one["run"] == "patient"]
+    assert shown["left_out"] == [consortium.absent]
 
 
 def test_every_answer_is_in_the_ledger_of_its_hospital_and_the_chain_is_whole(consortium):

@@ -34,7 +34,11 @@ def test_a_passphrase_of_a_file_opens_its_kit_however_it_is_written(tmp_path: Pa
     assert read_kit(kit.read_bytes(), ask_passphrase(kit, file)) == {"a.txt": b"1"}
 
 
-@pytest.mark.parametrize("text", ["", "\n", f"hub.kit {PHRASE}", f"hub.kit {SPACED}", f"{PHRASE}\n{OTHER}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", f"hub.kit {PHRASE}", f"hub.kit {SPACED}", f"{PHRASE}\n{OTHER}"],
+    ids=["empty", "blank", "another kit's", "another kit's with spaces", "two"],
+)
 def test_a_file_without_a_passphrase_for_this_kit_says_so(tmp_path: Path, text: str) -> None:
     file = tmp_path / "passphrase.txt"
     file.write_text(text)
