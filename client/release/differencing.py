@@ -30,7 +30,7 @@ from client.release.scope import columns_of
 from common.errors import FedmviError
 from common.federation.envelope import Ticket
 from common.federation.query import Query
-from common.files import sync_folder, write_whole
+from common.files import make_private, write_whole
 from common.study.fingerprint import canonical_json, digest
 from common.study.protocol import Limits
 from common.study.recipe import Group
@@ -223,9 +223,7 @@ class Differencing:
     def _keep(self, patients: Patients) -> None:
         path = self._path_of(patients.digest)
         if not path.exists():
-            for folder in (self._folder, path.parent):
-                folder.mkdir(mode=0o700, exist_ok=True)
-                sync_folder(folder.parent)
+            make_private(path.parent)
             write_whole(path, patients.content)
 
     def _path_of(self, name: str) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 from client.cohort.site import Policy, Site
 from common.errors import FedmviError
 from common.federation.envelope import Ticket
-from common.files import write_whole
+from common.files import make_private, write_whole
 from common.study.fingerprint import canonical_json, digest
 
 FOLDER = "differencing"
@@ -73,7 +73,7 @@ class Rosters:
                 raise FedmviError(421, local, cohort=cohort, limit=self._limit)
         if any(covers(earlier, self._now) for earlier in told):
             return
-        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        make_private(self._path.parent)
         write_whole(self._path, canonical_json([*told, self._now]).encode())
 
 
