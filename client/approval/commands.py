@@ -81,6 +81,8 @@ def _print_head(told: Told) -> None:
         out.print(escape(" ".join(told.purpose.split())))
     for name, value in told.consortium.items():
         out.print(f"  {name}: {escape(value)}")
+    for name, value in told.statements:
+        out.print(f"  The authors state, {name[:1].lower() + name[1:]}: {escape(' '.join(value.split()))}")
     out.print(f"  Fingerprint: {told.fingerprint}")
 
 

@@ -93,7 +93,7 @@ class Told:
     purpose: str
     simulated: bool
     fingerprint: str
-    sources: tuple[str, ...]
+    statements: tuple[tuple[str, str], ...]
     consortium: Mapping[str, str]
     cohorts: tuple[CohortLines, ...]
     kinds: tuple[Line, ...]
@@ -121,7 +121,7 @@ def tell(site: Site, study: Study) -> Told:
         purpose=" ".join(head.description.split()),
         simulated=head.simulated or site.site.simulated,
         fingerprint=fingerprint,
-        sources=head.sources,
+        statements=tuple(_statements(site, study)),
         consortium=_consortium(site),
         cohorts=tuple(_cohorts(site, foreseen)),
         kinds=tuple(_kinds(site, foreseen)),
@@ -136,6 +136,20 @@ def tell(site: Site, study: Study) -> Told:
         decisions=tuple(_decisions(read_record(site, fingerprint))),
         foreseen=foreseen,
     )
+
+
+def _statements(site: Site, study: Study) -> Iterable[tuple[str, str]]:
+    """What the authors state in [reporting] that a hospital asks before it agrees; nothing of what they left open."""
+    told = study.reporting
+    ethics = " ".join(filter(None, (told.ethics, told.site_ethics.get(site.name, ""))))
+    pairs = (
+        ("Registration", told.registration),
+        ("Ethics", ethics),
+        ("Funding", told.funding),
+        ("Intended use", told.intended_use),
+        ("Who can have the data", told.data_availability),
+    )
+    return ((name, text) for name, text in pairs if text)
 
 
 def _consortium(site: Site) -> dict[str, str]:

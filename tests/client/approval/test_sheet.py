@@ -84,6 +84,22 @@ def test_the_sheet_says_everything_that_a_person_signs_for(told: Told, tmp_path:
         assert f"{name} {value}" in text
 
 
+def test_the_sheet_has_what_the_authors_state_and_nothing_of_what_they_left_open(tmp_path: Path):
+    make_hospitals(load_consortium("demo"), tmp_path / "demo", 1)
+    text = shipped_study(Path("demo")).read_text(encoding="utf-8")
+    head = text[: text.index("[reporting]")] + "[reporting]\n"
+    head += (
+        'funding = "A fund <b>of</b> ours."\nethics = "Committee 7."\nsite_ethics = { hospital-a = "Committee 9." }\n'
+    )
+    rest = text[text.index("[reporting]") :]
+    (tmp_path / "study.toml").write_text(head + rest[rest.index("\n# ---") :], encoding="utf-8")
+    told = tell(load_site(tmp_path / "demo" / "hospital-a"), load_study(tmp_path / "study.toml"))
+    assert told.statements == (("Ethics", "Committee 7. Committee 9."), ("Funding", "A fund <b>of</b> ours."))
+    write_sheet(tmp_path / "sheet.html", told, "Dr Example")
+    page = (tmp_path / "sheet.html").read_text(encoding="utf-8")
+    assert "Committee 7. Committee 9." in page and "A fund &lt;b&gt;of&lt;/b&gt; ours." in page
+
+
 def test_nothing_that_a_protocol_says_becomes_markup(told: Told, tmp_path: Path):
     evil = '<script>alert("x")</script>'
     write_sheet(tmp_path / "sheet.html", replace(told, title=evil, purpose=evil), evil)
