@@ -190,9 +190,12 @@ class Differencing:
         entry = {**run, "patients": [one.digest for one in counted]}
         if any(covers(earlier, entry) for earlier in told):
             return
+        # The same patients of the same sites are the same sum, whatever else another run was told.
+        again = any((e["roster"], e["patients"]) == (entry["roster"], entry["patients"]) for e in told)
         for earlier in told:
             if earlier["run"] != self._run_id:
-                self._compare_patients(what, cohort, earlier, counted)
+                if not again:
+                    self._compare_patients(what, cohort, earlier, counted)
                 self._compare_sites(what, cohort, earlier, entry, counted)
         for one in counted:
             self._keep(one)
