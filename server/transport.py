@@ -182,8 +182,6 @@ class FlowerTransport:
         searched, pace = time.monotonic(), Pace(POLL_SECONDS, SLOWEST_POLL_SECONDS, time.monotonic)
         while open_:
             for site, content in self._pull(list(open_.values())):
-                if site not in open_:
-                    continue  # it has answered twice, because it was asked twice
                 answer = self._received(site, content)
                 if self._find is not None and failure_of(answer) == DISK_FULL:
                     open_[site].lost(f"FEDMVI-{DISK_FULL}", pause=FULL_SECONDS)
@@ -226,19 +224,21 @@ class FlowerTransport:
         return signed_records(wire, site, self._signer, self._ledgers.last(site) if self._ledgers else None)
 
     def _pull(self, exchanges: Sequence[_Exchange]) -> Iterator[tuple[str, RecordDict]]:
-        """Sites with their answers, if there are any to the messages that asked for them."""
+        """Sites with their answers, if there are any to the messages that asked for them; one for each site."""
         asked = {name: exchange for exchange in exchanges for name in exchange.messages}
+        answered: set[str] = set()
         for some in batched(asked, TOGETHER):
             for reply in self._grid.pull_messages(some):
                 message_id = reply.metadata.reply_to_message_id
                 exchange = asked.get(message_id)
-                if exchange is None:
-                    continue  # a SuperLink that is not ours may send anything
-                if not reply.has_error():
-                    exchange.answered = True
-                    yield exchange.site, reply.content
-                elif not exchange.answered:
+                # A SuperLink that is not ours may send anything; and who was asked twice may answer twice.
+                if exchange is None or exchange.site in answered:
+                    continue
+                if reply.has_error():
                     self._failed(exchange, message_id, reply.error)
+                else:
+                    answered.add(exchange.site)
+                    yield exchange.site, reply.content
 
     def _failed(self, exchange: _Exchange, message_id: str, error: Error) -> None:
         """Flower, or the site's node, has no answer to a message: the site counts as lost where that may mend."""
@@ -294,8 +294,6 @@ class _Exchange:
     ----------
     messages
         Flower's names of the messages that may still bring the answer.
-    answered
-        Whether one of them has.
     asked, again
         When it was asked first, and when it is to be asked again.
     lost_since, away, why
@@ -309,7 +307,6 @@ class _Exchange:
     seconds: float
     asked: float
     messages: set[str] = field(default_factory=set)
-    answered: bool = False
     again: float = 0.0
     patience: float = AGAIN_SECONDS
     crashes: int = 0

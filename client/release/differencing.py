@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 
 from client.cohort.membership import patient_keys, site_secret
 from client.cohort.site import Policy, Site
-from client.release.rosters import FOLDER, Rosters, covers, signed, told_apart
+from client.release.rosters import FOLDER, Rosters, covers, read_told, signed, told_apart
 from client.release.scope import columns_of
 from common.errors import FedmviError
 from common.federation.envelope import Ticket
@@ -185,7 +184,7 @@ class Differencing:
 
     def _admit(self, key: str, what: str, cohort: str, counted: Sequence[Patients]) -> None:
         path = self._folder / f"{key}.json"
-        told = _read(path)
+        told = read_told(path, {"run", "roster", "patients"})
         run = signed(self._ticket, self._ticket.roster(cohort), self._alone)
         entry = {**run, "patients": [one.digest for one in counted]}
         if any(covers(earlier, entry) for earlier in told):
@@ -246,15 +245,3 @@ class Differencing:
         if digest(content) != path.name:
             raise FedmviError(422, str(path))
         return Patients.read(content)
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    try:
-        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        if not all({"run", "roster", "patients"} <= set(entry) for entry in entries):
-            raise ValueError("an entry lacks something")
-    except (OSError, ValueError, TypeError) as error:
-        raise FedmviError(422, f"{path}: {error}") from error
-    return entries

@@ -65,7 +65,7 @@ class Rosters:
             421 sites that have not consented would be told apart from an earlier run of the study; `local` names them.
             422 the record is damaged.
         """
-        told = _read(self._path)
+        told = read_told(self._path, {"run", "roster", "alone", "masked"})
         for earlier in told:
             # Also where this run was told something before: another one may have been since.
             if named := told_apart(earlier, self._now, self._policy):
@@ -77,12 +77,13 @@ class Rosters:
         write_whole(self._path, canonical_json([*told, self._now]).encode())
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def read_told(path: Path, parts: Collection[str]) -> list[dict[str, Any]]:
+    """The entries of a file of what runs were told, each with these parts; error 422 if it is damaged."""
     if not path.exists():
         return []
     try:
         entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        if not all({"run", "roster", "alone", "masked"} <= set(entry) for entry in entries):
+        if not all(set(parts) <= set(entry) for entry in entries):
             raise ValueError("an entry lacks something")
     except (OSError, ValueError, TypeError) as error:
         raise FedmviError(422, f"{path}: {error}") from error

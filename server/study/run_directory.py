@@ -113,9 +113,7 @@ class RunDirectory:
 
     def _of_attempt(self, name: str) -> str:
         """What was answered with a site that is left out now stays where it was, and is not used."""
-        facts = self.facts() if self.run_file.exists() else {}
-        times = len(facts.get("left_out", ()))
-        return f"{name}-{facts['run_id']}" if times else name
+        return f"{name}-{self.facts()['run_id']}" if self.left_out else name
 
     def study(self) -> Study:
         """The protocol."""

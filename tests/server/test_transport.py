@@ -166,6 +166,13 @@ def test_a_site_whose_disk_is_full_is_asked_again_until_there_is_room(over: Over
     assert np.diff(nodes.times("a")) == pytest.approx([FULL_SECONDS] * 2, abs=2.0)
 
 
+def test_a_site_that_is_lost_after_its_disk_was_full_is_asked_again(over: Over) -> None:
+    """What it said of its disk is no answer: an error that comes afterwards counts."""
+    nodes = Nodes({"a": says(full(), flower(ErrorCode.NODE_UNAVAILABLE), answer())})
+    assert ask(over(nodes), "a")["a"].text == '{"text":"answer"}'
+    assert nodes.times("a")[2] - nodes.times("a")[1] < 5.0, "not when a silent one would be"
+
+
 def test_a_disk_that_stays_full_stops_the_run_and_is_named(over: Over) -> None:
     nodes = Nodes({"a": lambda *_: full()})
     with pytest.raises(FedmviError, match="508") as met:
