@@ -7,7 +7,7 @@ export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>
 export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 
-.PHONY: demo test check install clean
+.PHONY: demo demo-imaging test check install clean
 
 install: $(VENV)/.installed
 
@@ -19,6 +19,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/fedmvi-simulate demo --out runs/demo
+
+demo-imaging: install
+	$(BIN)/fedmvi-simulate demo-imaging --out runs/demo-imaging
 
 check: install
 	$(BIN)/ruff check .
@@ -32,4 +35,4 @@ test: install
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 clean:
-	rm -rf $(VENV) runs/demo
+	rm -rf $(VENV) runs/demo runs/demo-imaging

@@ -86,6 +86,8 @@ def answer_message(folder: Path, message: Packed) -> Packed:
 
 
 def _answers(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> list[Answer]:
+    """The answers to a message, which may leave: on return everything about them is on disk."""
+    book = _Book(site, ticket)
     done: dict[str, Answer] = {}
     for ask in asks:
         if site.name not in ticket.roster(ask.cohort):
@@ -93,24 +95,30 @@ def _answers(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> list[Answer]:
         if isinstance(ask.question, Sign | Open):
             opening = ask.question
             receipt = sign_run(site, ticket, opening) if isinstance(opening, Sign) else open_run(site, ticket, opening)
-            _Book(site, ticket).record(ask, Left.RECEIPT, pack(dict(receipt)), without=str(receipt.get("without", "")))
+            book.record(ask, Left.RECEIPT, pack(dict(receipt)), without=str(receipt.get("without", "")))
             done[ask.digest] = Answer(ask.digest, receipt=receipt)
     rest = [ask for ask in asks if ask.digest not in done]
     if rest:
-        done.update(_answer_in_run(site, ticket, rest))
+        done.update(_answer_in_run(site, ticket, rest, book))
+    book.write()
     return [done[ask.digest] for ask in asks]
 
 
-def _answer_in_run(site: Site, ticket: Ticket, asks: Sequence[Ask]) -> dict[str, Answer]:
-    """Do the tasks of a message, in order, and then answer its queries, which may be about what the tasks made."""
+def _answer_in_run(site: Site, ticket: Ticket, asks: Sequence[Ask], book: _Book) -> dict[str, Answer]:
+    """Do the tasks of a message, in order, and then answer its queries, which may be about what the tasks made.
+
+    On return all is on disk but the lines of the ledger.
+    """
     run = load_run(site, ticket)
     gate = Gate.of(site.policy, run.study)
-    releases = _Releases(site, ticket, run, gate)
+    releases = _Releases(site, ticket, run, gate, book)
     view = GatedView(site, run, gate)
     distinct = list({ask.digest: ask for ask in asks}.values())
     done = {ask.digest: _perform(ask, run, gate, releases, view) for ask in distinct if _is_task(ask)}
     queries = [ask for ask in distinct if not _is_task(ask)]
-    return done | _answer_queries(queries, run, gate, releases, view)
+    done |= _answer_queries(queries, run, gate, releases, view)
+    releases.write()
+    return done
 
 
 def _is_task(ask: Ask) -> bool:
@@ -139,7 +147,7 @@ def _perform(ask: Ask, run: OpenRun, gate: Gate, releases: _Releases, view: Gate
 def _answer_queries(
     asks: Sequence[Ask], run: OpenRun, gate: Gate, releases: _Releases, view: GatedView
 ) -> dict[str, Answer]:
-    once, sizes = Once(run.folder, run.study), _Sizes(gate, run.masks, releases.update_bytes, releases.answers)
+    sizes = _Sizes(gate, run.masks, releases.update_bytes, releases.answers)
     done: dict[str, Answer] = {}
     fresh: list[Ask] = []
     for ask in asks:
@@ -155,7 +163,7 @@ def _answer_queries(
             else:
                 gate.admit(ask, releases.roster(ask))
             if isinstance(ask.question, Query):
-                once.admit(ask.question)
+                releases.once.admit(ask.question)
                 sizes.admit(ask.question)
             fresh.append(ask)
         except FedmviError as error:
@@ -168,7 +176,7 @@ def _answer_queries(
         result = results[asked.digest]
         if isinstance(ask.question, Query) and not isinstance(result, FedmviError):
             try:
-                once.keep(ask.question)
+                releases.once.keep(ask.question)
             except FedmviError as error:  # two values in one message
                 result = error
         done[ask.digest] = releases.release(ask, asked, result, view)
@@ -237,11 +245,17 @@ def _shapes(packed: Packed) -> dict[str, list[int]]:
 
 
 class _Book:
-    """Writes into the ledger what leaves in one run."""
+    """Writes into the ledger what leaves in answer to one message, in one go."""
 
     def __init__(self, site: Site, ticket: Ticket) -> None:
         self._ticket = ticket
         self._ledger = Ledger(ledger_file(site))
+        self._entries: list[dict[str, Any]] = []
+
+    def write(self) -> None:
+        """Write the lines; on return they are on disk, and what they are about may leave."""
+        self._ledger.append(*self._entries)
+        self._entries = []
 
     def record(
         self,
@@ -254,14 +268,14 @@ class _Book:
         guard: Mapping[str, Any] | None = None,
         without: str = "",
     ) -> None:
-        """One line; on return it is on disk. `guard`: how many patients were asked about, and what limits were held to.
+        """Take one line for `write`. `guard`: how many patients were asked about, and what limits were held to.
         `without`: who is left out of the run that is opened.
 
         Lines of earlier versions have fewer fields; each line's hash covers the fields that it has.
         """
         words = (_words(ask) + (f", without {without}" if without else ""))[:MAX_WORDS]
         printable = "".join(c if c.isprintable() else "?" for c in words)
-        self._ledger.append(
+        self._entries.append(
             {
                 "run_id": self._ticket.run_id,
                 "study": self._ticket.study,
@@ -283,13 +297,17 @@ class _Book:
 
 
 class _Releases:
-    """Everything that leaves in answer to a question of one run goes through here."""
+    """Everything that leaves in answer to the questions of one message goes through here.
 
-    def __init__(self, site: Site, ticket: Ticket, run: OpenRun, gate: Gate) -> None:
+    Nothing of it must leave before `write` and then the book's `write`.
+    """
+
+    def __init__(self, site: Site, ticket: Ticket, run: OpenRun, gate: Gate, book: _Book) -> None:
         self._site, self._ticket, self._run, self._limits = site, ticket, run, gate.limits
         self._differencing = Differencing(site, ticket, gate.limits, run.alone if run.masks else None)
         self._keys = MaskKeys(site, ticket.study, run.store, run.keys)
-        self._book = _Book(site, ticket)
+        self._book = book
+        self.once = Once(run.folder, run.study)
         self._account = account(site, ticket, run.folder)
         self.answers, self.update_bytes = self._account.answers, self._account.update_bytes
         folder = run.folder / "replies"
@@ -321,7 +339,7 @@ class _Releases:
         return self._ticket.roster(ask.cohort)
 
     def receive(self, ask: Ask, receipt: Receipt, *, repeat: bool = False) -> Answer:
-        """Record a task's receipt; on return it may leave."""
+        """Record a task's receipt."""
         self._book.record(ask, Left.RECEIPT, pack(dict(receipt)), repeat=repeat)
         return Answer(ask.digest, receipt=receipt, repeat=repeat)
 
@@ -334,7 +352,7 @@ class _Releases:
         return answer
 
     def release(self, ask: Ask, asked: Ask, result: Summary | FedmviError, view: GatedView) -> Answer:
-        """Check, encode, store and record an answer; on return it may leave. `asked` is the question as it was put."""
+        """Check, encode, store and record an answer. `asked` is the question as it was put."""
         if isinstance(result, FedmviError):
             return self.refuse(ask, result)
         if not isinstance(ask.question, Query):
@@ -346,17 +364,26 @@ class _Releases:
                 blocks = dict(self._keys.masked(self._ticket, ask, blocks))
             counted = None
             if ask.mode is Mode.TOTAL:
-                # Before the answer is kept: a crash between may refuse too much later, never too little.
                 sets = view.counted(ask.question)
                 self._differencing.admit(ask.question, sets, view.patients(ask.cohort))
                 counted = sets[0].n
         except FedmviError as error:
             return self.refuse(ask, error)
         packed = pack(blocks)
-        # The bytes before the line: whatever happens between, a repeat finds the same bytes and records itself.
         self._replies.put(self._key(ask), ask.question, packed)
         self._book.record(ask, Left.ANSWER, packed, guard=self._guard(asked, view, counted))
         return Answer(ask.digest, blocks=blocks)
+
+    def write(self) -> None:
+        """Put on disk what the answers need before their lines of the ledger.
+
+        What must not be told a second time comes before the bytes: a crash between may refuse too much later, never
+        too little. The bytes come before the line: whatever happens between, a repeat finds the same bytes and records
+        itself.
+        """
+        self.once.write()
+        self._differencing.write()
+        self._replies.write()
 
     def _guard(self, asked: Ask, view: GatedView, counted: int | None) -> dict[str, Any]:
         """The patients of the cohort here, those whom the answer counts, and the limits with what was held to them."""

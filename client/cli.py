@@ -12,6 +12,7 @@ from client.approval import commands as approval_commands
 from client.checking import UNREADABLE, check_all
 from client.cohort.check import as_json
 from client.cohort.ids import assign_ids
+from client.cohort.printing import print_problems
 from client.cohort.site import load_site
 from client.cohort.template import init_site
 from client.exporting import export
@@ -19,10 +20,11 @@ from client.forgetting import forget
 from client.images.libraries import need_image_libraries
 from client.node import commands as node_commands
 from client.node import enrol_commands, watching
+from client.predicting.command import predict
 from client.preparation.prepare import UnfitDataError, prepare
 from client.release import commands as ledger_commands
 from client.release.keys import own_key, trust
-from common.errors import FedmviError, Severity
+from common.errors import Severity
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
 from common.terminal import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PROBLEMS, err, out, print_json, run_app
@@ -39,8 +41,6 @@ ledger_commands.add_commands(app)
 
 SiteFolder = Annotated[Path, typer.Option("--site", help="The site's folder, the one with site.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-SHOWN_ALIKE = 5
-_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
 
 
 @app.command(epilog="Example: fedmvi-site init hospital-a --name hospital-a")
@@ -78,7 +78,7 @@ def check(
     if json_:
         print_json([as_json(problem) for problem in problems])
     else:
-        _print_problems(problems)
+        print_problems(problems)
     if any(problem.number in UNREADABLE for problem in problems):
         raise typer.Exit(EXIT_ERROR)
     if not json_ and html is not None:
@@ -87,26 +87,6 @@ def check(
         out.print("This site is marked as simulated: its data are public or made up.")
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise typer.Exit(EXIT_PROBLEMS)
-
-
-def _print_problems(problems: list[FedmviError]) -> None:
-    alike: dict[tuple[int, str], int] = {}
-    for problem in problems:
-        colour = _COLOURS[problem.severity]
-        kind = (problem.number, problem.what)
-        alike[kind] = alike.get(kind, 0) + 1
-        if alike[kind] > SHOWN_ALIKE:
-            continue
-        out.print(f"[{colour}]{problem.severity.name.lower()}[/] [bold]{problem.code}[/] {escape(problem.what)}")
-        if problem.local:
-            out.print(f"    {escape(problem.local)}")
-        out.print(f"    What to do: {escape(problem.do)}")
-    for (number, what), count in alike.items():
-        if count > SHOWN_ALIKE:
-            out.print(f"... and {count - SHOWN_ALIKE} more of FEDMVI-{number} {escape(what)} (`--json` lists all)")
-    counts = {kind: sum(problem.severity is kind for problem in problems) for kind in reversed(Severity)}
-    words = ", ".join(f"{count} {kind.name.lower()}(s)" for kind, count in counts.items() if count)
-    out.print(words if words else "No problems found.")
 
 
 @app.command(name="describe", epilog="Example: fedmvi-site describe study.toml --site hospital-a")
@@ -131,7 +111,7 @@ def describe_command(
     if json_:
         print_json({"page": page and str(page), "problems": [as_json(problem) for problem in described.problems]})
     else:
-        _print_problems(described.problems)
+        print_problems(described.problems)
     if page is not None and not json_:
         out.print(f"Description: {escape(str(page))}. It shows patients: keep it here.")
     if any(problem.severity is Severity.ERROR for problem in described.problems):
@@ -167,7 +147,7 @@ def discover_command(
         print_json({"manifest": str(path), "rows": [line.model_dump() for line in done.lines],
                     "problems": [as_json(problem) for problem in done.problems]})  # fmt: skip
     else:
-        _print_problems(list(done.problems))
+        print_problems(list(done.problems))
         out.print(found_table(done))
         out.print(counted(done.lines))
         out.print(f"wrote {escape(str(path))}")
@@ -202,13 +182,13 @@ def prepare_command(
         if json_:
             print_json([as_json(problem) for problem in error.problems])
         else:
-            _print_problems(list(error.problems))
+            print_problems(list(error.problems))
         raise typer.Exit(EXIT_PROBLEMS) from error
     if json_:
         made = {"folder": str(done.folder), "written": done.fresh, "digest": done.digest, "patients": done.patients}
         print_json(made | {"images": images_json(done)})
     else:
-        _print_problems(list(done.problems))
+        print_problems(list(done.problems))
         print_images(done)
         state = "prepared" if done.fresh else "already prepared, nothing to do"
         out.print(f"Table of {done.patients} patients {state}: {escape(str(done.folder))}")
@@ -264,40 +244,10 @@ def forget_command(
         out.print(f"{done.tasks} task(s) and {done.answers} stored answer(s) of {escape(run)} deleted.")
 
 
-@app.command(
+app.command(
     name="predict",
-    epilog="Example: fedmvi-site predict --model hybrid.zip --patients new.csv --out predictions.csv --site hospital-a",
-)
-def predict_command(
-    model: Annotated[Path, typer.Option(help="A model's file, as `fedmvi-server export --model` wrote it.")],
-    patients: Annotated[Path, typer.Option(help="CSV table with one row a patient, or one patient.")],
-    out_: Annotated[Path, typer.Option("--out", help="A new file, .csv or .json.")],
-    site: Annotated[
-        Path | None,
-        typer.Option("--site", help="The site whose site.toml maps headers, units and codes; without it the variables' "
-                     "own names and units."),
-    ] = None,
-) -> None:  # fmt: skip
-    """Predict for patients of this hospital with a frozen model. Research use only; the file stays here.
-
-    A table with any error is refused as a whole, and nothing is written. Exit code 1 then.
-    """
-    from client.predicting.predict import predict, trusted_model, vouched
-    from client.predicting.writing import write_predictions
-
-    here = None if site is None else load_site(site)
-    handed = trusted_model(model, here)
-    try:
-        done = predict(handed.model, patients, here)
-    except UnfitDataError as error:
-        _print_problems(list(error.problems))
-        raise typer.Exit(EXIT_PROBLEMS) from error
-    write_predictions(out_, handed, done.predictions)
-    if done.warnings:
-        _print_problems(list(done.warnings))
-    out.print(f"{escape(handed.model.title)} of {escape(handed.model.origin.title)}: {escape(vouched(handed, here))}")
-    out.print(f"{done.counted} in {escape(str(out_))}: it holds patients, keep it here.")
-    out.print(escape(handed.model.intended_use))
+    epilog="Example: fedmvi-site predict --model hybrid.zip --patients new --out predictions.csv --site hospital-a",
+)(predict)
 
 
 app.command(

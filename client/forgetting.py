@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from client.cohort.site import Site, alone
 from client.learning.work import work_folder
+from client.release.replies import ReplyStore
 from client.run import run_folder
 from common.errors import FedmviError
 from common.federation.envelope import is_run_id
@@ -35,9 +36,7 @@ def forget(site: Site, run_id: str) -> Forgotten:
         raise FedmviError(507, f"no run {run_id!r}")
     work, replies = work_folder(site, run_id), run_folder(site, run_id) / "replies"
     with alone(site):
-        found = Forgotten(
-            tasks=sum(1 for path in work.glob("*/facts.json")), answers=sum(1 for path in replies.rglob("*.npz"))
-        )
+        found = Forgotten(tasks=sum(1 for path in work.glob("*/facts.json")), answers=ReplyStore(replies).count())
         # Replies first: without them nothing of the run is answered, however little is deleted after.
         for folder in (replies, work):
             if folder.exists():

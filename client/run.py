@@ -24,9 +24,11 @@ from common.federation.query import MOST_PATIENTS, Receipt
 from common.federation.tasks import Freeze, Open, Sign
 from common.files import make_private, write_whole
 from common.study.contradictions import contradictions
+from common.study.dividing import subgroup_scores
 from common.study.fingerprint import canonical_json, code_fingerprint, digest, library_versions, study_fingerprint
 from common.study.loader import as_tuples, refuse_late_knowledge
 from common.study.protocol import Study
+from common.study.scores import most_frozen
 from common.study.taking_part import taking_part
 
 
@@ -296,9 +298,9 @@ def freeze_run(run: OpenRun, task: Freeze) -> Receipt:
     looked at its closed cohorts.
     """
     known = {comparison.name for comparison in run.study.comparisons}
-    joint = sum(len(analysis.models) for analysis in run.study.analyses if len(analysis.models) > 1)
     scoring = sum(len(network.combinations) * network.seeds for network in run.study.networks)
-    if len(task.scores) > len(run.study.models) + joint + scoring or not known.issuperset(task.comparisons):
+    scoring += subgroup_scores(run.study)
+    if len(task.scores) > most_frozen(run.study) + scoring or not known.issuperset(task.comparisons):
         raise FedmviError(414, part="a model or comparison")
     path = run.folder / "frozen.npz"
     # What is on disk counts, not what `run` was loaded with: one message may freeze twice.

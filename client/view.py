@@ -19,13 +19,16 @@ from client.learning.workbench import Workbench, dealt_folds
 from client.release.differencing import Patients, Register
 from client.release.gate import Gate, Held
 from client.release.scope import columns_of
+from client.release.subgroup_scope import before_subset, subset_of
 from client.run import OpenRun
 from common.errors import FedmviError
 from common.federation.learning import RoundLoss, RoundUpdate
 from common.federation.query import Query, Receipt, Task
+from common.study.modelling import is_score
 from common.study.networks import Network
 from common.study.protocol import CLOSED_ROLES
-from common.study.recipe import Fold, Frame, Group, Made, Recipe, Score
+from common.study.recipe import Cut, Fold, Frame, Group, Made, ModelColumns, Recipe, Score, coded_columns
+from common.study.scores import GROUP
 from common.study.table import SiteTable
 
 if TYPE_CHECKING:
@@ -47,12 +50,18 @@ def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recip
         407 groups by an endpoint that is still closed, or a score that is not frozen, in any cohort: a server could
         write what it likes to know of a patient into the digits of a score.
     """
+    closed = run.study.cohort(cohort).role in CLOSED_ROLES
     for i, step in enumerate(recipe.steps):
         # The whole recipe up to the score is frozen: with other imputed values it would be another model.
         scoring = Recipe(recipe.steps[: i + 1])
-        if isinstance(step, Score) and not (run.frozen and scoring.digest in run.frozen.scores):
+        frozen = run.frozen is not None and scoring.digest in run.frozen.scores
+        if isinstance(step, Score) and not frozen:
             raise FedmviError(407, cohort=cohort)
-    if run.study.cohort(cohort).role not in CLOSED_ROLES:
+        # A cut-off of draft scores is chosen where the model is trained; of frozen ones it is frozen with them.
+        drafted = not closed and not any(isinstance(earlier, Score) for earlier in recipe.steps[:i])
+        if isinstance(step, Cut) and not (frozen or drafted):
+            raise FedmviError(407, cohort=cohort)
+    if not closed:
         return tuple(table.endpoints)
     visible: set[str] = set()
     for step in recipe.steps:
@@ -65,11 +74,15 @@ def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recip
             network = next(n for n in run.study.networks if n.name == step.network)
             for name in (network.grades, network.binary):
                 visible.update(run.study.endpoint(name).keys)
-        if isinstance(step, Group):
+        if isinstance(step, Group) or (isinstance(step, Cut) and step.name == GROUP):
+            # By which scores groups may be formed was decided before (`check_scope`), and the cut-off is frozen.
             allowed = [
                 c
                 for c in run.study.comparisons
-                if run.frozen and c.name in run.frozen.comparisons and c.cohort == cohort and c.group == step.by
+                if run.frozen
+                and c.name in run.frozen.comparisons
+                and c.cohort == cohort
+                and (c.group == step.by if isinstance(step, Group) else is_score(c.group))
             ]
             if not allowed:
                 raise FedmviError(407, cohort=cohort)
@@ -84,6 +97,7 @@ class GatedView:
     def __init__(self, site: Site, run: OpenRun, gate: Gate) -> None:
         self._site, self._run, self._gate = site, run, gate
         self._frames: dict[tuple[str, str], Frame] = {}
+        self._bases: dict[tuple[str, str, tuple[str, ...]], Frame] = {}
         self._rows: dict[str, NDArray[np.bool_]] = {}
         self._patients: dict[str, Patients] = {}
         self._held: dict[int, tuple[Query, Held]] = {}  # with the query, so that its id stays its own
@@ -94,9 +108,11 @@ class GatedView:
         rows = self._members(query.cohort)
         if key not in self._frames:
             visible = visible_endpoints(self._run, self._table, query.cohort, query.recipe)
-            table = self._with_made(query)
             try:
-                frame = query.recipe.apply(table, rows, visible, self._keys)
+                frame = self._made_frame(query.cohort, query.recipe, visible)
+                if subset_of(query) is not None:
+                    whole = self._made_frame(query.cohort, Recipe(before_subset(query.recipe.steps)), visible)
+                    self._gate.admit_subgroup(query, whole)
             except (KeyError, ValueError) as error:
                 raise FedmviError(501, f"recipe: {type(error).__name__}: {error}") from error
             self._frames[key] = self._closed(query, frame)
@@ -109,6 +125,16 @@ class GatedView:
         self._held[id(query)] = query, held
         return frame
 
+    def _made_frame(self, cohort: str, recipe: Recipe, visible: tuple[str, ...]) -> Frame:
+        """The frame of a recipe; that of the patients before a part of them is taken is made once for all parts."""
+        before = recipe.before_drafts
+        if before.steps == recipe.steps or not before.steps:
+            return recipe.apply(self._with_made(cohort, recipe), self._members(cohort), visible, self._keys)
+        key = (cohort, before.digest, visible)
+        if key not in self._bases:
+            self._bases[key] = self._made_frame(cohort, before, visible)
+        return Recipe(recipe.steps[len(before.steps) :]).apply_to(self._bases[key])
+
     def held(self, query: Query) -> Held:
         """What was held against limits before this very query was answered; nothing of one that sees no frame."""
         return self._held[id(query)][1] if id(query) in self._held else {}
@@ -117,15 +143,21 @@ class GatedView:
         """In a closed cohort endpoints are offered beside scores and groups only: nothing is fitted there."""
         if self._run.study.cohort(query.cohort).role not in CLOSED_ROLES or not frame.endpoints:
             return frame
-        beside = {"group", "fold", *(step.column for step in query.recipe.steps if isinstance(step, Score))}
+        beside = {GROUP, "fold", *(step.column for step in query.recipe.steps if isinstance(step, Score))}
         beside |= {name for step in query.recipe.steps if isinstance(step, Made) for name in step.names}
         return replace(frame, columns={name: frame.columns[name] for name in sorted(beside & set(frame.columns))})
 
-    def _with_made(self, query: Query) -> SiteTable:
-        """The table with the scores that networks made here for the query's cohort; error 511 where they did not."""
-        models = {model for step in query.recipe.steps if isinstance(step, Made) for model in step.models}
-        made = {model: self.bench.columns(query.cohort, model, self._table.patients) for model in sorted(models)}
-        return replace(self._table, made=made)
+    def _with_made(self, cohort: str, recipe: Recipe) -> SiteTable:
+        """The table with the scores that networks made here for the cohort, and the models that the recipe names.
+
+        Error 511 where no task made them.
+        """
+        models = {model for step in recipe.steps if isinstance(step, Made) for model in step.models}
+        made = {model: self.bench.columns(cohort, model, self._table.patients) for model in sorted(models)}
+        named = {step.model for step in recipe.steps if isinstance(step, ModelColumns)}
+        study = self._run.study
+        declared = {m.name: coded_columns(study, m.predictors) for m in study.models if m.name in named}
+        return replace(self._table, made=made, declared=declared)
 
     @cached_property
     def works(self) -> Works:
@@ -194,7 +226,9 @@ class GatedView:
         frame = self._frames.get((query.cohort, query.recipe.digest))
         if frame is not None and type(query).respond is Query.respond:
             scored = any(isinstance(step, Made) for step in query.recipe.steps)
-            return ((self._pictured if scored else self._register).of(frame.keys),)
+            # Folds and bootstrap sets are the site's own draws: what counts is of whom they are drawn.
+            before = self._bases.get((query.cohort, query.recipe.before_drafts.digest, tuple(frame.endpoints)), frame)
+            return ((self._pictured if scored else self._register).of(before.keys),)
         return self.patients(query.cohort), self._register.all
 
     def _taking_part(self, task: str) -> Patients:

@@ -16,7 +16,8 @@ _LARGE = 1_000_000
 
 def print_needs(study: Study, *, json_: bool) -> None:
     """Print the fingerprint of a sound protocol, its cohorts, and how many patients each model needs (Riley)."""
-    needs = {model.name: _needed(len(coded_columns(study, model.predictors))) for model in study.models}
+    fitted = (model for model in study.models if model.fixed is None)
+    needs = {model.name: _needed(len(coded_columns(study, model.predictors))) for model in fitted}
     if json_:
         print_json({"study": study.study.name, "fingerprint": study_fingerprint(study), "models": needs})
         return

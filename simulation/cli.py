@@ -24,7 +24,7 @@ from simulation.benchmarks import commands as null_commands
 from simulation.benchmarks.measuring import Benchmark
 from simulation.benchmarks.statistics import benchmark_statistics
 from simulation.chaos import commands as chaos_commands
-from simulation.cohorts.consortium import load_consortium, shipped_consortia
+from simulation.cohorts.consortium import Consortium, load_consortium, shipped_consortia
 from simulation.exactness import CASES, KEYS, Measured, as_markdown, measure
 from simulation.importers import IMPORTERS
 from simulation.importers.folder import ImportReport
@@ -69,21 +69,33 @@ def demo(
     out_: Annotated[Path, typer.Option("--out", help="Folder for the run.")] = Path("runs/demo"), json_: AsJson = False
 ) -> None:
     """Make four synthetic hospitals and two external ones, run the demo study over Flower, write the report."""
-    from simulation.hospitals import make_hospitals
+    _demonstrate("demo", out_, json_=json_)
 
-    _clear_finished_demo(out_)
-    sites = out_.with_name(f"{out_.name}-sites")
+
+@app.command(epilog="Example: fedmvi-simulate demo-imaging --out runs/demo-imaging")
+def demo_imaging(
+    out_: Annotated[Path, typer.Option("--out", help="Folder for the run.")] = Path("runs/demo-imaging"),
+    json_: AsJson = False,
+) -> None:
+    """Make seven synthetic hospitals with CT in DICOM, prepare them, run a radiomics study over Flower, report it."""
+    _demonstrate("demo-imaging", out_, json_=json_)
+
+
+def _demonstrate(name: str, folder: Path, *, json_: bool) -> None:
+    """Make a consortium's hospitals, where they are not there already, and run the study of its name."""
+    _clear_finished_demo(name, folder)
+    sites = folder.with_name(f"{folder.name}-sites")
     if not sites.exists():
-        make_hospitals(load_consortium("demo"), sites, DEMO_SEED)
-    _run(shipped_study(Path("demo")), sites, out_, in_process=False, json_=json_)
+        _make(load_consortium(name), sites, DEMO_SEED, None)
+    _run(shipped_study(Path(name)), sites, folder, in_process=False, json_=json_)
 
 
-def _clear_finished_demo(folder: Path) -> None:
+def _clear_finished_demo(name: str, folder: Path) -> None:
     """A demo may be run again: what the earlier one wrote, and nothing else, makes way."""
     run = RunDirectory(folder)
     if not run.run_file.exists() or not run.results_file.exists():
         return
-    if run.study().study.name != "demo":
+    if run.study().study.name != name:
         raise FedmviError(701, str(folder))
     stamp = str(run.facts()["run_id"])
     folder.rename(folder.with_name(f"{folder.name}-{stamp}"))
@@ -100,12 +112,24 @@ def cohort(
     json_: AsJson = False,
 ) -> None:
     """Make the simulated hospitals that a consortium file declares: tables, images, expression, and the truth."""
-    from simulation.hospitals import make_hospitals
     from simulation.previewing import preview_consortium
 
     declared = load_consortium(consortium)
     if preview and declared.imaging is None:
         raise FedmviError(813, name=declared.name)
+    _print_import(_make(declared, out_, seed, workers), json_=json_)
+    if preview:
+        sheet = out_ / "preview.html"
+        _progress("draw the contact sheet")
+        preview_consortium(declared, sheet, seed)
+        if not json_:
+            out.print(f"Look at it: {escape(str(sheet))}")
+
+
+def _make(declared: Consortium, folder: Path, seed: int, workers: int | None) -> ImportReport:
+    """Make a consortium's hospitals, and show how many patients are pictured."""
+    from simulation.hospitals import make_hospitals
+
     with Progress(*_BAR, console=err, transient=True) as bar:
         task = bar.add_task("patients pictured", total=None, visible=declared.imaging is not None)
 
@@ -114,14 +138,7 @@ def cohort(
             if not err.is_terminal and done * 10 // of > (done - 1) * 10 // of:  # a line per tenth, for a log
                 _progress(f"{done} of {of} patients pictured")
 
-        report = make_hospitals(declared, out_, seed, workers=workers, progress=progress)
-    _print_import(report, json_=json_)
-    if preview:
-        sheet = out_ / "preview.html"
-        _progress("draw the contact sheet")
-        preview_consortium(declared, sheet, seed)
-        if not json_:
-            out.print(f"Look at it: {escape(str(sheet))}")
+        return make_hospitals(declared, folder, seed, workers=workers, progress=progress)
 
 
 @app.command(epilog="Example: fedmvi-simulate signal ct-as-published --seeds 5")

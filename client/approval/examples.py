@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from client.approval.subjects import Subject
+from client.approval.subject import Subject
 from common.federation.query import Ask, Mode, Query
 from common.statistics.partial_likelihood import Ties
 from common.statistics.refinement import KEY_BITS, MAX_PATIENTS, MAX_ROUNDS
@@ -26,6 +26,7 @@ CHOSEN = frozenset(
         "query.cox_path",
         "query.cox_pooled_residuals",
         "query.cox_risk_sets",
+        "query.direction_counts",
         "query.firth",
         "query.grid_counts",
         "query.held_out",
@@ -113,7 +114,14 @@ def _values(name: str, mode: Mode, subject: Subject, study: Study) -> dict[str, 
         if not subject.levels:
             values["levels"] = len(endpoint.codes)
         values["time_weights"] = np.linspace(0.0, 1.0, endpoint.grid_points) if endpoint.timed else np.zeros(0)
-    return values | _sized(name, p, int(values["levels"]))
+    return values | _sized(name, p, int(values["levels"])) | _declared(name, subject)
+
+
+def _declared(name: str, subject: Subject) -> dict[str, Any]:
+    """What the study itself says of a question."""
+    if name == "query.level_counts":
+        return {"levels": subject.levels}
+    return {"thresholds": np.tile(subject.thresholds, (len(subject.columns), 1))} if subject.thresholds else {}
 
 
 def _sized(name: str, p: int, levels: int) -> dict[str, Any]:
@@ -146,6 +154,7 @@ def _sized(name: str, p: int, levels: int) -> dict[str, Any]:
         "query.held_out": {"sets": folds, "coefficients": np.zeros((1, FOLDS, p + 1))},
         "query.ordinal": {"coefficients": np.concatenate([_cuts(levels), np.zeros(p)])},
         "query.ordinal_parallel": {"coefficients": np.concatenate([_cuts(levels), np.zeros(p)])},
+        "query.direction_counts": {"coefficients": np.zeros((1, 2, p + 1))},
         "query.recalibration": {"knots": np.zeros(0), "coefficients": np.array([0.0, 1.0])},
         "query.binned_risks": {"edges": np.arange(1, _EDGES + 1, dtype=np.uint64)},
         "query.threshold_counts": {"thresholds": np.tile(np.arange(1, _THRESHOLDS + 1) / 100.0, (p, 1))},

@@ -18,7 +18,8 @@ import numpy as np
 
 import common.statistics  # noqa: F401 - registers every query
 from client.approval.examples import CHOSEN, example, modes_of
-from client.approval.subjects import NO_PART, Subject, always_admitted, subjects_of
+from client.approval.subject import Subject
+from client.approval.subjects import NO_PART, always_admitted, subjects_of
 from client.cohort.membership import members
 from client.cohort.site import Site
 from client.cohort.store import load_prepared, store_digest

@@ -9,26 +9,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from client.approval.model_subjects import group_parts, is_computed, parts_of, reduced_model, training_frame
+from client.approval.subject import Subject
 from client.release.network_scope import COLUMNS, QUESTIONS
 from common.federation.query import Mode
+from common.networks.projection import LARGEST, projected_columns
 from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
+from common.study.described import described_classes, described_cohorts, described_variables
+from common.study.dividing import divided, subset_recipe
+from common.study.modelling import is_score
 from common.study.networks import Network
-from common.study.protocol import Analysis, Model, Study
-from common.study.ranges import filled_range, plausible_range, table_columns
+from common.study.protocol import Analysis, Cohort, Comparison, Model, Study
+from common.study.ranges import NUMBERS, plausible_range, table_columns
 from common.study.recipe import (
     CodedColumn,
     Complete,
     Fold,
     Group,
-    Impute,
     Made,
     Recipe,
-    Score,
+    Resample,
     Select,
+    Standardise,
     coded_columns,
 )
+from common.study.scores import of_score, plain_columns, score_terms
+from common.study.scoring import grouped, merged
+from common.study.subgroups import THRESHOLDS, Subgroups
 
 EVERY_STUDY, EVERY_MODEL = "every study", "every model"
 NO_PART = "no part of it; answered if asked"
@@ -38,47 +47,7 @@ _KNOWN_ENDPOINT = frozenset({"t-test", "mann-whitney", "univariable-logistic", "
 _MOMENTS = frozenset({"query.deviations"})
 _TABLES = frozenset({"query.life_table", "query.survival_alone"})
 _RANKS = frozenset({"query.score_counts"})
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What one part of a study asks about in one cohort.
-
-    Attributes
-    ----------
-    part
-        The part, for people: "model clinical".
-    questions
-        Names of the questions that it may ask.
-    recipe
-        From the table to a frame like the one that is asked about; fitted numbers in it are examples.
-    columns
-        Of the frame, that the questions are about.
-    endpoint
-        Its name, or "".
-    groups
-        How many groups are compared; 1 where none are.
-    ranges
-        (low, high) of each column.
-    levels
-        Of the columns, for tables of categories; else empty.
-    computed
-        Whether its frame can be made here before anything is asked: scores of networks are not there yet.
-    modes
-        How it is asked, of the ways in which a question may be.
-    """
-
-    part: str
-    cohort: str
-    questions: frozenset[str]
-    recipe: Recipe = field(default_factory=Recipe)
-    columns: tuple[str, ...] = ()
-    endpoint: str = ""
-    groups: int = 1
-    ranges: tuple[tuple[float, float], ...] = ()
-    levels: tuple[int, ...] = ()
-    computed: bool = True
-    modes: tuple[Mode, ...] = tuple(Mode)
+_NUMBERS, _LEVELS = ("query.deviations", "query.class_moments"), ("query.level_counts", "query.class_table")
 
 
 def subjects_of(study: Study) -> Iterator[Subject]:
@@ -95,9 +64,16 @@ def subjects_of(study: Study) -> Iterator[Subject]:
         yield from _analysis(study, analysis)
     for comparison in study.comparisons:
         part, questions = f"comparison {comparison.name}", frozenset({_survival(study, comparison.cohort)})
-        yield _grouped(study, part, comparison.cohort, questions, comparison.endpoint, comparison.group)
+        if is_score(comparison.group):
+            yield _by_score(study, part, comparison, questions)
+        else:
+            yield _grouped(study, part, comparison.cohort, questions, comparison.endpoint, comparison.group)
     for network in study.networks:
         yield from _network(study, network)
+    for cohort in described_cohorts(study):
+        yield from _characteristics(study, cohort)
+    for subgroups in study.subgroups:
+        yield from _subgroups(study, subgroups)
 
 
 def always_admitted(study: Study) -> Iterator[tuple[str, str]]:
@@ -133,21 +109,33 @@ def _poolable(study: Study, cohort: str) -> bool:
 def _missing(study: Study, cohort: str) -> Subject:
     """Missing values of everything that models of a training cohort use."""
     used = [term.variable for model in study.models if model.cohort == cohort for term in model.predictors]
-    variables = tuple(dict.fromkeys(used))
+    variables = tuple(name for name in dict.fromkeys(used) if not is_score(name))
     known = Recipe((Select(tuple(CodedColumn(v, v, "known") for v in variables)),))
     return Subject(EVERY_MODEL, cohort, frozenset({"query.missing"}), known, variables)
 
 
 def _model(study: Study, model: Model) -> Iterator[Subject]:
     part = f"model {model.name}"
-    columns = coded_columns(study, model.predictors)
-    names, keys = tuple(c.name for c in columns), study.endpoint(model.endpoint).keys
-    whole = Subject(part, model.cohort, _MOMENTS, Recipe((Select(columns),)), names, ranges=_ranges(study, columns))
-    yield whole
+    if model.reduction is not None:
+        yield from reduced_model(study, model)
+    else:
+        yield from _regression(study, model, part)
+    for cohort in dict.fromkeys((model.cohort, *model.evaluate)):
+        yield _scored(study, part, cohort, frozenset({_area(study, cohort)}), (model,))
+
+
+def _regression(study: Study, model: Model, part: str) -> Iterator[Subject]:
+    """Means of the columns, what fills missing values, and regressions on each column and on all."""
+    plain, columns = plain_columns(study, model), coded_columns(study, model.predictors)
+    keys, frame = study.endpoint(model.endpoint).keys, training_frame(study, model)
+    names = tuple(c.name for c in plain)
+    whole = Subject(part, model.cohort, _MOMENTS, Recipe((Select(plain),)), names, ranges=_ranges(study, plain))
+    if plain:
+        yield whole
     imputer = IMPUTERS.get(model.missing)
     if imputer is not None:
         # The median of a binary column would be a level itself: it takes the mean.
-        numbers = [i for i, c in enumerate(columns) if imputer != "query.grid_counts" or c.coding in ("linear", "log")]
+        numbers = [i for i, c in enumerate(plain) if imputer != "query.grid_counts" or c.coding in NUMBERS]
         if numbers:
             yield replace(
                 whole,
@@ -155,43 +143,42 @@ def _model(study: Study, model: Model) -> Iterator[Subject]:
                 columns=tuple(names[i] for i in numbers),
                 ranges=tuple(whole.ranges[i] for i in numbers),
             )
-    fitted = replace(whole, recipe=filled(study, (model,)), endpoint=model.endpoint)
+    fitted = replace(
+        whole, recipe=frame, columns=tuple(c.name for c in columns), ranges=_ranges(study, columns),
+        endpoint=model.endpoint, computed=is_computed(parts_of(study, model)),
+    )  # fmt: skip
     yield replace(fitted, questions=frozenset({"query.logistic"}))
+    if model.optimism:
+        yield replace(fitted, questions=frozenset({"query.logistic"}), recipe=frame.then(Resample(1, model.endpoint)))
+    asked = frozenset({"query.logistic", "query.score_counts"})
     for name, range_ in zip(names, whole.ranges, strict=True):
-        alone = Recipe((Select(columns), Complete((name,), keys)))
-        asked = frozenset({"query.logistic", "query.score_counts"})
-        yield replace(fitted, questions=asked, recipe=alone, columns=(name,), ranges=(range_,))
-    for cohort in dict.fromkeys((model.cohort, *model.evaluate)):
-        yield _scored(study, part, cohort, frozenset({_area(study, cohort)}), (model,))
+        alone = Recipe((Select(plain), Complete((name,), keys)))
+        yield replace(fitted, questions=asked, recipe=alone, columns=(name,), ranges=(range_,), computed=True)
+    for column in columns[len(plain) :] if score_terms(model) else ():
+        yield replace(fitted, questions=asked | _MOMENTS, columns=(column.name,), ranges=((0.0, 1.0),))
 
 
 def _scored(study: Study, part: str, cohort: str, questions: frozenset[str], models: tuple[Model, ...]) -> Subject:
-    scores = tuple(_score(study, model) for model in models)
-    columns = tuple(score.column for score in scores)
+    """Scores, with coefficients of no meaning: they stand for those that will be fitted and frozen."""
+    parts = merged(parts_of(study, model) for model in models)
+    recipe = parts.recipe(study.endpoint(models[0].endpoint).keys)
+    if len(models) == 1 and cohort == models[0].cohort and score_terms(models[0]):
+        recipe = training_frame(study, models[0]).then(parts.chain[-1])
+    columns = tuple(f"score.{model.name}" for model in models)
     ranges = ((0.0, 1.0),) * len(columns)
     return Subject(
-        part, cohort, questions, filled(study, models).then(*scores), columns, models[0].endpoint, ranges=ranges
+        part, cohort, questions, recipe, columns, models[0].endpoint, ranges=ranges, computed=is_computed(parts)
     )
 
 
-def _score(study: Study, model: Model) -> Score:
-    """A score with coefficients of no meaning: it stands for the one that will be fitted and frozen."""
-    names = tuple(column.name for column in coded_columns(study, model.predictors))
-    return Score(model.name, model.endpoint, names, tuple(_STEP * (i + 1) for i in range(len(names))), 0.0)
-
-
-def filled(study: Study, models: tuple[Model, ...]) -> Recipe:
-    """Complete cases of models, with missing values filled, by examples, where a model fills them."""
-    columns = tuple({c.name: c for m in models for c in coded_columns(study, m.predictors)}.values())
-    filling = {
-        c.name: _example(filled_range(study, c))
-        for m in models
-        if m.missing != "complete-case"
-        for c in coded_columns(study, m.predictors)
-    }
-    impute = (Impute(tuple(filling), tuple(filling.values())),) if filling else ()
-    keys = study.endpoint(models[0].endpoint).keys
-    return Recipe((Select(columns), *impute, Complete(tuple(c.name for c in columns), keys)))
+def _by_score(study: Study, part: str, comparison: Comparison, questions: frozenset[str]) -> Subject:
+    """Groups below, and from the cut-off of a score on."""
+    keys, name = study.endpoint(comparison.endpoint).keys, of_score(comparison.group)
+    parts, column = group_parts(study, name)
+    recipe = grouped(parts, column, _STEP, keys)
+    return Subject(
+        part, comparison.cohort, questions, recipe, endpoint=comparison.endpoint, groups=2, computed=is_computed(parts)
+    )
 
 
 def _example(range_: tuple[float, float]) -> float:
@@ -261,8 +248,60 @@ def _grouped(study: Study, part: str, cohort: str, questions: frozenset[str], en
     return Subject(part, cohort, questions, recipe, endpoint=endpoint, groups=len(levels))
 
 
+def _characteristics(study: Study, cohort: Cohort) -> Iterator[Subject]:
+    """Each variable of the table of characteristics: its moments, its levels, and both by class where it is open."""
+    endpoint = described_classes(study, cohort)
+    for part in described_variables(study, cohort):
+        for column, names in ((part.number, _NUMBERS), (part.table, _LEVELS)):
+            if column is None:
+                continue
+            levels = () if column is part.number else (len(part.terms),)
+            ranges = (plausible_range(study, column) if column is part.number else (0.0, len(part.terms) - 1.0),)
+            told = Subject(
+                "table of characteristics", cohort.name, frozenset(names[:1]), Recipe((Select((column,)),)),
+                (column.name,), ranges=ranges, levels=levels,
+            )  # fmt: skip
+            yield told
+            if endpoint:
+                standard = (Standardise(told.columns, (_example(ranges[0]),), (1.0,)),) if names is _NUMBERS else ()
+                recipe = told.recipe.then(*standard)
+                yield replace(told, questions=frozenset(names[1:]), recipe=recipe, endpoint=endpoint)
+
+
+def _subgroups(study: Study, subgroups: Subgroups) -> Iterator[Subject]:
+    """The binned score of everybody, and of each level."""
+    model = next(m for m in study.models if m.name == subgroups.model)
+    asked = frozenset({"query.threshold_counts"})
+    whole = _scored(study, f"subgroups {subgroups.name}", subgroups.cohort, asked, (model,))
+    whole = replace(whole, thresholds=THRESHOLDS)
+    yield whole
+    for part in divided(study, subgroups):
+        for level in range(len(part.levels)):
+            yield replace(whole, recipe=subset_recipe(study, subgroups, whole.recipe, part, level))
+
+
+def _projection(study: Study, network: Network) -> Iterator[Subject]:
+    """What is asked of the projections of each sequence that may be the chosen one's."""
+    if network.projection is None:
+        return
+    keys = tuple(key for name in dict.fromkeys((network.grades, network.binary)) for key in study.endpoint(name).keys)
+    for cohort in (name for name in network.projection.cohorts if _poolable(study, name)):
+        for sequence in network.sequences:
+            made = Made(_MODEL, network.name, projected_columns(sequence, network.projection.dimensions))
+            recipe = Recipe((made, Complete(made.names, keys)))
+            ranges = ((-LARGEST, LARGEST),) * len(made.names)
+            whole = Subject(
+                f"network {network.name}", cohort, frozenset({"query.half_products", "query.direction_counts"}),
+                recipe.then(Fold(FOLDS, network.binary)), made.names, ranges=ranges, computed=False,
+            )  # fmt: skip
+            yield whole
+            for endpoint in dict.fromkeys((network.grades, network.binary)):
+                yield replace(whole, questions=frozenset({"query.level_sums"}), recipe=recipe, endpoint=endpoint)
+
+
 def _network(study: Study, network: Network) -> Iterator[Subject]:
     part = f"network {network.name}"
+    yield from _projection(study, network)
     yield Subject(part, network.cohort, frozenset({"query.grade_counts"}), endpoint=network.grades)
     named = dict.fromkeys((network.grades, network.binary))
     keys = tuple(key for name in named for key in study.endpoint(name).keys)

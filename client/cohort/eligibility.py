@@ -12,7 +12,7 @@ from client.cohort.problems import Problems
 from client.cohort.units import Flags, conversion
 from client.cohort.values import read_numbers
 from common.study.dictionary import Variable
-from common.study.protocol import Rule
+from common.study.eligibility import Rule
 
 
 def failed(name: str, rule: Rule, n: int, columns: Columns, problems: Problems) -> Flags:

@@ -18,7 +18,7 @@ from client.cohort.site import ColumnMap, Images, Node, Policy, SiteHead, Tables
 from common.errors import FedmviError
 from common.files import write_whole
 from common.study.dictionary import DICTIONARY, Variable
-from common.study.protocol import Eligibility
+from common.study.eligibility import Eligibility
 
 _TIMES = ("os_months", "os_event", "rfs_months", "rfs_event")
 

@@ -12,6 +12,7 @@ from client.cohort.columns import Columns, Source
 from client.cohort.problems import Problems
 from client.cohort.units import Flags, check_values, conversion
 from common.study.dictionary import Variable
+from common.study.ranges import NUMBERS
 from common.study.recipe import CodedColumn
 from common.study.table import Column, FloatArray
 
@@ -82,7 +83,7 @@ def check_bounds(
         if source is None:
             continue
         above = tuple(c.cutoff for c in used if c.variable == name and c.coding == "above")
-        number = any(c.variable == name and c.coding in ("linear", "log") for c in used)
+        number = any(c.variable == name and c.coding in NUMBERS for c in used)
         for i in np.flatnonzero(undecided(column, above, number)):
             problems.add(305, columns.place(source, int(i)), repr(source.cells[i]), variable=name)
 

@@ -239,12 +239,26 @@ class Admission:
         _need(sorted(folds) == (own if task.cohort == network.cohort else [WHOLE]), "a fold")
         for member in task.members:
             self._member(task, network, member)
+        if task.project:
+            self._projects(task, network)
         if self.study.cohort(task.cohort).role in CLOSED_ROLES:
             if task.model not in self.frozen:
                 raise FedmviError(407, cohort=task.cohort)
         else:
             # A server could score until the scores, which may be any function of the images, have told of everybody.
             self._once("model", task, task.model)
+
+    def _projects(self, task: ScorePatients, network: Network) -> None:
+        """Projections are of the one frozen model of a run, in the cohorts that the study compares by them.
+
+        Several models' projections would be as many numbers of a patient as a server likes.
+        """
+        declared = network.projection is not None and task.cohort in network.projection.cohorts
+        _need(declared and task.cohort != network.cohort, "a projection")
+        if task.model not in self.frozen:
+            raise FedmviError(407, cohort=task.cohort)
+        key = canonical_json(["projection", network.name])
+        _need(self.works.claim(key, task.model) == task.model, "a second projection of the same network")
 
     def _pictures(self, task: ExplainPatients, digest: str) -> None:
         """Pictures stay, but a site works for what the study declares: a frozen model, or an outer fold's."""

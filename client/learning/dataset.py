@@ -147,7 +147,7 @@ def load_learners(
             pixels, landmarks = _read_stack(store, files, ids[row], combination[branch])
             if len(pixels) != len(first):
                 raise FedmviError(212, f"{ids[row]}, {combination[branch]}: {len(pixels)} slices, not {len(first)}")
-            images[at, branch], body[at, branch] = _resized(pixels, network.size), landmarks
+            images[at, branch], body[at, branch] = resized(pixels, network.size), landmarks
     kept = tuple(ids[row] for row in rows)
     return Learners(kept, images, there[rows], labels[rows], folds[rows], body, combination)
 
@@ -190,7 +190,8 @@ def _read_file(store: Path, files: Mapping[str, str], name: str) -> bytes:
     return content
 
 
-def _resized(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+def resized(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """(s, size, size) slices by averaging over the pixels that a new one covers."""
     if pixels.shape[1:] == (size, size):
         return pixels
     import torch

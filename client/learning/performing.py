@@ -17,7 +17,7 @@ from client.learning.dataset import Learners
 from client.learning.device import computing
 from client.learning.engine import loss_sum, train
 from client.learning.model import images_of, load_network
-from client.learning.scoring import estimate_statistics, probabilities
+from client.learning.scoring import estimate_statistics, mean_vectors, probabilities
 from common.federation.learning import LARGEST_CHANGE, TrainRound
 from common.networks.architecture import architecture_of
 from common.networks.weights import vector_size
@@ -104,6 +104,13 @@ def scores_of(
     """(n, classes) probabilities by way of inference."""
     scored = probabilities(network, patients, weights, state)
     return {name: np.asarray(values, dtype=np.float64) for name, values in scored.items()}
+
+
+def vectors_of(
+    network: Network, patients: Learners, weights: NDArray[np.float32], state: Arrays
+) -> NDArray[np.float64]:
+    """(n, k, d) a patient's vector of each sequence, zeros where he lacks it."""
+    return mean_vectors(network, patients, weights, state)
 
 
 def explain(

@@ -64,6 +64,26 @@ def probabilities(
     return {"mean": mean, "first": first}
 
 
+def mean_vectors(
+    network: Network, learners: Learners, weights: NDArray[np.float32], local: Arrays | None
+) -> NDArray[np.float64]:
+    """(n, k, d) the mean over slices of the trunk's vectors of each sequence; zeros where a patient lacks it.
+
+    Parameters and errors as of `probabilities`.
+    """
+    if local is None and network.statistics_stay:
+        local = estimate_statistics(network, learners, weights)
+    exact = network.training.model_copy(update={"precision": "fp32"})
+    with computing(exact) as device, torch.inference_mode():
+        net = load_network(network, learners.sequences, weights, local or {}, device).eval()
+        shape = (learners.n, len(learners.sequences), net.architecture.dimension)
+        means = np.zeros(shape)
+        for rows in portions(learners, np.arange(learners.n), device):
+            images, present = images_of(learners, rows, device)
+            means[rows] = slice_vectors(net, images, present, device).double().mean(dim=2).cpu().numpy()
+    return means
+
+
 def estimate_statistics(
     network: Network, learners: Learners, weights: NDArray[np.float32]
 ) -> dict[str, NDArray[np.float32]]:

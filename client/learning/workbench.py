@@ -27,6 +27,7 @@ from common.federation.learning import (
     TrainRound,
 )
 from common.federation.query import Receipt, Task, perform
+from common.networks.projection import projected, projected_columns
 from common.study.fingerprint import canonical_json
 from common.study.networks import Network
 from common.study.protocol import Study
@@ -210,8 +211,26 @@ class Workbench:
                 columns[name][rows] = np.round(np.clip(given[:, 1:].sum(axis=1), 0.0, 1.0), SCORE_DECIMALS)
                 columns[f"{name}.grade"][rows] = given.argmax(axis=1)
         columns["fold"] = everybody.folds.astype(np.float64)  # for `Made.by_fold`; no question reads it
+        if task.project:
+            columns |= self._projected(network, task, everybody)
         facts = {"task": task.name, "cohort": task.cohort, "patients": [str(patient) for patient in everybody.ids]}
         self.works.keep(digest, facts, columns)
+
+    def _projected(self, network: Network, task: ScorePatients, patients: Learners) -> dict[str, FloatArray]:
+        """The projections of the patients' vectors by the one network that scores everybody; see `Admission`."""
+        from client.learning import performing
+
+        member, projection = task.members[0], network.projection
+        if projection is None:
+            raise FedmviError(414, "no projection", part="a projection")
+        state = performing.state_for(network, patients, member.weights, self._local(member))
+        vectors = performing.vectors_of(network, patients, member.weights, state)
+        columns: dict[str, FloatArray] = {}
+        for at, sequence in enumerate(task.combination):
+            numbers = projected(vectors[:, at], task.model, sequence, projection.dimensions)
+            numbers[~patients.present[:, at]] = np.nan
+            columns |= dict(zip(projected_columns(sequence, projection.dimensions), numbers.T, strict=True))
+        return columns
 
     def _local(self, member: Member) -> dict[str, NDArray[Any]] | None:
         """The site's own state that goes with a member's weights; None where this site took no part in training."""

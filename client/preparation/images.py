@@ -165,8 +165,13 @@ def prepare_images(
     patients: Sequence[str],
     workers: int | None = None,
     progress: Progress | None = None,
+    *,
+    store: Path | None = None,
+    secret: bytes | None = None,
 ) -> PreparedImages:
     """Find and prepare the images of patients.
+
+    Finished steps are kept in the site's store, and its secret draws margins, unless others are given.
 
     Raises
     ------
@@ -185,9 +190,9 @@ def prepare_images(
             unusable.append(problem)
     if unusable:
         return PreparedImages(preparation, (), tuple(unusable))
-    secret = site_secret(site)
-    jobs = [Job(case, preparation, site.store, secret, name in complete) for name, case in cases.items()]
-    steps = site.store / STEPS
+    secret, store = site_secret(site) if secret is None else secret, site.store if store is None else store
+    jobs = [Job(case, preparation, store, secret, name in complete) for name, case in cases.items()]
+    steps = store / STEPS
     with writable(steps), locked(steps):
         done = {outcome.patient: outcome for outcome in prepare_patients(jobs, workers, progress)}
     for problem in (problem for outcome in done.values() for problem in outcome.problems):

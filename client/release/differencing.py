@@ -6,8 +6,8 @@ tracker). So a total that another run was told already is told again over the ve
 clearly other ones, and over nothing between. Compared are runs of one study by their cohorts, whatever they ask, and
 runs of all studies by statistic.
 
-What runs were told is kept in one small file a cohort or statistic, and sets of patients beside them under their
-digests, as keyed hashes: who has the files and not `site.secret` learns no patient from them.
+What runs were told is kept (`told`) with the sets of patients as keyed hashes: who has the files and not `site.secret`
+learns no patient from them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import hashlib
 import hmac
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,12 +23,12 @@ from numpy.typing import NDArray
 
 from client.cohort.membership import patient_keys, site_secret
 from client.cohort.site import Policy, Site
-from client.release.rosters import FOLDER, Rosters, covers, read_told, signed, told_apart
+from client.release.rosters import Rosters, covers, signed, told_apart
 from client.release.scope import columns_of
+from client.release.told import Told
 from common.errors import FedmviError
 from common.federation.envelope import Ticket
 from common.federation.query import Query
-from common.files import make_private, write_whole
 from common.study.fingerprint import canonical_json, digest
 from common.study.protocol import Limits
 from common.study.recipe import Group
@@ -154,7 +153,7 @@ class Differencing:
     """
 
     def __init__(self, site: Site, ticket: Ticket, limits: Limits, alone: Collection[str] | None) -> None:
-        self._folder = site.store / FOLDER
+        self._told = Told(site.store, ticket.run_id)
         self._policy: Policy = site.policy
         self._ticket, self._run_id, self._limits, self._alone = ticket, ticket.run_id, limits, alone
         self._rosters = Rosters(site, ticket, alone, limits.min_sites)
@@ -162,7 +161,7 @@ class Differencing:
         self._cohorts: set[str] = set()
 
     def admit(self, query: Query, counted: Sequence[Patients], cohort: Patients) -> None:
-        """Let a total over these patients of a cohort here leave; on return it is on disk that it may.
+        """Let a total over these patients of a cohort here leave, after `write` has put on disk that it may.
 
         Nothing is refused that the same run was told. Of a run that the hospital has listed in `allow_differences`
         patients may be told apart, who are its own.
@@ -182,9 +181,12 @@ class Differencing:
         key = statistic_key(query)
         self._admit(key, f"{query.name} (statistic {key[:_SHOWN_DIGITS]})", query.cohort, counted)
 
+    def write(self) -> None:
+        """Put on disk what was let leave; before that nothing of it must."""
+        self._told.write()
+
     def _admit(self, key: str, what: str, cohort: str, counted: Sequence[Patients]) -> None:
-        path = self._folder / f"{key}.json"
-        told = read_told(path, {"run", "roster", "patients"})
+        told = self._told.of(key)
         run = signed(self._ticket, self._ticket.roster(cohort), self._alone)
         entry = {**run, "patients": [one.digest for one in counted]}
         if any(covers(earlier, entry) for earlier in told):
@@ -196,9 +198,7 @@ class Differencing:
                 if not again:
                     self._compare_patients(what, cohort, earlier, counted)
                 self._compare_sites(what, cohort, earlier, entry, counted)
-        for one in counted:
-            self._keep(one)
-        write_whole(path, canonical_json([*told, entry]).encode())
+        self._told.add(key, entry, {one.digest: one.content for one in counted})
 
     def _compare_patients(self, what: str, cohort: str, earlier: dict[str, Any], counted: Sequence[Patients]) -> None:
         run = earlier["run"]
@@ -222,26 +222,7 @@ class Differencing:
     def _before(self, earlier: dict[str, Any]) -> list[Patients]:
         return [self._patients(name) for name in earlier["patients"]]
 
-    def _keep(self, patients: Patients) -> None:
-        path = self._path_of(patients.digest)
-        if not path.exists():
-            make_private(path.parent)
-            write_whole(path, patients.content)
-
-    def _path_of(self, name: str) -> Path:
-        return self._folder / "patients" / name
-
     def _patients(self, name: str) -> Patients:
         if name not in self._sets:
-            self._sets[name] = self._load(self._path_of(name))
+            self._sets[name] = Patients.read(self._told.content(name))
         return self._sets[name]
-
-    @staticmethod
-    def _load(path: Path) -> Patients:
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise FedmviError(422, f"{path}: {error}") from error
-        if digest(content) != path.name:
-            raise FedmviError(422, str(path))
-        return Patients.read(content)

@@ -9,13 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.cohort.site import Policy
+from client.release.model_scope import draft_columns
 from client.release.scope import binary_columns, check_scope, elements, level_columns
+from client.release.subgroup_scope import admit_division
 from common.errors import FedmviError
 from common.federation.query import Ask, Mode, Query, Risk
+from common.statistics.chi_square import ClassTable
+from common.statistics.variance import LevelCounts
+from common.study.analyses import FOLDS
 from common.study.protocol import Limits, Study
-from common.study.recipe import Frame
+from common.study.recipe import Frame, Outside, Resample
 
 Held = dict[str, float]
 """What was held against limits: `patients` of the cohort here, `frame` (those whom the recipe leaves), `parameters` and
@@ -113,7 +119,8 @@ class Gate:
         FedmviError
             403, 404, 405, 409, 416.
         """
-        if patients < self.limits.min_patients or frame.n < self.limits.min_cell:
+        few = patients < self.limits.min_patients or frame.n < self.limits.min_cell
+        if few or not self._parts_hold(query, frame.n):
             raise FedmviError(403, cohort=query.cohort, limit=self.limits.min_patients)
         held: Held = {"patients": patients, "frame": frame.n}
         pooled = frame.n + (elsewhere * frame.n / patients if query.pooled else 0.0)
@@ -125,7 +132,9 @@ class Gate:
             endpoint = frame.endpoints[query.classes_of]
             present, absent = int(np.count_nonzero(endpoint == 1.0)), int(np.count_nonzero(endpoint == 0.0))
             held["class"] = min(present, absent)
-            if min(present, absent) < self.limits.min_class or not self._folds_hold(query, min(present, absent)):
+            smaller = min(present, absent)
+            parts = self._folds_hold(query, smaller) and self._parts_hold(query, smaller)
+            if smaller < self.limits.min_class or not parts:
                 raise FedmviError(405, endpoint=query.classes_of, cohort=query.cohort, limit=self.limits.min_class)
         if query.levels_of:
             counts = np.unique(frame.endpoints[query.levels_of], return_counts=True)[1]
@@ -137,6 +146,14 @@ class Gate:
         self._weigh(query, frame, held)
         return held
 
+    def admit_subgroup(self, query: Query, whole: Frame) -> None:
+        """Refuse a subgroup that would tell few patients here apart: errors of `admit_division`.
+
+        Under masks only the sums of all sites' subgroups are seen. Without, that of this site is as good as a cohort.
+        """
+        least = 0 if self.policy.masks == "required" else self.limits.min_patients
+        admit_division(query, self.study, self.limits, whole, least)
+
     def _columns(self, query: Query, frame: Frame, held: Held) -> None:
         """Refuse columns that few patients here have a value of, or that part few of them from the others.
 
@@ -144,17 +161,22 @@ class Gate:
         with it are that one site's own, as with a column that names the site.
         """
         binary = binary_columns(query.recipe)
+        # Of a table of counts under masks the total is all that anybody sees, as of a count of classes.
+        covered = isinstance(query, LevelCounts | ClassTable) and self.policy.masks == "required"
+        drafts = draft_columns(query.recipe)
         for name in query.uses:
+            if name in drafts and _few_apart(frame.columns[name], self.limits.min_cell):
+                raise FedmviError(409, f"column {name}: few apart", limit=self.limits.min_cell, cohort=query.cohort)
             values, counts = np.unique(frame.columns[name][~np.isnan(frame.columns[name])], return_counts=True)
             if int(counts.sum()) < self.limits.min_cell:
                 raise FedmviError(409, f"column {name}: few known", limit=self.limits.min_cell, cohort=query.cohort)
-            if values.size == 1:
+            if values.size == 1 and not covered:
                 raise FedmviError(409, f"column {name}: one value", limit=self.limits.min_cell, cohort=query.cohort)
             # A binary column with imputed values has a third one between its levels.
             levels = values.size == 2 or name in binary
             smallest = int(counts[[0, -1]].min() if levels else counts.sum())
             held["column"] = min(smallest, held.get("column", smallest))
-            if levels and smallest < self.limits.min_cell:
+            if levels and smallest < self.limits.min_cell and not covered:
                 raise FedmviError(409, f"column {name}", limit=self.limits.min_cell, cohort=query.cohort)
 
     def _reference_levels(self, query: Query, frame: Frame) -> None:
@@ -182,6 +204,11 @@ class Gate:
         fold = -(-smaller // query.folds)
         return (smaller - fold if masked else smaller // query.folds) >= self.limits.min_class
 
+    def _parts_hold(self, query: Query, left: int) -> bool:
+        """Whether what an answer leaves out of the patients is enough for a cell, where no mask covers it."""
+        parts = any(isinstance(step, Outside | Resample) for step in query.recipe.steps)
+        return not parts or self.policy.masks == "required" or left // (FOLDS - 1) >= self.limits.min_cell
+
     def _weigh(self, query: Query, frame: Frame, held: Held) -> None:
         """Refuse broadcast numbers that give weight to a few patients only, whose rows the sums would then be."""
         weight = query.influence(frame)
@@ -196,3 +223,15 @@ class Gate:
             held["weight"] = round(smallest, 3)
         if smallest < least:
             raise FedmviError(416, limit=self.limits.min_cell, cohort=query.cohort)
+
+
+MOST_APART = 0.95
+"""Largest share of a draft score's sum of squares that fewer patients than a cell may have."""
+
+
+def _few_apart(values: NDArray[np.float64], cell: int) -> bool:
+    """Whether a score, whose formula the server chose, tells few patients from all others and hardly more."""
+    known = values[~np.isnan(values)]
+    squares = np.sort(np.square(known - np.median(known)))
+    total = float(squares.sum())
+    return total > 0 and float(squares[max(0, squares.size - cell + 1) :].sum()) > MOST_APART * total

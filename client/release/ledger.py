@@ -66,19 +66,28 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def append(self, entry: Mapping[str, Any]) -> None:
-        """Add an entry and return when it is on disk."""
+    def append(self, *entries: Mapping[str, Any]) -> None:
+        """Add entries, in this order, and return when all of them are on disk: they are flushed together.
+
+        A crash before that may leave the first of them, and a part of one, which `verify` passes over.
+        """
+        if not entries:
+            return
         make_private(self._path.parent)
         with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            head, cut = self._last()
-            line = {**entry, "time": datetime.now(UTC).isoformat(timespec="seconds"), "previous": head}
-            line["hash"] = digest(canonical_json(line))
+            first, cut = self._last()
+            head, now = first, datetime.now(UTC).isoformat(timespec="seconds")
             # After a crash the last line may lack its end; the new one must not be glued to it.
-            file.write((b"\n" if cut else b"") + canonical_json(line).encode() + b"\n")
+            lines = [b"\n"] if cut else []
+            for entry in entries:
+                line = {**entry, "time": now, "previous": head}
+                line["hash"] = head = digest(canonical_json(line))
+                lines.append(canonical_json(line).encode() + b"\n")
+            file.write(b"".join(lines))
             file.flush()
             os.fsync(file.fileno())
-            if head == GENESIS:
+            if first == GENESIS:
                 sync_folder(self._path.parent)  # the file's name
 
     def entries(self) -> Iterator[dict[str, Any]]:

@@ -6,11 +6,15 @@ from collections.abc import Iterator
 
 from common.errors import FedmviError
 from common.federation.query import Query
+from common.networks.projection import LARGEST, projected_columns
 from common.statistics.grades import GradeCounts, GradeTable
+from common.statistics.projection import HalfProducts, LevelSums
+from common.statistics.two_sample import DirectionCounts
+from common.study.analyses import FOLDS
 from common.study.networks import Network
 from common.study.protocol import Study
 from common.study.ranges import Range
-from common.study.recipe import Made
+from common.study.recipe import Complete, Fold, Made
 
 QUESTIONS = frozenset(
     {
@@ -22,6 +26,9 @@ QUESTIONS = frozenset(
     }
 )
 """What a study with networks asks of their scores, beyond what every study asks."""
+
+PROJECTING = (HalfProducts, LevelSums, DirectionCounts)
+"""What is asked of the projections of patients' vectors, and of nothing else."""
 
 COLUMNS = ("mean", "first", "mean.grade", "first.grade")
 """The columns of a network's scores; the last two are indices of classes."""
@@ -36,6 +43,8 @@ def network_declares(query: Query, study: Study) -> bool:
     """Whether some network of the study asks this: about its own scores and endpoints, where it is evaluated."""
     steps = made_steps(query)
     endpoint = getattr(query, "endpoint", "")
+    if isinstance(query, PROJECTING):
+        return any(_projects(query, network, study) for network in study.networks)
     if isinstance(query, GradeCounts):
         return not query.recipe.steps and any(
             (query.cohort, endpoint) == (n.cohort, n.grades) and query.levels == len(study.endpoint(endpoint).codes)
@@ -51,6 +60,34 @@ def network_declares(query: Query, study: Study) -> bool:
     return own and any(endpoint in ("", n.grades, n.binary) for n in networks)
 
 
+def _projects(query: HalfProducts | LevelSums | DirectionCounts, network: Network, study: Study) -> bool:
+    """Whether a network of the study asks this of the projections of one sequence in one of its cohorts.
+
+    The recipe is fixed: all patients who have the sequence and the endpoints, in halves where halves are asked. Other
+    subsets would differ by a few patients, and other columns would be other projections.
+    """
+    projection, steps = network.projection, query.recipe.steps
+    if projection is None or query.cohort not in projection.cohorts or not steps or not isinstance(steps[0], Made):
+        return False
+    named = dict.fromkeys((network.grades, network.binary))
+    keys = tuple(key for name in named for key in study.endpoint(name).keys)
+    dealt = () if isinstance(query, LevelSums) else (Fold(FOLDS, network.binary),)
+    wholes = (Made(steps[0].model, network.name, columns) for columns in _projections(network))
+    if not any(steps == (m, Complete(m.names, keys), *dealt) and query.columns == m.names for m in wholes):
+        return False
+    if isinstance(query, LevelSums):
+        return query.endpoint in named and query.levels == len(study.endpoint(query.endpoint).codes)
+    others = len(projection.cohorts) - 1 if query.cohort == projection.cohorts[0] else 1
+    return not isinstance(query, DirectionCounts) or len(query.coefficients) <= others
+
+
+def _projections(network: Network) -> set[tuple[str, ...]]:
+    """The columns of each sequence's projection."""
+    if network.projection is None:
+        return set()
+    return {projected_columns(sequence, network.projection.dimensions) for sequence in network.sequences}
+
+
 def made_ranges(step: Made, query: Query, study: Study) -> Iterator[tuple[str, Range]]:
     """The columns that the step adds, each with its range.
 
@@ -62,6 +99,11 @@ def made_ranges(step: Made, query: Query, study: Study) -> Iterator[tuple[str, R
     network = next((n for n in study.networks if n.name == step.network), None)
     if network is None or query.cohort not in (network.cohort, *network.evaluate):
         raise FedmviError(414, step.network, part="a network")
+    if isinstance(query, PROJECTING):
+        if step.columns not in _projections(network):
+            raise FedmviError(414, ", ".join(step.columns), part="a column")
+        yield from ((name, (-LARGEST, LARGEST)) for name in step.names)
+        return
     if not step.columns or len(set(step.columns)) < len(step.columns) or not set(step.columns) <= set(COLUMNS):
         raise FedmviError(414, ", ".join(step.columns), part="a column")
     if step.by_fold:

@@ -6,7 +6,9 @@ answers that differ in such numbers only tell, by their difference, the few pati
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from client.release.scope import columns_of
@@ -18,30 +20,43 @@ from common.study.analyses import IMPUTERS
 from common.study.chain import ChainedImpute
 from common.study.fingerprint import canonical_json, digest
 from common.study.protocol import Study
-from common.study.recipe import Impute, Made, coded_columns
+from common.study.recipe import Cut, DraftScore, Impute, Made, Outside, Resample, coded_columns
+from common.study.scores import GROUP
+
+_LINE = re.compile(rb"[0-9a-f]{64} [0-9a-f]{64}")
 
 
 class Once:
-    """Remembers, in the folder of a run, the digests of such numbers."""
+    """Remembers the digests of such numbers in one file of a run's folder, each behind the digest of what is set."""
 
     def __init__(self, run: Path, study: Study) -> None:
-        self._folder, self._study = run / "once", study
+        self._path, self._study = run / "once.txt", study
+        self._new = False
 
     def admit(self, query: Query) -> None:
-        """Error 414 for a second value of what may have one."""
+        """Error 414 for a second value of what may have one; 422 if what is remembered is damaged."""
         for key, value, most in self._values(query):
-            known = self._known(key)
+            known = self._known.get(digest(key), ())
             if value not in known and len(known) >= most:
                 raise FedmviError(414, f"a second value: {key}", part="a number, set before,")
 
     def keep(self, query: Query) -> None:
-        """Remember the values of a question that is answered now; on return they are on disk. Errors as `admit`."""
+        """Take the values of a question whose answer must not leave before `write`. Errors as `admit`."""
         self.admit(query)
         for key, value, _ in self._values(query):
-            known = self._known(key)
+            known = self._known.setdefault(digest(key), [])
             if value not in known:
-                make_private(self._folder)
-                write_whole(self._path(key), "\n".join([*known, value]).encode("ascii"))
+                known.append(value)
+                self._new = True
+
+    def write(self) -> None:
+        """Remember what was taken; on return it is on disk."""
+        if not self._new:
+            return
+        make_private(self._path.parent)
+        lines = [f"{key} {value}\n" for key, values in self._known.items() for value in values]
+        write_whole(self._path, "".join(lines).encode("ascii"))
+        self._new = False
 
     def _values(self, query: Query) -> Iterator[tuple[str, str, int]]:
         """What is set, to what, and how many values it may have in a run."""
@@ -54,7 +69,11 @@ class Once:
         if query.once:
             # Every network has columns of the same names, whatever it was trained on.
             scores = sorted(model for step in made for model in step.models)
-            of = [query.name, query.cohort, sorted(columns_of(query)), getattr(query, "endpoint", ""), *scores]
+            # A model is developed on everybody, without each fold and on each bootstrap set.
+            parts = [f"without {step.fold}" for step in query.recipe.steps if isinstance(step, Outside)]
+            parts += [f"set {step.replicate}" for step in query.recipe.steps if isinstance(step, Resample)]
+            endpoint = getattr(query, "endpoint", "")
+            of = [query.name, query.cohort, sorted(columns_of(query)), endpoint, *scores, *parts]
             values = {name: getattr(query, name) for name in query.once}
             yield canonical_json(of), pack(values).digest, 1
         for step in query.recipe.steps:
@@ -62,6 +81,13 @@ class Once:
                 # Two mixtures could differ in one fold; with its plain models a mixture still does (security.md).
                 key = canonical_json(["by fold", step.network, query.cohort])
                 yield key, digest(canonical_json(list(step.by_fold))), 1
+            elif isinstance(step, DraftScore):
+                # Scores of the server's making, one after the other, would tell of everybody in the end.
+                key = canonical_json(["draft", query.cohort, step.model, step.replicate])
+                yield key, pack(step, DraftScore).digest, 1
+            elif isinstance(step, Cut):
+                key = canonical_json(["cut", step.name, step.source if step.name == GROUP else ""])
+                yield key, pack(step, Cut).digest, 1
             elif isinstance(step, Impute):
                 yield canonical_json(["impute", *step.names]), pack(step, Impute).digest, self._imputers(step)
             elif isinstance(step, ChainedImpute) and query.name != IMPUTERS["chained"]:  # it grows while it is fitted
@@ -74,9 +100,14 @@ class Once:
         names = [tuple(c.name for c in coded_columns(self._study, model.predictors)) for model in models]
         return max(1, sum(set(step.names) == set(of) for of in names))
 
-    def _path(self, key: str) -> Path:
-        return self._folder / f"{digest(key)}.txt"
-
-    def _known(self, key: str) -> list[str]:
-        path = self._path(key)
-        return path.read_text(encoding="ascii").split() if path.exists() else []
+    @cached_property
+    def _known(self) -> dict[str, list[str]]:
+        """Digests of values by the digest of their key."""
+        known: dict[str, list[str]] = {}
+        lines = self._path.read_bytes().split(b"\n") if self._path.exists() else [b""]
+        if lines.pop() != b"" or not all(_LINE.fullmatch(line) for line in lines):
+            raise FedmviError(422, str(self._path))
+        for line in lines:
+            key, value = line.decode("ascii").split(" ")
+            known.setdefault(key, []).append(value)
+        return known

@@ -8,19 +8,15 @@ are, and whatever the runs ask. What was signed in the run that had the site cou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from client.cohort.site import Policy, Site
+from client.release.told import FOLDER, read_told
 from common.errors import FedmviError
 from common.federation.envelope import Ticket
 from common.files import make_private, write_whole
 from common.study.fingerprint import canonical_json, digest
-
-FOLDER = "differencing"
-"""Of the store: what runs were told."""
 
 
 def signed(ticket: Ticket, roster: Collection[str], alone: Collection[str] | None) -> dict[str, Any]:
@@ -75,16 +71,3 @@ class Rosters:
             return
         make_private(self._path.parent)
         write_whole(self._path, canonical_json([*told, self._now]).encode())
-
-
-def read_told(path: Path, parts: Collection[str]) -> list[dict[str, Any]]:
-    """The entries of a file of what runs were told, each with these parts; error 422 if it is damaged."""
-    if not path.exists():
-        return []
-    try:
-        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        if not all(set(parts) <= set(entry) for entry in entries):
-            raise ValueError("an entry lacks something")
-    except (OSError, ValueError, TypeError) as error:
-        raise FedmviError(422, f"{path}: {error}") from error
-    return entries

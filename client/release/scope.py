@@ -16,7 +16,20 @@ from typing import Any
 
 import numpy as np
 
+from client.release.characteristics_scope import (
+    characteristics_columns,
+    characteristics_declare,
+    characteristics_tables,
+)
+from client.release.model_scope import (
+    check_order,
+    complete_sets,
+    fixed_formula,
+    model_step,
+    reduction_declares,
+)
 from client.release.network_scope import made_ranges, made_steps, network_declares, scored_endpoints
+from client.release.subgroup_scope import subgroup_columns, subgroups_declare, subset_of, without_subset
 from common.errors import FedmviError
 from common.federation.codec import pack
 from common.federation.query import Query, Risk
@@ -24,21 +37,28 @@ from common.statistics.chi_square import ClassTable
 from common.statistics.resampling import Resampled
 from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
 from common.study.chain import ChainedImpute
+from common.study.modelling import is_score
 from common.study.protocol import Analysis, Comparison, Endpoint, Model, Study
-from common.study.ranges import Range, filled_range, plausible_range, table_columns
+from common.study.ranges import NUMBERS, Range, filled_range, plausible_range, table_columns
 from common.study.recipe import (
     CodedColumn,
     Complete,
+    Cut,
+    DraftScore,
     Fold,
     Group,
     Impute,
     Made,
+    ModelColumns,
+    Outside,
     Recipe,
+    Resample,
     Score,
     Select,
     Standardise,
     coded_columns,
 )
+from common.study.scores import GROUP, plain_columns
 
 MAX_ELEMENTS = 1 << 22
 """Most numbers in one answer, but for weights of networks."""
@@ -48,8 +68,6 @@ MAX_WEIGHTS = 1 << 24
 
 LARGEST = 1e6
 """Largest coefficient, and largest standardised value that a plausible patient may have."""
-
-_ORDER = (Select, Group, Made, Impute, ChainedImpute, Complete, Score, Fold, Standardise)
 
 
 def elements(query: Query) -> int:
@@ -71,7 +89,8 @@ def columns_of(query: Query) -> tuple[str, ...]:
 def binary_columns(recipe: Recipe) -> frozenset[str]:
     """The columns of a recipe that tell whether a patient has a level or is above a cut-off."""
     coded = [column for step in recipe.steps if isinstance(step, Select) for column in step.columns]
-    return frozenset(column.name for column in coded if column.coding in ("above", "equals"))
+    cut = [step.name for step in recipe.steps if isinstance(step, Cut) and step.cutoff is not None]
+    return frozenset([*(column.name for column in coded if column.coding in ("above", "equals")), *cut])
 
 
 def level_columns(recipe: Recipe) -> list[tuple[str, ...]]:
@@ -125,9 +144,14 @@ def check_scope(query: Query, study: Study) -> None:
 
 def _declared(query: Query, study: Study) -> None:
     """A question that is not asked in every study needs an analysis of this cohort and endpoint that asks it."""
+    if subset_of(query) is not None or subgroups_declare(query, study):
+        _need(subgroups_declare(query, study), "a subgroup")
+        return
     if query.name in ALWAYS:
         return
     if IMPUTERS.get(_filling(query, study)) == query.name or network_declares(query, study):
+        return
+    if reduction_declares(query, study) or characteristics_declare(query, study):
         return
     asking = [
         a for a in study.analyses
@@ -146,11 +170,13 @@ def _declared(query: Query, study: Study) -> None:
 
 def _filling(query: Query, study: Study) -> str:
     """How a model of this cohort fills missing values of the columns that a query names; "" for no such model."""
+    if query.name not in IMPUTERS.values():
+        return ""
     named = set(columns_of(query))
     for model in study.models:
         # The median of a binary column would be a level itself.
         columns = coded_columns(study, model.predictors)
-        names = {c.name for c in columns if model.missing != "median" or c.coding in ("linear", "log")}
+        names = {c.name for c in columns if model.missing != "median" or c.coding in NUMBERS}
         if model.cohort == query.cohort and IMPUTERS.get(model.missing) == query.name and named <= names:
             return model.missing
     return ""
@@ -162,7 +188,8 @@ def _tables(study: Study, query: Query) -> set[tuple[str, int]]:
         term for a in study.analyses if a.statistic == "chi-square" and a.cohort == query.cohort
         for term in a.predictors
     )  # fmt: skip
-    return {(column.name, levels) for column, levels in table_columns(study, terms)}
+    declared = {(column.name, levels) for column, levels in table_columns(study, terms)}
+    return declared | characteristics_tables(study, query)
 
 
 def _cohorts(study: Study, analysis: Analysis) -> set[str]:
@@ -208,13 +235,8 @@ def _numbers(query: Query) -> Iterator[float]:
 
 def _recipe(query: Query, study: Study) -> dict[str, Range]:
     """The range of every column that the recipe makes, for plausible patients."""
-    steps = query.recipe.steps
-    # Steps that no statistic of a study uses yet (ComBat, drawn imputations) are no part of any study.
-    _need(all(type(step) in _ORDER for step in steps), "a step")
-    places = [_ORDER.index(type(step)) for step in steps]
-    once = [place for place in places if place not in (_ORDER.index(Score), _ORDER.index(Made))]
-    _need(not {Impute, ChainedImpute} <= {type(step) for step in steps}, "an order of steps")
-    _need(places == sorted(places) and len(once) == len(set(once)), "an order of steps")
+    steps = without_subset(query.recipe.steps)
+    check_order(steps)
     ranges: dict[str, Range] = {}
     for step in steps:
         if isinstance(step, Select):
@@ -231,6 +253,8 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
             for name, range_ in made_ranges(step, query, study):
                 _need(name not in ranges, "a column")
                 ranges[name] = range_
+        elif isinstance(step, ModelColumns | Outside | Resample | DraftScore | Cut):
+            ranges |= model_step(step, ranges, query, study)
         elif isinstance(step, Impute):
             _impute(step, ranges, query)
         elif isinstance(step, ChainedImpute):
@@ -263,18 +287,26 @@ def _complete(study: Study, *, scored: bool) -> set[_Patients]:
     everything, or the endpoint; of groups those who have group and endpoint; of those whom a network scored those who
     have its endpoints. Subsets of a server's choice would differ by a patient.
     """
+    if ("complete", scored) not in study.worked_out:
+        study.worked_out["complete", scored] = _complete_sets(study, scored=scored)
+    known: set[_Patients] = study.worked_out["complete", scored]
+    return known
+
+
+def _complete_sets(study: Study, *, scored: bool) -> set[_Patients]:
     found: set[_Patients] = {(frozenset(), keys) for keys in scored_endpoints(study)} if scored else set()
     sets: list[tuple[frozenset[str], str]] = []
     for model in study.models:
-        names = frozenset(column.name for column in coded_columns(study, model.predictors))
+        names = frozenset(column.name for column in plain_columns(study, model))
+        if model.reduction is not None:
+            continue  # its columns are completed by one name, see `complete_sets`
         sets += [(names, model.endpoint), *((frozenset({name}), model.endpoint) for name in names)]
-    predictors = {m.name: frozenset(c.name for c in coded_columns(study, m.predictors)) for m in study.models}
     for analysis in study.analyses:
         names = frozenset(column.name for column in coded_columns(study, analysis.predictors))
-        names |= frozenset(name for model in analysis.models for name in predictors[model])
         sets += [(names, analysis.endpoint or ""), (frozenset(), analysis.endpoint or "")]
     sets += [(frozenset({"group"}), comparison.endpoint) for comparison in study.comparisons]
     sets += [(frozenset({"group"}), a.endpoint or "") for a in study.analyses if a.group is not None]
+    sets += complete_sets(study)
     for names, endpoint in sets:
         keys = study.endpoint(endpoint).keys if endpoint else ()
         found.add((names, frozenset(keys)))
@@ -288,10 +320,12 @@ def _columns(study: Study, query: Query) -> dict[CodedColumn, Range]:
         allowed[CodedColumn(known, known, "known")] = (1.0, 1.0)
     parts: tuple[Model | Analysis, ...] = (*study.models, *study.analyses)
     for column in (column for part in parts for column in coded_columns(study, part.predictors)):
-        allowed[column] = plausible_range(study, column)
+        if not is_score(column.variable):
+            allowed[column] = plausible_range(study, column)
     if isinstance(query, ClassTable):  # the index of a level is no number for a regression
         terms = tuple(term for a in study.analyses if a.statistic == "chi-square" for term in a.predictors)
         allowed |= {column: (0.0, levels - 1.0) for column, levels in table_columns(study, terms)}
+    allowed |= characteristics_columns(study, query) | subgroup_columns(study, query)
     return allowed
 
 
@@ -330,7 +364,9 @@ def _score(step: Score, ranges: Mapping[str, Range], study: Study) -> None:
     _need(model is not None, "a model")
     if model is not None:
         names = tuple(column.name for column in coded_columns(study, model.predictors))
-        _need(step.names == names and set(names) <= set(ranges) and step.endpoint == model.endpoint, "a model")
+        own = set(step.names) <= set(names) if model.reduction else step.names == names
+        _need(own and set(step.names) <= set(ranges) and step.endpoint == model.endpoint, "a model")
+        _need(len(set(step.names)) == len(step.names) and fixed_formula(model, step), "a model")
     _need(len(step.coefficients) == len(step.names), "a number")
     _need(all(abs(number) <= LARGEST for number in (step.intercept, *step.coefficients)), "a number")
 
@@ -357,6 +393,7 @@ def _endpoint(query: Query, study: Study) -> None:
         grid = (endpoint.precision, endpoint.grid_points)
         _need((getattr(query, "precision", None), query.grid_points) == grid, "a time grid")
         groups = {len(step.labels) for step in query.recipe.steps if isinstance(step, Group)}
+        groups |= {2 for step in query.recipe.steps if isinstance(step, Cut) and step.name == GROUP}
         _need(not hasattr(query, "groups") or (groups or {1}) == {query.groups}, "a group")
         _times(query, study, endpoint)
 
@@ -373,6 +410,6 @@ def _fits(query: Query, endpoint: Endpoint) -> bool:
 def _times(query: Query, study: Study, endpoint: Endpoint) -> None:
     """Curves of one site are given at the protocol's times and by the month, never by the day."""
     month = endpoint.month
-    declared = {time for c in study.comparisons for time in c.times if c.endpoint == endpoint.name}
+    declared = {time for c in study.comparisons for time in (*c.times, c.horizon) if c.endpoint == endpoint.name}
     times = getattr(query, "times", ())
     _need(all(t in declared or (t >= 0 and t == round(t / month) * month) for t in times), "a time")

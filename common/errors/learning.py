@@ -72,4 +72,8 @@ ERRORS = {
         "The run has no trained network '{network}' with that seed.",
         "Choose a network and a seed of the study, and finish the run with `fedmvi-server run`.",
     ),
+    690: ErrorText(
+        "The network's vectors of a sequence vary in fewer than two directions: there is nothing to compare.",
+        "A network that learned nothing sees all patients alike: look at its losses, and train it longer.",
+    ),
 }

@@ -18,11 +18,23 @@ ERRORS: dict[int, ErrorText] = {
     ),
     783: ErrorText(
         "The model needs {count} feature(s) of images that are not in the table.",
-        "Compute them as `preparation` in the file's model.json says, and give each as a column of its own name.",
+        "Give the folder with the patients' images and masks in place of the table; or each feature as a column of its "
+        "own name, computed as `preparation` in the file's model.json says.",
     ),
     784: ErrorText(
         "There is a file of that name already, and nothing was written.",
         "Name a new file, or remove the old one yourself.",
     ),
     785: ErrorText("The file cannot be written.", "Name a file in a folder that is there and may be written to."),
+    786: ErrorText(
+        "No patient of that id is there.", "Give the id exactly as the table, or the folder of images, has it."
+    ),
+    787: ErrorText(
+        "The patient withdrew his consent, and nothing is computed of him.",
+        "Nothing: predictions are research, and withdrawn.csv of the site says that he takes no part in it.",
+    ),
+    788: ErrorText(
+        "An input of the model is the score of a network, which no table can give.",
+        "Give the folder with the patients' images and masks in place of the table.",
+    ),
 }

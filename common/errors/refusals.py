@@ -122,4 +122,9 @@ ERRORS = {
         "The site had signed for this run that it may be left out, and does not allow that any more.",
         "Start a new run; or the hospital sets `may_be_left_out` under [policy] in site.toml again.",
     ),
+    431: ErrorText(
+        "Subgroups by '{variable}' in the cohort '{cohort}' would tell few patients of this site apart: a level, those "
+        "outside it, or those in whom it differs from another subgroup, are too few.",
+        "Use coarser levels or another cut-off, or leave the variable out of the subgroups.",
+    ),
 }

@@ -86,6 +86,10 @@ ERRORS = {
         "A fold of the cohort '{cohort}' has no event of '{endpoint}', or all of them.",
         "Use fewer folds, or stratify them by the event.",
     ),
+    659: ErrorText(
+        "No signal was found: the score '{model}' has no predictor, so nothing can be built on it.",
+        "This is a result; a larger false discovery rate, decided before looking, would let more predictors pass.",
+    ),
     655: ErrorText(
         "A time, event, group or score of '{endpoint}' is missing or has no meaning where survival is counted.",
         "Keep only patients who have them (`Complete`), and code events 0, 1 and, for a competing cause, 2.",

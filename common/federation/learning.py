@@ -227,6 +227,12 @@ class ScorePatients(Task):
 
     Its columns: `mean` and `first` (probability that MVI is present, as the mean over combinations of slices and by
     the first slices), `mean.grade` and `first.grade` (index of the likeliest class). Not scored: NaN.
+
+    Attributes
+    ----------
+    project
+        Whether the projections of the patients' vectors are kept too, by sequence (`common/networks/projection.py`),
+        as the study's network says; NaN where a patient lacks the sequence.
     """
 
     name: ClassVar[str] = "task.score-patients"
@@ -236,6 +242,7 @@ class ScorePatients(Task):
     combination: tuple[str, ...]
     seed: int
     members: tuple[Member, ...]
+    project: bool = False
 
     @property
     def model(self) -> str:
@@ -244,7 +251,11 @@ class ScorePatients(Task):
 
     def words(self) -> str:
         """See `Task`."""
-        return f"score {self.cohort} by {self.network} on {', '.join(self.combination)}, seed {self.seed}; scores stay"
+        further = " and projections" if self.project else ""
+        return (
+            f"score {self.cohort} by {self.network} on {', '.join(self.combination)}, seed {self.seed}; "
+            f"scores{further} stay"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """common/models: the file of a frozen model: a zip without compression, of JSON and words, signed by the coordinator.
 
-    manifest.json    SHA-256 of model.json and README.md, and whose signature there is
+    manifest.json    SHA-256 of what follows but the signature, and whose signature there is
     model.json       the model, see `FrozenModel`
     README.md        the same for people
+    networks/<name>.safetensors   the weights of each network whose score is an input; most models have none
     signature.json   Ed25519 over the manifest's SHA-256; absent where the manifest says that nobody signed
 
 The same members are always the same bytes, and a file with any other byte is refused: there is one way to write a
@@ -14,9 +15,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,13 +26,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import FedmviError
 from common.federation.signatures import Signer, model_is_signed
-from common.models.logistic import Digest, FrozenModel
+from common.models.logistic import MAX_SCORES, FrozenModel
+from common.models.network import FOLDER, Digest
 from common.study.fingerprint import digest
 from common.study.plain_words import strange_in
 
 MAX_FILE_BYTES = 8_000_000
+"""Of a file without networks: numbers and words."""
+MAX_NETWORK_BYTES = 12_000_000
+"""Of a network's weights; one as large as was published has 8.9 million."""
 MANIFEST, MODEL, README, SIGNATURE = "manifest.json", "model.json", "README.md", "signature.json"
-_ORDER = (MANIFEST, MODEL, README, SIGNATURE)
+_WITHOUT_NETWORKS = (MANIFEST, MODEL, README, SIGNATURE)
+_WEIGHTS = re.compile(rf"{FOLDER}/[a-z0-9][a-z0-9_]{{0,31}}\.safetensors")
+_MOST_BYTES = MAX_FILE_BYTES + MAX_SCORES * MAX_NETWORK_BYTES
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest date that a zip can have: no time is told, so that equal models are equal bytes."""
 _UNIX = 3
@@ -45,7 +53,7 @@ class Manifest(_Part):
     """`manifest.json`."""
 
     format: Literal["fedmvi model file 1"] = "fedmvi model file 1"
-    sha256: dict[str, Digest] = Field(description="Of model.json and README.md.")
+    sha256: dict[str, Digest] = Field(description="Of every member but this and the signature.")
     signed_by: Digest | None = Field(description="Public Ed25519 key of the coordinator; null: unsigned.")
 
 
@@ -64,19 +72,31 @@ class HandedOn:
         from elsewhere.
     digest
         SHA-256 of the file.
+    weights
+        Of each of the model's networks, by its name, the file of its weights (safetensors).
     """
 
     model: FrozenModel
     signed_by: str | None
     digest: str
+    weights: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
-def pack_model(model: FrozenModel, readme: str, signer: Signer | None) -> bytes:
-    """The file of a model; unsigned, and saying so, without a signer."""
+def pack_model(
+    model: FrozenModel, readme: str, signer: Signer | None, weights: Mapping[str, bytes] | None = None
+) -> bytes:
+    """The file of a model; unsigned, and saying so, without a signer.
+
+    `weights` has those of each of the model's networks by its name, as safetensors; ValueError for any other.
+    """
     content = json.dumps(model.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
     members = {MODEL: (content + "\n").encode(), README: readme.encode()}
-    sums = {MODEL: digest(members[MODEL]), README: digest(members[README])}
-    manifest = Manifest(sha256=sums, signed_by=None if signer is None else signer.public)
+    members |= {f"{FOLDER}/{name}.safetensors": part for name, part in sorted((weights or {}).items())}
+    _check_weights(model, members)
+    manifest = Manifest(
+        sha256={name: digest(part) for name, part in members.items()},
+        signed_by=None if signer is None else signer.public,
+    )
     members[MANIFEST] = _json(manifest)
     if signer is not None:
         members[SIGNATURE] = _json(_Signature(signature=signer.model(digest(members[MANIFEST]))))
@@ -93,7 +113,7 @@ def read_model(path: Path) -> HandedOn:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+            content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise FedmviError(781, f"{path}: {error.strerror}") from error
     try:
@@ -112,8 +132,8 @@ def verify_signer(handed: HandedOn, coordinator: str) -> None:
 def _read(content: bytes) -> HandedOn:
     members = _unzip(content)
     manifest = Manifest.model_validate_json(members[MANIFEST])
-    if manifest.sha256 != {name: digest(members[name]) for name in (MODEL, README)}:
-        raise ValueError("model.json or README.md is not the one of the manifest")
+    if manifest.sha256 != {name: digest(members[name]) for name in members if name not in (MANIFEST, SIGNATURE)}:
+        raise ValueError("model.json, README.md or a network's weights are not those of the manifest")
     if (manifest.signed_by is None) != (SIGNATURE not in members):
         raise ValueError("the manifest and the signature contradict each other")
     if manifest.signed_by is not None:
@@ -124,7 +144,16 @@ def _read(content: bytes) -> HandedOn:
     strange = strange_in(model.model_dump())
     if strange is not None:
         raise ValueError(f"a character that cannot be printed, in {strange!r}")
-    return HandedOn(model, manifest.signed_by, digest(content))
+    _check_weights(model, members)
+    weights = {network.name: members[network.member] for network in model.networks.values()}
+    return HandedOn(model, manifest.signed_by, digest(content), weights)
+
+
+def _check_weights(model: FrozenModel, members: Mapping[str, bytes]) -> None:
+    """ValueError unless the weights are those of the model's networks, and of no other."""
+    wanted = {network.member: network.weights for network in model.networks.values()}
+    if wanted != {name: digest(part) for name, part in members.items() if _WEIGHTS.fullmatch(name)}:
+        raise ValueError("the weights are not those of the model's networks")
 
 
 def _reason(error: Exception) -> str:
@@ -142,24 +171,32 @@ def _json(part: _Part) -> bytes:
 def _zip(members: Mapping[str, bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name in _ORDER:
-            if name in members:
-                info = zipfile.ZipInfo(name, _EPOCH)
-                info.create_system, info.external_attr = _UNIX, _REGULAR_FILE
-                archive.writestr(info, members[name])
+        for name in _in_order(members):
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system, info.external_attr = _UNIX, _REGULAR_FILE
+            archive.writestr(info, members[name])
     return out.getvalue()
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Those of these names that a model's file may have, in the order in which it has them."""
+    there = set(names)
+    weights = sorted(name for name in there if _WEIGHTS.fullmatch(name))
+    return [name for name in (MANIFEST, MODEL, README, *weights, SIGNATURE) if name in there]
 
 
 def _unzip(content: bytes) -> dict[str, bytes]:
     """The members of a file that `_zip` could have written; ValueError for any other."""
-    if len(content) > MAX_FILE_BYTES:
-        raise ValueError(f"more than {MAX_FILE_BYTES} bytes")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
             names = [entry.filename for entry in entries]
-            if names not in (list(_ORDER), list(_ORDER[:-1])):
+            if names != _in_order(names) or names[:3] != [MANIFEST, MODEL, README]:
                 raise ValueError("its members are not those of a model")
+            networks = sum(name not in _WITHOUT_NETWORKS for name in names)
+            most = MAX_FILE_BYTES + networks * MAX_NETWORK_BYTES
+            if networks > MAX_SCORES or len(content) > most:
+                raise ValueError(f"{networks} networks, and more than {most} bytes")
             if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(content) for entry in entries):
                 raise ValueError("a member is compressed, or larger than the file")
             members = {name: archive.read(name) for name in names}

@@ -10,7 +10,7 @@ standardised by its own moments, the held-out deviance is clipped, folds are wei
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -108,6 +108,8 @@ class ElasticNetPath:
         Patients, patients with the endpoint, and rounds.
     stopped_
         Number of the error for which smaller penalties were left out, or 0.
+    mean_, std_
+        (p,) of each predictor, over all patients.
     """
 
     columns: tuple[str, ...]
@@ -119,6 +121,8 @@ class ElasticNetPath:
     events_: int
     rounds_: int
     stopped_: int
+    mean_: FloatArray = field(default_factory=lambda: np.empty(0))
+    std_: FloatArray = field(default_factory=lambda: np.empty(0))
 
     @property
     def degrees(self) -> tuple[int, ...]:
@@ -261,5 +265,7 @@ def _path(
         events_=int(design.events[-1]),
         rounds_=design.rounds + fitted.rounds,
         stopped_=fitted.stopped.number if fitted.stopped else 0,
+        mean_=design.mean,
+        std_=design.std,
     )
     return path, design, fitted

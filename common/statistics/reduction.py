@@ -99,7 +99,7 @@ def reduce_features(
     Raises
     ------
     FedmviError
-        As the steps do; 601 where a step leaves nothing.
+        As the steps do. Where a step leaves nothing it is the last.
     """
     limits = thresholds or Thresholds()
     left: list[tuple[str, tuple[str, ...]]] = []
@@ -110,11 +110,13 @@ def reduce_features(
         return features
 
     kept = leave("near-zero variance", (yield from variance_filter(cohort, recipe, columns)).kept_)
-    if readers:
+    if readers and kept:
         place = {name: i for i, name in enumerate(columns)}
         again = tuple(tuple(reader[place[name]] for name in kept) for reader in readers)
         icc = (yield from agreement(cohort, recipe, (kept, *again))).icc_
         kept = leave("reliability", tuple(n for n, value in zip(kept, icc, strict=True) if value >= limits.icc))
+    if not kept:
+        return Reduction(tuple(left), np.empty(0))
     alone = yield from univariable(cohort, recipe, endpoint, kept)
     p = np.array([row["p"] for row in alone.summary])
     found = np.flatnonzero(benjamini_hochberg(np.where(np.isnan(p), 1.0, p)) <= limits.fdr)

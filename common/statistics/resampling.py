@@ -6,14 +6,12 @@ every statistic. What leaves are weighted counts and sums of every set, to be su
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.errors import FedmviError
 from common.federation.codec import FloatField, KeyField
@@ -21,39 +19,13 @@ from common.federation.query import Block, Kind, Query, Risk, Summary
 from common.statistics.calibration import logit
 from common.statistics.logistic import logistic_weight
 from common.statistics.refinement import WORD_BITS, Counts, order_keys, public_thresholds
+from common.study.drafting import drawn_times
 from common.study.recipe import Frame, logistic_function
 from common.study.table import FloatArray
 
 MAX_REPLICATES = 10_000
 MAX_CELLS = 1 << 22
 """Most counts of one answer, before they are packed."""
-
-
-def resample(keys: NDArray[np.uint64], labels: FloatArray, first: int, sets: int) -> Counts:
-    """(sets, n) how often each patient is in each set of a stratified bootstrap, from set `first` on.
-
-    Set 0 is the patients as they are. In the others each class (label 0 or 1) is drawn with replacement to its own
-    size, by the raw numbers of PCG64 seeded with the keys of the class: independent of the order of patients, and of
-    the version of NumPy. Patients without a label are in no set.
-    """
-    weights = np.zeros((sets, keys.size), dtype=np.int64)
-    for label in (0, 1):
-        own = np.flatnonzero(labels == label)
-        own = own[np.argsort(keys[own])]
-        if own.size == 0:
-            continue
-        seed = hashlib.sha256(bytes([label]) + keys[own].astype("<u8").tobytes()).digest()
-        stream = np.random.PCG64(int.from_bytes(seed, "little"))
-        drawn = np.arange(max(first, 1), first + sets)
-        stream.advance(own.size * (max(first, 1) - 1))
-        raw = np.asarray(stream.random_raw(drawn.size * own.size), dtype=np.uint64) >> np.uint64(32)
-        picked = ((raw * np.uint64(own.size)) >> np.uint64(32)).astype(np.int64).reshape(drawn.size, own.size)
-        flat = picked + own.size * np.arange(drawn.size)[:, np.newaxis]
-        counted = np.bincount(flat.reshape(-1), minlength=flat.size).reshape(flat.shape)
-        weights[sets - drawn.size :, own] = counted
-        if first == 0:
-            weights[0, own] = 1
-    return weights
 
 
 @dataclass(frozen=True)
@@ -102,7 +74,7 @@ class Resampled(Query, ABC):
             return np.array(columns).astype(np.int64)
         if frame.keys.size != frame.n:
             raise FedmviError(501, "resamples are drawn from keys, and the frame has none")
-        return resample(frame.keys, frame.endpoints[self.endpoint], self.first, self.sets)
+        return drawn_times(frame.keys, frame.endpoints[self.endpoint], self.first, self.sets)
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,8 @@ class OnSets(Query):
         return self.sampling == "halves"
 
     def consistent(self) -> bool:
-        """The number of sets is that of the recipe's folds, if it draws any."""
-        drawn = [step.folds for step in self.recipe.steps if isinstance(step, Fold)]
+        """The number of sets is that of the folds that the recipe dealt last, if it dealt any."""
+        drawn = [step.folds for step in self.recipe.steps if isinstance(step, Fold)][-1:]
         return 1 <= self.sets <= MAX_SETS and (self.folds == 0 or drawn in ([], [self.folds]))
 
 

@@ -7,8 +7,12 @@ import math
 from common.study.analyses import ANALYSES
 from common.study.dictionary import DICTIONARY
 from common.study.features import LINEAR_LIMIT
+from common.study.model_contradictions import model_contradictions
+from common.study.modelling import is_score
 from common.study.network_contradictions import network_contradictions
 from common.study.protocol import Analysis, Cohort, Comparison, Model, Study, Term
+from common.study.ranges import NUMBERS
+from common.study.table_contradictions import table_contradictions
 
 
 def contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
@@ -37,7 +41,7 @@ def contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
         found += _comparison_contradictions(study, i, comparison)
     for name in sorted(set(study.reporting.site_ethics) - set(study.sites())):
         found.append((("reporting", "site_ethics"), f"'{name}' is not a site of any cohort"))
-    return found + network_contradictions(study)
+    return found + table_contradictions(study) + network_contradictions(study) + model_contradictions(study)
 
 
 _Found = list[tuple[tuple[str | int, ...], str]]
@@ -108,11 +112,12 @@ def _term_contradictions(study: Study, place: tuple[str | int, ...], term: Term,
         found.append((place, f"the coding '{term.coding}' does not fit '{term.variable}', which is {variable.kind}"))
     if term.cutoff is not None and term.coding != "above":
         found.append((place, "`cutoff` belongs to the coding `above`"))
-    if term.coding == "above" and term.cutoff is None and variable.cutoff is None:
+    scored = is_score(term.variable)
+    if term.coding == "above" and term.cutoff is None and variable.cutoff is None and not scored:
         found.append((place, f"'{term.variable}' has no cut-off in the dictionary: give `cutoff`"))
-    if term.coding in ("linear", "log") and (variable.low is None or variable.high is None):
+    if term.coding in NUMBERS and (variable.low is None or variable.high is None):
         found.append((place, f"'{term.variable}' is used as a number: give its plausible range, `low` and `high`"))
-    if "." in term.variable and not found:
+    if "." in term.variable and not scored and not found:
         low, high = variable.low or 0.0, variable.high or 0.0
         if term.coding == "linear" and max(-low, high) > LINEAR_LIMIT:
             sentence = f"'{term.variable}' may be too large: use the coding 'log', or declare a range up to"
@@ -155,15 +160,24 @@ def _analysis_contradictions(study: Study, i: int, analysis: Analysis) -> _Found
             found.append((("analyses", i, "models"), f"no model '{name}' is evaluated in '{analysis.cohort}'"))
         elif model.endpoint != analysis.endpoint:
             found.append((("analyses", i, "models"), f"the model '{name}' predicts '{model.endpoint}'"))
-    if len({models[name].missing for name in analysis.models if name in models}) > 1:
+    # A reduced model has columns of its own only, and fills none.
+    filling = {models[name].missing for name in analysis.models if name in models and not models[name].reduction}
+    if len(filling) > 1:
         found.append((("analyses", i, "models"), "the models treat missing values differently"))
     if len(analysis.models) > 1 and any(models[n].missing == "chained" for n in analysis.models if n in models):
         sentence = "a model fills missing values by chained regressions of its own: analyse it alone"
         found.append((("analyses", i, "models"), sentence))
+    return found + _analysed_terms(study, i, analysis)
+
+
+def _analysed_terms(study: Study, i: int, analysis: Analysis) -> _Found:
+    found: _Found = []
     source = next((e.columns for e in study.endpoints if e.name == analysis.endpoint), ())
     for j, term in enumerate(analysis.predictors):
         found += _term_contradictions(study, ("analyses", i, "predictors", j), term, source)
-        if analysis.statistic == "chi-square" and term.coding in ("linear", "log"):
+        if is_score(term.variable):
+            found.append((("analyses", i, "predictors", j), "scores are predictors of [[models]] only"))
+        if analysis.statistic == "chi-square" and term.coding in NUMBERS:
             sentence = f"'chi-square' compares categories: use '{term.variable}' with a cut-off"
             found.append((("analyses", i, "predictors", j), sentence))
     return found
@@ -202,6 +216,18 @@ def _comparison_contradictions(study: Study, i: int, comparison: Comparison) -> 
     endpoints = {e.name: e.kind for e in study.endpoints}
     if endpoints.get(comparison.endpoint) != "survival":
         found.append((("comparisons", i, "endpoint"), f"'{comparison.endpoint}' is not a survival endpoint"))
-    if comparison.cohort not in {c.name for c in study.cohorts}:
+    cohort = next((c for c in study.cohorts if c.name == comparison.cohort), None)
+    if cohort is None:
         found.append((("comparisons", i, "cohort"), f"'{comparison.cohort}' is not a cohort"))
+    if comparison.horizon is not None and endpoints.get(comparison.endpoint) == "survival":
+        place = ("comparisons", i, "horizon")
+        if comparison.horizon > study.endpoint(comparison.endpoint).horizon:
+            found.append((place, "the horizon lies beyond the endpoint's maximum"))
+        if any(time > comparison.horizon for time in comparison.times):
+            found.append((place, "one of `times` lies beyond the horizon"))
+        if cohort is not None and len(cohort.sites) < study.limits.min_sites:
+            sentence = f"'{cohort.name}' has fewer than {study.limits.min_sites} sites: a site alone has no horizon"
+            found.append((place, sentence))
+    if is_score(comparison.group):
+        return found  # see `model_contradictions`
     return found + _group_contradictions(study, ("comparisons", i, "group"), comparison.group)

@@ -17,7 +17,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 """A declared name: lower case, digits and underscores, as in `imaging_to_surgery_days`."""
 
-_COLUMN = re.compile(r"[a-z][a-z0-9_]{0,63}|[a-z0-9-]{1,64}\.[a-z0-9-]{1,32}\.[A-Za-z0-9-]{1,32}_[a-z]+_[A-Za-z0-9]+")
+_COLUMN = re.compile(
+    r"[a-z][a-z0-9_]{0,63}|score\.[a-z0-9][a-z0-9_-]{0,63}|"
+    r"[a-z0-9-]{1,64}\.[a-z0-9-]{1,32}\.[A-Za-z0-9-]{1,32}_[a-z]+_[A-Za-z0-9]+"
+)
 
 
 def _spelt(name: str) -> str:
@@ -25,6 +28,7 @@ def _spelt(name: str) -> str:
         form = "write <image>.<region>.<filter>_<class>_<name>, as in portal.tumour.original_glcm_Contrast"
         plain = "write small letters, digits and underscores, as in tumour_size"
         what = f"not the name of a feature: {form}" if "." in name else f"not the name of a column: {plain}"
+        what = "not a score: write score.<name of a model or network>" if name.startswith("score.") else what
         raise ValueError(f"{name!r} is {what}")
     return name
 

@@ -28,6 +28,7 @@ def _of(study: Study, network: Network) -> Iterator[tuple[str, str]]:
     yield from _combinations(network)
     yield from _choices(network)
     yield from _cohorts(study, network)
+    yield from _projection(study, network)
     preparation = study.preparation
     if preparation is None or preparation.stacks is None:
         yield "name", "a network needs ROI stacks: [preparation] with [preparation.stacks]"
@@ -77,6 +78,22 @@ def _cohorts(study: Study, network: Network) -> Iterator[tuple[str, str]]:
             yield "evaluate", f"'{name}' is named twice"
         if name not in cohorts or cohorts[name].role not in ("internal-test", "external-test"):
             yield "evaluate", f"'{name}' is not an internal-test or external-test cohort"
+
+
+def _projection(study: Study, network: Network) -> Iterator[tuple[str, str]]:
+    if network.projection is None:
+        return
+    compared = network.projection.cohorts
+    for i, name in enumerate(compared):
+        if name in compared[:i]:
+            yield "projection", f"'{name}' is named twice"
+        if name == network.cohort:
+            yield "projection", f"'{name}' is the training cohort: the network has seen its patients"
+        elif name not in network.evaluate:
+            yield "projection", f"'{name}' is no cohort in which the network is evaluated"
+    summed = [c.name for c in study.cohorts if c.name in compared and len(c.sites) >= study.limits.min_sites]
+    if not summed:
+        yield "projection", f"none of its cohorts has {study.limits.min_sites} sites: nothing can be summed"
 
 
 def _endpoints(study: Study, network: Network) -> Iterator[tuple[str, str]]:

@@ -147,6 +147,22 @@ class Privacy(_Table):
     max_grad_norm: Positive = Field(default=1.0, description="Norm at which one patient's gradient is clipped.")
 
 
+class Projection(_Table):
+    """`projection`: whether the network sees the patients of one cohort as others than those of another."""
+
+    cohorts: tuple[str, ...] = Field(
+        min_length=2,
+        max_length=4,
+        description="Of `evaluate`, the first of which the others are compared with. Never the training cohort: the "
+        "network has seen its patients.",
+    )
+    dimensions: Annotated[int, Field(ge=2, le=32)] = Field(
+        default=8,
+        description="Numbers to which a patient's vector of a sequence is reduced at the site by public random "
+        "directions; twice as many must be no more than `max_parameters` of a cohort's patients.",
+    )
+
+
 class Network(_Table):
     """`[[networks]]`: a network, the combinations of sequences that are compared, and how it is trained."""
 
@@ -207,6 +223,9 @@ class Network(_Table):
     federation: FederatedTraining = Field(default=FederatedTraining(), description="[networks.federation], below.")
     privacy: Privacy | None = Field(
         default=None, description="[networks.privacy], below. Absent: training is not differentially private."
+    )
+    projection: Projection | None = Field(
+        default=None, description="[networks.projection], below. Absent: cohorts are not compared by the network's eye."
     )
 
     @model_validator(mode="before")

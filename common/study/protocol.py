@@ -7,18 +7,23 @@ fields are refused. Checks of one table against another (a model that names an u
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.study.analyses import StatisticName
+from common.study.characteristics import Characteristics
 from common.study.dictionary import DICTIONARY, ColumnName, Name, Variable
+from common.study.eligibility import Eligibility
 from common.study.features import FEATURE, feature_variable
+from common.study.modelling import SCORE, Choice, FeatureSet, Fixed, Reduction, is_score, score_variable
 from common.study.networks import Network
 from common.study.plain_words import strange_text
 from common.study.preparation import Preparation
 from common.study.reporting import Reporting
 from common.study.shorthand import expand_predictors
+from common.study.subgroups import Subgroups
 
 Role = Literal["train", "internal-test", "calibration", "external-test", "outcome", "genomics"]
 CLOSED_ROLES: frozenset[Role] = frozenset({"external-test", "outcome", "genomics"})
@@ -179,12 +184,17 @@ class Term(_Table):
     """One predictor of a model: a variable and how it is coded into columns."""
 
     variable: ColumnName = Field(
-        description="A variable of the dictionary or of [[variables]], or a feature of [preparation]."
+        description="A variable of the dictionary or of [[variables]], a feature of [preparation], or a score: "
+        "`score.` and the name of a choice, of a model with a `reduction`, or of a network."
     )
-    coding: Literal["linear", "log", "above", "levels"] = Field(
-        description="linear (as it is), log (natural, of 1 + value), above (1 where greater than the cut-off), levels."
+    coding: Literal["linear", "log", "asinh", "above", "levels"] = Field(
+        description="linear (as it is), log (natural, of 1 + value), asinh (inverse hyperbolic sine: a logarithm of "
+        "values of either sign), above (1 where greater than the cut-off; of a score: at or above it), levels."
     )
-    cutoff: float | None = Field(default=None, description="Cut-off for `above`; default: the dictionary's.")
+    cutoff: float | None = Field(
+        default=None,
+        description="Cut-off for `above`; default: the dictionary's, of a score the one that training chose.",
+    )
 
 
 class Model(_Table):
@@ -195,6 +205,14 @@ class Model(_Table):
     endpoint: Name = Field(description="A binary endpoint.")
     cohort: str = Field(description="The cohort it is trained in; its role is train.")
     predictors: tuple[Term, ...] = Field(min_length=1, description="Names, or tables {variable, coding, cutoff}.")
+    features: FeatureSet | None = Field(default=None, description="Features of images, added to the predictors.")
+    reduction: Reduction | None = Field(
+        default=None, description="Absent: a logistic regression on all predictors. Else they are reduced to a score."
+    )
+    fixed: Fixed | None = Field(default=None, description="Absent: the model is fitted. Else this is its formula.")
+    optimism: Annotated[int, Field(ge=0, le=200)] = Field(
+        default=0, description="Bootstrap sets on which everything about the model is fitted anew; 0 for none."
+    )
     missing: Literal["complete-case", "mean", "median", "chained"] = Field(
         default="complete-case",
         description="Patients with a missing predictor are left out, or it is replaced by the mean or the guarded "
@@ -216,11 +234,18 @@ class Comparison(_Table):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] = Field(description="Name of the comparison.")
     endpoint: Name = Field(description="A survival endpoint.")
-    group: Name = Field(description="A binary or ordinal endpoint, or a binary or categorical variable.")
+    group: ColumnName = Field(
+        description="A binary or ordinal endpoint, a binary or categorical variable, or `score.` and the name of a "
+        "model or network: below and from its frozen cut-off on."
+    )
     cohort: str = Field(description="The cohort compared.")
     times: tuple[float, ...] = Field(
         default=(), description="Times at which survival is reported, in the endpoint's unit."
     )
+    horizon: float | None = Field(
+        default=None, gt=0, description="In the endpoint's unit: whoever is followed longer is censored at it, as for "
+        "early recurrence."
+    )  # fmt: skip
 
 
 class Analysis(_Table):
@@ -252,40 +277,6 @@ class Analysis(_Table):
     def title(self) -> str:
         """The label, or the name where no label was given."""
         return self.label or self.name
-
-
-class Rule(_Table):
-    """One rule of `[eligibility]`: what a column must say for a patient to stay."""
-
-    column: Name | None = Field(default=None, description="Column of the site's table; default: the rule's name.")
-    accept: tuple[str, ...] = Field(default=(), description="Cells that pass; empty: every cell not refused.")
-    refuse: tuple[str, ...] = Field(default=(), description="Cells that fail.")
-    at_most: float | None = Field(default=None, description="Largest number that passes.")
-    at_least: float | None = Field(default=None, description="Smallest number that passes.")
-    missing: Literal["exclude", "keep"] = Field(default="exclude", description="What an empty cell means.")
-
-    @model_validator(mode="after")
-    def _coherent(self) -> Rule:
-        words, numbers = bool(self.accept or self.refuse), self.at_most is not None or self.at_least is not None
-        if words == numbers:
-            raise ValueError("a rule has accept/refuse, or at_most/at_least")
-        return self
-
-
-class Eligibility(_Table):
-    """`[eligibility]`: typed rules, applied at the site in this order and counted one by one."""
-
-    resection: Rule | None = Field(default=None, description="Treated by resection.")
-    histology_available: Rule | None = Field(default=None, description="MVI was assessed by histology.")
-    no_macrovascular_invasion: Rule | None = Field(default=None, description="Macrovascular invasion is not MVI.")
-    no_prior_treatment: Rule | None = Field(default=None, description="No treatment before surgery.")
-    imaging_to_surgery_days: Rule | None = Field(default=None, description="Imaging at most so many days before.")
-    image_quality: Rule | None = Field(default=None, description="Image quality sufficient.")
-
-    def rules(self) -> tuple[tuple[str, Rule], ...]:
-        """The rules in force, in order, each with its name."""
-        pairs = ((name, getattr(self, name)) for name in type(self).model_fields)
-        return tuple((name, rule) for name, rule in pairs if rule is not None)
 
 
 class Limits(_Table):
@@ -333,9 +324,12 @@ class Study(_Table):
     eligibility: Eligibility = Eligibility()
     cohorts: tuple[Cohort, ...] = Field(min_length=1)
     models: tuple[Model, ...] = ()
+    choices: tuple[Choice, ...] = ()
     networks: tuple[Network, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     analyses: tuple[Analysis, ...] = ()
+    characteristics: Characteristics | None = None
+    subgroups: tuple[Subgroups, ...] = ()
     limits: Limits = Limits()
     federation: Federation = Federation()
     preparation: Preparation | None = None
@@ -356,12 +350,28 @@ class Study(_Table):
 
     def variable(self, name: str) -> Variable:
         """The variable of that name; a study's own definition goes before the dictionary's."""
-        for own in self.variables:
-            if own.name == name:
-                return own
+        if name in self._own:
+            return self._own[name]
+        if is_score(name):
+            return score_variable(name, self._titles.get(name.removeprefix(SCORE), ""))
         if self.preparation is not None and self.preparation.has_feature(name):
             return feature_variable(name)
         return DICTIONARY[name]
+
+    @cached_property
+    def _own(self) -> dict[str, Variable]:
+        return {variable.name: variable for variable in self.variables}
+
+    @cached_property
+    def worked_out(self) -> dict[Any, Any]:
+        """What follows from the protocol and is needed for every question; whoever works it out first leaves it."""
+        return {}
+
+    @cached_property
+    def _titles(self) -> dict[str, str]:
+        """Of everything that has a score."""
+        parts: tuple[Model | Network | Choice, ...] = (*self.models, *self.networks, *self.choices)
+        return {part.name: part.title for part in parts}
 
     def endpoint(self, name: str) -> Endpoint:
         """The endpoint of that name."""
@@ -376,13 +386,14 @@ class Study(_Table):
         return tuple(sorted({site for cohort in self.cohorts for site in cohort.sites}))
 
     def variable_names(self) -> tuple[str, ...]:
-        """Variables that some model or comparison uses, sorted."""
+        """Variables of the hospitals' tables that some model or comparison uses, sorted."""
         parts: tuple[Model | Analysis, ...] = (*self.models, *self.analyses)
         used = {term.variable for part in parts for term in part.predictors}
         endpoints = {e.name for e in self.endpoints}
         groups = {c.group for c in self.comparisons} | {a.group for a in self.analyses if a.group is not None}
-        used |= groups - endpoints
-        return tuple(sorted(used))
+        used |= (groups - endpoints) | {division.variable for part in self.subgroups for division in part.by}
+        used |= set(self.characteristics.variables) if self.characteristics is not None else set()
+        return tuple(sorted(name for name in used if not is_score(name)))
 
     def features(self) -> tuple[str, ...]:
         """Those of `variable_names` that are computed from images, sorted."""

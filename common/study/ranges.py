@@ -9,25 +9,35 @@ from common.study.recipe import CodedColumn, coded_columns
 
 Range = tuple[float, float]
 
+NUMBERS = ("linear", "log", "asinh")
+"""Codings of a column that has no levels."""
+
 BETWEEN_LEVELS: Range = (0.001, 0.999)
 """Limits of the values that fill a binary column: never a level itself, so that they are told from known ones."""
 
 
 def plausible_range(study: Study, column: CodedColumn) -> Range:
     """The lowest and highest plausible value of a column, infinite where the variable declares none."""
-    if column.coding not in ("linear", "log"):
+    if column not in study.worked_out:
+        study.worked_out[column] = _plausible_range(study, column)
+    known: Range = study.worked_out[column]
+    return known
+
+
+def _plausible_range(study: Study, column: CodedColumn) -> Range:
+    if column.coding not in NUMBERS:
         return (1.0, 1.0) if column.coding == "known" else (0.0, 1.0)
     variable = study.variable(column.variable)
     low = -math.inf if variable.low is None else variable.low
     high = math.inf if variable.high is None else variable.high
     if column.coding == "log":
         return (math.log1p(low) if low > -1 else -math.inf), math.log1p(high)
-    return low, high
+    return (math.asinh(low), math.asinh(high)) if column.coding == "asinh" else (low, high)
 
 
 def filled_range(study: Study, column: CodedColumn) -> Range:
     """The limits of values that fill missing ones: the plausible range, of a binary column between its levels."""
-    return plausible_range(study, column) if column.coding in ("linear", "log") else BETWEEN_LEVELS
+    return plausible_range(study, column) if column.coding in NUMBERS else BETWEEN_LEVELS
 
 
 def table_columns(study: Study, terms: tuple[Term, ...]) -> tuple[tuple[CodedColumn, int], ...]:

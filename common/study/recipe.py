@@ -6,7 +6,6 @@ always rebuild a frame from its table and the recipe, so it need not remember an
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
@@ -19,18 +18,47 @@ from common.errors import FedmviError
 from common.federation.codec import STRICT, pack
 from common.study.chain import ChainedImpute, DrawnImpute
 from common.study.dictionary import Variable
+from common.study.drafting import (
+    SCORE_DECIMALS,
+    Cut,
+    DraftScore,
+    Fold,
+    ModelColumns,
+    Outside,
+    Resample,
+    logistic_function,
+)
 from common.study.harmonisation import Combat
+from common.study.made import Made
+from common.study.modelling import is_score
 from common.study.protocol import Study, Term
+from common.study.subset import Subset
 from common.study.table import Column, FloatArray, SiteTable
 
-SCORE_DECIMALS = 4
-"""Decimals of a predicted probability; nobody decides on the fifth."""
-
-
-def logistic_function(x: FloatArray) -> FloatArray:
-    """1 / (1 + exp(-x)), to full relative precision at both ends and without overflow."""
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0 / (1.0 + small), small / (1.0 + small))
+__all__ = [
+    "READING",
+    "SCORE_DECIMALS",
+    "CodedColumn",
+    "Complete",
+    "Cut",
+    "DraftScore",
+    "Fold",
+    "Frame",
+    "Group",
+    "Impute",
+    "Made",
+    "ModelColumns",
+    "Outside",
+    "Recipe",
+    "Resample",
+    "Score",
+    "Select",
+    "Standardise",
+    "Step",
+    "coded_columns",
+    "columns_of",
+    "logistic_function",
+]
 
 
 @dataclass(frozen=True)
@@ -78,7 +106,7 @@ class CodedColumn:
     __pydantic_config__ = STRICT
     name: str
     variable: str
-    coding: Literal["linear", "log", "above", "equals", "known"]
+    coding: Literal["linear", "log", "asinh", "above", "equals", "known"]
     cutoff: float = 0.0
     level: str = ""
 
@@ -93,6 +121,8 @@ class CodedColumn:
             return np.where(missing, np.nan, self._above(column))
         if bool(np.any(column.censored[~missing] != 0)):
             raise FedmviError(305, variable=self.variable)
+        if self.coding == "asinh":
+            return np.arcsinh(column.values)
         return column.values if self.coding == "linear" else np.log1p(column.values)
 
     def _above(self, column: Column) -> FloatArray:
@@ -134,58 +164,6 @@ class Group:
         """Add the column `group`."""
         values = table.endpoints[self.by] if self.by in table.endpoints else table.columns[self.by].values
         return replace(frame, columns={**frame.columns, "group": values[rows]})
-
-
-@dataclass(frozen=True)
-class Made:
-    """Columns that a network made here, as `<network>.<column>`: read from the site's own work, never sent.
-
-    Attributes
-    ----------
-    model
-        Digest of what scored (`ScorePatients.model`), the same in every cohort.
-    network
-        Its name in the protocol.
-    columns
-        Which of `mean`, `first`, `mean.grade` and `first.grade`.
-    by_fold
-        Of training patients: digests of what scored, one an outer fold, where each fold's patients are to have the
-        scores of another model; `model` is the first of them. Empty: all have those of `model`.
-    """
-
-    __pydantic_config__ = STRICT
-    model: str
-    network: str
-    columns: tuple[str, ...]
-    by_fold: tuple[str, ...] = ()
-    step: Literal["made"] = "made"
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Digests of all that scored."""
-        return tuple(dict.fromkeys((self.model, *self.by_fold)))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the columns that it adds."""
-        return tuple(f"{self.network}.{column}" for column in self.columns)
-
-    def read(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:
-        """Add the columns, NaN for patients who were not scored; error 511 where no task made them."""
-        if not set(self.models) <= set(table.made):
-            raise FedmviError(511, f"no scores of {self.network}")
-        own = {name: self._of(table, column)[rows] for name, column in zip(self.names, self.columns, strict=True)}
-        return replace(frame, columns={**frame.columns, **own})
-
-    def _of(self, table: SiteTable, column: str) -> FloatArray:
-        """(all patients of the table,) one column."""
-        if not self.by_fold:
-            return table.made[self.model][column]
-        values = np.full(table.n, np.nan)
-        for fold, model in enumerate(self.by_fold):
-            mine = table.made[model]["fold"] == fold
-            values[mine] = table.made[model][column][mine]
-        return values
 
 
 @dataclass(frozen=True)
@@ -279,37 +257,33 @@ class Score:
         return replace(frame, columns={**frame.columns, self.column: score})
 
 
-@dataclass(frozen=True)
-class Fold:
-    """A column `fold`: each patient's fold, 0 to `folds` - 1, drawn inside the site and stratified by an endpoint."""
-
-    __pydantic_config__ = STRICT
-    folds: int
-    endpoint: str
-    step: Literal["fold"] = "fold"
-
-    def apply(self, frame: Frame) -> Frame:
-        """Deal the patients, ordered by class and then at random, into the folds in turn, from a fold that is drawn.
-
-        The order is drawn anew for every number of folds, endpoint and set of patients: several dealings of one order
-        would be as many linear equations for its patients.
-        """
-        if frame.keys.size != frame.n:
-            raise FedmviError(501, "a fold is drawn from keys, and the frame has none")
-        named = f"{self.folds}|{self.endpoint}|".encode() + np.sort(frame.keys).astype("<u8").tobytes()
-        seed = hashlib.sha256(named).digest()
-        drawn = [hashlib.sha256(seed + key.tobytes()).digest()[:8] for key in frame.keys.astype("<u8")]
-        order = np.lexsort((np.frombuffer(b"".join(drawn), dtype="<u8"), frame.endpoints[self.endpoint]))
-        first = int.from_bytes(seed[:8], "little") % self.folds
-        fold = np.empty(frame.n)
-        fold[order] = (first + np.arange(frame.n)) % self.folds
-        return replace(frame, columns={**frame.columns, "fold": fold})
-
-
 Step = Annotated[
-    Select | Group | Made | Impute | ChainedImpute | DrawnImpute | Complete | Combat | Standardise | Score | Fold,
+    Select
+    | Group
+    | Made
+    | ModelColumns
+    | Impute
+    | ChainedImpute
+    | DrawnImpute
+    | Complete
+    | Combat
+    | Standardise
+    | Subset
+    | Score
+    | Fold
+    | Outside
+    | Resample
+    | DraftScore
+    | Cut,
     Field(discriminator="step"),
 ]
+
+
+MANY_TERMS = 20
+"""So many features take a while to be looked up, and are for every question."""
+
+READING = Select | Group | Made | ModelColumns
+"""Steps that read the table, and come before all others."""
 
 
 @dataclass(frozen=True)
@@ -318,6 +292,12 @@ class Recipe:
 
     __pydantic_config__ = STRICT
     steps: tuple[Step, ...] = field(default=())
+
+    @property
+    def before_drafts(self) -> Recipe:
+        """The steps up to the first that takes a part of the patients, or a bootstrap set of them."""
+        drafting = (i for i, step in enumerate(self.steps) if isinstance(step, Outside | Resample | DraftScore))
+        return Recipe(self.steps[: next(drafting, len(self.steps))])
 
     def then(self, *steps: Step) -> Recipe:
         """This recipe with more steps at its end."""
@@ -340,7 +320,7 @@ class Recipe:
         """
         own = np.empty(0, dtype=np.uint64) if keys is None else keys[rows]
         frame = Frame({}, {name: table.endpoints[name][rows] for name in endpoints}, int(np.count_nonzero(rows)), own)
-        reading = [step for step in self.steps if isinstance(step, Select | Group | Made)]
+        reading = [step for step in self.steps if isinstance(step, READING)]
         if list(self.steps[: len(reading)]) != reading:
             raise FedmviError(501, "a step that reads the table comes after others")
         for step in reading:
@@ -357,7 +337,7 @@ class Recipe:
     def apply_to(self, frame: Frame) -> Frame:
         """The frame after the steps that need no table."""
         for step in self.steps:
-            if isinstance(step, Select | Group | Made):
+            if isinstance(step, READING):
                 raise FedmviError(501, "a step that reads the table has none")
             frame = step.apply(frame)
         return frame
@@ -370,11 +350,24 @@ class Recipe:
 
 def coded_columns(study: Study, terms: tuple[Term, ...]) -> tuple[CodedColumn, ...]:
     """The columns that the terms of a model become, in order; a variable of k levels becomes k - 1 columns."""
-    return tuple(column for term in terms for column in columns_of(study.variable(term.variable), term))
+    known = study.worked_out.get(id(terms))
+    if known is None:
+        columns = tuple(column for term in terms for column in columns_of(study.variable(term.variable), term))
+        if len(terms) < MANY_TERMS:
+            return columns
+        # The terms are kept beside the columns, so that their identity stays theirs.
+        known = study.worked_out[id(terms)] = (terms, columns)
+    found: tuple[CodedColumn, ...] = known[1]
+    return found
 
 
 def columns_of(variable: Variable, term: Term) -> tuple[CodedColumn, ...]:
-    """The columns that one term becomes, where its variable is this one."""
+    """The columns that one term becomes, where its variable is this one.
+
+    Of a score the cut-off is chosen in training, and no part of the column's name.
+    """
+    if is_score(variable.name) and term.coding == "above":
+        return (CodedColumn(f"{variable.name}>=cut-off", variable.name, "above", cutoff=term.cutoff or 0.0),)
     if term.coding == "levels":
         levels = variable.level_names[1:]
         return tuple(CodedColumn(f"{variable.name}={level}", variable.name, "equals", level=level) for level in levels)
@@ -383,5 +376,5 @@ def columns_of(variable: Variable, term: Term) -> tuple[CodedColumn, ...]:
         if cutoff is None:
             raise FedmviError(103, f"'{variable.name}' has no cut-off", count=1)
         return (CodedColumn(f"{variable.name}>{cutoff:g}", variable.name, "above", cutoff=cutoff),)
-    name = variable.name if term.coding == "linear" else f"log({variable.name})"
+    name = variable.name if term.coding == "linear" else f"{term.coding}({variable.name})"
     return (CodedColumn(name, variable.name, term.coding),)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from common.study.recipe import CodedColumn
 
 FloatArray = NDArray[np.float64]
 
@@ -55,6 +59,8 @@ class SiteTable:
     made
         What tasks made here and kept: (n,) columns by name, by the digest of the model that made them; NaN for
         patients whom it does not score. It is no part of the prepared table.
+    declared
+        The coded columns of models that a recipe names as a whole, by model. It is no part of the prepared table.
     """
 
     patients: tuple[str, ...]
@@ -63,6 +69,7 @@ class SiteTable:
     failed: Mapping[str, NDArray[np.bool_]]
     labels: tuple[str, ...]
     made: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
+    declared: Mapping[str, tuple[CodedColumn, ...]] = field(default_factory=dict)
 
     @property
     def n(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -11,13 +11,19 @@ from common.federation.signatures import Signer
 from common.files import write_whole
 from common.models.archive import pack_model
 from common.models.logistic import FrozenModel, Input, Measure, Origin, Performance
+from common.models.network import FrozenNetwork
+from common.study.features import FEATURE
 from common.study.fingerprint import study_fingerprint
 from common.study.intended_use import intended_use
+from common.study.modelling import is_score
+from common.study.networks import Network
 from common.study.protocol import Model, Study
-from common.study.recipe import coded_columns
+from common.study.ranges import NUMBERS
+from common.study.scores import named_network, of_score
 from server.export.model_readme import model_readme
+from server.export.networks import frozen_network
 from server.hub.folder import load_hub
-from server.report.contents import ModelParts, models
+from server.report.contents import ModelParts, estimate, models
 from server.report.nomogram import usual_values
 from server.study.results import LogisticModel, Predictor, Result, Results, read_results
 from server.study.run_directory import RunDirectory
@@ -44,7 +50,8 @@ def write_model(folder: Path, name: str, to: Path, hub: Path | None = None) -> F
     ------
     FedmviError
         512 or 739 the hub or its key cannot be read, 702 no results, 704 results of another protocol, 780 the run has
-        no such model, 784 there is such a file, 785 it cannot be written.
+        no such model, 784 there is such a file, 785 it cannot be written; and of a model on a network's score 686 to
+        689, see `trained_weights`.
     """
     run = RunDirectory(folder)
     if to.exists():
@@ -52,8 +59,10 @@ def write_model(folder: Path, name: str, to: Path, hub: Path | None = None) -> F
     study, results = run.study(), read_results(run.results_file)
     if study_fingerprint(study) != results.study_fingerprint:
         raise FedmviError(704, f"{folder}: results.json is not of the study.toml beside it")
-    model = frozen_model(study, results, name)
-    content = pack_model(model, model_readme(model), _signer(folder, hub))
+    scored = {n.name: frozen_network(folder, study, results, n) for n in _networks(study, results, name)}
+    model = frozen_model(study, results, name, {network: described for network, (described, _) in scored.items()})
+    weights = {network: content for network, (_, content) in scored.items()}
+    content = pack_model(model, model_readme(model), _signer(folder, hub), weights)
     try:
         write_whole(to, content, 0o644)
     except OSError as error:
@@ -61,8 +70,13 @@ def write_model(folder: Path, name: str, to: Path, hub: Path | None = None) -> F
     return model
 
 
-def frozen_model(study: Study, results: Results, name: str) -> FrozenModel:
-    """The model of that name as its results tell it; error 780 if it was not fitted."""
+def frozen_model(
+    study: Study, results: Results, name: str, networks: Mapping[str, FrozenNetwork] | None = None
+) -> FrozenModel:
+    """The model of that name as its results tell it; error 780 if it was not fitted.
+
+    `networks` are those whose scores are among its inputs, by their names.
+    """
     fitted = {parts.name: parts for parts in models(results) if _usable(parts)}
     declared = {model.name: model for model in study.models}
     if name not in fitted:
@@ -73,7 +87,7 @@ def frozen_model(study: Study, results: Results, name: str) -> FrozenModel:
     parts, fit = fitted[name], fitted[name].coefficients
     if fit is None or fit.model is None:
         raise FedmviError(780, model=name, known=name)
-    return _frozen(study, results, parts, fit, fit.model, declared[name])
+    return _frozen(study, results, parts, fit, fit.model, declared[name], networks or {})
 
 
 def _usable(parts: ModelParts) -> bool:
@@ -81,14 +95,32 @@ def _usable(parts: ModelParts) -> bool:
     return fit is not None and fit.status == "estimated" and fit.model is not None
 
 
+def _networks(study: Study, results: Results, name: str) -> list[Network]:
+    """The networks whose scores are inputs of a model; none of one that was not fitted."""
+    fit = next((parts.coefficients for parts in models(results) if parts.name == name), None)
+    inputs = fit.model.predictors if fit is not None and fit.model is not None else []
+    found = (named_network(study, of_score(p.variable)) for p in inputs if is_score(p.variable))
+    return list({network.name: network for network in found if network is not None}.values())
+
+
 def _frozen(
-    study: Study, results: Results, parts: ModelParts, fit: Result, usable: LogisticModel, declared: Model
+    study: Study,
+    results: Results,
+    parts: ModelParts,
+    fit: Result,
+    usable: LogisticModel,
+    declared: Model,
+    networks: Mapping[str, FrozenNetwork],
 ) -> FrozenModel:
-    if declared.missing != "complete-case" and usable.filling is None:
+    measured = [p for p in usable.predictors if not is_score(p.variable)]
+    if declared.missing != "complete-case" and usable.filling is None and declared.reduction is None and measured:
         why = "the run is of a version that did not keep how missing values are filled: run it again"
         raise FedmviError(780, why, model=declared.name, known="models for complete cases")
     inputs = tuple(_input(study, parts, p) for p in usable.predictors)
-    chosen, rule = _cutoff(results, declared.name)
+    terms = tuple(column.name for one in inputs for column in one.columns)
+    of_term = {e.term: e.value for e in fit.estimates if e.name == "coef" and e.value is not None}
+    scores = _scores(study, results, usable, networks)
+    chosen, rule = _cutoff(results, declared.name, fit)
     return FrozenModel(
         intended_use=intended_use(simulated=results.simulated),
         name=declared.name,
@@ -96,33 +128,60 @@ def _frozen(
         endpoint=usable.endpoint,
         timing=declared.timing,
         inputs=inputs,
-        terms=tuple(column.name for column in coded_columns(study, declared.predictors)),
-        coefficients=tuple(e.value for e in fit.estimates if e.name == "coef" and e.value is not None),
-        covariance=tuple(tuple(row) for row in usable.covariance),
-        missing=declared.missing,
+        terms=terms,
+        # A LASSO may leave a level of a variable out: its coefficient is 0.
+        coefficients=(of_term["intercept"], *(of_term.get(term, 0.0) for term in terms)),
+        covariance=tuple(tuple(row) for row in usable.covariance) or None,
+        missing="complete-case" if usable.filling is None else declared.missing,
         filling=usable.filling,
         cutoff=chosen,
         cutoff_rule=rule,
         origin=_origin(results, fit),
         performance=tuple(_performance(results, parts)),
-        preparation=study.preparation if any("." in i.variable.name for i in inputs) else None,
+        preparation=study.preparation if _from_images(inputs, scores) else None,
+        scores=scores,
     )
 
 
+def _from_images(inputs: tuple[Input, ...], scores: Mapping[str, FrozenModel | FrozenNetwork]) -> bool:
+    """Whether anything that the model needs is computed from images."""
+    parts = scores.values()
+    return any(
+        FEATURE.fullmatch(one.variable.name)
+        for one in (*inputs, *(one for part in parts if isinstance(part, FrozenModel) for one in part.inputs))
+    ) or any(isinstance(part, FrozenNetwork) for part in parts)
+
+
+def _scores(
+    study: Study, results: Results, usable: LogisticModel, networks: Mapping[str, FrozenNetwork]
+) -> dict[str, FrozenModel | FrozenNetwork]:
+    """What computes the inputs that are scores; the preparation of images is that of the whole."""
+    found: dict[str, FrozenModel | FrozenNetwork] = {}
+    for name in (p.variable for p in usable.predictors if is_score(p.variable)):
+        if of_score(name) in networks:
+            found[name] = networks[of_score(name)]
+        else:
+            found[name] = frozen_model(study, results, usable.scores[name]).model_copy(update={"preparation": None})
+    return found
+
+
 def _input(study: Study, parts: ModelParts, predictor: Predictor) -> Input:
-    usual = usual_values(parts, predictor) if predictor.coding in ("linear", "log") else None
+    spread = estimate(parts.moments, "std", predictor.terms[0])
+    known = predictor.coding in NUMBERS and spread is not None and spread.value is not None
+    usual = usual_values(parts, predictor) if known else None
     variable = study.variable(predictor.variable)
     return Input(variable=variable, coding=predictor.coding, cutoff=predictor.cutoff, usual=usual)
 
 
-def _cutoff(results: Results, model: str) -> tuple[float | None, str]:
-    """The cut-off that an analysis of the study chose for the model in its training cohort, and how."""
+def _cutoff(results: Results, model: str, fit: Result) -> tuple[float | None, str]:
+    """The cut-off that the study froze for the model in its training cohort, and how."""
     for result in results.results:
         if result.statistic == "analysis" and result.kind == "cut-off":
             for e in result.estimates:
                 if e.name == "cutoff" and e.term == model and e.value is not None:
                     return e.value, "Youden's index in the training cohort"
-    return None, ""
+    frozen = next((e.value for e in fit.estimates if e.name == "cutoff" and e.value is not None), None)
+    return frozen, "" if frozen is None else "Youden's index of out-of-fold scores in the training cohort"
 
 
 def _origin(results: Results, fit: Result) -> Origin:

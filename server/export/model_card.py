@@ -15,6 +15,7 @@ from common.study.features import LANDMARKS
 from common.study.intended_use import RESEARCH
 from common.study.networks import Network
 from common.study.protocol import Study
+from server.export.trained import chosen
 from server.report.format import area_interval, hidden_or, number, plain, share_interval
 from server.study.results import ALL_SITES, Count, Estimate, Result, Results
 
@@ -97,11 +98,6 @@ def _what(exported: Exported) -> Iterator[str]:
     for cutoff in cutoffs:
         used = " (the one that is reported)" if cutoff.term == exported.network.inference else ""
         yield f"- frozen cut-off by `{cutoff.term}`{used}: {number(cutoff.value)}"
-
-
-def chosen(selection: Result) -> str | None:
-    """The combination that a result says was chosen."""
-    return next((e.term for e in selection.estimates if e.name == "chosen" and e.value == 1), None)
 
 
 def _use(exported: Exported) -> Iterator[str]:

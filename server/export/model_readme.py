@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from common.models.logistic import FrozenModel, Input, Measure, Performance
+from common.models.network import FrozenNetwork
+from common.study.modelling import is_score
 from server.report.format import area_interval, number, optional_count, plain
 
 _MISSING = {
@@ -15,12 +17,15 @@ _MISSING = {
     "chained": "A missing input is filled by regressions on the others, as in the training patients.",
 }
 
+_SCALES = {"log": ", as its logarithm", "asinh": ", as its inverse hyperbolic sine"}
+
 
 def model_readme(model: FrozenModel) -> str:
     """What the model is, what it needs, how well it did and how it is used."""
     lines = [f"# {plain(model.title)}: probability of {plain(model.endpoint)}", "", f"**{model.intended_use}**", ""]
     for title, part in (
         ("Inputs", _inputs(model)),
+        *((f"The score {name}", _score(model, name)) for name in model.scores),
         ("Use", _use(model)),
         ("Performance, as published", map(_performance, model.performance)),
         ("Origin", _origin(model)),
@@ -30,13 +35,38 @@ def model_readme(model: FrozenModel) -> str:
 
 
 def _inputs(model: FrozenModel) -> Iterator[str]:
-    for one in model.inputs:
-        yield f"- `{one.variable.name}`: {plain(one.variable.title)}, {_coded(one)}"
+    yield from map(_input, model.inputs)
     yield ""
+    if model.scores:
+        yield "A score is computed first and enters with four decimals. A patient without one gets no probability."
+        yield ""
+    if model.preparation is not None:
+        yield "What is computed from images is prepared as `preparation` in model.json says."
+        yield ""
     yield f"{_MISSING[model.missing]} The numbers are in model.json."
 
 
+def _input(one: Input) -> str:
+    return f"- `{one.variable.name}`: {plain(one.variable.title)}, {_coded(one)}"
+
+
+def _score(model: FrozenModel, name: str) -> Iterator[str]:
+    """What computes a score that is an input."""
+    part = model.scores[name]
+    if isinstance(part, FrozenNetwork):
+        by = "the mean over all combinations of slices" if part.network.inference == "mean" else "the first slices"
+        yield f"The network {plain(part.title)} on {', '.join(part.sequences)}: the probability of"
+        yield f"{plain(part.endpoint)} by {by}."
+        yield f"Its weights are `{part.member}`, SHA-256 {part.weights}: numbers only, which execute nothing."
+    else:
+        yield f"The model {plain(part.title)}: the probability of {plain(part.endpoint)}, from"
+        yield ""
+        yield from map(_input, part.inputs)
+
+
 def _coded(one: Input) -> str:
+    if is_score(one.variable.name):
+        return "from 0 to 1" if one.coding != "above" else f"counted as {one.cutoff:.6g} or more, or below"
     unit = one.variable.unit
     if one.coding == "levels":
         return "one of " + ", ".join(map(plain, one.variable.level_names))
@@ -44,18 +74,25 @@ def _coded(one: Input) -> str:
     if one.coding == "above":
         return f"{measured}; counted as above {number(one.columns[0].cutoff)} or not"
     usual = "" if one.usual is None else f"; most training patients: {number(one.usual[0])} to {number(one.usual[1])}"
-    return f"{measured}{', as its logarithm' if one.coding == 'log' else ''}{usual}"
+    return f"{measured}{_SCALES.get(one.coding, '')}{usual}"
 
 
 def _use(model: FrozenModel) -> Iterator[str]:
-    yield "    fedmvi-site predict --model FILE --patients TABLE --out predictions.csv --site DIR"
+    patients = "TABLE" if model.preparation is None else "FOLDER"
+    yield f"    fedmvi-site predict --model FILE --patients {patients} --out predictions.csv --site DIR"
     yield ""
+    if model.preparation is not None:
+        yield "The folder has the patients' images and masks as a site has them, and a table of the other inputs."
+        yield ""
     if model.cutoff is None:
         yield "No cut-off was chosen in the study."
     else:
         yield f"From {model.cutoff:.6g} on a patient is called high: {plain(model.cutoff_rule)}."
     yield ""
-    yield "The 95 % interval is of the model's estimate, not of the single patient."
+    if model.covariance is None:
+        yield "There is no interval: the coefficients were shrunk, or are from elsewhere."
+    else:
+        yield "The 95 % interval is of the model's estimate, not of the single patient; scores are taken for known."
 
 
 def _performance(found: Performance) -> str:

@@ -11,7 +11,10 @@ from server.study.results import Estimate, Result, Results, Statistic
 PREDICTION_ROLES = ("train", "internal-test", "calibration", "external-test")
 """A patient has one of these roles in a study, so that their cohorts can be added up."""
 
-_TITLE_PREFIXES = ("Sample size for ", "All predictors together, ", "Each predictor alone, ", "Predictors, ")
+_TITLE_PREFIXES = (
+    "Sample size for ", "All predictors together, ", "Each predictor alone, ", "Predictors, ", "Formula, ",
+    "Predictors left after each step, ", "Coefficients of the LASSO, ", "Cross-validated discrimination, ",
+)  # fmt: skip
 
 
 @dataclass
@@ -24,6 +27,9 @@ class ModelParts:
     moments: Result | None = None
     univariable: Result | None = None
     coefficients: Result | None = None
+    reduction: Result | None = None
+    cross_validated: Result | None = None
+    optimism: Result | None = None
     aucs: list[Result] = field(default_factory=list)
     evaluation_sizes: list[Result] = field(default_factory=list)
 
@@ -38,6 +44,9 @@ _PARTS: dict[Statistic, str] = {
     "moments": "moments",
     "univariable-logistic": "univariable",
     "multivariable-logistic": "coefficients",
+    "feature-reduction": "reduction",
+    "cross-validated-auc": "cross_validated",
+    "optimism": "optimism",
 }
 
 
@@ -49,9 +58,7 @@ def of(results: Results, *statistics: Statistic) -> list[Result]:
 def models(results: Results) -> list[ModelParts]:
     """The models, in the order of the study, each with what is known of it."""
     found: dict[str, ModelParts] = {}
-    for result in of(
-        results, "sample-size", "evaluation-size", "moments", "univariable-logistic", "multivariable-logistic", "auc"
-    ):
+    for result in of(results, "evaluation-size", "auc", *_PARTS):
         name = result.id.split(".")[1]
         parts = found.setdefault(name, ModelParts(name, name))
         if result.statistic == "auc":
@@ -61,7 +68,7 @@ def models(results: Results) -> list[ModelParts]:
         else:
             setattr(parts, _PARTS[result.statistic], result)
         for prefix in _TITLE_PREFIXES:
-            if parts.title == name and result.title.startswith(prefix):
+            if parts.title == name and result.statistic != "evaluation-size" and result.title.startswith(prefix):
                 parts.title = plain(result.title.removeprefix(prefix))
     return list(found.values())
 
@@ -131,6 +138,9 @@ class Labels:
 
     def term(self, term: str) -> str:
         """A predictor as it enters a model."""
+        name, found, cutoff = term.partition(">=")
+        if found:
+            return f"{self.variable(name)}, at or above its {plain(cutoff)}"
         name, found, cutoff = term.partition(">")
         if found:
             facts = self._variables.get(name)
@@ -140,8 +150,9 @@ class Labels:
             facts = self._variables.get(name)
             against = f" v {plain(facts.reference)}" if facts and facts.reference not in ("", "no") else ""
             return f"{self.variable(name)}: {plain(level)}{against}"
-        if term.startswith("log(") and term.endswith(")"):
-            return f"log {self.variable(term[4:-1])}"
+        for function in ("log", "asinh"):
+            if term.startswith(f"{function}(") and term.endswith(")"):
+                return f"{function} {self.variable(term.removeprefix(f'{function}(').removesuffix(')'))}"
         return self.variable(term)
 
     def effect(self, term: str) -> str:

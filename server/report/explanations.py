@@ -16,8 +16,8 @@ _HOW: Mapping[str, str] = MappingProxyType(
         "federated": "Made by training over the sites, in rounds; every sum over them is exact, but a training is not "
         "what it would be on pooled patients.",
         "federated-masked": "As federated, and every site's sums were masked, so that only their total could be read.",
-        "binned": "Computed from counts in that many bins, because a site allows no finer ranks; close to the pooled "
-        "result, not equal to it.",
+        "binned": "Computed from counts in that many bins, because finer ranks would tell more than is allowed; close "
+        "to the pooled result, not equal to it.",
         "guarded": "A curve or table joined until every step holds at least that many patients.",
         "site-alone": "The cohort has too few sites to hide one among the others. Each site computed its own result "
         "and released it, with small counts hidden; nothing was pooled.",
@@ -36,6 +36,9 @@ _LEFT: Mapping[Statistic, str] = MappingProxyType(
         "multivariable-logistic": "Regression: at each round of Newton's method the score vector, the information "
         "matrix and the log-likelihood, each summed over a site's patients.",
         "auc": "Discrimination: the number of patients of each class in ranges of the score; scores are not sent.",
+        "characteristics": "Characteristics: sums and sums of squares of measured variables, and the number of "
+        "patients of each level, of all patients and by class of the endpoint where it is open.",
+        "subgroups": "Subgroups: the number of patients of each class in bins of the score, for each level.",
         "survival": "Survival: the number of events and of censored patients at each recorded time, by group.",
         "analysis": "Further analyses: the sums that each of them needs, in rounds over all sites together; what each "
         "question was is in every site's ledger.",
@@ -43,6 +46,9 @@ _LEFT: Mapping[Statistic, str] = MappingProxyType(
         "images, scores and pictures are not sent.",
         "network-combinations": "Networks: the number of patients of each class in ranges of the score.",
         "network-performance": "Networks: the number of patients by true and predicted grade.",
+        "network-projection": "Networks, cohort against cohort: of a few random projections of the vectors of each "
+        "sequence the sums by grade, and the sums and products over either half of the patients; then how many of them "
+        "fall into bins of a linear score. Vectors and projections are not sent.",
     }
 )
 

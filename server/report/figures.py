@@ -17,12 +17,14 @@ from matplotlib.lines import Line2D
 
 from common.files import write_whole
 from server.report import format as fmt
-from server.report.contents import ModelParts, estimate, models, of, role, short_groups, where
+from server.report.contents import ModelParts, estimate, models, of, role, short_groups, terms, where
 from server.report.forest import describe_forest, draw_forest
 from server.report.looks import look
 from server.report.nomogram import Nomogram, nomograms
 from server.report.nomogram_figure import describe_nomogram, draw_nomogram
+from server.report.projection_figure import centres, describe_projection, draw_projection
 from server.report.score_figures import DRAWERS
+from server.report.subgroup_forest import draw_subgroups
 from server.report.svg import new_figure, style, to_svg
 from server.report.training_curves import describe_training, draw_training
 from server.study.results import Curve, Result, Results
@@ -52,7 +54,7 @@ def draw_all(results: Results) -> Mapping[str, Picture]:
     with style():
         styles = _cohort_styles(results)
         for model in models(results):
-            if any(fit is not None and fit.estimates for fit in model.fits):
+            if terms(*model.fits):
                 pictures.append(_forest(results, model))
             if any(auc.curves for auc in model.aucs):
                 pictures.append(_roc(results, model, styles))
@@ -64,13 +66,19 @@ def draw_all(results: Results) -> Mapping[str, Picture]:
             if result.curves and result.kind in DRAWERS:
                 figure, words = DRAWERS[result.kind](result, _top(results))
                 pictures.append(_finish(figure, results, slug(result.id), words))
-        for result in of(results, "network-training"):
-            if result.curves:
-                pictures.append(_training(results, result))
-        for result in of(results, "network-performance"):
-            if _drawn(result):
-                pictures.append(_network_roc(results, result))
+        for result in of(results, "subgroups"):
+            if result.estimates:
+                figure, words = draw_subgroups(result, _top(results))
+                pictures.append(_finish(figure, results, slug(result.id), words))
+        pictures += _networks(results)
     return {picture.name: picture for picture in pictures}
+
+
+def _networks(results: Results) -> list[Picture]:
+    """Trainings, performance, and cohorts as networks see them."""
+    pictures = [_training(results, result) for result in of(results, "network-training") if result.curves]
+    pictures += [_network_roc(results, result) for result in of(results, "network-performance") if _drawn(result)]
+    return pictures + [_projection(results, r) for r in of(results, "network-projection") if centres(r)]
 
 
 def write_figures(pictures: Mapping[str, Picture], folder: Path) -> None:
@@ -101,7 +109,7 @@ def _top(results: Results) -> float:
 
 def _finish(figure: Figure, results: Results, name: str, words: tuple[str, str, str]) -> Picture:
     title, caption, description = words
-    _mark(figure, results, left=name.startswith(("forest-", "nomogram-")))
+    _mark(figure, results, left=name.startswith(("forest-", "nomogram-", "subgroups.")))
     if results.simulated:
         description = f"{SIMULATED}. {description}"
     return Picture(name, title, caption, description, to_svg(figure, name, title, description))
@@ -293,6 +301,15 @@ def _training(results: Results, result: Result) -> Picture:
     )
     words = (fmt.plain(result.title), caption, describe_training(result))
     return _finish(figure, results, slug(result.id), words)
+
+
+def _projection(results: Results, result: Result) -> Picture:
+    caption = (
+        "Means of groups of patients in the two directions in which patients of a group differ most, each in the "
+        "ellipse that holds the true mean with 95 % confidence. No patient is shown."
+    )
+    words = (fmt.plain(result.title), caption, describe_projection(result))
+    return _finish(draw_projection(result, _top(results)), results, slug(result.id), words)
 
 
 def slug(identifier: str) -> str:

@@ -9,6 +9,7 @@ from server.report.blocks import Block, Drawing, Paragraph, Row, Section, Table
 from server.report.contents import estimate, of, where
 from server.report.explanations import hidden_note, status_words
 from server.report.figures import Picture, slug
+from server.report.projections import projections
 from server.study.results import CrossTable, Estimate, Result, Results
 
 Pictures = Mapping[str, Picture]
@@ -37,6 +38,8 @@ def networks(results: Results, pictures: Pictures) -> Section:
             if result.statistic == "network-performance":
                 detailed = result.id.split(".")[3] == chosen
                 part.blocks += _performance(results, result, pictures, detailed=detailed)
+        seen = [r for r in of(results, "network-projection") if r.id.split(".")[1] == name]
+        part.blocks += projections(seen, pictures)
         part.blocks += [block for r in of(results, "network-pictures") if r.id.split(".")[1] == name
                         for block in _site_pictures(r)]  # fmt: skip
         section.parts.append(part)

@@ -23,7 +23,7 @@
     const [low, high] = axis.plausible;
     const sound = Number.isFinite(value) && (low === null || value >= low) && (high === null || value <= high);
     if (!sound) return { sound, unusual: false, terms: [] };
-    const scaled = axis.coding === "log" ? Math.log1p(value) : value;
+    const scaled = axis.coding === "log" ? Math.log1p(value) : axis.coding === "asinh" ? Math.asinh(value) : value;
     return { sound, unusual: value < axis.usual[0] || value > axis.usual[1], terms: [[axis.position, scaled]] };
   }
 

@@ -3,7 +3,8 @@
 Points as of Iasonos et al., J Clin Oncol 2008;26:1364: each predictor's part of the linear predictor, counted from the
 value at which it is smallest, in hundredths of the widest such part. Axes of measured predictors reach over the
 training patients' mean and two standard deviations on either side, within what is plausible. Everything is read from
-`results.json`; the interval is Wald's on the scale of the linear predictor, from the published covariance.
+`results.json`; the interval is Wald's on the scale of the linear predictor, from the published covariance. A model
+without one, such as a LASSO on features of images, has no nomogram: its score is entered where it is an input.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from common.study.modelling import is_score
+from common.study.ranges import NUMBERS
 from server.report import format as fmt
 from server.report.contents import Labels, ModelParts, estimate, models, where
 from server.study.results import LogisticModel, Predictor, Result, Results
@@ -39,7 +42,7 @@ class Axis:
     position
         Of its first term among the model's coefficients, the intercept being 0.
     coding
-        `linear` or `log` of a measured predictor, else empty.
+        `linear`, `log` or `asinh` of a measured predictor, else empty.
     coefficient
         Of a measured predictor, for one step on the model's scale.
     usual
@@ -50,6 +53,10 @@ class Axis:
         What is subtracted from the predictor's part of the linear predictor before it is counted in points.
     choices
         Of a predictor with levels or a cut-off.
+    slider
+        From where to where it can be moved by hand: the axis's ends, of a score all that it can be.
+    source
+        Of a score: where it comes from, as a sentence; else empty.
     """
 
     variable: str
@@ -63,6 +70,8 @@ class Axis:
     smallest: float
     per_point: float
     choices: tuple[Choice, ...]
+    slider: tuple[float, float]
+    source: str = ""
 
     def points(self, value: float) -> float:
         """Points of a measured value."""
@@ -106,6 +115,8 @@ class Nomogram:
 
 def on_scale(coding: str, value: float) -> float:
     """A measured value as it enters the model."""
+    if coding == "asinh":
+        return math.asinh(value)
     return math.log1p(value) if coding == "log" else value
 
 
@@ -140,7 +151,7 @@ def _nomogram(results: Results, parts: ModelParts, fit: Result, model: LogisticM
     if not (math.isfinite(per_point) and per_point > 0):
         return None
     labels = Labels(results)
-    axes = tuple(_axis(results, labels, coefficients, per_point, span) for span in spans)
+    axes = tuple(_axis(results, labels, model, coefficients, per_point, span) for span in spans)
     tested = tuple(
         f"{where(r)}: {fmt.area_interval(e.value, e.low, e.high)}" for r in parts.aucs if (e := estimate(r, "auc"))
     )
@@ -154,6 +165,7 @@ def _nomogram(results: Results, parts: ModelParts, fit: Result, model: LogisticM
 def _axis(
     results: Results,
     labels: Labels,
+    model: LogisticModel,
     coefficients: list[float],
     per_point: float,
     span: tuple[Predictor, int, tuple[float, float], list[float]],
@@ -165,18 +177,28 @@ def _axis(
         Choice(name, term - 1, (effect - smallest) / per_point)
         for term, (name, effect) in enumerate(zip(names, effects, strict=False))
     )
+    score = is_score(predictor.variable)
     return Axis(
         predictor.variable, labels.variable(predictor.variable), fmt.unit(facts.unit) if facts else "", position,
         predictor.coding if _measured(predictor) else "", coefficients[position], usual,
-        (predictor.low, predictor.high), smallest, per_point, choices,
+        (predictor.low, predictor.high), smallest, per_point, choices, (0.0, 1.0) if score else usual,
+        _source(model.scores.get(predictor.variable, "")) if score else "",
     )  # fmt: skip
 
 
+def _source(scored_by: str) -> str:
+    """Where a score comes from."""
+    of = f"of {fmt.plain(scored_by)}" if scored_by else "of another model"
+    return f"A score from 0 to 1, {of}: fedmvi-site predict gives it from the patient's images."
+
+
 def _measured(predictor: Predictor) -> bool:
-    return predictor.coding in ("linear", "log")
+    return predictor.coding in NUMBERS
 
 
 def _choices(predictor: Predictor, unit: str) -> list[str]:
+    if predictor.coding == "above" and is_score(predictor.variable):
+        return [f"below {predictor.cutoff:g}", f"{predictor.cutoff:g} or more"]
     if predictor.coding == "above":
         cutoff = f"{predictor.cutoff:g} {unit}".strip()
         return [f"{cutoff} or less", f"above {cutoff}"]
@@ -193,6 +215,8 @@ def usual_values(parts: ModelParts, predictor: Predictor) -> tuple[float, float]
     low, high = centre - reach, centre + reach
     if predictor.coding == "log":
         low, high = math.expm1(low), math.expm1(high)
+    if predictor.coding == "asinh":
+        low, high = math.sinh(low), math.sinh(high)
     if predictor.low is not None:
         low = max(low, predictor.low)
     if predictor.high is not None:

@@ -73,6 +73,9 @@ def _marks(axis: Axis) -> list[Mark]:
     if axis.coding == "log" and low > -1:
         values = sorted({float(f"{v:.1g}") for v in np.expm1(np.linspace(math.log1p(low), math.log1p(high), 7))})
         values = [value for value in values if low <= value <= high]
+    elif axis.coding == "asinh":
+        values = sorted({float(f"{v:.1g}") for v in np.sinh(np.linspace(math.asinh(low), math.asinh(high), 7))})
+        values = [value for value in values if low <= value <= high]
     else:
         values = _nice(low, high)
     ends = [(axis.points(value) / MOST_POINTS, "") for value in (low, high)]

@@ -19,14 +19,18 @@ from common.files import write_whole
 from server.report import format as fmt
 from server.report.analyses import analyses
 from server.report.blocks import Bullets, Paragraph, Section, Terms
+from server.report.characteristics import characteristics
 from server.report.checklists.section import checklists, filled_checklists, write_checklists
 from server.report.cohorts import endpoints, missing, patients, sample_size
+from server.report.development import choices
 from server.report.explanations import hows, what_left
 from server.report.figures import Picture, draw_all, write_figures
 from server.report.headlines import headlines
 from server.report.networks import networks
 from server.report.nomogram_page import write_nomograms
 from server.report.performance import model_sections, survival
+from server.report.preparation import preparation
+from server.report.subgroups import subgroups
 from server.report.svg import inline
 from server.report.tables import write_tables
 from server.study.results import Results
@@ -78,10 +82,14 @@ def page_sections(
     """The page's sections but its summary and its checklists, which lead to them."""
     sections = [
         patients(results),
+        characteristics(results),
         endpoints(results),
         sample_size(results),
         missing(results),
+        preparation(results),
         model_sections(results, pictures),
+        choices(results),
+        subgroups(results, pictures),
         networks(results, pictures),
         survival(results, pictures),
         analyses(results, pictures),

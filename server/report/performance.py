@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from server.report import format as fmt
 from server.report.blocks import Block, Drawing, Paragraph, Row, Section, Table
 from server.report.contents import Labels, ModelParts, estimate, groups, models, of, role, short_groups, terms, where
+from server.report.development import development
 from server.report.explanations import hidden_note, status_words
 from server.report.figures import Picture, slug
 from server.study.results import Estimate, Result, Results
@@ -27,6 +28,7 @@ def model_sections(results: Results, pictures: Pictures) -> Section:
     for model in models(results):
         part = Section(f"model-{slug(model.name)}", model.title)
         part.blocks += _moments(model, labels)
+        part.blocks += development(model, labels)
         part.blocks += _odds_ratios(model, labels, pictures)
         part.blocks += _discrimination(results, model, pictures)
         part.blocks += _nomogram(model, pictures)
@@ -75,6 +77,8 @@ def _odds_ratios(model: ModelParts, labels: Labels, pictures: Pictures) -> list[
         if fit is not None and fit.status != "estimated":
             blocks += _failed(fit)
             anchored.add(fit.id)
+        elif fit is not None and not any(e.name == "odds_ratio" for e in fit.estimates):
+            anchored.add(fit.id)  # a formula without odds ratios has a table of its own
         elif fit is not None and (fit.note or fit.statistic == "multivariable-logistic"):
             blocks.append(_fit_words(fit))
             anchored.add(fit.id)

@@ -29,10 +29,13 @@ FILES: Mapping[Statistic, str] = MappingProxyType(
         "auc": "auc",
         "survival": "survival",
         "analysis": "analyses",
+        "characteristics": "characteristics",
+        "subgroups": "subgroups",
         "network-selection": "network_selection",
         "network-combinations": "network_combinations",
         "network-training": "network_training",
         "network-performance": "network_performance",
+        "network-projection": "network_projection",
     }
 )
 """The file of each kind of statistic, without `.csv`."""
@@ -44,7 +47,7 @@ _ESTIMATE = ("estimate", "term", "value", "low", "high", "std_err", "p", "unit",
 _CURVE = ("id", "cohort", "sites", "curve", "x", "y", "low", "high", "at_risk", "unit")
 _CELL = ("id", "cohort", "sites", "table", "true", "predicted", "patients")
 _CURVES: tuple[Statistic, ...] = ("auc", "survival", "analysis", "network-training", "network-performance")
-_NUMBERS_OF_PATIENTS = ("patients", "events")
+_NUMBERS_OF_PATIENTS = ("patients", "events", "patients_absent", "patients_present")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 

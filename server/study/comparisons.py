@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,26 +13,63 @@ from common.federation.query import HIDDEN, Summary, each
 from common.federation.runner import Conclusion, attempt, together
 from common.statistics.distributions import chi2_p
 from common.statistics.survival import KaplanMeier, SurvivalAlone, SurvivalResult, survival
+from common.study.modelling import is_score
 from common.study.protocol import Comparison, Endpoint, Study
 from common.study.recipe import Complete, Group, Recipe
+from common.study.scores import candidates, named_model, named_network, of_score
+from common.study.scoring import frozen_prefixes, grouped
 from common.study.table import FloatArray
 from server.study.evaluation import alone_base
-from server.study.models import refusal
+from server.study.models import ScoredModel, refusal
 from server.study.results import Curve, Estimate, Result
+from server.study.score_inputs import Scores
 
 PUBLISHED_POINTS = 121
 YEARLY = 12
 """Every so many points the patients at risk are told: monthly ones would tell monthly events by their differences."""
 
 
-def compare(study: Study) -> Conclusion[list[Result]]:
+Groups = Mapping[str, Recipe | FedmviError]
+"""By comparison: the recipe of its groups, or why there are none."""
+
+
+def groups_of(study: Study, fitted: Sequence[ScoredModel], scores: Scores) -> Groups:
+    """The recipes of all comparisons' groups: by what the tables say, or by frozen scores and cut-offs."""
+    return {c.name: _grouping(study, c, fitted, scores) for c in study.comparisons}
+
+
+def frozen_groups(groups: Groups) -> set[str]:
+    """Digests of the recipes whose groups are formed by scores, each up to a score or cut-off."""
+    return {digest for one in groups.values() if isinstance(one, Recipe) for digest in frozen_prefixes(one)}
+
+
+def _grouping(
+    study: Study, comparison: Comparison, fitted: Sequence[ScoredModel], scores: Scores
+) -> Recipe | FedmviError:
+    if not is_score(comparison.group):
+        return comparison_recipe(study, comparison)
+    keys, name = study.endpoint(comparison.endpoint).keys, of_score(comparison.group)
+    if named_network(study, name) is not None:
+        return scores.network_groups(name, keys)
+    model = next((one for one in fitted if one.model.name == scores.chosen.get(name, name)), None)
+    if model is None or model.parts is None or model.score is None or model.cutoff is None:
+        return FedmviError(659, model=name)
+    if isinstance(model.cutoff, FedmviError):
+        return model.cutoff
+    return grouped(model.parts, model.score.column, model.cutoff, keys)
+
+
+def compare(study: Study, grouping: Groups) -> Conclusion[list[Result]]:
     """All comparisons of the study, in lock-step."""
-    groups: list[list[Result]] = yield from together(*(_one(study, c) for c in study.comparisons))
+    groups: list[list[Result]] = yield from together(*(_one(study, c, grouping[c.name]) for c in study.comparisons))
     return [result for group in groups for result in group]
 
 
 def group_labels(study: Study, group: str) -> tuple[str, ...]:
     """What the groups of an endpoint or variable are called, in the order of the column `group`."""
+    if is_score(group):
+        title = study.variable(group).title
+        return f"{title}: low score", f"{title}: high score"
     endpoint = next((e for e in study.endpoints if e.name == group), None)
     by = study.variable(group) if endpoint is None else endpoint
     return tuple(f"{by.title}: {level}" for level in by.level_names)
@@ -50,33 +88,60 @@ def comparison_recipe(study: Study, comparison: Comparison) -> Recipe:
     return Recipe().then(Group(comparison.group, group_labels(study, comparison.group)), Complete(("group",), known))
 
 
-def _one(study: Study, comparison: Comparison) -> Conclusion[list[Result]]:
+def _one(study: Study, comparison: Comparison, recipe: Recipe | FedmviError) -> Conclusion[list[Result]]:
     endpoint = study.endpoint(comparison.endpoint)
     cohort = study.cohort(comparison.cohort)
     groups = len(group_labels(study, comparison.group))
     base: dict[str, Any] = {
         "id": f"comparison.{comparison.name}",
         "statistic": "survival",
-        "title": f"{endpoint.title} by {_group_title(study, comparison)}",
+        "title": f"{endpoint.title}{_until(endpoint, comparison)} by {_group_title(study, comparison)}",
         "cohort": cohort.name,
         "sites": sorted(cohort.sites),
         "how": "exact",
+        "note": _score_note(study, comparison),
     }
-    recipe = comparison_recipe(study, comparison)
+    if isinstance(recipe, FedmviError):
+        status, note = refusal(recipe)
+        return [Result.model_validate({**base, "status": status, "note": note})]
     grid = (endpoint.precision, endpoint.grid_points)
     if len(cohort.sites) < study.limits.min_sites:
         times = (*comparison.times, *published_times(endpoint).tolist())
         query = SurvivalAlone(cohort.name, recipe, endpoint.name, groups, *grid, times, min_cell=study.limits.min_cell)
         parts: dict[str, Summary | FedmviError] = yield each(query)
         return [_alone_result(study, comparison, site, parts[site], base) for site in sorted(parts)]
-    answer = yield from attempt(survival(cohort.name, recipe, endpoint.name, groups, *grid))
+    answer = yield from attempt(survival(cohort.name, recipe, endpoint.name, groups, *grid, comparison.horizon))
     if isinstance(answer, FedmviError):
         status, note = refusal(answer)
         return [Result.model_validate({**base, "status": status, "note": note})]
     return [_pooled_result(study, comparison, answer, base)]
 
 
+def _until(endpoint: Endpoint, comparison: Comparison) -> str:
+    return "" if comparison.horizon is None else f" up to {comparison.horizon:g} {endpoint.unit}"
+
+
+def _score_note(study: Study, comparison: Comparison) -> str:
+    """What a reader must know of groups by a score."""
+    if not is_score(comparison.group):
+        return ""
+    name = of_score(comparison.group)
+    network, first = named_network(study, name), next(iter(candidates(study, name)), "")
+    model = named_model(study, first)
+    trained = network.cohort if network is not None else model.cohort if model is not None else ""
+    note = "High: a score at or above the cut-off that was chosen on training patients and frozen."
+    cohort, training = study.cohort(comparison.cohort), study.cohort(trained)
+    if set(cohort.sites) & set(training.sites) and (cohort.label is None or cohort.label == training.label):
+        note += (
+            " Patients on whom the model was trained may be among these; the model scores them better than others, "
+            "and their survival was not used."
+        )
+    return note
+
+
 def _group_title(study: Study, comparison: Comparison) -> str:
+    if is_score(comparison.group):
+        return f"score of {study.variable(comparison.group).title}"
     for endpoint in study.endpoints:
         if endpoint.name == comparison.group:
             return endpoint.title
@@ -189,7 +254,7 @@ def _alone_result(
     chi2, degrees = (float(v) for v in summary["test"])
     p = chi2_p(chi2, int(degrees))
     estimates.append(Estimate(name="log_rank_chi2", term=f"df={degrees:g}", value=chi2, p=p))
-    note = f"Numbers at risk are rounded down to a multiple of {cell}."
+    note = f"Numbers at risk are rounded down to a multiple of {cell}. {base['note']}".strip()
     return Result.model_validate({**shown, "estimates": estimates, "curves": curves, "note": note})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import FedmviError
@@ -12,26 +12,37 @@ from common.federation.query import Receipt, perform
 from common.federation.runner import Conclusion, Port, conclude
 from common.federation.tasks import Freeze, Open, Sign, SignedKey
 from common.study.fingerprint import canonical_json, code_fingerprint, preparation_fingerprint, study_fingerprint
+from common.study.modelling import is_score
 from common.study.protocol import Study
+from common.study.scoring import frozen_prefixes
 from common.study.taking_part import taking_part
 from server.study import (
     analyses,
+    characteristics,
     comparisons,
     evaluation,
+    model_results,
     models,
     network_development,
     network_evaluation,
     network_pictures,
+    network_projection,
     network_results,
+    reduced_results,
     score_analyses,
+    subgroups,
     time_analyses,
 )
+from server.study import reduced as reduced_models
 from server.study.checkpoints import Checkpoints, MemoryCheckpoints
 from server.study.count_tables import publish as publish_counts
 from server.study.counts import count
+from server.study.models import ScoredModel
 from server.study.network_development import Developed
 from server.study.published import Published, left_out, published_counts
+from server.study.reduced import Chosen, ReducedModel
 from server.study.results import CohortFacts, Result, Results, VariableFacts
+from server.study.score_inputs import Scores
 
 
 @dataclass(frozen=True)
@@ -75,41 +86,79 @@ def conduct(
     published = published_counts(study, counts)
     results: list[Result] = publish_counts(study, counts, published)
     progress("fit the models")
-    fitted, analysed, by_group, networks = conclude(
+    reduced, plain, analysed, by_group, networks = conclude(
         port,
         [
+            reduced_models.reduce_all(study),
             models.fit_all(study),
             analyses.analyse(study),
             time_analyses.analyse_times(study),
             network_development.develop_all(study, kept, progress),
         ],
     )
-    for model in fitted:
-        results += [left_out(result, published, model.model.endpoint) for result in models.publish(study, model)]
+    chosen = reduced_models.choose_all(study, reduced)
+    known = Scores.of(study, reduced, chosen, networks)
+    on_others = conclude(port, [models.fit_all(study, known)])[0]
+    fitted = _in_order(study, [*reduced, *plain, *on_others])
+    results += _published_models(study, fitted, chosen, published)
+    groups = comparisons.groups_of(study, fitted, known)
     progress("freeze the models")
-    scores = {model.scoring.digest for model in fitted if model.scoring is not None}
-    scores |= score_analyses.frozen_with(study, fitted)
+    recipes = [recipe for model in fitted for recipe in (model.scoring, model.training) if recipe is not None]
+    scores = {digest for recipe in recipes for digest in frozen_prefixes(recipe)} | comparisons.frozen_groups(groups)
+    scores |= score_analyses.frozen_with(study, fitted) | subgroups.frozen_subgroups(study, fitted)
     scores |= {model for network in networks if isinstance(network, Developed) for model in network.models}
     manifest = Freeze(tuple(sorted(scores)), tuple(sorted(c.name for c in study.comparisons)))
     # Where nothing is frozen nothing is looked at, and no closed cohort counts as opened.
     frozen = conclude(port, [_perform(manifest)])[0] if manifest.scores or manifest.comparisons else {}
     progress("evaluate the models and compare survival")
-    evaluated, compared, on_scores, in_cohorts = conclude(
+    # What networks score is there before models and groups use it.
+    in_cohorts = conclude(port, [network_evaluation.evaluate_all(study, networks, kept)])[0]
+    evaluated, compared, on_scores, in_subgroups, described = conclude(
         port,
         [
             evaluation.evaluate(study, fitted),
-            comparisons.compare(study),
+            comparisons.compare(study, groups),
             score_analyses.analyse_scores(study, fitted),
-            network_evaluation.evaluate_all(study, networks, kept),
+            subgroups.analyse_subgroups(study, fitted),
+            characteristics.describe(study, published),
         ],
     )
-    pictured = conclude(port, [network_pictures.explain_all(networks, kept, progress)])[0]
+    pictured, projected = conclude(
+        port,
+        [
+            network_pictures.explain_all(networks, kept, progress),
+            network_projection.project_all(study, networks, in_cohorts),
+        ],
+    )
     endpoints = {model.name: model.endpoint for model in study.models}
     results += [left_out(result, published, endpoints[result.id.split(".")[1]]) for result in evaluated]
-    results += [*compared, *analysed, *by_group, *on_scores]
+    for model in fitted:
+        results += reduced_results.publish_optimism(study, model, evaluated)
+    results += [*compared, *analysed, *by_group, *on_scores, *in_subgroups, *described]
     results += [_excluded(study, r, published) for r in network_results.publish_all(study, networks, in_cohorts)]
+    results += network_projection.publish_projections(study, networks, projected)
     results += network_pictures.publish_pictures(study, networks, pictured)
     return Conducted(_results(protocol, study, results, opened), opened, frozen, networks)
+
+
+def _in_order(study: Study, models_: Sequence[ScoredModel]) -> list[ScoredModel]:
+    """As the protocol has them."""
+    names = [model.name for model in study.models]
+    return sorted(models_, key=lambda one: names.index(one.model.name))
+
+
+def _published_models(
+    study: Study, fitted: Sequence[ScoredModel], chosen: Sequence[Chosen], published: Published
+) -> list[Result]:
+    found = []
+    for model in fitted:
+        parts = (
+            reduced_results.publish_reduced(study, model)
+            if isinstance(model, ReducedModel)
+            else model_results.publish(study, model)
+        )
+        found += [left_out(result, published, model.model.endpoint) for result in parts]
+    return [*found, *(reduced_results.publish_choice(study, one) for one in chosen)]
 
 
 def _excluded(study: Study, result: Result, published: Published) -> Result:
@@ -226,11 +275,17 @@ def _results(protocol: Study, study: Study, results: list[Result], opened: dict[
         min_cell=study.limits.min_cell,
         cohorts=[CohortFacts(name=c.name, role=c.role, sites=sorted(c.sites)) for c in study.cohorts],
         left_out=sorted(set(protocol.sites()) - set(study.sites())),
-        variables={name: _facts(study, name) for name in study.variable_names()},
+        variables={name: _facts(study, name) for name in (*study.variable_names(), *_score_names(study))},
         under_limits=_under_limits(opened),
         reporting=protocol.reporting,
+        preparation=protocol.preparation,
         results=[_how(result, opened) for result in results],
     )
+
+
+def _score_names(study: Study) -> list[str]:
+    """Predictors that are scores."""
+    return sorted({term.variable for model in study.models for term in model.predictors if is_score(term.variable)})
 
 
 def _facts(study: Study, name: str) -> VariableFacts:

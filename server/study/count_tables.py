@@ -23,7 +23,8 @@ def publish(study: Study, counts: Counted, shown: Published) -> list[Result]:
     for cohort in study.cohorts:
         results += [_classes_result(study, cohort, endpoint, shown) for endpoint in study.endpoints]
     for model in study.models:
-        results.append(_sample_size_result(study, model, shown))
+        if model.fixed is None:  # a formula from elsewhere needs no patients to be fitted on
+            results.append(_sample_size_result(study, model, shown))
         results += [_evaluation_size(study, model, name, shown) for name in model.evaluate]
     return results + [
         _missing_result(study, name, answer, counts.variables[name], shown) for name, answer in counts.missing.items()

@@ -8,6 +8,7 @@ from common.errors import FedmviError
 from common.federation.query import Query
 from common.federation.runner import Conclusion, attempt, together
 from common.statistics.counts import Classes, Flow, Missing, SiteCounts, counted
+from common.study.modelling import is_score
 from common.study.protocol import Study
 from common.study.recipe import CodedColumn, Recipe, Select
 from server.study.suppression import Key
@@ -75,4 +76,5 @@ def _counted(study: Study, cohort: str, pooled: Query, per_site: Query, block: s
 def variables_of(study: Study, cohort: str) -> tuple[str, ...]:
     """The variables of all models trained in a cohort, in order of first use."""
     used = [term.variable for model in study.models if model.cohort == cohort for term in model.predictors]
+    used = [name for name in used if not is_score(name)]
     return tuple(dict.fromkeys(used))

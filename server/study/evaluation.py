@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from common.federation.runner import Conclusion, attempt, together
 from common.statistics.roc import RocAlone, RocResult, roc
 from common.study.protocol import Cohort, Study
 from common.study.recipe import Recipe
-from server.study.models import FittedModel, refusal
+from server.study.models import FittedModel, ScoredModel, refusal
 from server.study.results import Curve, Estimate, Result
 
 ROLE_NOTES = {
@@ -22,7 +23,7 @@ ROLE_NOTES = {
 }
 
 
-def evaluate(study: Study, fitted: list[FittedModel]) -> Conclusion[list[Result]]:
+def evaluate(study: Study, fitted: Sequence[ScoredModel]) -> Conclusion[list[Result]]:
     """AUC of every fitted model in its training cohort and in each cohort that it names, in lock-step."""
     parts = []
     for model in fitted:
@@ -32,8 +33,9 @@ def evaluate(study: Study, fitted: list[FittedModel]) -> Conclusion[list[Result]
     return [result for group in groups for result in group]
 
 
-def _one(study: Study, fitted: FittedModel, cohort: Cohort) -> Conclusion[list[Result]]:
-    recipe, score = fitted.scoring, fitted.score
+def _one(study: Study, fitted: ScoredModel, cohort: Cohort) -> Conclusion[list[Result]]:
+    own = cohort.name == fitted.model.cohort
+    recipe, score = (fitted.training if own else fitted.scoring), fitted.score
     base: dict[str, Any] = {
         "id": f"model.{fitted.model.name}.auc.{cohort.name}",
         "statistic": "auc",
@@ -52,6 +54,8 @@ def _one(study: Study, fitted: FittedModel, cohort: Cohort) -> Conclusion[list[R
     if isinstance(answer, FedmviError):
         status, why = refusal(answer)
         return [Result.model_validate({**base, "status": status, "note": why})]
+    if own and isinstance(fitted, FittedModel) and fitted.scores:
+        note = f"{note} Its scores among the predictors are out-of-fold ones."
     return [_pooled_result(study, answer, base, note)]
 
 
@@ -78,7 +82,7 @@ def alone_base(base: dict[str, Any], site: str) -> dict[str, Any]:
 
 
 def _alone(
-    study: Study, recipe: Recipe, column: str, fitted: FittedModel, base: dict[str, Any], note: str
+    study: Study, recipe: Recipe, column: str, fitted: ScoredModel, base: dict[str, Any], note: str
 ) -> Conclusion[list[Result]]:
     query = RocAlone(
         str(base["cohort"]),

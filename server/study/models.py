@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, attempt, together
+from common.statistics.cutoffs import cutoffs
 from common.statistics.imputation import chained_imputer
 from common.statistics.logistic import LogisticResult, logistic
 from common.statistics.moments import Moments, moments
 from common.statistics.quantiles import Guard, quantiles
 from common.statistics.roc import RocResult, roc
-from common.study.chain import ChainedImpute
+from common.study.modelling import SCORE, Fixed
 from common.study.protocol import Model, Study
-from common.study.ranges import filled_range, plausible_range
-from common.study.recipe import CodedColumn, Complete, Impute, Recipe, Score, Select, coded_columns
-from server.study.results import Estimate, LogisticModel, Predictor, Result
-
-LEAK_AUC = 0.95
+from common.study.ranges import NUMBERS, filled_range, plausible_range
+from common.study.recipe import (
+    CodedColumn,
+    Complete,
+    DraftScore,
+    Impute,
+    Recipe,
+    Resample,
+    Score,
+    Select,
+    coded_columns,
+)
+from common.study.scores import plain_columns, score_terms
+from common.study.scoring import Parts, merged
+from server.study.optimism import Optimism, corrected
+from server.study.reduced import ReducedModel
+from server.study.score_inputs import Filling, ScoreInput, Scores, training_recipe
 
 
 @dataclass(frozen=True)
 class FittedModel:
-    """What training a model gave; each part is a result or the error that it met.
+    """What fitting a logistic model gave; each part is a result or the error that it met.
 
     Attributes
     ----------
+    columns
+        All coded columns, scores among them.
     recipe
-        From a site's table to the frame the model was fitted on, or would be used on.
+        From a site's table to the frame that the model was fitted on: with out-of-fold scores.
     moments
         Of each coded column, where known.
     alone, alone_auc
         Each column alone: regression and AUC, in the order of `columns`.
     fit
-        All columns together.
+        All columns together; the formula itself of a model that is fixed.
+    inputs
+        What makes its columns anywhere; None where a score that it needs is not there.
+    optimism
+        Of the apparent area; None where the study asks for none.
+    scores
+        Of predictors that are scores: the model, or the network and its sequences, that they are of.
+    cutoff
+        Youden's cut-off of the training patients' scores, where groups are formed by it; else None.
     """
 
     model: Model
@@ -46,59 +68,174 @@ class FittedModel:
     moments: Moments | FedmviError
     alone: tuple[LogisticResult | FedmviError, ...]
     alone_auc: tuple[RocResult | FedmviError, ...]
-    fit: LogisticResult | FedmviError
+    fit: LogisticResult | Fixed | FedmviError
+    inputs: Parts | None
+    optimism: Optimism | FedmviError | None = None
+    scores: Mapping[str, str] = field(default_factory=dict)
+    cutoff: float | FedmviError | None = None
 
     @property
     def score(self) -> Score | None:
         """The frozen score, if the model could be fitted."""
-        if isinstance(self.fit, FedmviError) or self.fit.separated_:
+        names, model, fit = tuple(column.name for column in self.columns), self.model, self.fit
+        if isinstance(fit, Fixed):
+            return Score(model.name, model.endpoint, names, fit.coefficients, fit.intercept)
+        if isinstance(fit, FedmviError) or fit.separated_:
             return None
-        names = tuple(column.name for column in self.columns)
-        coefficients = tuple(float(c) for c in self.fit.coef_[1:])
-        return Score(self.model.name, self.model.endpoint, names, coefficients, float(self.fit.coef_[0]))
+        return Score(model.name, model.endpoint, names, tuple(map(float, fit.coef_[1:])), float(fit.coef_[0]))
+
+    @property
+    def parts(self) -> Parts | None:
+        """What makes the score anywhere."""
+        if self.score is None or self.inputs is None:
+            return None
+        return replace(self.inputs, chain=(*self.inputs.chain, self.score))
 
     @property
     def scoring(self) -> Recipe | None:
-        """The recipe that ends in the score."""
+        """The recipe that ends in the score, in any cohort but its own."""
+        return None if self.parts is None else self.parts.recipe((self.model.endpoint,))
+
+    @property
+    def training(self) -> Recipe | None:
+        """The recipe of the training patients' scores: of a model on scores, those from out-of-fold ones."""
         return None if self.score is None else self.recipe.then(self.score)
 
 
-def fit_all(study: Study) -> Conclusion[list[FittedModel]]:
-    """Fit every model of the study in lock-step."""
-    return (yield from together(*(fit(study, model) for model in study.models)))
+ScoredModel = FittedModel | ReducedModel
 
 
-def fit(study: Study, model: Model) -> Conclusion[FittedModel]:
+def fit_all(study: Study, scores: Scores | None = None) -> Conclusion[list[FittedModel]]:
+    """Fit, in lock-step, every logistic model without scores among its predictors, or, given these, every other."""
+    chosen = [m for m in study.models if m.reduction is None and bool(score_terms(m)) == (scores is not None)]
+    return (yield from together(*(fit(study, model, scores) for model in chosen)))
+
+
+def fit(study: Study, model: Model, scores: Scores | None = None) -> Conclusion[FittedModel]:
     """Fit one model: each column alone on its known values, and all columns together."""
-    columns = coded_columns(study, model.predictors)
-    names = tuple(column.name for column in columns)
-    select = Recipe().then(Select(columns))
-    known = yield from attempt(moments(model.cohort, select, names))
-    filled = yield from attempt(_filled(study, model, columns, select, known))
-    recipe = select.then(Complete(names, (model.endpoint,))) if isinstance(filled, FedmviError) else filled
-    alone = []
-    alone_auc = []
+    columns, plain = coded_columns(study, model.predictors), plain_columns(study, model)
+    select = Recipe().then(Select(plain)) if plain else Recipe()
+    terms = [scores.term(study, term) for term in score_terms(model)] if scores is not None else []
+    missing = next((term for term in terms if isinstance(term, FedmviError)), None)
+    known: Moments | FedmviError = Moments((), *(np.empty(0) for _ in range(3)))
+    if plain:
+        known = yield from attempt(moments(model.cohort, select, tuple(column.name for column in plain)))
+    filling = yield from attempt(_filling(study, model, plain, select, known))
+    if missing is not None:
+        return _unscored(model, columns, missing)
+    inputs = [term for term in terms if isinstance(term, ScoreInput)]
+    whole = filling if isinstance(filling, tuple) else ()
+    recipe = training_recipe(model, plain, whole, inputs)
+    return (yield from _fitted(study, model, columns, plain, select, recipe, known, filling, inputs))
+
+
+def _fitted(
+    study: Study,
+    model: Model,
+    columns: tuple[CodedColumn, ...],
+    plain: tuple[CodedColumn, ...],
+    select: Recipe,
+    recipe: Recipe,
+    known: Moments | FedmviError,
+    filling: tuple[Filling, ...] | FedmviError,
+    inputs: Sequence[ScoreInput],
+) -> Conclusion[FittedModel]:
+    """All regressions of a model whose scores are there."""
+    names, own = tuple(c.name for c in columns), {c.name for c in plain}
+    alone, alone_auc = [], []
     for name in names:
-        single = select.then(Complete((name,), (model.endpoint,)))
+        single = select.then(Complete((name,), (model.endpoint,))) if name in own else recipe
         alone.append(attempt(logistic(model.cohort, single, model.endpoint, (name,), model.name)))
         alone_auc.append(attempt(roc(model.cohort, single, model.endpoint, name)))
-    whole = attempt(_whole(model, filled, names))
-    answers = yield from together(whole, *alone, *alone_auc)
-    k = len(names)
-    return FittedModel(model, columns, recipe, known, tuple(answers[1 : k + 1]), tuple(answers[k + 1 :]), answers[0])
+    scored = tuple(name for name in names if name not in own)
+    spread = [attempt(moments(model.cohort, recipe, scored))] if scored else []
+    whole = attempt(_whole(model, recipe, filling, names))
+    answers = yield from together(whole, *alone, *alone_auc, *spread)
+    k, all_known = len(names), known
+    if scored:
+        all_known = _joined(names, known, answers[-1])
+    fit = answers[0]
+    optimism, cutoff = yield from together(
+        attempt(_optimism(model, recipe, names, fit)), attempt(_cutoff(study, model, recipe, names, fit))
+    )
+    use = Parts(plain, (), filling if isinstance(filling, tuple) else (), tuple(c.name for c in plain), ())
+    return FittedModel(
+        model, columns, recipe, all_known, tuple(answers[1 : k + 1]), tuple(answers[k + 1 : 2 * k + 1]), fit,
+        merged([use, *(one.use for one in inputs)]), optimism, {one.name: one.source for one in inputs}, cutoff,
+    )  # fmt: skip
 
 
-def _whole(model: Model, filled: Recipe | FedmviError, names: tuple[str, ...]) -> Conclusion[LogisticResult]:
+def _unscored(model: Model, columns: tuple[CodedColumn, ...], why: FedmviError) -> FittedModel:
+    """A model that lacks a score."""
+    nothing = tuple(why for _ in columns)
+    return FittedModel(model, columns, Recipe(), why, nothing, nothing, why, None)
+
+
+def _joined(
+    names: tuple[str, ...], plain: Moments | FedmviError, scored: Moments | FedmviError
+) -> Moments | FedmviError:
+    """Moments of all columns, in their order."""
+    if isinstance(plain, FedmviError) or isinstance(scored, FedmviError):
+        return plain if isinstance(plain, FedmviError) else scored
+    order = [(*plain.columns, *scored.columns).index(name) for name in names]
+    parts = zip((plain.n_, plain.mean_, plain.std_), (scored.n_, scored.mean_, scored.std_), strict=True)
+    return Moments(names, *(np.concatenate(pair)[order] for pair in parts))
+
+
+def _whole(
+    model: Model, recipe: Recipe, filling: tuple[Filling, ...] | FedmviError, names: tuple[str, ...]
+) -> Conclusion[LogisticResult | Fixed]:
     """All columns together; without the imputer that the model declares there is no such fit."""
-    if isinstance(filled, FedmviError):
-        raise filled
-    return (yield from logistic(model.cohort, filled, model.endpoint, names, model.name))
+    if isinstance(filling, FedmviError):
+        raise filling
+    if model.fixed is not None:
+        return model.fixed
+    return (yield from logistic(model.cohort, recipe, model.endpoint, names, model.name))
 
 
-def _filled(
+def _optimism(
+    model: Model, recipe: Recipe, names: tuple[str, ...], fit: LogisticResult | Fixed | FedmviError
+) -> Conclusion[Optimism | None]:
+    """Of the regression: scores among its predictors are out-of-fold ones, and stay."""
+    if not model.optimism:
+        return None
+    if isinstance(fit, FedmviError):
+        raise fit
+    sets = [recipe.then(Resample(b + 1, model.endpoint)) for b in range(model.optimism)]
+    fits: list[LogisticResult | FedmviError] = yield from together(
+        *(attempt(logistic(model.cohort, one, model.endpoint, names, model.name)) for one in sets)
+    )
+    formulas = [
+        None
+        if isinstance(one, FedmviError) or one.separated_
+        else (names, tuple(map(float, one.coef_[1:])), float(one.coef_[0]))
+        for one in fits
+    ]
+    return (yield from corrected(model, recipe, formulas))
+
+
+def _cutoff(
+    study: Study, model: Model, recipe: Recipe, names: tuple[str, ...], fit: LogisticResult | Fixed | FedmviError
+) -> Conclusion[float | None]:
+    """Youden's cut-off of the fitted model in its training patients, if some comparison forms groups by its score."""
+    if not any(c.group == f"{SCORE}{model.name}" for c in study.comparisons):
+        return None
+    if isinstance(fit, FedmviError):
+        raise fit
+    if isinstance(fit, Fixed):
+        coef, intercept = fit.coefficients, fit.intercept
+    else:
+        coef, intercept = tuple(map(float, fit.coef_[1:])), float(fit.coef_[0])
+    draft = DraftScore(model.name, model.endpoint, names, (coef,), (intercept,))
+    scored, cell = recipe.then(draft), study.limits.min_cell
+    found = yield from cutoffs(model.cohort, scored, model.endpoint, (draft.column,), min_cell=cell)
+    return found[0].value_
+
+
+def _filling(
     study: Study, model: Model, columns: tuple[CodedColumn, ...], select: Recipe, known: Moments | FedmviError
-) -> Conclusion[Recipe]:
-    """From the coded columns to complete ones, as the model treats missing values; no outcome is used.
+) -> Conclusion[tuple[Filling, ...]]:
+    """How missing values of the tables' columns are filled, as the model says; no outcome is used.
 
     Raises
     ------
@@ -106,165 +243,26 @@ def _filled(
         What the imputer met.
     """
     names = tuple(column.name for column in columns)
-    complete = Complete(names, (model.endpoint,))
-    if model.missing == "complete-case":
-        return select.then(complete)
+    if model.missing == "complete-case" or not columns:
+        return ()
     if isinstance(known, FedmviError):
         raise known
     if model.missing == "chained":
         low, high = zip(*(filled_range(study, column) for column in columns), strict=True)
         chained = yield from chained_imputer(model.cohort, select, names, low, high)
-        return select.then(chained.step_, complete)
+        return (chained.step_,)
     values = known.mean_.copy()
     # The median of a binary column is a level itself, and whom it fills would be taken for known.
-    numbers = [i for i, column in enumerate(columns) if column.coding in ("linear", "log")]
+    numbers = [i for i, column in enumerate(columns) if column.coding in NUMBERS]
     if model.missing == "median" and numbers:
         low, high = zip(*(plausible_range(study, columns[i]) for i in numbers), strict=True)
         guard = Guard(low, high, study.limits.min_cell)
         fit = yield from quantiles(model.cohort, select, tuple(names[i] for i in numbers), (0.5,), guard)
         values[numbers] = fit.at(0.5)
-    return select.then(Impute(names, tuple(values.tolist())), complete)
-
-
-def publish(study: Study, fitted: FittedModel) -> list[Result]:
-    """Moments, univariable and multivariable results of one model."""
-    return [_moments_result(study, fitted), _alone_result(study, fitted), _fit_result(study, fitted)]
+    return (Impute(names, tuple(values.tolist())),)
 
 
 def refusal(error: FedmviError) -> tuple[str, str]:
     """Status and note of a result that met an error: the gate refused, or it cannot be estimated."""
     by = f"Site {error.site}: " if error.site else ""
     return ("refused" if 400 <= error.number < 500 else "not-estimable"), f"{by}{error.code}: {error.what} {error.do}"
-
-
-def _base(study: Study, fitted: FittedModel, part: str, statistic: str, title: str) -> dict[str, Any]:
-    return {
-        "id": f"model.{fitted.model.name}.{part}",
-        "statistic": statistic,
-        "title": f"{title}, {fitted.model.title}",
-        "cohort": fitted.model.cohort,
-        "sites": sorted(study.cohort(fitted.model.cohort).sites),
-        "how": "exact",
-    }
-
-
-def _moments_result(study: Study, fitted: FittedModel) -> Result:
-    base = _base(study, fitted, "moments", "moments", "Predictors")
-    if isinstance(fitted.moments, FedmviError):
-        status, note = refusal(fitted.moments)
-        return Result.model_validate({**base, "status": status, "note": note})
-    estimates = []
-    for i, column in enumerate(fitted.columns):
-        unit = study.variable(column.variable).unit if column.coding == "linear" else ""
-        n, mean, std = fitted.moments.n_[i], fitted.moments.mean_[i], fitted.moments.std_[i]
-        estimates += [
-            Estimate(name="known", term=column.name, value=float(n)),
-            Estimate(name="mean", term=column.name, value=float(mean), unit=unit),
-            Estimate(name="std", term=column.name, value=_finite(std), unit=unit),
-        ]
-    return Result.model_validate({**base, "n": int(fitted.moments.n_.max()), "estimates": estimates})
-
-
-def _finite(value: float | np.floating) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _alone_result(study: Study, fitted: FittedModel) -> Result:
-    estimates: list[Estimate] = []
-    leaks = []
-    for column, single, area in zip(fitted.columns, fitted.alone, fitted.alone_auc, strict=True):
-        if isinstance(single, FedmviError):
-            note = refusal(single)[1]
-            estimates.append(Estimate(name="odds_ratio", term=column.name, value=None, note=note))
-        elif single.separated_:
-            estimates.append(Estimate(name="odds_ratio", term=column.name, value=None, note=_SEPARATED))
-        else:
-            estimates.append(Estimate(name="patients", term=column.name, value=float(single.n_)))
-            estimates += _coefficient_estimates(single, skip_intercept=True)
-        if isinstance(area, RocResult):
-            low, high = area.interval
-            estimates.append(
-                Estimate(name="auc", term=column.name, value=area.auc_, low=_finite(low), high=_finite(high),
-                         std_err=_finite(area.std_err_))
-            )  # fmt: skip
-            if max(area.auc_, 1.0 - area.auc_) > LEAK_AUC:
-                leaks.append(column.name)
-    note = ""
-    if leaks:
-        note = f"Suspected leak: {', '.join(leaks)} alone has an AUC above {LEAK_AUC}; check how it was recorded."
-    base = _base(study, fitted, "univariable", "univariable-logistic", "Each predictor alone")
-    fits = [single for single in fitted.alone if isinstance(single, LogisticResult)]
-    if fits:
-        widest = max(fits, key=lambda single: single.n_)
-        base |= {"n": widest.n_, "events": widest.events_}
-    return Result.model_validate({**base, "estimates": estimates, "note": note})
-
-
-_SEPARATED = (
-    "The predictors separate the classes (completely or nearly), so that no maximum-likelihood estimate exists: "
-    "use fewer or coarser predictors."
-)
-
-
-def _coefficient_estimates(fit: LogisticResult, *, skip_intercept: bool = False) -> list[Estimate]:
-    estimates = []
-    for row in fit.summary:
-        if row["term"] == "intercept" and skip_intercept:
-            continue
-        estimates.append(
-            Estimate(name="coef", term=row["term"], value=row["coef"], low=row["coef_low"], high=row["coef_high"],
-                     std_err=row["std_err"], p=row["p"])
-        )  # fmt: skip
-        if row["term"] != "intercept":
-            low, high = row["odds_ratio_low"], row["odds_ratio_high"]
-            estimates.append(
-                Estimate(name="odds_ratio", term=row["term"], value=_finite(row["odds_ratio"]), low=_finite(low),
-                         high=_finite(high), p=row["p"])
-            )  # fmt: skip
-    return estimates
-
-
-_HANDLED = {
-    "complete-case": "complete cases",
-    "mean": "missing values set to training means",
-    "median": "missing values set to guarded training medians, of binary columns to means",
-    "chained": "missing values filled by chained regressions of the training cohort, without the outcome",
-}
-
-
-def _fit_result(study: Study, fitted: FittedModel) -> Result:
-    base = _base(study, fitted, "coefficients", "multivariable-logistic", "All predictors together")
-    fit = fitted.fit
-    if isinstance(fit, FedmviError):
-        status, note = refusal(fit)
-        return Result.model_validate({**base, "status": status, "note": note})
-    base |= {"n": fit.n_, "events": fit.events_}
-    if fit.separated_:
-        return Result.model_validate({**base, "status": "not-estimable", "note": _SEPARATED})
-    chi2, degrees, p = fit.likelihood_ratio
-    estimates = [
-        *_coefficient_estimates(fit),
-        Estimate(name="log_likelihood", value=fit.log_likelihood_),
-        Estimate(name="likelihood_ratio_chi2", term=f"df={degrees}", value=chi2, p=p),
-        Estimate(name="aic", value=fit.aic),
-        Estimate(name="events_per_parameter", value=fit.events_ / degrees),
-    ]
-    note = f"Wald intervals; {_HANDLED[fitted.model.missing]}; Newton rounds: {fit.rounds_}."
-    return Result.model_validate({**base, "estimates": estimates, "note": note, "model": _usable(study, fitted, fit)})
-
-
-def _usable(study: Study, fitted: FittedModel, fit: LogisticResult) -> LogisticModel:
-    """What a nomogram or a calculator needs beside the coefficients."""
-    predictors = []
-    for term in fitted.model.predictors:
-        variable, columns = study.variable(term.variable), coded_columns(study, (term,))
-        predictors.append(
-            Predictor(
-                variable=variable.name, coding=term.coding, terms=[column.name for column in columns],
-                levels=list(variable.level_names), cutoff=columns[0].cutoff if term.coding == "above" else None,
-                low=variable.low, high=variable.high,
-            )
-        )  # fmt: skip
-    endpoint = study.endpoint(fitted.model.endpoint).title
-    filling = next((step for step in fitted.recipe.steps if isinstance(step, Impute | ChainedImpute)), None)
-    return LogisticModel(endpoint=endpoint, predictors=predictors, covariance=fit.covariance_.tolist(), filling=filling)

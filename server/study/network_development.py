@@ -67,6 +67,8 @@ class Developed:
         The networks that are used, one a candidate: of the first seed is the model, the others tell the spread.
     by_loss
         For each outer fold the combination whose validation loss, which knows nothing of that fold, is lowest.
+    out_of_fold
+        Digests of what scored the training patients out of fold, first seed, by combination.
     nested
         Areas where each fold is scored by the network on that combination; None where no fold's choice is known.
     """
@@ -78,6 +80,7 @@ class Developed:
     measured: Mapping[Combination, Measured | FedmviError]
     frozen: Mapping[Candidate, Frozen | FedmviError]
     by_loss: Mapping[int, Combination | None]
+    out_of_fold: Mapping[Combination, str]
     nested: Areas | FedmviError | None
 
     @property
@@ -200,6 +203,7 @@ class _Development:
             dict(zip(network.combinations, measured, strict=True)),
             {one: self._frozen(one, trained, out_of_fold[one], of_combination[one[0]]) for one in everyone},
             by_loss,
+            {one[0]: s.model for one, s in out_of_fold.items() if isinstance(s, _OutOfFold) and one[1] == 0},
             nested,
         )
 

@@ -72,7 +72,9 @@ def _in_cohort(
     job = developed.trained[used(network, candidate)]
     if isinstance(job, FedmviError):
         raise job
-    yield from score(network, *candidate, cohort, [whole_member(job, checkpoints)])
+    projects = network.projection is not None and cohort in network.projection.cohorts and not _alone(study, cohort)
+    project = projects and candidate == (developed.chosen, 0)
+    yield from score(network, *candidate, cohort, [whole_member(job, checkpoints)], project=project)
     classes = developed.levels.size
     if _alone(study, cohort):
         return (yield from measure_alone(study, network, cohort, frozen, classes))

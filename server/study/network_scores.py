@@ -52,10 +52,16 @@ def scoring(network: Network, study: Study, model: str, by_fold: tuple[str, ...]
 
 
 def score(
-    network: Network, combination: Combination, seed: int, cohort: str, members: Sequence[Member]
+    network: Network,
+    combination: Combination,
+    seed: int,
+    cohort: str,
+    members: Sequence[Member],
+    *,
+    project: bool = False,
 ) -> Conclusion[str]:
-    """Let the cohort's sites score their patients; returns the digest of what scored them."""
-    task = ScorePatients(cohort, network.name, combination, seed, tuple(members))
+    """Let the cohort's sites score their patients; returns the digest of what scored them. `project` as of the task."""
+    task = ScorePatients(cohort, network.name, combination, seed, tuple(members), project)
     yield perform(task)
     return task.model
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from common.errors import FedmviError
 from common.files import write_whole
 from common.models.logistic import Filling
+from common.study.loader import as_tuples
+from common.study.preparation import Preparation
 from common.study.protocol import Role
 from common.study.reporting import Reporting
 
@@ -27,6 +29,10 @@ Statistic = Literal[
     "moments",
     "univariable-logistic",
     "multivariable-logistic",
+    "feature-reduction",
+    "cross-validated-auc",
+    "optimism",
+    "choice",
     "auc",
     "survival",
     "analysis",
@@ -34,7 +40,10 @@ Statistic = Literal[
     "network-combinations",
     "network-performance",
     "network-selection",
+    "network-projection",
     "network-pictures",
+    "characteristics",
+    "subgroups",
 ]
 Status = Literal["estimated", "not-estimable", "refused"]
 
@@ -103,8 +112,9 @@ class Predictor(_Part):
     """One input of a model: what a person enters, and the terms that it becomes."""
 
     variable: str = Field(description="Name of the variable; its title and unit are under `variables`.")
-    coding: Literal["linear", "log", "above", "levels"] = Field(
-        description="The value itself, the natural logarithm of 1 + value, whether it is above the cut-off, its level."
+    coding: Literal["linear", "log", "asinh", "above", "levels"] = Field(
+        description="The value itself, the natural logarithm of 1 + value, the inverse hyperbolic sine, whether it is "
+        "above the cut-off (of a score: at or above it), its level."
     )
     terms: list[str] = Field(description="The terms of the coefficients: one, or one for each level but the first.")
     levels: list[str] = Field(default_factory=list, description="Levels, the reference first.")
@@ -118,7 +128,14 @@ class LogisticModel(_Part):
 
     endpoint: str = Field(description="Whose probability it gives, for readers.")
     predictors: list[Predictor]
-    covariance: list[list[float]] = Field(description="Of the coefficients in the order of `coef`, intercept first.")
+    covariance: list[list[float]] = Field(
+        description="Of the coefficients in the order of `coef`, intercept first; empty of a LASSO, whose coefficients "
+        "are shrunk, and of a formula from elsewhere."
+    )
+    scores: dict[str, str] = Field(
+        default_factory=dict,
+        description="Of predictors that are scores: the model, or the network and its sequences, whose score it is.",
+    )
     filling: Filling | None = Field(
         default=None, description="Numbers that fill missing values of the terms; null: complete cases only."
     )
@@ -183,6 +200,9 @@ class Results(_Part):
     under_limits: list[str] = Field(description="What sites will refuse for want of patients, as they say themselves.")
     variables: dict[str, VariableFacts] = Field(description="Every variable that a model uses, by its name in terms.")
     reporting: Reporting = Field(default=Reporting(), description="What the authors say of the study in its protocol.")
+    preparation: Annotated[Preparation | None, BeforeValidator(as_tuples)] = Field(
+        default=None, description="How hospitals turned images into features and stacks; null: the study has no images."
+    )
     results: list[Result]
 
     @property

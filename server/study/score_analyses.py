@@ -16,12 +16,14 @@ from common.statistics.calibration import Calibration, calibration
 from common.statistics.confusion import ConfusionResult, confusion, wilson
 from common.statistics.cutoffs import Rule, cutoffs
 from common.statistics.decision_curve import DecisionCurve, decision_curve
+from common.statistics.multiplicity import holm
 from common.statistics.roc import compare_areas, rocs
 from common.study.analyses import ANALYSES, StatisticName
 from common.study.protocol import Analysis, Study
-from common.study.recipe import Complete, Impute, Recipe, Score, Select
+from common.study.recipe import Recipe, Score
+from common.study.scoring import frozen_prefixes, merged
 from common.study.table import FloatArray
-from server.study.models import FittedModel
+from server.study.models import FittedModel, ScoredModel
 from server.study.results import EVERYONE, Curve, Estimate, Result
 from server.study.subject import Finding, estimates, number, result_of
 
@@ -37,6 +39,7 @@ class Scored:
     analysis: Analysis
     recipe: Recipe
     scores: tuple[Score, ...]
+    models: tuple[ScoredModel, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,47 +52,33 @@ class Scored:
         return self.scores[0].endpoint
 
 
-def scored(study: Study, analysis: Analysis, fitted: Sequence[FittedModel]) -> Scored | None:
+def scored(study: Study, analysis: Analysis, fitted: Sequence[ScoredModel]) -> Scored | None:
     """The frame of an analysis; None where one of its models could not be fitted."""
     chosen = [next(m for m in fitted if m.model.name == name) for name in analysis.models]
     scores = tuple(model.score for model in chosen if model.score is not None)
     if len(scores) < len(chosen):
         return None
-    if len(chosen) == 1 and chosen[0].scoring is not None:
-        return Scored(study, analysis, chosen[0].scoring, scores)
-    columns = tuple({column.name: column for model in chosen for column in model.columns}.values())
-    filled = {
-        name: value
-        for model in chosen
-        for step in model.recipe.steps
-        if isinstance(step, Impute)
-        for name, value in zip(step.names, step.values, strict=True)
-    }
-    names = tuple(column.name for column in columns)
-    impute = (Impute(tuple(filled), tuple(filled.values())),) if filled else ()
-    recipe = Recipe((Select(columns), *impute, Complete(names, (scores[0].endpoint,)), *scores))
-    return Scored(study, analysis, recipe, scores)
+    parts = [model.parts for model in chosen if model.parts is not None]
+    return Scored(study, analysis, merged(parts).recipe((scores[0].endpoint,)), scores, tuple(chosen))
 
 
-def frozen_with(study: Study, fitted: Sequence[FittedModel]) -> set[str]:
+def frozen_with(study: Study, fitted: Sequence[ScoredModel]) -> set[str]:
     """Digests of the recipes that analyses of several models use, each up to a score: frozen with the models."""
-    digests = set()
+    digests: set[str] = set()
     for analysis in study.analyses:
         found = scored(study, analysis, fitted) if len(analysis.models) > 1 else None
-        for i, step in enumerate(found.recipe.steps if found else ()):
-            if isinstance(step, Score):
-                digests.add(Recipe(found.recipe.steps[: i + 1]).digest if found else "")
+        digests |= set() if found is None else frozen_prefixes(found.recipe)
     return digests
 
 
-def analyse_scores(study: Study, fitted: Sequence[FittedModel]) -> Conclusion[list[Result]]:
+def analyse_scores(study: Study, fitted: Sequence[ScoredModel]) -> Conclusion[list[Result]]:
     """All analyses on models' scores, in lock-step."""
     chosen = [a for a in study.analyses if ANALYSES[a.statistic].on == "models"]
     found: list[Finding | FedmviError] = yield from together(*(attempt(_one(study, a, fitted)) for a in chosen))
     return [result_of(study, a, finding) for a, finding in zip(chosen, found, strict=True)]
 
 
-def _one(study: Study, analysis: Analysis, fitted: Sequence[FittedModel]) -> Conclusion[Finding]:
+def _one(study: Study, analysis: Analysis, fitted: Sequence[ScoredModel]) -> Conclusion[Finding]:
     subject = scored(study, analysis, fitted)
     if subject is None:
         raise FedmviError(604, "a model of the analysis could not be fitted", model=", ".join(analysis.models))
@@ -167,14 +156,7 @@ def _told(fit: DecisionCurve, model: int, cell: int) -> list[int]:
 
 def _cut_off(s: Scored) -> Conclusion[Finding]:
     cell = s.study.limits.min_cell
-    train = {m.name: m.cohort for m in s.study.models}
-    chosen = yield from together(
-        *(
-            cutoffs(train[score.model], s.recipe, s.endpoint, (score.column,), Rule.YOUDEN, min_cell=cell)
-            for score in s.scores
-        )
-    )
-    values = np.array([found.value_ for (found,) in chosen])
+    values = np.array((yield from together(*(_chosen(s, model, score) for model, score in _pairs(s)))))
     fit: ConfusionResult = yield from confusion(s.analysis.cohort, s.recipe, s.endpoint, s.names, values)
     found: list[Estimate] = []
     for i, (score, row) in enumerate(zip(s.scores, fit.summary, strict=True)):
@@ -192,6 +174,25 @@ def _cut_off(s: Scored) -> Conclusion[Finding]:
     return Finding(found, n, events, "Youden's cut-off of the training cohort; Wilson intervals.")
 
 
+def _pairs(s: Scored) -> list[tuple[ScoredModel, Score]]:
+    return list(zip(s.models, s.scores, strict=True))
+
+
+def _chosen(s: Scored, model: ScoredModel, score: Score) -> Conclusion[float]:
+    """The cut-off of a model: the one that was frozen with it, or else chosen now, on its training patients."""
+    if isinstance(model.cutoff, float):
+        return model.cutoff
+    if isinstance(model.cutoff, FedmviError):
+        raise model.cutoff
+    # A model on scores sees out-of-fold ones in training; any other has one recipe everywhere.
+    recipe = model.training if isinstance(model, FittedModel) and model.scores else s.recipe
+    cell = s.study.limits.min_cell
+    found = yield from cutoffs(
+        model.model.cohort, recipe or s.recipe, s.endpoint, (score.column,), Rule.YOUDEN, min_cell=cell
+    )
+    return found[0].value_
+
+
 def _compare_areas(s: Scored) -> Conclusion[Finding]:
     fit = yield from compare_areas(s.analysis.cohort, s.recipe, s.endpoint, s.names)
     found = []
@@ -200,7 +201,12 @@ def _compare_areas(s: Scored) -> Conclusion[Finding]:
         found.append(Estimate(name="auc", term=score.model, value=roc.auc_, low=number(low), high=number(high)))
     rows = [{**row, "term": f"{row['first']} less {row['second']}".replace("score.", "")} for row in fit.summary]
     found += estimates(rows, "auc_difference", "difference")
-    return Finding(found, fit.rocs_[0].n_, fit.rocs_[0].events_, "DeLong's paired test.")
+    adjusted = holm(np.array([float(row["p"]) for row in rows]))
+    found += [
+        Estimate(name="holm_p", term=row["term"], value=number(p)) for row, p in zip(rows, adjusted, strict=True)
+    ]
+    note = "DeLong's paired test; p by Holm over the comparisons of this analysis is `holm_p`."
+    return Finding(found, fit.rocs_[0].n_, fit.rocs_[0].events_, note)
 
 
 def _bootstrap(s: Scored) -> Conclusion[Finding]:

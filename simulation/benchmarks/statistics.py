@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.statistics.resampling import resample
+from common.study.drafting import drawn_times
 from common.study.table import FloatArray
 from simulation.benchmarks import federated_statistics
 from simulation.benchmarks.baselines import pooled_statistics
@@ -59,5 +59,5 @@ def _resamples(table: RadiomicsTable, replicates: int) -> FloatArray:
     keys, weights = row_keys(table.y.size), np.zeros((replicates, table.y.size))
     for k in np.unique(table.site):
         rows = np.flatnonzero(table.site == k)
-        weights[:, rows] = resample(keys[rows], table.y[rows], 1, replicates)
+        weights[:, rows] = drawn_times(keys[rows], table.y[rows], 1, replicates)
     return weights

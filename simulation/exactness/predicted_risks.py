@@ -20,7 +20,7 @@ from common.statistics.calibration import Calibration, CalibrationCurve, calibra
 from common.statistics.decision_curve import DecisionCurve, decision_curve, survival_decision_curve
 from common.statistics.hosmer_lemeshow import HosmerLemeshow, hosmer_lemeshow
 from common.statistics.reclassification import Reclassification, reclassification
-from common.statistics.resampling import resample
+from common.study.drafting import drawn_times
 from common.study.recipe import Recipe, logistic_function
 from simulation.exactness.measuring import (
     Case,
@@ -287,7 +287,7 @@ def _drawn(table: Table, fit: Replicates) -> list[Difference]:
     weights = np.zeros((20, y.size))
     for site in np.unique(table.site):
         own = table.site == site
-        weights[:, own] = resample(keys[own], y[own], 1, 20)
+        weights[:, own] = drawn_times(keys[own], y[own], 1, 20)
     oracle = f"{library('scikit-learn')} roc_auc_score(sample_weight)"
     return [Difference("bootstrap AUC, drawn by the sites", oracle, _areas(table, fit, list(weights)), 1e-9)]
 

@@ -40,12 +40,12 @@ from common.errors import FedmviError, Severity
 from common.files import write_whole
 from common.study.preparation import Preparation
 from common.study.protocol import IMAGES, Study
+from simulation.cohorts.patients import GRADES
 from simulation.cohorts.streams import stream
 from simulation.importers.folder import ImportReport, SiteRows, write_sites
-from simulation.learning.pictures import TISSUE, draw_grades, draw_patient, draw_scanner
+from simulation.learning.pictures import TISSUE, draw_patient, draw_scanner
+from simulation.learning.tables import draw_tables
 from simulation.running import DRAWN, MADE_UP
-
-GRADES = ("M0", "M1", "M2")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def make_learning_hospitals(out: Path, study: Study, drawing: Drawing) -> Import
     out
         Folder for the sites; absent or empty. It appears when all is done.
     study
-        With `[preparation.stacks]`; its endpoints are one of MVI's presence, or of its three grades, or both.
+        With `[preparation.stacks]`; its endpoints are of MVI's presence or its three grades, and survival in days.
     drawing
         Who is drawn.
 
@@ -94,7 +94,8 @@ def make_learning_hospitals(out: Path, study: Study, drawing: Drawing) -> Import
     if not study.study.simulated:
         raise FedmviError(814, str(out), study=study.study.name)
     preparation = _drawable(study)
-    grades = {site: _grades(study, site, drawing) for site in study.sites()}
+    tables = draw_tables(study, drawing.seed, drawing.patients)
+    grades = {site: dict(table.grades) for site, table in tables.items()}
 
     def fill(folder: Path) -> None:
         _write_truth(folder / "truth", grades)
@@ -104,7 +105,10 @@ def make_learning_hospitals(out: Path, study: Study, drawing: Drawing) -> Import
     return write_sites(
         out,
         f"{study.study.name}/{drawing.seed}",
-        [_rows(study, site, drawn) for site, drawn in grades.items()],
+        [
+            SiteRows(site, tuple(t.cells), tuple(zip(*t.cells.values(), strict=True)), classes=t.classes)
+            for site, t in tables.items()
+        ],
         about="A simulated hospital: no row and no picture is a patient; `fedmvi-simulate stacks` drew its ROI stacks.",
         notes=_notes(study, drawing),
         record=MADE_UP,
@@ -121,8 +125,10 @@ def _drawable(study: Study) -> Preparation:
         about = f"the sequence {unknown[0]}" if unknown else f"the feature {study.features()[0]}"
         raise FedmviError(815, about, study=study.study.name)
     for endpoint in study.endpoints:
-        if endpoint.kind not in ("binary", "ordinal") or (endpoint.kind == "ordinal" and len(endpoint.levels) != 3):
+        if endpoint.kind == "competing" or (endpoint.kind == "ordinal" and len(endpoint.levels) != 3):
             raise FedmviError(815, f"the endpoint {endpoint.name}", study=study.study.name)
+        if endpoint.timed and endpoint.unit != "days":
+            raise FedmviError(815, f"the endpoint {endpoint.name} in months", study=study.study.name)
     return preparation
 
 
@@ -132,23 +138,6 @@ def _notes(study: Study, drawing: Drawing) -> tuple[str, ...]:
         f"Microvascular invasion shows as a rim of brightness {drawing.effect:g} (M2, arterial; M1 half of it), least "
         f"before contrast agent; scanners differ by {drawing.shift:g} of what hospitals may. All of it is assumed.",
     )
-
-
-def _grades(study: Study, site: str, drawing: Drawing) -> dict[str, int]:
-    """Grade by patient."""
-    grades = draw_grades(drawing.patients, stream(study.study.name, drawing.seed, site, "grades"))
-    return {f"{site}-{i:03d}": grade for i, grade in enumerate(grades.tolist(), start=1)}
-
-
-def _rows(study: Study, site: str, grades: dict[str, int]) -> SiteRows:
-    cells: dict[str, list[str]] = {"patient_id": list(grades)}
-    for endpoint in study.endpoints:
-        words = (
-            endpoint.levels if endpoint.kind == "ordinal" else (endpoint.negative, endpoint.positive, endpoint.positive)
-        )
-        cells[endpoint.columns[0]] = [words[grade][0] for grade in grades.values()]
-    classes = {name: list(grades.values()).count(at) for at, name in enumerate(GRADES)}
-    return SiteRows(site, tuple(cells), tuple(zip(*cells.values(), strict=True)), classes=classes)
 
 
 def _write_truth(folder: Path, grades: dict[str, dict[str, int]]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+from itertools import combinations, groupby
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from client.cohort.site import load_site
 from client.node.folder import SITES_VARIABLE
 from client.release.ledger import Ledger, ledger_file
 from common.federation.codec import from_bytes, unpack
-from common.federation.query import Ask, total
+from common.federation.query import Ask, each, total
 from common.federation.records import MESSAGE_TYPE, from_records, to_records
 from common.statistics.moments import Deviations
 from common.study.loader import parse_study
@@ -26,6 +28,7 @@ from tests.disclosure.consortium import STUDY, Consortium, columns, make, names
 
 KEPT = "store/runs/run1/replies"
 HANDED_OVER = "handed-over"
+PLACES = {KEPT: "bytes", "store/differencing": "differencing", "ledger.jsonl": "ledger"}
 
 
 class Disk:
@@ -92,6 +95,12 @@ def handed_over(made: Consortium, *asks: Ask) -> list[dict]:
     return list(unpack(from_records(reply.content), dict)["answers"])
 
 
+def bundled(content: bytes) -> set[str]:
+    """Digests of the answers in the file of a message: a line that says where they are, and behind it the answers."""
+    index, _, answers = content.partition(b"\n")
+    return {from_bytes(answers[begin : begin + size]).digest for begin, size, _ in json.loads(index).values()}
+
+
 def recorded(content: bytes, folder: Path) -> set[tuple[str, str]]:
     """Question and answer of every line of a ledger whose chain is whole."""
     path = folder / "ledger-as-found.jsonl"
@@ -104,14 +113,15 @@ def test_bytes_and_ledger_line_survive_a_power_failure_at_the_moment_at_which_fl
     made: Consortium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     disk, asks = Disk(made.folders["a"]), (question(made), question(made, "age"))
+    refused = each(asks[0].question)
     monkeypatch.setattr(os, "fsync", disk.fsync)
-    handed = handed_over(made, *asks)
-    assert [bool(answer["error"]) for answer in handed] == [False, False]
+    handed = handed_over(made, asks[0], refused, asks[1])
+    assert [answer["error"] for answer in handed] == [0, 402, 0]
     ledger = disk.read("store/ledger.jsonl")
     assert ledger is not None
-    kept = {from_bytes(disk.read(f"{KEPT}/{name}") or b"").digest for name in disk.list(KEPT)}
+    kept = {answer for name in disk.list(KEPT) for answer in bundled(disk.read(f"{KEPT}/{name}") or b"")}
     assert {answer for _, answer in recorded(ledger, tmp_path) if answer in kept} == kept
-    assert {ask.digest for ask in asks} <= {question for question, _ in recorded(ledger, tmp_path)}
+    assert {ask.digest for ask in (*asks, refused)} <= {question for question, _ in recorded(ledger, tmp_path)}
     assert len(kept) == 2
 
 
@@ -122,28 +132,57 @@ def test_the_first_line_of_a_ledger_survives_one_too(tmp_path: Path, monkeypatch
     assert disk.read("store/ledger.jsonl") == (tmp_path / "store" / "ledger.jsonl").read_bytes()
 
 
-def test_the_line_of_the_ledger_comes_after_the_bytes_that_a_repeat_is_answered_with(
-    made: Consortium, monkeypatch: pytest.MonkeyPatch
-):
+def places_of_fsyncs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is flushed from now on, in this order: "differencing", "bytes", "ledger" or "other"."""
     order, real = [], os.fsync
 
     def fsync(handle: int) -> None:
         path = Path(f"/proc/self/fd/{handle}").readlink()
-        order.append("ledger" if path.name == "ledger.jsonl" else "bytes" if KEPT in str(path) else "other")
+        order.append(next((what for part, what in PLACES.items() if part in str(path)), "other"))
         real(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    handed_over(made, question(made))
+    return order
+
+
+def test_the_line_of_the_ledger_comes_after_the_bytes_that_a_repeat_is_answered_with(
+    made: Consortium, monkeypatch: pytest.MonkeyPatch
+):
+    """And both after the record of whose sums left: a kill between may refuse too much later, never too little."""
+    order = places_of_fsyncs(monkeypatch)
+    handed_over(made, question(made), question(made, "age"), each(question(made).question))
     order.append("handed over")
-    assert [what for what in order if what != "other"][-2:] == ["ledger", "handed over"]
-    assert "bytes" in order[: order.index("ledger")]
+    assert [what for what, _ in groupby(what for what in order if what != "other")] == [
+        "differencing", "bytes", "ledger", "handed over"
+    ]  # fmt: skip
+    assert order.count("ledger") == 1
+
+
+def test_a_message_is_flushed_as_often_whatever_the_number_of_its_questions(
+    made: Consortium, template: Path, monkeypatch: pytest.MonkeyPatch
+):
+    chosen, order = names(made.study, "clinical"), places_of_fsyncs(monkeypatch)
+    subsets = [used for n in range(1, len(chosen) + 1) for used in combinations(chosen, n)]
+    assert len(subsets) > 10
+    flushes = []
+    for many in (subsets[:2], subsets):
+        shutil.rmtree(made.folders["a"])
+        shutil.copytree(template / "a", made.folders["a"])
+        for _ in ("asked", "repeated"):
+            order.clear()
+            handed = handed_over(made, *(question(made, *used) for used in many))
+            assert [answer["error"] for answer in handed] == [0] * len(many)
+            flushes.append(len(order))
+    assert flushes[:2] == flushes[2:]
+    assert flushes[1] == 1, "of a repeat only the ledger"
 
 
 def test_no_answer_was_handed_over_that_is_not_in_the_ledger_whichever_write_a_kill_meets(
     made: Consortium, template: Path, tmp_path: Path
 ):
-    """A kill before each write in turn, and once after all of them; then the question is put again."""
-    ask, site, answers = question(made), made.folders["a"], set()
+    """A kill before each write in turn, and once after all of them; then the questions are put again."""
+    asks, site, answers = (question(made), question(made, "age")), made.folders["a"], set()
+    put = {ask.digest for ask in asks}
 
     def doomed(fatal: int) -> None:
         real, count = os.fsync, 0
@@ -156,8 +195,8 @@ def test_no_answer_was_handed_over_that_is_not_in_the_ledger_whichever_write_a_k
             real(handle)
 
         os.fsync = fsync
-        told = handed_over(made, ask)
-        (tmp_path / HANDED_OVER).write_text(str(told[0]["error"]))
+        told = handed_over(made, *asks)
+        (tmp_path / HANDED_OVER).write_text(" ".join(str(answer["error"]) for answer in told))
 
     for fatal in range(1, 100):
         shutil.rmtree(site)
@@ -165,16 +204,16 @@ def test_no_answer_was_handed_over_that_is_not_in_the_ledger_whichever_write_a_k
         process = get_context("fork").Process(target=doomed, args=(fatal,))
         process.start()
         process.join()
-        lines = {e["answer"] for e in Ledger(ledger_file(load_site(site))).entries() if e["question"] == ask.digest}
+        lines = {e["answer"] for e in Ledger(ledger_file(load_site(site))).entries() if e["question"] in put}
         if process.exitcode == 0:
-            assert (tmp_path / HANDED_OVER).read_text() == "0"
-            assert lines
+            assert (tmp_path / HANDED_OVER).read_text() == "0 0"
+            assert len(lines) == 2
             break
         assert process.exitcode == -signal.SIGKILL
         assert not (tmp_path / HANDED_OVER).exists()
-        assert [answer["error"] for answer in handed_over(made, ask)] == [0]
-        after = [e for e in Ledger(ledger_file(load_site(site))).entries() if e["question"] == ask.digest]
-        assert len({entry["answer"] for entry in after}) == 1
+        assert [answer["error"] for answer in handed_over(made, *asks)] == [0, 0]
+        after = [e for e in Ledger(ledger_file(load_site(site))).entries() if e["question"] in put]
+        assert len({entry["answer"] for entry in after}) == 2
         answers |= {entry["answer"] for entry in after}
     assert fatal > 3, "there were writes to be killed at"
     assert answers == lines

@@ -19,6 +19,7 @@ from common.federation.query import Ask, total
 from common.statistics.counts import Classes, Flow, Missing
 from common.statistics.logistic import LogisticSums
 from common.statistics.moments import Deviations
+from common.study.fingerprint import digest
 from common.study.recipe import Complete, Recipe, Select
 from server.study.execution import Action
 from simulation.cohorts.consortium import load_consortium
@@ -273,13 +274,58 @@ def test_what_is_kept_holds_no_id_and_is_the_owners_alone(made: Consortium):
     made.put("a", total(newton(made)))
     folder = made.folders["a"] / "store" / "differencing"
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert len(files) == 4, "the study's sites, the cohort, the statistic, and the set of patients that both name"
+    assert len(files) == 3, "the study's sites, what the run was told, and the set of patients that both its lines name"
     for path in files:
         assert path.stat().st_mode & 0o077 == 0
         assert b"a-0" not in path.read_bytes() and b"30." not in path.read_bytes()
-    for path in folder.glob("*.json"):
-        (entry,) = json.loads(path.read_text())
-        assert entry["run"] == "run1" and entry["roster"] == list("abc" if "patients" in entry else "abcdef")
+    ((rosters,), told) = (json.loads(next(folder.glob("*.json")).read_text()), lines_of(made))
+    assert len(told) == 2, "the cohort and the statistic"
+    for entry, sites in ((rosters, "abcdef"), *((entry, "abc") for entry in told.values())):
+        assert entry["run"] == "run1" and entry["roster"] == list(sites)
+
+
+def lines_of(made: Consortium, run: str = "run1") -> dict[str, dict]:
+    """By key, what site a keeps of what a run was told."""
+    lines = (made.folders["a"] / "store" / "differencing" / "runs" / f"{run}.txt").read_text().splitlines()
+    return {line[:64]: json.loads(line[65:]) for line in lines}
+
+
+def test_what_an_earlier_version_kept_one_file_a_key_and_a_set_is_compared_as_well(made: Consortium):
+    made.put("a", total(newton(made)), total(Classes("train", Recipe(), "mvi", 5, guarded=False)), total(sums(made)))
+    folder = made.folders["a"] / "store" / "differencing"
+    bundles = {path: path.read_bytes() for path in (folder / "patients").iterdir()}
+    for key, entry in lines_of(made).items():
+        for name, (file, begin, size) in entry.pop("kept").items():
+            (folder / "patients" / name).write_bytes(bundles[folder / "patients" / file][begin : begin + size])
+        (folder / f"{key}.json").write_text(json.dumps([entry]))
+    shutil.rmtree(folder / "runs")
+    assert later(made, a=without_one).number("a", total(newton(made))) == 420
+    assert later(made, "run3").number("a", total(newton(made))) == 0
+
+
+def gaps(rows: list[Row]) -> None:
+    for row in rows[-25:]:
+        row["afp"] = ""
+
+
+def gaps_and_without_one(rows: list[Row]) -> None:
+    gaps(rows)
+    without_one(rows)
+
+
+def test_sets_of_patients_that_one_message_adds_are_one_file_and_each_is_found_in_it(made: Consortium):
+    asks = (total(newton(made)), total(sums(made)))
+    first = later(made, a=gaps)
+    assert [answer.error for answer in first.put("a", *asks)] == [0, 0]
+    (kept,) = (made.folders["a"] / "store" / "differencing" / "patients").iterdir()
+    entries = lines_of(made, "run2").values()
+    assert len({tuple(entry["patients"]) for entry in entries}) == 2, "everybody, and those whose AFP is known"
+    for entry in entries:
+        for name, (file, begin, size) in entry["kept"].items():
+            assert file == kept.name and digest(kept.read_bytes()[begin : begin + size]) == name
+    for number, ask in enumerate(asks):
+        assert later(made, f"less-{number}", a=gaps_and_without_one).number("a", ask) == 420
+        assert later(made, f"same-{number}", a=gaps).number("a", ask) == 0
 
 
 def test_the_record_is_on_disk_before_the_answer_is(made: Consortium, monkeypatch: pytest.MonkeyPatch):
@@ -289,18 +335,22 @@ def test_the_record_is_on_disk_before_the_answer_is(made: Consortium, monkeypatc
         raise OSError("no power")
 
     with monkeypatch.context() as patched:
-        patched.setattr("client.release.replies.ReplyStore.put", cut)
+        patched.setattr("client.release.replies.ReplyStore.write", cut)
         assert made.number("a", total(newton(made))) == 901
     assert later(made, a=without_one).number("a", total(newton(made))) == 420
     assert later(made, "run3").number("a", total(newton(made))) == 0
 
 
-@pytest.mark.parametrize("damage", ["{", "[1]", '[{"run": "x"}]', "null"])
+@pytest.mark.parametrize("damage", ["", "{", "[1]", '[{"run": "x"}]', "null", "[{}]\n", "f" * 64 + " {}"])
 def test_422_a_damaged_record_refuses_instead_of_forgetting(made: Consortium, damage: str):
     made.put("a", total(newton(made)))
     folder = made.folders["a"] / "store" / "differencing"
-    next(folder.glob("*.json")).write_text(damage)
-    assert later(made).number("a", total(newton(made))) == 422
+    for path in (next(folder.glob("*.json")), folder / "runs" / "run1.txt"):
+        content = path.read_text()
+        path.write_text(damage)
+        assert later(made).number("a", total(newton(made))) == 422
+        path.write_text(content)
+    assert later(made).number("a", total(newton(made))) == 0
 
 
 def test_422_a_set_of_patients_that_is_lost_or_changed(made: Consortium):

@@ -20,7 +20,8 @@ import client.cli
 import server.cli
 from client.cohort.site import load_site
 from client.cohort.store import load_prepared
-from client.predicting.predict import Prediction, predict
+from client.predicting.predict import predict
+from client.predicting.prediction import Prediction
 from common.errors import FedmviError
 from common.models.archive import read_model
 from common.models.logistic import FrozenModel

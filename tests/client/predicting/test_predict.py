@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from client.cli import app
 from client.cohort.problems import CellError
 from client.cohort.site import Site, load_site
-from client.predicting.predict import Prediction, predict
+from client.predicting.predict import predict
+from client.predicting.prediction import Prediction
 from client.preparation.prepare import UnfitDataError
 from common.errors import FedmviError
 from common.models.archive import pack_model

@@ -14,7 +14,8 @@ from common.errors import FedmviError
 from common.federation.runner import conclude
 from common.federation.totals import check_summary
 from common.statistics.bootstrap import bootstrap_areas, bootstrap_slope, bootstrap_thresholds
-from common.statistics.resampling import ResampledLines, ResampledRuns, resample
+from common.statistics.resampling import ResampledLines, ResampledRuns
+from common.study.drafting import drawn_times
 from common.study.recipe import Frame, Recipe
 from simulation.exactness.measuring import same
 from simulation.views import COHORT, federation_of, row_keys
@@ -26,20 +27,20 @@ def test_draws_keep_the_classes_and_depend_on_keys_only(seed: int, n: int, sets:
     rng = np.random.default_rng(seed)
     keys = rng.integers(0, 2**64, n, dtype=np.uint64)
     y = rng.choice([0.0, 1.0, np.nan], n)
-    whole = resample(keys, y, 0, sets + 1)
+    whole = drawn_times(keys, y, 0, sets + 1)
     assert (whole[:, np.isnan(y)] == 0).all()
     for label in (0, 1):
         assert (whole[:, y == label].sum(axis=1) == (y == label).sum()).all()
         assert (whole[0, y == label] == 1).all()
     order = rng.permutation(n)
-    assert (resample(keys[order], y[order], 0, sets + 1) == whole[:, order]).all()
+    assert (drawn_times(keys[order], y[order], 0, sets + 1) == whole[:, order]).all()
     first = int(rng.integers(0, sets + 1))
-    assert (resample(keys, y, first, sets + 1 - first) == whole[first:]).all()
+    assert (drawn_times(keys, y, first, sets + 1 - first) == whole[first:]).all()
 
 
 def test_every_patient_is_drawn_as_often_as_any_other() -> None:
     y = np.repeat([0.0, 1.0], [30, 10])
-    weights = resample(row_keys(40), y, 1, 4000)
+    weights = drawn_times(row_keys(40), y, 1, 4000)
     # A patient's mean weight over the sets has a standard error of about 0.016.
     assert np.abs(weights.mean(axis=0) - 1.0).max() < 0.07
     assert weights[:, :30].var() == pytest.approx(1 - 1 / 30, abs=0.02)

@@ -76,6 +76,13 @@ def test_a_sound_study_loads_and_names_get_their_usual_coding() -> None:
         ('unit = "days"', 'unit = "years"', r"line 16: endpoints\[2\]\.unit: .*'days' or 'months'"),
         ('unit = "days"\n', "", r"a survival endpoint needs `unit`"),
         ('group = "mvi"', 'group = "age"', r"'age' does not form groups"),
+        (
+            'group = "mvi"',
+            'group = "mvi"\nhorizon = 20000',
+            r"\.horizon: the horizon lies beyond the endpoint's maximum",
+        ),
+        ('group = "mvi"', 'group = "mvi"\nhorizon = 9.5\ntimes = [9, 10]', r"one of `times` lies beyond the horizon"),
+        ('group = "mvi"\ncohort = "train"', 'group = "mvi"\ncohort = "external"\nhorizon = 9', r"fewer than 3 sites"),
         ('coding = "log"', 'coding = "levels"', r"does not fit 'alt', which is continuous"),
         ('coding = "log"', 'coding = "log", cutoff = 3', r"belongs to the coding `above`"),
         ('name = "a-study"', 'name = "../a"', r"line 2: study\.name"),

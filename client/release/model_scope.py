@@ -1,0 +1,217 @@
+"""client/release: the scope of a study's models while they are developed: parts of the patients, drafts, cut-offs.
+
+A draft score is a function of the server's choice, of patients whose endpoints are open. So a model has one in a run
+(`once`), it is made of the model's own columns, rounded, and seen in the model's training cohort only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import product
+
+from common.errors import FedmviError
+from common.federation.query import Query
+from common.statistics.unfit_columns import UnfitColumns
+from common.study.analyses import FOLDS
+from common.study.chain import ChainedImpute
+from common.study.modelling import is_score
+from common.study.protocol import Model, Study
+from common.study.ranges import Range, plausible_range
+from common.study.recipe import (
+    Complete,
+    Cut,
+    DraftScore,
+    Fold,
+    Group,
+    Impute,
+    Made,
+    ModelColumns,
+    Outside,
+    Recipe,
+    Resample,
+    Score,
+    Select,
+    Standardise,
+    Step,
+    coded_columns,
+)
+from common.study.scores import (
+    GROUP,
+    candidates,
+    named_model,
+    named_network,
+    needed,
+    of_score,
+    score_column,
+    source_column,
+)
+
+LETTERS: Mapping[type, str] = {
+    Select: "S", Group: "G", Made: "M", ModelColumns: "P", Impute: "I", ChainedImpute: "I", Complete: "C", Fold: "F",
+    Outside: "O", Resample: "R", DraftScore: "D", Cut: "T", Score: "K", Standardise: "Z",
+}  # fmt: skip
+"""The steps that a study may ask for. Others (ComBat, drawn imputations) are no part of any study."""
+
+ORDER = re.compile(r"S?G?M*P*(CFD)?T*I?C?(FO|R)?(D|[KT]*F?Z?)")
+"""Columns are read; out-of-fold scores of a reduced model may be added; the rest is filled and complete; a part of the
+patients may be taken; and they are scored, or dealt into folds and standardised."""
+
+REDUCES = frozenset(
+    {
+        "query.unfit_columns",
+        "query.marginal_logistic",
+        "query.cross_products",
+        "query.endpoint_products",
+        "query.set_moments",
+        "query.penalised",
+        "query.held_out",
+    }
+)
+"""What the reduction of a model asks, beyond what every study asks."""
+
+LARGEST = 1e6
+
+
+def model_step(
+    step: ModelColumns | Outside | Resample | DraftScore | Cut, ranges: Mapping[str, Range], query: Query, study: Study
+) -> dict[str, Range]:
+    """The columns that a step of developing a model adds, each with its range; error 414 for what is not declared."""
+    if isinstance(step, ModelColumns):
+        return _read(step, study)
+    if isinstance(step, DraftScore):
+        _draft(step, ranges, query, study)
+        return {step.column: (0.0, 1.0)}
+    if isinstance(step, Cut):
+        _cut(step, ranges, query, study)
+        return {step.name: (0.0, 1.0)}
+    _part(step, query, study)
+    return {}
+
+
+def check_order(steps: tuple[Step, ...]) -> None:
+    """Error 414 for steps that no study asks for, or in another order."""
+    _need(all(type(step) in LETTERS for step in steps), "a step")
+    word = "".join(LETTERS[type(step)] for step in steps)
+    _need(ORDER.fullmatch(word) is not None, "an order of steps")
+    parts = sum(isinstance(step, ModelColumns) for step in steps)
+    _need(parts == 1 or not re.search("CFD|FO", word), "an order of steps")
+
+
+def reduction_declares(query: Query, study: Study) -> bool:
+    """Whether a model of the study, whose columns the recipe reads, asks this to be reduced."""
+    read = [step for step in query.recipe.steps if isinstance(step, ModelColumns)]
+    model = named_model(study, read[0].model) if len(read) == 1 else None
+    if query.name not in REDUCES or model is None or model.reduction is None:
+        return False
+    if isinstance(query, UnfitColumns) and query.min_cell != study.limits.min_cell:
+        return False
+    own = {column.name for column in coded_columns(study, model.predictors)} | {"fold"}
+    named = {*getattr(query, "columns", ()), *query.uses}
+    return query.cohort == model.cohort and getattr(query, "endpoint", "") in ("", model.endpoint) and named <= own
+
+
+def _read(step: ModelColumns, study: Study) -> dict[str, Range]:
+    model = named_model(study, step.model)
+    if model is None or model.reduction is None:
+        raise FedmviError(414, step.model, part="a model")
+    return {column.name: plausible_range(study, column) for column in coded_columns(study, model.predictors)}
+
+
+def _part(step: Outside | Resample, query: Query, study: Study) -> None:
+    read = {other.model for other in query.recipe.steps if isinstance(other, ModelColumns)}
+    here = [model for model in study.models if model.cohort == query.cohort]
+    if isinstance(step, Outside):
+        _need(any(model.name in read and model.reduction for model in here), "a fold")
+        _need(0 <= step.fold < FOLDS, "a fold")
+    else:
+        of = [model for model in here if 1 <= step.replicate <= model.optimism and model.endpoint == step.endpoint]
+        _need(bool(of), "a bootstrap set")
+
+
+def _draft(step: DraftScore, ranges: Mapping[str, Range], query: Query, study: Study) -> None:
+    model = named_model(study, step.model)
+    _need(model is not None and query.cohort == model.cohort, "a model")
+    if model is None:
+        return
+    own = {column.name for column in coded_columns(study, model.predictors)}
+    _need(set(step.names) <= own & set(ranges) and len(set(step.names)) == len(step.names), "a model")
+    _need(step.endpoint == model.endpoint, "a model")
+    if step.by_fold:
+        _need(model.reduction is not None and len(step.intercepts) == FOLDS and step.replicate == 0, "a model")
+    else:
+        # The draft of everybody's model is for its cut-off; of a reduced model that is chosen out of fold.
+        least = 1 if model.reduction is not None else 0
+        _need(len(step.intercepts) == 1 and least <= step.replicate <= model.optimism, "a bootstrap set")
+    _need(len(step.coefficients) == len(step.intercepts), "a number")
+    _need(all(len(formula) == len(step.names) for formula in step.coefficients), "a number")
+    numbers = (number for formula in (step.intercepts, *step.coefficients) for number in formula)
+    _need(all(abs(number) <= LARGEST for number in numbers), "a number")
+
+
+def _cut(step: Cut, ranges: Mapping[str, Range], query: Query, study: Study) -> None:
+    _need(step.source in ranges, "a column")
+    _need(step.cutoff is None or 0.0 <= step.cutoff <= 1.0, "a number")
+    if step.name == GROUP:
+        asked = (getattr(query, "endpoint", None), query.cohort)
+        groups = {c.group for c in study.comparisons if asked == (c.endpoint, c.cohort)}
+        _need(step.cutoff is not None and any(_is_score_of(study, g, step.source) for g in groups), "a group")
+        return
+    for model in study.models:
+        for term in model.predictors:
+            if not is_score(term.variable) or score_column(study, term) != step.name:
+                continue
+            sound = (step.cutoff is None) == (term.coding == "linear") and term.cutoff in (None, step.cutoff)
+            if sound and _is_score_of(study, term.variable, step.source):
+                return
+    raise FedmviError(414, step.name, part="a column or cut-off")
+
+
+def _is_score_of(study: Study, name: str, column: str) -> bool:
+    """Whether a column may be the score that a predictor or group names."""
+    if not is_score(name):
+        return False
+    network = named_network(study, of_score(name))
+    if network is not None:
+        return column == source_column(network)
+    return column in {f"score.{model}" for model in candidates(study, of_score(name))}
+
+
+def draft_columns(recipe: Recipe) -> frozenset[str]:
+    """The columns of a recipe that are draft scores, under whatever name."""
+    found: set[str] = set()
+    for step in recipe.steps:
+        if isinstance(step, DraftScore):
+            found.add(step.column)
+        elif isinstance(step, Cut) and step.source in found:
+            found.add(step.name)
+    return frozenset(found)
+
+
+def complete_sets(study: Study) -> Iterator[tuple[frozenset[str], str]]:
+    """The sets of complete cases that models with scores speak of, as (columns, endpoint)."""
+    for model in study.models:
+        for names in needed(study, model.name):
+            yield names, model.endpoint
+            # In training the out-of-fold scores are there already when the rest is completed.
+            yield frozenset(name for name in names if not name.startswith("complete.")), model.endpoint
+    for comparison in study.comparisons:
+        if is_score(comparison.group):
+            name = of_score(comparison.group)
+            yield frozenset(), comparison.endpoint
+            for model_name in candidates(study, name):
+                yield from ((names, comparison.endpoint) for names in needed(study, model_name))
+    for analysis in study.analyses:
+        for parts in product(*(tuple(needed(study, name)) for name in analysis.models)):
+            yield frozenset().union(*parts), analysis.endpoint or ""
+
+
+def fixed_formula(model: Model, step: Score) -> bool:
+    """Whether the score of a formula from elsewhere is that formula; True for fitted models."""
+    fixed = model.fixed
+    return fixed is None or (step.intercept, step.coefficients) == (fixed.intercept, fixed.coefficients)
+
+
+def _need(sound: bool, part: str) -> None:
+    if not sound:
+        raise FedmviError(414, part=part)

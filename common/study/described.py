@@ -1,0 +1,92 @@
+"""common/study: what `[characteristics]` asks: of which cohorts, which columns, and where classes are told apart.
+
+Server and gate read the same functions. A sum over one cohort less one over another is that of the patients, or of the
+site, in which they differ: so only cohorts that share nobody are described.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.study.dictionary import Variable
+from common.study.features import FEATURE
+from common.study.protocol import CLOSED_ROLES, Analysis, Cohort, Model, Study, Term
+from common.study.recipe import CodedColumn, columns_of
+
+_PREDICTION = frozenset({"train", "internal-test", "calibration", "external-test"})
+"""A patient has one of these roles."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A variable as it is described.
+
+    Attributes
+    ----------
+    number
+        Of a measured variable: the column of its values, for mean and standard deviation.
+    table
+        Its levels, or whether it is above its cut-off, as a column of 0, 1, ...; None where it has no cut-off.
+    terms
+        The level of each such number, as `sex=male`, or as `afp>20` for above; "" for what is not told on its own.
+    """
+
+    variable: Variable
+    number: CodedColumn | None
+    table: CodedColumn | None
+    terms: tuple[str, ...]
+
+
+def described_cohorts(study: Study) -> tuple[Cohort, ...]:
+    """The cohorts that are described: of enough sites, and without patients of one before."""
+    found: list[Cohort] = []
+    for cohort in study.cohorts if study.characteristics is not None else ():
+        if len(cohort.sites) >= study.limits.min_sites and all(_apart(cohort, other) for other in found):
+            found.append(cohort)
+    return tuple(found)
+
+
+def _apart(one: Cohort, other: Cohort) -> bool:
+    """Whether no patient can be in both, whatever the sites' tables hold."""
+    labels = one.label is not None and other.label is not None and one.label != other.label
+    return labels or not set(one.sites) & set(other.sites) or {one.role, other.role} <= _PREDICTION
+
+
+def described_classes(study: Study, cohort: Cohort) -> str:
+    """The binary endpoint whose classes are told apart in a cohort; "" where endpoints are closed, or there is none."""
+    if study.characteristics is None or cohort.role in CLOSED_ROLES:
+        return ""
+    binary = (endpoint.name for endpoint in study.endpoints if endpoint.kind == "binary")
+    return study.characteristics.by or next(binary, "")
+
+
+def described_variables(study: Study, cohort: Cohort) -> tuple[Described, ...]:
+    """The variables that are described in a cohort, in order; where endpoints are closed none that tells of them."""
+    if study.characteristics is None:
+        return ()
+    variables = [study.variable(name) for name in study.characteristics.variables or _usual(study)]
+    closed = cohort.role in CLOSED_ROLES
+    return tuple(_described(v) for v in variables if not closed or not _tells_of_outcome(v))
+
+
+def _usual(study: Study) -> tuple[str, ...]:
+    """What the study uses, in the order of first use, but for features of images."""
+    parts: tuple[Model | Analysis, ...] = (*study.models, *study.analyses)
+    used = [term.variable for part in parts for term in part.predictors]
+    known = study.variable_names()
+    return tuple(n for n in dict.fromkeys((*used, *known)) if n in known and not FEATURE.fullmatch(n))
+
+
+def _tells_of_outcome(variable: Variable) -> bool:
+    return bool(variable.leaks) or variable.known == "follow-up"
+
+
+def _described(variable: Variable) -> Described:
+    own = CodedColumn(variable.name, variable.name, "linear")
+    if variable.kind != "continuous":
+        terms = tuple(f"{variable.name}={level}" for level in variable.level_names)
+        return Described(variable, None, own, terms)
+    if variable.cutoff is None:
+        return Described(variable, own, None, ())
+    (above,) = columns_of(variable, Term(variable=variable.name, coding="above"))
+    return Described(variable, own, above, ("", above.name))

@@ -1,0 +1,130 @@
+"""common/study: what a protocol says of reductions, choices, scores and formulas against the rest of it."""
+
+from __future__ import annotations
+
+from common.study.modelling import Choice, is_score
+from common.study.protocol import Comparison, Model, Study, Term
+from common.study.recipe import coded_columns
+from common.study.scores import candidates, named_model, named_network, of_score, score_terms
+
+_Place = tuple[str | int, ...]
+_Found = list[tuple[_Place, str]]
+
+
+def model_contradictions(study: Study) -> _Found:
+    """(place, sentence) pairs, empty for a sound protocol."""
+    found: _Found = []
+    names = [*(model.name for model in study.models), *(network.name for network in study.networks)]
+    for i, choice in enumerate(study.choices):
+        if choice.name in names or choice.name in [c.name for c in study.choices[:i]]:
+            found.append((("choices", i, "name"), f"'{choice.name}' is declared twice"))
+        found += _choice(study, i, choice)
+    for i, model in enumerate(study.models):
+        place = ("models", i)
+        if named_network(study, model.name) is not None and _is_used(study, model.name):
+            found.append(((*place, "name"), f"a network is called '{model.name}' too: whose is `score.{model.name}`?"))
+        found += _reduction(place, model) if model.reduction else []
+        found += _fixed(study, place, model) if model.fixed else []
+        found += _scores(study, place, model)
+    for i, comparison in enumerate(study.comparisons):
+        if is_score(comparison.group):
+            found += _group(study, ("comparisons", i, "group"), comparison)
+    return found
+
+
+def _is_used(study: Study, name: str) -> bool:
+    groups = [comparison.group for comparison in study.comparisons]
+    terms = [term.variable for model in study.models for term in model.predictors]
+    return any(is_score(used) and of_score(used) == name for used in (*groups, *terms))
+
+
+def _choice(study: Study, i: int, choice: Choice) -> _Found:
+    place = ("choices", i, "models")
+    found: _Found = []
+    models = [named_model(study, name) for name in choice.models]
+    for name, model in zip(choice.models, models, strict=True):
+        if model is None or model.reduction is None:
+            found.append((place, f"'{name}' is not a model with a `reduction`"))
+    if len(set(choice.models)) < len(choice.models):
+        found.append((place, "a model is named twice"))
+    if len({(model.cohort, model.endpoint) for model in models if model is not None}) > 1:
+        found.append((place, "the models are not of one cohort and endpoint"))
+    return found
+
+
+def _reduction(place: _Place, model: Model) -> _Found:
+    found: _Found = []
+    if model.fixed is not None:
+        found.append(((*place, "fixed"), "a formula that is given is not reduced: leave out `reduction` or `fixed`"))
+    if model.missing != "complete-case":
+        sentence = "a reduced model leaves patients with missing predictors out: every fold would need fillings anew"
+        found.append(((*place, "missing"), sentence))
+    if score_terms(model):
+        found.append(((*place, "predictors"), "a reduced model has no scores among its predictors"))
+    if len(model.predictors) < 2:
+        found.append(((*place, "predictors"), "there is nothing to reduce: name two or more predictors"))
+    return found
+
+
+def _fixed(study: Study, place: _Place, model: Model) -> _Found:
+    found: _Found = []
+    try:
+        columns = coded_columns(study, model.predictors)
+    except (KeyError, ValueError):
+        return []  # a predictor that is none is told elsewhere
+    if model.fixed is not None and len(model.fixed.coefficients) != len(columns):
+        sentence = f"the predictors are {len(columns)} columns: {', '.join(column.name for column in columns)}"
+        found.append(((*place, "fixed"), f"`coefficients` must have one number each; {sentence}"))
+    if model.optimism:
+        found.append(((*place, "optimism"), "a formula that is not fitted has no optimism"))
+    return found
+
+
+def _scores(study: Study, place: _Place, model: Model) -> _Found:
+    found: _Found = []
+    reduced = 0
+    for j, term in enumerate(model.predictors):
+        if is_score(term.variable):
+            reduced += bool(candidates(study, of_score(term.variable)))
+            found += _score(study, (*place, "predictors", j), model, term)
+    if reduced and len({t.variable for t in score_terms(model) if candidates(study, of_score(t.variable))}) > 1:
+        sentence = "out-of-fold scores of two reduced models are of different folds: name one, or a choice among them"
+        found.append(((*place, "predictors"), sentence))
+    if score_terms(model) and model.missing == "chained":
+        found.append(((*place, "missing"), "chained regressions do not go with scores among the predictors"))
+    return found
+
+
+def _score(study: Study, place: _Place, model: Model, term: Term) -> _Found:
+    found: _Found = []
+    name = of_score(term.variable)
+    network = named_network(study, name)
+    sources = [m for m in (named_model(study, part) for part in candidates(study, name)) if m is not None]
+    if network is None and not (sources and all(source.reduction is not None for source in sources)):
+        return [(place, f"'{name}' is neither a choice nor a model with a `reduction` nor a network")]
+    if term.coding not in ("linear", "above"):
+        found.append((place, "a score is coded `linear` or `above`"))
+    if term.cutoff is not None and not 0.0 < term.cutoff < 1.0:
+        found.append((place, "the cut-off of a score is between 0 and 1"))
+    if network is not None and network.development != "nested":
+        found.append((place, f"'{name}' has no out-of-fold scores: its development is `{network.development}`"))
+    of = [(n.cohort, n.binary, n.evaluate) for n in (network,) if n is not None]
+    of += [(source.cohort, source.endpoint, source.evaluate) for source in sources]
+    for cohort, endpoint, evaluate in of:
+        if (cohort, endpoint) != (model.cohort, model.endpoint):
+            found.append((place, f"'{name}' is of another cohort or endpoint than '{model.name}'"))
+            break
+        lacking = sorted(set(model.evaluate) - set(evaluate)) if network is not None else []
+        if lacking:
+            found.append((place, f"'{name}' is not evaluated in '{lacking[0]}', where '{model.name}' is"))
+    return found
+
+
+def _group(study: Study, place: _Place, comparison: Comparison) -> _Found:
+    name = of_score(comparison.group)
+    network = named_network(study, name)
+    if network is None:
+        return [] if candidates(study, name) else [(place, f"'{name}' is no model, choice or network")]
+    if comparison.cohort not in (network.cohort, *network.evaluate):
+        return [(place, f"'{name}' is not evaluated in '{comparison.cohort}': add it to the network's `evaluate`")]
+    return []

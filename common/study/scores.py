@@ -1,0 +1,93 @@
+"""common/study: scores as predictors and groups: whose score is meant, and what is needed to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from common.study.modelling import SCORE, is_score
+from common.study.networks import Network
+from common.study.protocol import Model, Study, Term
+from common.study.recipe import CodedColumn, ModelColumns, coded_columns, columns_of
+
+GROUP = "group"
+"""The column of groups."""
+
+
+def plain_columns(study: Study, model: Model) -> tuple[CodedColumn, ...]:
+    """The columns of a model that come from the hospitals' tables, in order."""
+    return coded_columns(study, tuple(term for term in model.predictors if not is_score(term.variable)))
+
+
+def score_terms(model: Model) -> tuple[Term, ...]:
+    """The predictors of a model that are scores."""
+    return tuple(term for term in model.predictors if is_score(term.variable))
+
+
+def score_column(study: Study, term: Term) -> str:
+    """The column that a predictor becomes which is a score."""
+    return columns_of(study.variable(term.variable), term)[0].name
+
+
+def named_model(study: Study, name: str) -> Model | None:
+    """The model of that name, if it is one."""
+    return next((model for model in study.models if model.name == name), None)
+
+
+def named_network(study: Study, name: str) -> Network | None:
+    """The network of that name, if it is one."""
+    return next((network for network in study.networks if network.name == name), None)
+
+
+def candidates(study: Study, name: str) -> tuple[str, ...]:
+    """The models of which `score.<name>` may be the score: one, those of a choice, or none where it is a network's."""
+    choice = next((choice for choice in study.choices if choice.name == name), None)
+    if choice is not None:
+        return choice.models
+    return () if named_model(study, name) is None else (name,)
+
+
+def of_score(name: str) -> str:
+    """Whose score a predictor or a group is."""
+    return name.removeprefix(SCORE)
+
+
+def source_column(network: Network) -> str:
+    """The column of a network's scores that `score.<network>` stands for."""
+    return f"{network.name}.{network.inference}"
+
+
+def needed(study: Study, name: str) -> Iterator[frozenset[str]]:
+    """What must be known of a patient for a model's score: its columns, those of a reduced model by one name.
+
+    One set for each way in which choices may turn out; what networks make is not among them.
+    """
+    model = named_model(study, name)
+    if model is None:
+        return
+    if model.reduction is not None:
+        yield frozenset({ModelColumns(model.name).complete})
+        return
+    own = frozenset(column.name for column in plain_columns(study, model))
+    options = [candidates(study, of_score(term.variable)) for term in score_terms(model)]
+    for chosen in product(*(option for option in options if option)):
+        yield own | {ModelColumns(part).complete for part in chosen}
+
+
+def links(study: Study, name: str) -> int:
+    """Most scores and cut-offs that a recipe has which ends in a model's score."""
+    model = named_model(study, name)
+    terms = score_terms(model) if model is not None else ()
+    return 1 + sum(1 + bool(candidates(study, of_score(term.variable))) for term in terms)
+
+
+def most_frozen(study: Study) -> int:
+    """Most recipes, each up to a score or cut-off, that an honest server freezes of models, groups and analyses."""
+    # Of a model on scores the training patients' recipe is another one.
+    most = sum(2 * links(study, model.name) for model in study.models)
+    for comparison in study.comparisons:
+        if is_score(comparison.group):
+            named = candidates(study, of_score(comparison.group))
+            most += 1 + max((links(study, name) for name in named), default=0)
+    joint = (analysis.models for analysis in study.analyses if len(analysis.models) > 1)
+    return most + sum(links(study, name) for models in joint for name in models)

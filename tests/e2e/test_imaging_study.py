@@ -1,0 +1,173 @@
+"""e2e: the CT radiomics study in small: from DICOM to features, and from features to the report.
+
+Measuring every patient takes minutes. So a few are measured here, and everybody's features, which were measured the
+same way, stand in a file.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from lifelines.statistics import multivariate_logrank_test
+from sklearn.metrics import roc_auc_score
+
+from client.cohort.site import load_site
+from client.preparation import images
+from client.preparation.prepare import prepare
+from server.cli import publish
+from server.study.execution import Action
+from simulation.running import Simulation
+from tests.e2e.imaging_hospitals import as_measured, features_of, make, measured, protocol, study, touch_images
+
+pytestmark = pytest.mark.xdist_group("imaging")
+EXAMINED = ("hospital-a-0001", "hospital-a-0002", "external-g-0001")
+RADIOMICS = (
+    "tumour-registered", "peritumour-registered", "tumour-subtraction", "peritumour-subtraction", "all-blocks",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All hospitals with their tables; three patients have CT."""
+    folder = tmp_path_factory.mktemp("imaging") / "sites"
+    make(folder, EXAMINED)
+    return folder
+
+
+def patients_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "patients.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("site", ["hospital-a", "external-g"])
+def test_the_features_in_the_file_are_those_of_the_ct_in_dicom(site: str, hospitals: Path, tmp_path: Path) -> None:
+    mine = [patient for patient in EXAMINED if patient.startswith(site)]
+    rows = patients_of(hospitals / site)
+    folder = tmp_path / site
+    folder.mkdir()
+    for name in ("site.toml", "site.secret", "peers.toml", "images", "masks"):
+        (folder / name).symlink_to(hospitals / site / name)
+    with (folder / "patients.csv").open("w", newline="", encoding="utf-8") as file:
+        lines = csv.DictWriter(file, rows[0])
+        lines.writeheader()
+        lines.writerows(row for row in rows if row["patient_id"] in mine)
+    slices = list((hospitals / site / "images" / mine[0] / "arterial").glob("*.dcm"))
+    assert len(slices) == 26
+    found = features_of(prepare(load_site(folder), study(), workers=1))
+    expected = measured()
+    assert set(found) == set(mine)
+    for patient in mine:
+        # On another kind of processor a few voxels may differ by 1 HU.
+        assert found[patient] == pytest.approx(expected[patient], rel=0.02, abs=0.5), patient
+
+
+@pytest.fixture(scope="module")
+def run(hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study over all hospitals, from everybody's features to the report."""
+    folder = tmp_path_factory.mktemp("imaging-run")
+    (folder / "study.toml").write_text(protocol(), encoding="utf-8")
+    for site in hospitals.glob("*/site.toml"):
+        copy = folder / "sites" / site.parent.name
+        copy.mkdir(parents=True)
+        for name in ("site.toml", "site.secret", "peers.toml", "patients.csv"):
+            (copy / name).write_bytes((site.parent / name).read_bytes())
+        touch_images(copy, [row["patient_id"] for row in patients_of(copy)])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(images, "prepare_patients", as_measured(measured()))
+        simulation = Simulation.of(folder / "study.toml", folder / "sites", folder / "run", in_process=True)
+        simulation.conduct(Action.RUN, lambda _: None)
+        publish(simulation.run, json_=True)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def results(run: Path) -> dict[str, dict[str, Any]]:
+    found = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    return {result["id"]: result for result in found["results"]}
+
+
+def estimate(result: dict[str, Any], name: str, term: str = "") -> dict[str, Any]:
+    (found,) = [e for e in result["estimates"] if e["name"] == name and (not term or e["term"] == term)]
+    return dict(found)
+
+
+def test_every_radiomics_model_finds_the_signal(results: dict[str, dict[str, Any]]) -> None:
+    for model in RADIOMICS:
+        left = {e["term"]: e["value"] for e in results[f"model.{model}.reduction"]["estimates"] if e["name"] == "left"}
+        counts = list(left.values())
+        assert counts == sorted(counts, reverse=True), model
+        assert left["LASSO"] >= 1, model
+        assert estimate(results[f"model.{model}.cross-validated"], "auc")["low"] > 0.5, model
+
+
+def test_the_chosen_model_has_the_largest_cross_validated_area(results: dict[str, dict[str, Any]]) -> None:
+    areas = {model: estimate(results[f"model.{model}.cross-validated"], "auc")["value"] for model in RADIOMICS}
+    (chosen,) = [e["term"] for e in results["choice.radiomics"]["estimates"] if e["note"] == "chosen"]
+    assert chosen == max(areas, key=lambda model: areas[model])
+
+
+def test_the_area_in_the_other_hospitals_is_that_of_the_published_formula_on_their_patients(
+    results: dict[str, dict[str, Any]], hospitals: Path
+) -> None:
+    formula = results["model.all-blocks.coefficients"]["estimates"]
+    weights = {e["term"]: e["value"] for e in formula if e["name"] == "coef"}
+    external = [row for site in hospitals.glob("external-*") for row in patients_of(site)]
+    eligible = [row for row in external if int(row["imaging_to_surgery_days"]) <= 30]
+    features = pd.DataFrame.from_dict(measured(), orient="index").loc[[row["patient_id"] for row in eligible]]
+    linear = pd.Series(weights.pop("intercept"), index=features.index)
+    for term, weight in weights.items():
+        linear += weight * coded(features, term)
+    score = (1 / (1 + np.exp(-linear))).round(4)
+    area = results["model.all-blocks.auc.external-test"]
+    present = [row["mvi"] == "present" for row in eligible]
+    assert area["n"] == len(eligible)
+    assert estimate(area, "auc")["value"] == pytest.approx(roc_auc_score(present, score), abs=1e-12)
+    assert estimate(area, "auc")["low"] > 0.5
+
+
+def coded(features: pd.DataFrame, term: str) -> pd.Series:
+    """A column of a formula: a feature, or its logarithm."""
+    coding, _, name = term.removesuffix(")").rpartition("(")
+    coded_by = {"": lambda x: x, "log": np.log1p, "asinh": np.arcsinh}
+    return pd.Series(coded_by[coding](features[name]), index=features.index)
+
+
+def test_the_hybrid_model_is_better_than_chance_elsewhere_and_parts_the_patients_by_its_cut_off(
+    results: dict[str, dict[str, Any]],
+) -> None:
+    assert estimate(results["model.hybrid.auc.external-test"], "auc")["low"] > 0.6
+    early = results["comparison.early-rfs-by-hybrid"]
+    groups = [e["value"] for e in early["estimates"] if e["name"] == "patients"]
+    assert len(groups) == 2
+    assert min(groups) >= 20
+    assert max(curve["x"][-1] for curve in early["curves"]) <= 730
+
+
+def test_early_recurrence_is_that_of_the_patients_censored_at_24_months(
+    results: dict[str, dict[str, Any]], hospitals: Path
+) -> None:
+    table = pd.concat([pd.read_csv(site / "patients.csv") for site in hospitals.glob("external-*")])
+    table = table[table["imaging_to_surgery_days"] <= 30]
+    early = (table["rfs_event"] == 1) & (table["rfs_days"] <= 730)
+    expected = multivariate_logrank_test(table["rfs_days"].clip(upper=730), table["mvi"], early)
+    assert early.sum() < table["rfs_event"].sum()
+    ours = results["comparison.early-rfs-by-mvi"]
+    assert ours["events"] == early.sum()
+    assert estimate(ours, "log_rank_chi2")["value"] == pytest.approx(expected.test_statistic, rel=1e-9)
+
+
+def test_nothing_that_the_study_declares_is_left_unanswered(results: dict[str, dict[str, Any]]) -> None:
+    unanswered = {name: result["note"] for name, result in results.items() if result["status"] != "estimated"}
+    assert unanswered == {}
+
+
+def test_the_report_tells_of_the_models_and_of_the_choice(run: Path) -> None:
+    report = (run / "report.html").read_text(encoding="utf-8")
+    for words in ("Tumour, registered phases", "Radiomics score", "Hybrid model", "Cross-validated", "mRMR"):
+        assert words in report, words

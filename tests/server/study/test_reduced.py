@@ -1,0 +1,149 @@
+"""server/study: reduced models are developed without whom they score; choices, Hybrid, formula and groups follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from lifelines.statistics import logrank_test
+from sklearn.metrics import roc_auc_score
+
+from common.study.recipe import Recipe, Select, coded_columns
+from common.study.table import FloatArray
+from server.study.conduct import conduct
+from server.study.results import Result, Results
+from tests.client.approval.asked import Heard, heard_of
+from tests.client.approval.test_preview import assert_foreseen
+from tests.disclosure.consortium import Consortium, make
+from tests.server.study.reduced_study import SIGNAL, everywhere, featured, study_text
+
+pytestmark = pytest.mark.xdist_group("reduced")
+
+
+@dataclass(frozen=True)
+class Run:
+    made: Consortium
+    results: Results
+    heard: Heard
+
+    def rows(self, cohort: str) -> dict[str, FloatArray]:
+        """The pooled rows of a cohort: columns and endpoints."""
+        study = self.made.study
+        columns = {
+            c.name: c for m in study.models for c in coded_columns(study, m.predictors) if "score." not in c.name
+        }
+        recipe = Recipe((Select(tuple(columns.values())),))
+        frames = [self.made.frame(site, recipe, cohort) for site in study.cohort(cohort).sites]
+        names = [*frames[0].columns, *frames[0].endpoints]
+        return {
+            name: np.concatenate([{**frame.columns, **frame.endpoints}[name] for frame in frames]) for name in names
+        }
+
+    def score(self, model: str, rows: dict[str, FloatArray]) -> FloatArray:
+        """The score that the published coefficients say, of the model, or of those that it is made of."""
+        result = self.results.get(f"model.{model}.coefficients")
+        linear = np.full(rows["mvi"].size, value(result, "coef", "intercept"))
+        for estimate in result.estimates:
+            if estimate.name == "coef" and estimate.term != "intercept":
+                linear = linear + (estimate.value or 0.0) * self.column(result, estimate.term, rows)
+        return np.round(1.0 / (1.0 + np.exp(-linear)), 4)
+
+    def column(self, result: Result, term: str, rows: dict[str, FloatArray]) -> FloatArray:
+        if not term.startswith("score."):
+            return rows[term]
+        name = term.removesuffix(">=cut-off")
+        assert result.model is not None
+        score = self.score(result.model.scores[name], rows)
+        if name == term:
+            return score
+        predictor = next(p for p in result.model.predictors if p.variable == name)
+        return (score >= (predictor.cutoff or 0.0)).astype(float)
+
+
+def value(result: Result, name: str, term: str = "") -> float:
+    found = next(e.value for e in result.estimates if (e.name, e.term) == (name, term))
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    made = make(tmp_path_factory.mktemp("sites"), everywhere(featured), study=study_text(3), masked=True).sign()
+    heard, port = heard_of(made)
+    return Run(made, conduct(made.study, port, lambda _: None).results, heard)
+
+
+def test_every_step_leaves_fewer_and_the_signal_is_found(run: Run):
+    for model, signal in (("first", set(SIGNAL[:2])), ("second", {SIGNAL[2]})):
+        result = run.results.get(f"model.{model}.reduction")
+        left = [e.value for e in result.estimates if e.name == "left"]
+        assert left == sorted(left, reverse=True) and left[0] == 20
+        selected = {e.term for e in result.estimates if e.name == "selected_in_folds"}
+        assert signal <= selected
+    # Of five copies of one feature the correlation filter leaves one.
+    assert len({f"x{i}" for i in range(30, 35)} & selected) == 1
+
+
+def test_the_frozen_scores_are_those_that_the_published_coefficients_give(run: Run):
+    rows = run.rows("external")
+    for model in ("first", "second", "hybrid", "high", "formula"):
+        known = ~np.isnan(run.score(model, rows))
+        auc = roc_auc_score(rows["mvi"][known], run.score(model, rows)[known])
+        assert value(run.results.get(f"model.{model}.auc.external"), "auc") == pytest.approx(auc, abs=1e-12)
+
+
+def test_the_choice_is_the_larger_out_of_fold_area_and_hybrid_is_built_on_it(run: Run):
+    choice = run.results.get("choice.radiomics")
+    areas = {e.term: e.value for e in choice.estimates}
+    chosen = next(e.term for e in choice.estimates if e.note == "chosen")
+    assert areas[chosen] == max(areas.values())  # type: ignore[type-var]
+    hybrid = run.results.get("model.hybrid.coefficients").model
+    assert hybrid is not None and hybrid.scores == {"score.radiomics": chosen}
+    for model, area in areas.items():
+        assert value(run.results.get(f"model.{model}.cross-validated"), "auc") == area
+
+
+def test_out_of_fold_areas_lie_below_apparent_ones_and_optimism_is_positive(run: Run):
+    for model in ("first", "second"):
+        apparent = value(run.results.get(f"model.{model}.auc.train"), "auc")
+        assert value(run.results.get(f"model.{model}.cross-validated"), "auc") < apparent
+    optimism = run.results.get("model.first.optimism")
+    apparent, corrected = value(optimism, "apparent_auc"), value(optimism, "corrected_auc")
+    assert corrected == pytest.approx(apparent - value(optimism, "optimism"))
+    assert value(optimism, "bootstrap_sets") == 3
+    assert run.results.get("model.hybrid.optimism").status == "estimated"
+
+
+def test_groups_by_a_frozen_score_are_compared_as_of_pooled_rows(run: Run):
+    rows = run.rows("later")
+    chosen = run.results.get("model.hybrid.coefficients").model
+    assert chosen is not None
+    model = chosen.scores["score.radiomics"]
+    cutoff = value(run.results.get(f"model.{model}.coefficients"), "cutoff")
+    high = run.score(model, rows) >= cutoff
+    oracle = logrank_test(
+        rows["os.time"][high], rows["os.time"][~high], rows["os.event"][high], rows["os.event"][~high]
+    )
+    result = run.results.get("comparison.os-by-radiomics")
+    assert value(result, "log_rank_chi2", "df=1") == pytest.approx(oracle.test_statistic, abs=1e-8)
+    assert value(result, "patients", "Radiomics score: high score") == np.count_nonzero(high)
+    assert run.results.get("comparison.os-by-hybrid").status == "estimated"
+
+
+def test_areas_of_all_kinds_of_models_are_compared_with_holm_s_adjustment(run: Run):
+    result = run.results.get("analysis.areas")
+    differences = {e.term: e for e in result.estimates if e.name == "auc_difference"}
+    assert len(differences) == 6
+    p = sorted((e.p or 0.0, term) for term, e in differences.items())
+    holm, largest = {}, 0.0
+    for i, (raw, term) in enumerate(p):
+        largest = max(largest, min(1.0, raw * (len(p) - i)))
+        holm[term] = largest
+    adjusted = {e.term: e.value for e in result.estimates if e.name == "holm_p"}
+    assert adjusted == pytest.approx(holm)
+
+
+def test_every_question_was_foreseen_by_the_preview(run: Run):
+    assert assert_foreseen(run.made.study, run.made.folders, run.heard) > 500
+    assert not [error for asks in run.heard.asks.values() for _, error in asks if error]

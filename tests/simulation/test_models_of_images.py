@@ -1,0 +1,278 @@
+"""Models of images that a run hands on give a hospital the run's own scores, from images to the Hybrid's probability.
+
+Features are drawn, not computed (`tests/client/predicting/test_images.py` has those that are): what is claimed is
+everything after them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from client.cohort.site import load_site
+from client.cohort.store import load_prepared
+from client.predicting.images import predict_from_images
+from client.predicting.prediction import Prediction
+from client.preparation import images
+from client.preparation.patient import Job, Outcome
+from common.models.archive import HandedOn, read_model
+from common.models.logistic import FrozenModel
+from common.study.features import feature_variable
+from common.study.loader import load_study, parse_study
+from common.study.recipe import SCORE_DECIMALS, coded_columns
+from common.study.table import SiteTable
+from server.export.logistic import write_model
+from server.study import evaluation
+from server.study.execution import Action
+from server.study.models import ScoredModel
+from server.study.results import read_results
+from simulation.importers.folder import introduce
+from simulation.running import Simulation
+from tests.disclosure.consortium import rows_of, write_site
+
+SITES = ("a", "b", "c")
+PATIENTS = 150
+PHASES = ("arterial", "portal")
+SIGNAL = {"portal.tumour.original_glcm_Contrast": 4.0, "portal.tumour.original_glcm_Idm": -3.0}
+STUDY = """
+[study]
+name = "images"
+title = "A study of images"
+simulated = true
+
+[[endpoints]]
+name = "mvi"
+kind = "binary"
+columns = ["mvi"]
+
+[[cohorts]]
+name = "train"
+role = "train"
+sites = ["a", "b", "c"]
+
+[preparation]
+modality = "ct"
+phases = ["arterial", "portal"]
+reference = "portal"
+radiomics = { regions = ["tumour"], classes = ["glcm"], log_sigma_mm = [], wavelet = "none" }
+
+[[models]]
+name = "few"
+endpoint = "mvi"
+cohort = "train"
+predictors = ["portal.tumour.original_glcm_Contrast", { variable = "age", coding = "linear" }]
+
+[[models]]
+name = "portal"
+endpoint = "mvi"
+cohort = "train"
+features = { images = ["portal"], regions = ["tumour"] }
+reduction = { count = 8 }
+
+[[models]]
+name = "arterial"
+endpoint = "mvi"
+cohort = "train"
+features = { images = ["arterial"], regions = ["tumour"] }
+reduction = { count = 8 }
+
+[[choices]]
+name = "radiomics"
+label = "Radiomics score"
+models = ["arterial", "portal"]
+
+[[models]]
+name = "hybrid"
+label = "Hybrid model"
+endpoint = "mvi"
+cohort = "train"
+predictors = [{ variable = "age", coding = "linear" }, "score.radiomics", "cirrhosis"]
+missing = "mean"
+
+[[models]]
+name = "high"
+endpoint = "mvi"
+cohort = "train"
+predictors = ["cirrhosis", { variable = "score.radiomics", coding = "above" }]
+
+[[models]]
+name = "formula"
+endpoint = "mvi"
+cohort = "train"
+predictors = ["cirrhosis", { variable = "score.portal", coding = "above" }]
+fixed = { intercept = -1.5, coefficients = [0.25, 2.0] }
+"""
+MODELS = ("few", "portal", "hybrid", "high", "formula")
+EXACT = 1e-9
+
+
+def names() -> tuple[str, ...]:
+    preparation = parse_study(STUDY).preparation
+    assert preparation is not None
+    return preparation.feature_names()
+
+
+NAMES = names()
+
+
+def uniform(patient: str) -> dict[str, float]:
+    """A number between 0 and 1 for each feature."""
+    drawn = np.random.default_rng(zlib.crc32(patient.encode())).uniform(0.05, 0.95, len(NAMES))
+    return dict(zip(NAMES, map(float, drawn), strict=True))
+
+
+def features_of(patient: str) -> dict[str, float]:
+    """Numbers on the scale of each feature."""
+    highest = {name: feature_variable(name).high or 1.0 for name in NAMES}
+    return {name: u if highest[name] <= 1 else u * highest[name] / 100 for name, u in uniform(patient).items()}
+
+
+def prepared(jobs: Sequence[Job], workers: int | None, progress: Any) -> tuple[Outcome, ...]:
+    return tuple(Outcome(job.case.patient, features={1: features_of(job.case.patient)}) for job in jobs)
+
+
+def present(patient: str) -> bool:
+    features, rng = uniform(patient), np.random.default_rng(zlib.crc32(patient[::-1].encode()))
+    logit = sum(effect * (features[name] - 0.5) for name, effect in SIGNAL.items())
+    return bool(rng.random() < 1 / (1 + np.exp(-logit)))
+
+
+def fill(folder: Path) -> None:
+    """A site whose patients have files that nobody reads; of a few cirrhosis is not known."""
+    rows = rows_of(folder.name, PATIENTS)
+    for i, row in enumerate(rows):
+        row["mvi"] = str(int(present(row["patient_id"])))
+        row["cirrhosis"] = "" if i % 25 == 0 else row["cirrhosis"]
+        for name in (*(f"images/{row['patient_id']}/{phase}" for phase in PHASES), f"masks/{row['patient_id']}/tumour"):
+            path = folder / f"{name}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    write_site(folder, folder.name, rows, masked=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, the models as it fitted them, and its sites."""
+
+    folder: Path
+    sites: Path
+    fitted: dict[str, ScoredModel]
+
+    def table(self, site: str) -> SiteTable:
+        """What the site answered from."""
+        study = load_study(self.folder / "study.toml")
+        table = load_prepared(load_site(self.sites / site), study)
+        return replace(table, declared={m.name: coded_columns(study, m.predictors) for m in study.models})
+
+    def scores(self, name: str, site: str) -> dict[str, float]:
+        """The run's own, of the patients whom it scores."""
+        scoring, table = self.fitted[name].scoring, self.table(site)
+        assert scoring is not None
+        keys = np.arange(table.n, dtype=np.uint64)
+        frame = scoring.apply(table, np.ones(table.n, dtype=bool), (), keys)
+        return {
+            table.patients[int(k)]: float(s) for k, s in zip(frame.keys, frame.columns[f"score.{name}"], strict=True)
+        }
+
+    def model(self, name: str) -> FrozenModel:
+        return self.handed(name).model
+
+    def handed(self, name: str) -> HandedOn:
+        path = self.folder / f"{name}.zip"
+        if not path.exists():
+            write_model(self.folder, name, path)
+        return read_model(path)
+
+    def predictions(self, name: str, site: str) -> dict[str, Prediction]:
+        here = load_site(self.sites / site)
+        found = predict_from_images(self.handed(name), self.sites / site, here).predictions
+        assert [p.patient_id for p in found] == list(self.table(site).patients)
+        return {p.patient_id: p for p in found}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    place = tmp_path_factory.mktemp("images")
+    for site in SITES:
+        fill(place / "sites" / site)
+    introduce({site: place / "sites" / site for site in SITES})
+    study = place / "study.toml"
+    study.write_text(STUDY, "utf-8")
+    fitted: dict[str, ScoredModel] = {}
+    evaluate = evaluation.evaluate
+
+    def seen(protocol: Any, models: Sequence[ScoredModel]) -> Any:
+        fitted.update({model.model.name: model for model in models})
+        return evaluate(protocol, models)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "prepare_patients", prepared)
+        patch.setattr(evaluation, "evaluate", seen)
+        Simulation.of(study, place / "sites", place / "run", in_process=True).conduct(Action.RUN, lambda _: None)
+        yield Run(place / "run", place / "sites", fitted)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_hospital_gets_the_scores_of_the_run_from_images(run: Run, name: str) -> None:
+    own, given = run.scores(name, "b"), run.predictions(name, "b")
+    known = {patient: p.probability for patient, p in given.items() if p.probability is not None}
+    assert set(known) == set(own) and len(own) > PATIENTS * 0.9
+    if name in ("few", "portal", "hybrid"):
+        assert len(own) == PATIENTS and len(set(own.values())) > PATIENTS / 2
+    for patient, probability in known.items():
+        assert round(probability, SCORE_DECIMALS) == pytest.approx(own[patient], abs=EXACT)
+
+
+def test_a_reduced_model_asks_for_the_features_that_it_selected_and_for_no_other(run: Run) -> None:
+    model, results = run.model("portal"), read_results(run.folder / "results.json")
+    told = results.get("model.portal.reduction")
+    selected = [e.term for e in told.estimates if e.name == "selected_in_folds"]
+    assert list(model.terms) == selected and set(SIGNAL) <= set(model.features)
+    assert len(model.features) < len([n for n in NAMES if n.startswith("portal.")])
+    assert model.covariance is None and model.preparation == results.preparation
+    assert all(p.low is None and p.probability is not None for p in run.predictions("portal", "a").values())
+
+
+def test_the_hybrid_is_one_file_with_the_model_that_the_choice_took(run: Run) -> None:
+    model = run.model("hybrid")
+    part = model.scores["score.radiomics"]
+    assert isinstance(part, FrozenModel) and part.name == "portal"
+    assert part == run.model("portal").model_copy(update={"preparation": None})
+    assert {v.name for v in model.clinical} == {"age", "cirrhosis"} and model.features == part.features
+    own, given = run.scores("portal", "c"), run.predictions("hybrid", "c")
+    assert {patient: p.scores["score.radiomics"] for patient, p in given.items()} == pytest.approx(own, abs=EXACT)
+    filled = {patient for patient, p in given.items() if p.filled}
+    assert len(filled) == PATIENTS / 25 and {p.filled for p in given.values()} == {(), ("cirrhosis",)}
+    assert all(p.low is not None and p.low < p.probability < p.high for p in given.values())  # type: ignore[operator]
+
+
+def test_a_score_is_cut_where_training_froze_it(run: Run) -> None:
+    results = read_results(run.folder / "results.json")
+    frozen = next(e.value for e in results.get("model.portal.coefficients").estimates if e.name == "cutoff")
+    assert [i.cutoff for i in run.model("high").inputs] == [None, frozen]
+    given = run.predictions("formula", "a")
+    for p in given.values():
+        if p.probability is not None:
+            score = p.scores["score.portal"]
+            assert score is not None and frozen is not None
+            x = -1.5 + 0.25 * (run.table("a").columns["cirrhosis"].values[list(given).index(p.patient_id)]) + 2.0 * (
+                score >= frozen)  # fmt: skip
+            assert p.probability == pytest.approx(1 / (1 + np.exp(-x)), abs=1e-12)
+
+
+SCALES = {"linear": (np.asarray, np.asarray), "log": (np.log1p, np.expm1), "asinh": (np.arcsinh, np.sinh)}
+
+
+def test_features_have_a_usual_range_of_the_training_patients_and_none_has_a_smallest_value(run: Run) -> None:
+    for one in (one for name in ("few", "portal") for one in run.model(name).inputs if one.variable.name in NAMES):
+        there, back = SCALES[one.coding]
+        values = there([features_of(p)[one.variable.name] for site in SITES for p in run.table(site).patients])
+        ends = back(values.mean() + np.array([-2, 2]) * values.std(ddof=1))
+        low, high = one.variable.low, one.variable.high
+        assert one.usual == pytest.approx((max(ends[0], low), min(ends[1], high)), rel=1e-9)
