@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,12 @@ def run_folder(site: Site, run_id: str) -> Path:
     return site.store / "runs" / run_id
 
 
+@lru_cache(maxsize=2)
 def read_study(text: str, fingerprint: str) -> Study:
-    """Validate a study that came over the wire; error 411 unless it is sound and has the claimed fingerprint."""
+    """Validate a study that came over the wire; error 411 unless it is sound and has the claimed fingerprint.
+
+    Of thousands of features that takes a second; in a process that answers several messages it is done once.
+    """
     try:
         study = Study.model_validate(as_tuples(json.loads(text)))
     except (ValueError, RecursionError) as error:

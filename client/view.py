@@ -98,6 +98,7 @@ class GatedView:
         self._site, self._run, self._gate = site, run, gate
         self._frames: dict[tuple[str, str], Frame] = {}
         self._bases: dict[tuple[str, str, tuple[str, ...]], Frame] = {}
+        self._parts: dict[tuple[str, str], list[NDArray[np.uint64]]] = {}  # of everybody, where one was taken
         self._rows: dict[str, NDArray[np.bool_]] = {}
         self._patients: dict[str, Patients] = {}
         self._held: dict[int, tuple[Query, Held]] = {}  # with the query, so that its id stays its own
@@ -112,7 +113,7 @@ class GatedView:
                 frame = self._made_frame(query.cohort, query.recipe, visible)
                 if subset_of(query) is not None:
                     whole = self._made_frame(query.cohort, Recipe(before_subset(query.recipe.steps)), visible)
-                    self._gate.admit_subgroup(query, whole)
+                    self._parts[key] = self._gate.admit_subgroup(query, whole)
             except (KeyError, ValueError) as error:
                 raise FedmviError(501, f"recipe: {type(error).__name__}: {error}") from error
             self._frames[key] = self._closed(query, frame)
@@ -228,7 +229,10 @@ class GatedView:
             scored = any(isinstance(step, Made) for step in query.recipe.steps)
             # Folds and bootstrap sets are the site's own draws: what counts is of whom they are drawn.
             before = self._bases.get((query.cohort, query.recipe.before_drafts.digest, tuple(frame.endpoints)), frame)
-            return ((self._pictured if scored else self._register).of(before.keys),)
+            register = self._pictured if scored else self._register
+            # Any part of the patients is everybody less the others: all of them are compared with earlier runs.
+            parts = self._parts.get((query.cohort, query.recipe.digest), [])
+            return register.of(before.keys), *(register.of(keys) for keys in parts)
         return self.patients(query.cohort), self._register.all
 
     def _taking_part(self, task: str) -> Patients:

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from client.cohort.site import ColumnMap, Images, Policy, SiteHead, Tables
 from common.errors import CATALOGUE
-from common.study import networks, preparation, protocol, reporting
+from common.study import characteristics, eligibility, modelling, networks, preparation, protocol, reporting, subgroups
 from common.study.analyses import ANALYSES
 from common.study.dictionary import DICTIONARY, Variable
 from server.study.results import schema
@@ -117,13 +117,20 @@ def study() -> str:
         (protocol.StudyHead, "[study]"),
         (protocol.Endpoint, "[[endpoints]]"),
         (Variable, "[[variables]]"),
-        (protocol.Eligibility, "[eligibility]"),
-        (protocol.Rule, "A rule of [eligibility]"),
+        (eligibility.Eligibility, "[eligibility]"),
+        (eligibility.Rule, "A rule of [eligibility]"),
         (protocol.Cohort, "[[cohorts]]"),
         (protocol.Split, "split, of a cohort"),
         (protocol.Model, "[[models]]"),
         (protocol.Term, "A predictor of a model"),
+        (modelling.FeatureSet, "features, of a model"),
+        (modelling.Reduction, "reduction, of a model"),
+        (modelling.Fixed, "fixed, of a model"),
+        (modelling.Choice, "[[choices]]"),
         (protocol.Comparison, "[[comparisons]]"),
+        (subgroups.Subgroups, "[[subgroups]]"),
+        (subgroups.Division, "A division of [[subgroups]]"),
+        (characteristics.Characteristics, "[characteristics]"),
         (protocol.Analysis, "[[analyses]]"),
         (protocol.Limits, "[limits]"),
         (protocol.Federation, "[federation]"),
@@ -149,6 +156,7 @@ def study() -> str:
         (networks.Augmentation, "augmentation, of [networks.training]"),
         (networks.FederatedTraining, "[networks.federation]"),
         (networks.Privacy, "[networks.privacy]"),
+        (networks.Projection, "[networks.projection]"),
     ]
     text += "".join(table(model, heading, _limited) for model, heading in trained)
     text += "\n## Statistics of [[analyses]]\n\n| `statistic` | what it is | endpoint | on |\n|---|---|---|---|\n"

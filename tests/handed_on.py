@@ -129,7 +129,8 @@ def of_scores(weights: bytes | None = None, **changes: Any) -> FrozenModel:
     size = DICTIONARY["tumour_size_imaging"]
     inputs = [Input(variable=size, coding="linear", usual=(1.0, 9.0)), Input(
         variable=score_variable(RADIOMICS, "Radiomics score"), coding="linear", usual=(0.05, 0.95))]  # fmt: skip
-    terms, scores = [size.name, RADIOMICS], {RADIOMICS: part}
+    scores: dict[str, FrozenModel | FrozenNetwork] = {RADIOMICS: part}
+    terms = [size.name, RADIOMICS]
     coefficients = [-1.0, 0.2, 3.0]
     if weights is not None:
         inputs.append(Input(variable=score_variable(DEEP, "DL-MVI"), coding="above", cutoff=0.5))

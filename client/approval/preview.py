@@ -261,6 +261,7 @@ class _Trial:
     def network(self, network: Network) -> Iterator[Release]:
         """Tasks of a network, whose results stay, and the changes of its weights."""
         title, rounds = network.title, network.federation.rounds
+        also = "and, where cohorts are compared, projections " if network.projection is not None else ""
         everywhere = tuple(dict.fromkeys((network.cohort, *network.evaluate)))
         tasks = (
             (
@@ -268,7 +269,7 @@ class _Trial:
                 (network.cohort,),
                 f"train {title}: at most {rounds} rounds a training; the result stays",
             ),
-            (ScorePatients.name, everywhere, f"score patients by {title}; the scores stay"),
+            (ScorePatients.name, everywhere, f"score patients by {title}; the scores {also}stay"),
             (ExplainPatients.name, everywhere, f"make pictures of what {title} looks at; they stay"),
         )
         for name, cohorts, words in tasks:

@@ -263,7 +263,9 @@ def _characteristics(study: Study, cohort: Cohort) -> Iterator[Subject]:
             )  # fmt: skip
             yield told
             if endpoint:
-                standard = (Standardise(told.columns, (_example(ranges[0]),), (1.0,)),) if names is _NUMBERS else ()
+                low, high = ranges[0]
+                spread = (high - low) / 4.0 if math.isfinite(high - low) else 1.0
+                standard = (Standardise(told.columns, (_example(ranges[0]),), (spread,)),) if names is _NUMBERS else ()
                 recipe = told.recipe.then(*standard)
                 yield replace(told, questions=frozenset(names[1:]), recipe=recipe, endpoint=endpoint)
 

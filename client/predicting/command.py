@@ -12,7 +12,7 @@ from rich.markup import escape
 from client.cohort.printing import print_problems
 from client.cohort.site import Site, load_site
 from client.preparation.prepare import UnfitDataError
-from common.terminal import EXIT_PROBLEMS, out
+from common.terminal import EXIT_INTERRUPTED, EXIT_PROBLEMS, err, out
 
 if TYPE_CHECKING:
     from client.predicting.prediction import Predicted, Prediction
@@ -43,6 +43,11 @@ def predict(
         typer.Option(help="Where what is computed of images is kept, so that a second call goes on; by default the "
                      "site's store, without a site `store` in the folder of patients."),
     ] = None,
+    pages: Annotated[
+        Path | None,
+        typer.Option(help="A new folder for what is made of images: features, and pages with pictures of registered "
+                     "phases and ROI stacks, which a person should look at."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Patients whose images are prepared at once; default: every processor.")
     ] = None,
@@ -61,7 +66,10 @@ def predict(
     handed = trusted_model(model, here)
     check_new(out_)
     try:
-        done = _predicted(handed, patients, here, patient, store, workers)
+        done = _predicted(handed, patients, here, patient, (store, pages, workers))
+    except KeyboardInterrupt:
+        err.print("Stopped, and nothing is written. What is done of images is kept: run the same command again.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     except UnfitDataError as error:
         print_problems(error.problems)
         raise typer.Exit(EXIT_PROBLEMS) from error
@@ -77,7 +85,11 @@ def predict(
 
 
 def _predicted(
-    handed: HandedOn, patients: Path, site: Site | None, only: str, store: Path | None, workers: int | None
+    handed: HandedOn,
+    patients: Path,
+    site: Site | None,
+    only: str,
+    how: tuple[Path | None, Path | None, int | None],
 ) -> Predicted:
     if not patients.is_dir():
         from client.predicting.predict import predict as predict_table
@@ -87,8 +99,9 @@ def _predicted(
     from client.predicting.images import Work, predict_from_images
     from client.preparation.command import image_progress
 
+    store, pages, workers = how
     with image_progress() as progress:
-        return predict_from_images(handed, patients, site, only, Work(store, workers, progress))
+        return predict_from_images(handed, patients, site, only, Work(store, workers, progress, pages))
 
 
 def _print_patients(predictions: Sequence[Prediction]) -> None:

@@ -28,10 +28,12 @@ from client.preparation.patient import Outcome
 from client.preparation.prepare import UnfitDataError
 from client.preparation.run import Progress
 from common.errors import FedmviError, Severity
+from common.files import make_private
 from common.models.archive import HandedOn
 from common.models.logistic import FrozenModel
 from common.study.preparation import Preparation
 from common.study.table import Column, SiteTable
+from common.terminal import need
 
 _NOBODYS_SECRET = bytes(32)
 """Of a folder that belongs to no site: margins of its ROI stacks are drawn from the patients' ids alone."""
@@ -49,11 +51,14 @@ class Work:
         Processes; as many as there are processors where None.
     progress
         Called after every patient.
+    pages
+        A new folder for what was made of the images, with pictures of registered pairs and of ROI stacks; None: none.
     """
 
     store: Path | None = None
     workers: int | None = None
     progress: Progress | None = None
+    pages: Path | None = None
 
 
 def predict_from_images(
@@ -83,8 +88,8 @@ def predict_from_images(
     UnfitDataError
         With every problem of the table, or of the folder as a whole.
     FedmviError
-        As `predict` but for 788; 322 the site has no usable secret, 377 the store cannot be written, 804 a library is
-        not installed.
+        As `predict` but for 788; 213 the folder for pages is there already, 322 the site has no usable secret, 377 the
+        store cannot be written, 804 a library is not installed.
     """
     model, reader = handed.model, _reader(folder, site)
     preparation = _needed(model)
@@ -92,13 +97,20 @@ def predict_from_images(
     if preparation is None:
         return Predicted(predictions_of(model, known.table, known.patients, known.refused, {}), known.warnings)
     need_image_libraries()
-    secret = _NOBODYS_SECRET if site is None else site_secret(site)
+    if work.pages is not None and work.pages.exists():
+        raise FedmviError(213, str(work.pages))
+    if model.networks:
+        need("site", "safetensors")
+    secret = site_secret(site) if site is not None and preparation.stacks is not None else _NOBODYS_SECRET
     store = work.store or (reader if site is None else site).store
     images = prepare_images(
         reader, preparation, known.table.patients, work.workers, work.progress, store=store, secret=secret
     )
     if images.unusable:
         raise UnfitDataError(worst_first([*images.unusable, *known.warnings]))
+    if work.pages is not None:
+        make_private(work.pages)
+        images.write(work.pages)
     table = _with_images(handed, known.table, images)
     failed = {outcome.patient: _why(outcome) for outcome in images.outcomes if outcome.failed}
     remarks = {outcome.patient: _remarks(outcome) for outcome in images.outcomes}

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.site import Policy
+from client.release.filling_scope import binary_columns
 from client.release.model_scope import draft_columns
-from client.release.scope import binary_columns, check_scope, elements, level_columns
+from client.release.scope import check_scope, elements, level_columns
 from client.release.subgroup_scope import admit_division
 from common.errors import FedmviError
 from common.federation.query import Ask, Mode, Query, Risk
@@ -146,13 +147,13 @@ class Gate:
         self._weigh(query, frame, held)
         return held
 
-    def admit_subgroup(self, query: Query, whole: Frame) -> None:
-        """Refuse a subgroup that would tell few patients here apart: errors of `admit_division`.
+    def admit_subgroup(self, query: Query, whole: Frame) -> list[NDArray[np.uint64]]:
+        """Refuse a subgroup that would tell few patients here apart: result and errors of `admit_division`.
 
         Under masks only the sums of all sites' subgroups are seen. Without, that of this site is as good as a cohort.
         """
         least = 0 if self.policy.masks == "required" else self.limits.min_patients
-        admit_division(query, self.study, self.limits, whole, least)
+        return admit_division(query, self.study, self.limits, whole, least)
 
     def _columns(self, query: Query, frame: Frame, held: Held) -> None:
         """Refuse columns that few patients here have a value of, or that part few of them from the others.

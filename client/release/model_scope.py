@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import product
 
+from client.release.filling_scope import LARGEST
 from common.errors import FedmviError
 from common.federation.query import Query
 from common.statistics.unfit_columns import UnfitColumns
@@ -69,8 +70,6 @@ REDUCES = frozenset(
     }
 )
 """What the reduction of a model asks, beyond what every study asks."""
-
-LARGEST = 1e6
 
 
 def model_step(

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from client.release.scope import columns_of
 from common.errors import FedmviError
 from common.federation.codec import pack
@@ -66,7 +68,7 @@ class Once:
                 # Two models' guarded tables of one site would tell whom the two part: one answers there.
                 models = canonical_json(list(scored.models))
                 yield canonical_json(["alone", scored.network, query.cohort]), digest(models), 1
-        if query.once:
+        if query.once or query.once_by_row:
             # Every network has columns of the same names, whatever it was trained on.
             scores = sorted(model for step in made for model in step.models)
             # A model is developed on everybody, without each fold and on each bootstrap set.
@@ -74,8 +76,12 @@ class Once:
             parts += [f"set {step.replicate}" for step in query.recipe.steps if isinstance(step, Resample)]
             endpoint = getattr(query, "endpoint", "")
             of = [query.name, query.cohort, sorted(columns_of(query)), endpoint, *scores, *parts]
-            values = {name: getattr(query, name) for name in query.once}
-            yield canonical_json(of), pack(values).digest, 1
+            if query.once:
+                values = {name: getattr(query, name) for name in query.once}
+                yield canonical_json(of), pack(values).digest, 1
+            for name in query.once_by_row:
+                for place, row in enumerate(np.atleast_1d(getattr(query, name))):
+                    yield canonical_json([*of, name, place]), pack({name: row}).digest, 1
         for step in query.recipe.steps:
             if isinstance(step, Made) and step.by_fold:
                 # Two mixtures could differ in one fold; with its plain models a mixture still does (security.md).

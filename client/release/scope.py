@@ -21,6 +21,7 @@ from client.release.characteristics_scope import (
     characteristics_declare,
     characteristics_tables,
 )
+from client.release.filling_scope import LARGEST, check_filling
 from client.release.model_scope import (
     check_order,
     complete_sets,
@@ -39,7 +40,7 @@ from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
 from common.study.chain import ChainedImpute
 from common.study.modelling import is_score
 from common.study.protocol import Analysis, Comparison, Endpoint, Model, Study
-from common.study.ranges import NUMBERS, Range, filled_range, plausible_range, table_columns
+from common.study.ranges import NUMBERS, Range, plausible_range, table_columns
 from common.study.recipe import (
     CodedColumn,
     Complete,
@@ -66,9 +67,6 @@ MAX_ELEMENTS = 1 << 22
 MAX_WEIGHTS = 1 << 24
 """Most weights of a network in one answer."""
 
-LARGEST = 1e6
-"""Largest coefficient, and largest standardised value that a plausible patient may have."""
-
 
 def elements(query: Query) -> int:
     """How many numbers the answer has; error 415 for more than one answer may have."""
@@ -84,13 +82,6 @@ def columns_of(query: Query) -> tuple[str, ...]:
     """The columns of the frame that a query names."""
     named = (*getattr(query, "columns", ()), *query.uses)
     return (*dict.fromkeys(named), *((query.column,) if hasattr(query, "column") else ()))
-
-
-def binary_columns(recipe: Recipe) -> frozenset[str]:
-    """The columns of a recipe that tell whether a patient has a level or is above a cut-off."""
-    coded = [column for step in recipe.steps if isinstance(step, Select) for column in step.columns]
-    cut = [step.name for step in recipe.steps if isinstance(step, Cut) and step.cutoff is not None]
-    return frozenset([*(column.name for column in coded if column.coding in ("above", "equals")), *cut])
 
 
 def level_columns(recipe: Recipe) -> list[tuple[str, ...]]:
@@ -255,10 +246,8 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
                 ranges[name] = range_
         elif isinstance(step, ModelColumns | Outside | Resample | DraftScore | Cut):
             ranges |= model_step(step, ranges, query, study)
-        elif isinstance(step, Impute):
-            _impute(step, ranges, query)
-        elif isinstance(step, ChainedImpute):
-            _chained_impute(step, ranges, study)
+        elif isinstance(step, Impute | ChainedImpute):
+            check_filling(step, ranges, query, study)
         elif isinstance(step, Complete):
             # Whoever has one score of a network has them all.
             made = {name for other in made_steps(query) for name in other.names}
@@ -315,13 +304,9 @@ def _complete_sets(study: Study, *, scored: bool) -> set[_Patients]:
 
 def _columns(study: Study, query: Query) -> dict[CodedColumn, Range]:
     """Every column that the protocol has, with the range of its plausible values."""
-    allowed: dict[CodedColumn, Range] = {}
-    for known in study.variable_names():
-        allowed[CodedColumn(known, known, "known")] = (1.0, 1.0)
-    parts: tuple[Model | Analysis, ...] = (*study.models, *study.analyses)
-    for column in (column for part in parts for column in coded_columns(study, part.predictors)):
-        if not is_score(column.variable):
-            allowed[column] = plausible_range(study, column)
+    if "columns" not in study.worked_out:
+        study.worked_out["columns"] = _predictors(study)
+    allowed: dict[CodedColumn, Range] = dict(study.worked_out["columns"])
     if isinstance(query, ClassTable):  # the index of a level is no number for a regression
         terms = tuple(term for a in study.analyses if a.statistic == "chi-square" for term in a.predictors)
         allowed |= {column: (0.0, levels - 1.0) for column, levels in table_columns(study, terms)}
@@ -329,34 +314,19 @@ def _columns(study: Study, query: Query) -> dict[CodedColumn, Range]:
     return allowed
 
 
+def _predictors(study: Study) -> dict[CodedColumn, Range]:
+    """The columns of all models and analyses, and whether each variable is known."""
+    found = {CodedColumn(known, known, "known"): (1.0, 1.0) for known in study.variable_names()}
+    parts: tuple[Model | Analysis, ...] = (*study.models, *study.analyses)
+    for column in (column for part in parts for column in coded_columns(study, part.predictors)):
+        if not is_score(column.variable):
+            found[column] = plausible_range(study, column)
+    return found
+
+
 def _levels(study: Study, by: str) -> int:
     endpoint = next((e for e in study.endpoints if e.name == by), None)
     return len((study.variable(by) if endpoint is None else endpoint).level_names)
-
-
-def _impute(step: Impute, ranges: Mapping[str, Range], query: Query) -> None:
-    _need(not set(step.names) & {name for made in made_steps(query) for name in made.names}, "a column")
-    _need(set(step.names) <= set(ranges) and len(step.names) == len(step.values), "a column")
-    binary = binary_columns(query.recipe)
-    for name, value in zip(step.names, step.values, strict=True):
-        low, high = ranges[name]
-        _need(low <= value <= high, "a number")
-        if name in binary and value in (0.0, 1.0):
-            # Patients without a value would count as having the level, and hide how few have it.
-            raise FedmviError(409, f"column {name} imputed with {value}", limit=1, cohort=query.cohort)
-
-
-def _chained_impute(step: ChainedImpute, ranges: Mapping[str, Range], study: Study) -> None:
-    """Only a model that declares it, on all its columns, with filled values between limits that the protocol gives."""
-    filled = [coded_columns(study, model.predictors) for model in study.models if model.missing == "chained"]
-    columns = next((part for part in filled if tuple(column.name for column in part) == step.names), ())
-    _need(bool(columns) and set(step.names) <= set(ranges), "a column")
-    _need(step.consistent(), "a number")
-    limits = [filled_range(study, column) for column in columns]
-    _need((list(step.low), list(step.high)) == ([a for a, _ in limits], [b for _, b in limits]), "a range")
-    _need(all(abs(number) <= LARGEST for row in step.coefficients for number in row), "a number")
-    spans = zip(step.low, step.high, step.scale, strict=True)
-    _need(all((high - low) / scale <= LARGEST for low, high, scale in spans if math.isfinite(high - low)), "a number")
 
 
 def _score(step: Score, ranges: Mapping[str, Range], study: Study) -> None:

@@ -79,8 +79,8 @@ def _part(query: Query, study: Study, subgroups: Subgroups) -> bool:
     return sound and any(step == Subset(part.column.name, level) for part in parts for level in range(len(part.levels)))
 
 
-def admit_division(query: Query, study: Study, limits: Limits, whole: Frame, least: int) -> None:
-    """Refuse a subgroup that would tell few patients of this site apart.
+def admit_division(query: Query, study: Study, limits: Limits, whole: Frame, least: int) -> list[NDArray[np.uint64]]:
+    """Refuse a subgroup that would tell few patients of this site apart; the keys of the patients of each part.
 
     All levels of a variable are refused together, because any of them is everybody less the others.
 
@@ -97,10 +97,8 @@ def admit_division(query: Query, study: Study, limits: Limits, whole: Frame, lea
         431 too few patients; 414 a subgroup that is not declared.
     """
     step, subgroups = subset_of(query), _declared(query, study)
-    if step is None:
-        return
-    if subgroups is None:
-        raise FedmviError(414, step.column, part="a subgroup")
+    if step is None or subgroups is None:
+        raise FedmviError(414, part="a subgroup")
     parts = divided(study, subgroups)
     own = next(part for part in parts if part.column.name == step.column)
     y = whole.endpoints[query.classes_of]
@@ -111,6 +109,7 @@ def admit_division(query: Query, study: Study, limits: Limits, whole: Frame, lea
     others = [rows for part in parts if part is not own for rows in _members(part, whole)]
     if not large or any(_near(one, other, limits.min_cell) for one, other in product(levels, others)):
         raise FedmviError(431, step.column, variable=own.variable.name, cohort=query.cohort)
+    return [whole.keys[rows] for rows in (*levels, unknown)]
 
 
 def _members(part: Divided, whole: Frame) -> list[NDArray[np.bool_]]:

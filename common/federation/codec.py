@@ -26,6 +26,8 @@ ALLOWED_DTYPES = ("<f8", "<i8", "<u8", "<f4")
 """Numbers; `<f4` is for the weights of networks."""
 MAX_ARRAY_BYTES = 512 * 1024 * 1024
 _ARRAY = "$array"
+_SIMPLE = frozenset({str, int, float, bool, type(None)})
+"""What is the same in JSON: nearly everything in a message, so it is looked at first."""
 
 STRICT = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
 """Put as `__pydantic_config__` on every dataclass that travels."""
@@ -129,6 +131,8 @@ def _refuse_constant(word: str) -> Any:
 
 
 def _lift(value: Any, arrays: list[NDArray[Any]]) -> Any:
+    if type(value) in _SIMPLE:
+        return value
     if isinstance(value, np.ndarray):
         array = np.ascontiguousarray(value)
         if array.dtype.str not in ALLOWED_DTYPES:

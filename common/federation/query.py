@@ -165,6 +165,11 @@ class Query(ABC):
         return ()
 
     @property
+    def once_by_row(self) -> tuple[str, ...]:
+        """As `once`, of arrays: each row is set once, so that the first rows may be asked for without the rest."""
+        return ()
+
+    @property
     def coarse(self) -> bool:
         """Whether the answer tells of ranks no more than public bins would: counts at thresholds that the server
         chose freely tell everybody's rank in the end."""

@@ -39,8 +39,8 @@ def projection_matrix(model: str, sequence: str, length: int, dimensions: int) -
     count = length * dimensions
     blocks = [hashlib.sha256(named + b"%d" % i).digest() for i in range(-(-count // 256))]
     bits = np.unpackbits(np.frombuffer(b"".join(blocks), dtype=np.uint8))[:count]
-    signs: NDArray[np.float64] = 2.0 * bits.astype(np.float64) - 1.0
-    return signs.reshape(length, dimensions) / math.sqrt(length)
+    one = 1.0 / math.sqrt(length)
+    return np.where(bits.reshape(length, dimensions) == 1, one, -one)
 
 
 def projected(vectors: NDArray[np.float64], model: str, sequence: str, dimensions: int) -> NDArray[np.float64]:
@@ -51,8 +51,7 @@ def projected(vectors: NDArray[np.float64], model: str, sequence: str, dimension
     matrix = projection_matrix(model, sequence, vectors.shape[1], dimensions)
     with np.errstate(invalid="ignore", over="ignore"):
         product = np.nan_to_num(vectors @ matrix, posinf=LARGEST, neginf=-LARGEST)
-    bounded: NDArray[np.float64] = np.round(np.clip(product, -LARGEST, LARGEST), DECIMALS)
-    return bounded
+    return np.asarray(np.round(np.clip(product, -LARGEST, LARGEST), DECIMALS), dtype=np.float64)
 
 
 def projected_columns(sequence: str, dimensions: int) -> tuple[str, ...]:

@@ -45,8 +45,8 @@ class HeldOut(OnSets):
     coefficients: FloatField
 
     @property
-    def once(self) -> tuple[str, ...]:
-        """See `Query`."""
+    def once_by_row(self) -> tuple[str, ...]:
+        """See `Query`: a path ends earlier where a site refuses its last penalties."""
         return ("coefficients",)
 
     def blocks(self) -> Mapping[str, Block]:

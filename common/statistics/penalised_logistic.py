@@ -43,8 +43,6 @@ CHORD_STEP = 1e-4
 """Steps below it move the Hessian too little for sending it again."""
 SHARE_STEP = 0.1
 """Steps above it are far from the solution, where the Hessian of everybody is as good for a fold as its own."""
-CLOSING_STEP = 1e-5
-"""Steps below it are expected to be the last."""
 ROOM = 12
 """Fewest predictors that may join a working set in one round, if there are more than that."""
 NEAR = 0.9
@@ -195,9 +193,9 @@ def fit(
 ) -> Conclusion[Fitted]:
     """Fit every penalty, in falling order, on every training set.
 
-    `closing` makes of the final coefficients (penalties, sets, p + 1) the questions that travel with the last round.
-    A penalty for which some training set would need more coefficients than patients allow (631), or at which hardly a
-    patient of some site has weight left (416), ends the path before it.
+    `closing` makes of the final coefficients (penalties, sets, p + 1) the questions of a last round: not earlier,
+    because sites answer of one value of them only. A penalty for which some training set would need more coefficients
+    than patients allow (631), or at which hardly a patient of some site has weight left (416), ends the path before it.
 
     Raises
     ------
@@ -207,7 +205,7 @@ def fit(
     problems = _Problems(design, penalty, alpha)
     for rounds in range(1, MAX_ROUNDS + 1):
         live = problems.live()
-        last = problems.nearly_there(live)
+        last = not live.size
         steps = tuple(total(query) for query in problems.queries(live))
         asks = (*steps, *(closing(problems.coefficients()) if last else ()))
         if not asks:
@@ -222,9 +220,8 @@ def fit(
             problems.shorten(int(levels[levels.size // 2]), error)
             continue
         problems.receive(live, replies[: len(steps)])
-        if last and not problems.live().size:
-            end = replies[len(steps) :]
-            return Fitted(problems.coefficients(), problems.violation(), end, rounds, problems.stopped)
+        if last:
+            return Fitted(problems.coefficients(), problems.violation(), replies, rounds, problems.stopped)
     raise FedmviError(604, model=design.model)
 
 
@@ -262,10 +259,6 @@ class _Problems:
     def live(self) -> Indices:
         """The problems that have not converged."""
         return np.flatnonzero((self.kkt > KKT_TOLERANCE) & (self.level < self.levels))
-
-    def nearly_there(self, live: Indices) -> bool:
-        """Whether this is likely to be the last round."""
-        return bool(np.all(self.step[live] < CLOSING_STEP))
 
     def coefficients(self) -> FloatArray:
         """(penalties, sets, p + 1)."""

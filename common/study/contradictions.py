@@ -92,11 +92,13 @@ def _model_contradictions(study: Study, i: int, model: Model) -> _Found:
         if name not in cohorts or cohorts[name].role not in ("internal-test", "external-test"):
             found.append((("models", i, "evaluate"), f"'{name}' is not an internal-test or external-test cohort"))
     source = endpoints[model.endpoint].columns if model.endpoint in endpoints else ()
+    used: set[tuple[str, str, float | None]] = set()
     for j, term in enumerate(model.predictors):
         place = ("models", i, "predictors", j)
         found += _term_contradictions(study, place, term, source)
-        if term in model.predictors[:j]:
+        if (term.variable, term.coding, term.cutoff) in used:
             found.append((place, f"'{term.variable}' is used twice in the same coding"))
+        used.add((term.variable, term.coding, term.cutoff))
     return found
 
 

@@ -16,10 +16,12 @@ from common.study.protocol import Study
 CODE_ROOMS = ("common", "client")
 """The packages whose code both sides must share."""
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys, no spaces, shortest float text; NaN and infinity are refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return _JSON.encode(value)
 
 
 def digest(text: str | bytes) -> str:

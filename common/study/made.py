@@ -27,7 +27,7 @@ class Made:
     network
         Its name in the protocol.
     columns
-        Which of `mean`, `first`, `mean.grade` and `first.grade`.
+        Which of `mean`, `first`, `mean.grade` and `first.grade`, or the projections of a sequence.
     by_fold
         Of training patients: digests of what scored, one an outer fold, where each fold's patients are to have the
         scores of another model; `model` is the first of them. Empty: all have those of `model`.
@@ -52,8 +52,8 @@ class Made:
 
     def read(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:
         """Add the columns, NaN for patients who were not scored; error 511 where no task made them."""
-        if not set(self.models) <= set(table.made):
-            raise FedmviError(511, f"no scores of {self.network}")
+        if not all(set(self.columns) <= set(table.made.get(model, ())) for model in self.models):
+            raise FedmviError(511, f"no {', '.join(self.columns)} of {self.network}")
         own = {name: self._of(table, column)[rows] for name, column in zip(self.names, self.columns, strict=True)}
         return replace(frame, columns={**frame.columns, **own})
 

@@ -124,7 +124,12 @@ def _group(study: Study, place: _Place, comparison: Comparison) -> _Found:
     name = of_score(comparison.group)
     network = named_network(study, name)
     if network is None:
-        return [] if candidates(study, name) else [(place, f"'{name}' is no model, choice or network")]
+        models = [model for model in study.models if model.name in candidates(study, name)]
+        used = {of_score(term.variable) for model in models for term in score_terms(model)}
+        unseen = [n.name for n in study.networks if n.name in used and comparison.cohort not in (n.cohort, *n.evaluate)]
+        if not models:
+            return [(place, f"'{name}' is no model, choice or network")]
+        return [(place, f"'{one}' is not evaluated in '{comparison.cohort}', and '{name}' uses it") for one in unseen]
     if comparison.cohort not in (network.cohort, *network.evaluate):
         return [(place, f"'{name}' is not evaluated in '{comparison.cohort}': add it to the network's `evaluate`")]
     return []

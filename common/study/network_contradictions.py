@@ -76,8 +76,8 @@ def _cohorts(study: Study, network: Network) -> Iterator[tuple[str, str]]:
     for i, name in enumerate(network.evaluate):
         if name in network.evaluate[:i]:
             yield "evaluate", f"'{name}' is named twice"
-        if name not in cohorts or cohorts[name].role not in ("internal-test", "external-test"):
-            yield "evaluate", f"'{name}' is not an internal-test or external-test cohort"
+        if name not in cohorts or cohorts[name].role not in ("internal-test", "external-test", "outcome"):
+            yield "evaluate", f"'{name}' is not an internal-test, external-test or outcome cohort"
 
 
 def _projection(study: Study, network: Network) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from common.models.network import FrozenNetwork
 from common.study.fingerprint import digest
 from common.study.networks import Network
 from common.study.protocol import Study
+from common.terminal import need
 from server.export.trained import trained_weights
 from server.study.results import Results
 
@@ -21,8 +22,9 @@ def frozen_network(folder: Path, study: Study, results: Results, network: Networ
     Raises
     ------
     FedmviError
-        As `trained_weights`.
+        As `trained_weights`; 804 a library is not installed.
     """
+    need("server", "torch", "safetensors")
     # Loaded here: most models have no network.
     from common.networks.weights import save_weights
 

@@ -182,14 +182,15 @@ def _axis(
         predictor.variable, labels.variable(predictor.variable), fmt.unit(facts.unit) if facts else "", position,
         predictor.coding if _measured(predictor) else "", coefficients[position], usual,
         (predictor.low, predictor.high), smallest, per_point, choices, (0.0, 1.0) if score else usual,
-        _source(model.scores.get(predictor.variable, "")) if score else "",
+        _source(results, model.scores.get(predictor.variable, "")) if score else "",
     )  # fmt: skip
 
 
-def _source(scored_by: str) -> str:
+def _source(results: Results, scored_by: str) -> str:
     """Where a score comes from."""
-    of = f"of {fmt.plain(scored_by)}" if scored_by else "of another model"
-    return f"A score from 0 to 1, {of}: fedmvi-site predict gives it from the patient's images."
+    titles = {parts.name: parts.title for parts in models(results)}
+    of = titles.get(scored_by, fmt.plain(scored_by)) or "another model"
+    return f"A score from 0 to 1, of {of}: fedmvi-site predict gives it from the patient's images."
 
 
 def _measured(predictor: Predictor) -> bool:

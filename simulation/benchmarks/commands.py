@@ -53,5 +53,6 @@ def _print(found: Null) -> None:
         table.add_row(mark + escape(check.name), str(check.times), str(check.of), f"{check.low} to {check.high}")
     out.print(table)
     out.print(f"No signal found, as the LASSO says: in {found.no_signal} of {len(found.found)} studies.")
+    out.print(f"The same, as the reduced model says: in {found.empty_reductions} of {len(found.found)} studies.")
     for one in found.errors:
         err.print(f"seed {one.seed}: {escape(one.error)}")

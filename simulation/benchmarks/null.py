@@ -2,8 +2,9 @@
 
 What such a study finds is chance. So over many of them the 95 % interval of a frozen model's AUC in external hospitals
 must hold 0.5 in about 95 of 100, and a log-rank test between the classes must reach p < .05 in about 5 of 100; how far
-from that chance may take them is the binomial distribution's to say. A cross-validated LASSO that selects no predictor
-says "no signal found", and is counted apart.
+from that chance may take them is the binomial distribution's to say. Among the models is a Hybrid: on the out-of-fold
+score of a model whose predictors are reduced inside every fold. A LASSO, or a reduction, that keeps no predictor says
+"no signal found", and is counted apart.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from common.parallel import in_processes
 from common.study.contradictions import contradictions
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
-from common.study.protocol import Study
+from common.study.modelling import Reduction
+from common.study.protocol import Model, Study, Term
 from server.study.conduct import conduct
 from server.study.results import Result, Results
 from simulation.cohorts.consortium import load_consortium
@@ -59,6 +61,8 @@ class Found:
         By comparison, p; None where it has none.
     selected
         Predictors that the LASSO keeps at the penalty of least deviance.
+    reduced
+        Predictors that the reduced model keeps; None where it could not be developed.
     error
         What stopped the study, or "".
     """
@@ -67,6 +71,7 @@ class Found:
     held: dict[str, bool | None]
     log_rank: dict[str, float | None]
     selected: int
+    reduced: int | None = None
     error: str = ""
 
 
@@ -118,6 +123,11 @@ class Null:
         return sum(not found.error and found.selected == 0 for found in self.found)
 
     @property
+    def empty_reductions(self) -> int:
+        """Studies whose reduced model is "no signal found"."""
+        return sum(found.reduced == 0 for found in self.found)
+
+    @property
     def errors(self) -> list[Found]:
         """Studies that ended with an error."""
         return [found for found in self.found if found.error]
@@ -137,6 +147,7 @@ class Null:
             "studies": len(self.found),
             "checks": [{**vars(check), "pass": check.passed} for check in self.checks],
             "no_signal_found": self.no_signal,
+            "no_signal_found_by_reduction": self.empty_reductions,
             "errors": {found.seed: found.error for found in self.errors},
             "pass": self.passed,
         }
@@ -145,6 +156,23 @@ class Null:
 def _check(name: str, happened: Sequence[bool | None], expected: float) -> Check:
     low, high = (int(binom.ppf(q, len(happened), expected)) if happened else 0 for q in (TAIL, 1.0 - TAIL))
     return Check(name, sum(map(bool, happened)), len(happened), low, high)
+
+
+PREDICTORS = ("age", "ast", "alt", "ggt", "albumin", "platelets", "total_bilirubin", "tumour_size_imaging", "afp")
+
+
+def developed_models() -> tuple[Model, ...]:
+    """A model whose predictors are reduced, and a Hybrid on its score; the LASSO alone decides whether there is any.
+
+    At the usual false discovery rate almost nothing would be left to look at.
+    """
+    terms = tuple(Term(variable=name, coding="linear" if name == "age" else "log") for name in PREDICTORS)
+    score, age = Term(variable="score.reduced", coding="linear"), Term(variable="age", coding="linear")
+    loose, cohorts = Reduction(fdr=1.0, count=len(terms)), ("external-test",)
+    return (
+        Model(name="reduced", endpoint="mvi", cohort="train", predictors=terms, reduction=loose, evaluate=cohorts),
+        Model(name="hybrid", endpoint="mvi", cohort="train", predictors=(score, age), evaluate=cohorts),
+    )
 
 
 def null_study() -> Study:
@@ -160,6 +188,8 @@ def null_study() -> Study:
             cohort.model_copy(update={"sites": sites.get(cohort.name, cohort.sites)}) for cohort in study.cohorts
         ),
         "analyses": tuple(analysis for analysis in study.analyses if analysis.statistic == "lasso"),
+        "models": (*study.models, *developed_models()),
+        "subgroups": (),
     }
     null = study.model_copy(update=changed)
     if contradictions(null):
@@ -185,7 +215,7 @@ def study_of_nothing(seed: int, *, dealt: bool = True) -> Found:
         try:
             return _found(seed, _conducted(study, folder, seed if dealt else None))
         except FedmviError as error:
-            return Found(seed, {}, {}, 0, str(error))
+            return Found(seed, {}, {}, 0, error=str(error))
 
 
 def _conducted(study: Study, folder: Path, seed: int | None) -> Results:
@@ -223,7 +253,10 @@ def _found(seed: int, results: Results) -> Found:
             log_rank[result.id.split(".")[1]] = next((e.p for e in result.estimates if e.name == "log_rank_chi2"), None)
     lasso = results.get("analysis.lasso")
     selected = sum(1 for e in lasso.estimates if e.name == "coef_at_lambda_min" and e.value)
-    return Found(seed, held, log_rank, selected)
+    reduction = results.get("model.reduced.reduction")
+    left = [e.value for e in reduction.estimates if e.name == "left"]
+    reduced = int(left[-1] or 0) if reduction.status == "estimated" else None
+    return Found(seed, held, log_rank, selected, reduced)
 
 
 def _holds_half(result: Result) -> bool | None:

@@ -204,5 +204,9 @@ ERRORS: dict[str, Attack] = {
 
 ATTACKS = {**FORMS, **NUMBERS, **RECEIPTS, **ERRORS}
 
+OF_MASKS = (*NUMBERS, *RECEIPTS, "its answers of an earlier round", "its receipt of the opening")
+"""Attacks that go another way where parts of sums are masked, and keys are signed: the others are met where a reply is
+read, before anybody looks whether it is masked."""
+
 SPOILING = ("negative counts in a sum", "a count in a sum that overflows", "digits that no patients have")
 """Under masks no part of a sum is a true number: the sum is refused, and nobody can see who spoilt it."""

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from client.cohort.site import load_site
+from client.preparation.prepare import prepare
 from common.federation.query import Ask, Query, perform, total
 from common.federation.tasks import Freeze
 from common.statistics.chi_square import ClassTable
@@ -23,7 +25,7 @@ from common.study.protocol import Study
 from common.study.recipe import CodedColumn, Complete, Impute, Recipe, Score, Select, Standardise
 from common.study.subgroups import THRESHOLDS
 from common.study.subset import Subset
-from tests.disclosure.consortium import POLICY, STUDY, Consortium, Row, columns, make, names
+from tests.disclosure.consortium import POLICY, STUDY, Consortium, Row, columns, make, names, rows_of, write_site
 
 LIMITS = "\n[limits]\nmin_patients = 12\n"
 TABLE = '\n[characteristics]\nvariables = ["age", "sex", "height", "ajcc_stage"]\n'
@@ -256,3 +258,30 @@ def test_subgroups_that_differ_by_few_patients_are_both_refused(tmp_path: Path) 
     assert {key: number for key, number in told.items() if number} == {
         ("sex", 0): 431, ("sex", 1): 431, ("hbv", 0): 431, ("hbv", 1): 431,
     }  # fmt: skip
+
+
+def test_a_few_women_more_are_not_told_by_everybody_and_the_men_of_two_runs(tmp_path: Path) -> None:
+    """Between two runs come 22 men and 3 women. Everybody differs by 25 and the men by 22, and so by subtraction the
+    women by 3, who are asked about in neither run."""
+
+    def run(run_id: str, women: int) -> tuple[Consortium, int]:
+        rows = rows_of("d") + (rows_of("d", 85)[60:] if women else [])
+        for i, row in enumerate(rows[60:]):
+            row["sex"] = "female" if i < women else "male"
+        recorded(rows)
+        write_site(made.folders["d"], "d", rows, OPEN)
+        prepare(load_site(made.folders["d"]), made.study)
+        other = made.with_ticket(run_id=run_id).open()
+        freeze(other, scoring(made.study), recipe)
+        return other, other.number("d", total(counted(recipe)))
+
+    made = opened(tmp_path)
+    recipe = subgroup(made.study, "sex", 1)
+    first, told = run("run1", 0)
+    assert told == 0
+    sizes = {k: first.frame("d", subgroup(made.study, "sex", k), "external").n for k in (0, 1)}
+    second, told = run("run2", 3)
+    later = {k: second.frame("d", subgroup(made.study, "sex", k), "external").n for k in (0, 1)}
+    assert (later[0] - sizes[0], later[1] - sizes[1]) == (3, 22)
+    assert told == 420
+    assert run("run3", 25)[1] == 0, "25 women more, and the men are the same"

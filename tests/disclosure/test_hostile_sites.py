@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from common.errors import CATALOGUE
 from common.federation.codec import Packed
 from tests.disclosure.consortium import STUDY, make
-from tests.disclosure.hostile_attacks import ATTACKS, FIT, PLANTED, SPOILING, when
+from tests.disclosure.hostile_attacks import ATTACKS, FIT, OF_MASKS, PLANTED, SPOILING, when
 from tests.disclosure.hostile_study import Attack, Exchange, Hospitals, Recorded, names
 
 HOSTILE = "a"
@@ -35,7 +35,11 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Recorded(Hospitals(made.folders), folder / "study.toml", folder)
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize(
+    ("recorded", "attack"),
+    [*(("plain", attack) for attack in ATTACKS), *(("masked", attack) for attack in OF_MASKS)],
+    indirect=["recorded"],
+)
 def test_an_attack_ends_with_a_number_that_names_the_site_and_the_mended_site_with_the_same_bytes(
     recorded: Recorded, attack: str
 ) -> None:

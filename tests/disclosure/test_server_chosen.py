@@ -207,6 +207,7 @@ def test_models_that_weigh_one_patient_of_a_fold_are_refused(tmp_path: Path):
     assert asked(single) == 416, "the other folds do not make up for the one"
     assert asked(honest) == 0
     assert asked(honest + 0.01) == 414, "and other models are not answered"
+    assert asked(honest[:1]) == 0, "but the first of the same, where a path ends earlier"
 
 
 # -------------------------------------------------------------------------------------------------- what is unsound

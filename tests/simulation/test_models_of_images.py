@@ -7,7 +7,7 @@ everything after them.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from common.study.loader import load_study, parse_study
 from common.study.recipe import SCORE_DECIMALS, coded_columns
 from common.study.table import SiteTable
 from server.export.logistic import write_model
+from server.report.nomogram import nomograms
 from server.study import evaluation
 from server.study.execution import Action
 from server.study.models import ScoredModel
@@ -256,23 +257,45 @@ def test_a_score_is_cut_where_training_froze_it(run: Run) -> None:
     results = read_results(run.folder / "results.json")
     frozen = next(e.value for e in results.get("model.portal.coefficients").estimates if e.name == "cutoff")
     assert [i.cutoff for i in run.model("high").inputs] == [None, frozen]
-    given = run.predictions("formula", "a")
-    for p in given.values():
+    given, cirrhosis = run.predictions("formula", "a"), run.table("a").columns["cirrhosis"].values
+    reached = set()
+    for p, diseased in zip(given.values(), cirrhosis, strict=True):
+        score = p.scores["score.portal"]
+        assert score is not None and frozen is not None
         if p.probability is not None:
-            score = p.scores["score.portal"]
-            assert score is not None and frozen is not None
-            x = -1.5 + 0.25 * (run.table("a").columns["cirrhosis"].values[list(given).index(p.patient_id)]) + 2.0 * (
-                score >= frozen)  # fmt: skip
+            x = -1.5 + 0.25 * diseased + 2.0 * (score >= frozen)
             assert p.probability == pytest.approx(1 / (1 + np.exp(-x)), abs=1e-12)
+            reached.add(score >= frozen)
+    assert reached == {True, False}
 
 
-SCALES = {"linear": (np.asarray, np.asarray), "log": (np.log1p, np.expm1), "asinh": (np.arcsinh, np.sinh)}
+SCALES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "linear": (np.asarray, np.asarray),
+    "log": (np.log1p, np.expm1),
+    "asinh": (np.arcsinh, np.sinh),
+}
 
 
-def test_features_have_a_usual_range_of_the_training_patients_and_none_has_a_smallest_value(run: Run) -> None:
+def test_features_have_a_usual_range_of_the_training_patients(run: Run) -> None:
     for one in (one for name in ("few", "portal") for one in run.model(name).inputs if one.variable.name in NAMES):
         there, back = SCALES[one.coding]
         values = there([features_of(p)[one.variable.name] for site in SITES for p in run.table(site).patients])
         ends = back(values.mean() + np.array([-2, 2]) * values.std(ddof=1))
         low, high = one.variable.low, one.variable.high
         assert one.usual == pytest.approx((max(ends[0], low), min(ends[1], high)), rel=1e-9)
+
+
+def test_the_hybrids_nomogram_gives_the_same_probability_where_its_score_is_entered(run: Run) -> None:
+    (nomogram,) = (n for n in nomograms(read_results(run.folder / "results.json")) if n.name == "hybrid")
+    age, radiomics, cirrhosis = nomogram.axes
+    assert radiomics.slider == (0.0, 1.0) and "of portal:" in radiomics.source
+    table, compared = run.table("a"), 0
+    for patient, p in run.predictions("hybrid", "a").items():
+        row, score = table.patients.index(patient), p.scores["score.radiomics"]
+        if p.filled or score is None:
+            continue
+        ages, diseased = table.columns["age"].values, table.columns["cirrhosis"].values
+        total = age.points(ages[row]) + radiomics.points(score) + cirrhosis.choices[int(diseased[row])].points
+        assert nomogram.probability(total) == pytest.approx(p.probability, abs=1e-12)
+        compared += 1
+    assert compared > PATIENTS * 0.9

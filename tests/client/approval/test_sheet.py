@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import os
 import re
 from collections.abc import Iterator
@@ -73,7 +74,8 @@ def test_the_sheet_prints_on_at_most_three_sheets_and_fits_every_screen(told: To
 
 def test_the_sheet_says_everything_that_a_person_signs_for(told: Told, tmp_path: Path):
     write_sheet(tmp_path / "sheet.html", told, "Dr. A. Example")
-    text = " ".join(re.sub(r"<[^>]+>", " ", (tmp_path / "sheet.html").read_text(encoding="utf-8")).split())
+    words = re.sub(r"<[^>]+>", " ", (tmp_path / "sheet.html").read_text(encoding="utf-8"))
+    text = html.unescape(" ".join(words.split()))
     for expected in (told.fingerprint, told.title, "Who could learn what", "What never leaves", "How long",
                      "Data-protection officer", "Dr. A. Example", "fedmvi-site withdraw", "No mathematical bound",
                      "under masks", "Simulated."):  # fmt: skip

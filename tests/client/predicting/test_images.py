@@ -295,7 +295,7 @@ def test_new_patients_have_the_features_and_network_scores_of_a_prepared_store_a
     (tmp_path / "m.zip").write_bytes(pack_model(of_scores(weights), "# A model\n", None, {"dl": weights}))
     model = read_model(tmp_path / "m.zip")
     for folder, site, work in (
-        (place, here, Work(workers=1)),
+        (place, here, Work(workers=1, pages=tmp_path / "pages")),
         (
             shutil.copytree(place, tmp_path / "new", ignore=shutil.ignore_patterns("store", "site.*")),
             here,
@@ -309,3 +309,7 @@ def test_new_patients_have_the_features_and_network_scores_of_a_prepared_store_a
             x = -1 + 0.2 * size + 3 * radiomics[row] + 1.5 * (round(float(deep[row]), 4) >= 0.5)
             assert prediction.probability == pytest.approx(logistic(x), abs=1e-14)
         assert made() == steps
+    assert all(patient in (tmp_path / "pages" / "stacks.html").read_text() for patient in patients)
+    with pytest.raises(FedmviError) as there:
+        predict_from_images(model, place, here, work=Work(pages=tmp_path / "pages"))
+    assert there.value.number == 213

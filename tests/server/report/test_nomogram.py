@@ -173,3 +173,84 @@ def test_the_pages_numbers_are_those_of_the_results_and_no_name_becomes_markup(r
     fit = results.get("model.full.coefficients")
     assert numbers[0]["coefficients"] == [e.value for e in fit.estimates]
     assert len(numbers[0]["axes"]) == AXES
+
+
+HYBRID = np.array([-2.0, 0.5, 3.0, 1.5])
+
+
+def on_scores(base: Results) -> Results:
+    """A model of a cut-off, a radiomics score, and whether a network's score reaches its cut-off."""
+    told = {"cohort": "train", "sites": ["alpha", "beta", "gamma"], "how": "exact"}
+    terms = ("afp>20", "score.radiomics", "score.dl>=cut-off")
+    model = LogisticModel(
+        endpoint="Microvascular invasion",
+        predictors=[
+            Predictor(variable="afp", coding="above", terms=["afp>20"], cutoff=20.0),
+            Predictor(variable="score.radiomics", coding="linear", terms=["score.radiomics"], low=0.0, high=1.0),
+            Predictor(variable="score.dl", coding="above", terms=["score.dl>=cut-off"], cutoff=0.4123),
+        ],
+        covariance=(0.04 * np.eye(4)).tolist(),
+        scores={"score.radiomics": "tumour-registered", "score.dl": "dl (t1, t1v)"},
+    )
+    moments = [Estimate(name=n, term=terms[1], value=v) for n, v in (("mean", 0.35), ("std", 0.15))]
+    coefficients = [
+        Estimate(name="coef", term=t, value=float(c)) for t, c in zip(("intercept", *terms), HYBRID, strict=True)
+    ]
+    lasso = model.model_copy(update={"covariance": [], "scores": {}})
+    make = Result.model_validate
+    mine = [
+        make({"id": "model.hybrid.moments", "statistic": "moments", "title": "Predictors, Hybrid",
+              "estimates": moments, **told}),
+        make({"id": "model.hybrid.coefficients", "statistic": "multivariable-logistic", "n": 300, "events": 120,
+              "title": "All predictors together, Hybrid", "estimates": coefficients, "model": model, **told}),
+        make({"id": "model.tumour-registered.coefficients", "statistic": "multivariable-logistic", "n": 300,
+              "title": "Coefficients of the LASSO, Tumour, registered", "estimates": coefficients, "model": lasso,
+              **told}),
+    ]  # fmt: skip
+    variables = base.variables | {
+        "score.radiomics": VariableFacts(title="Radiomics score", unit="", reference=""),
+        "score.dl": VariableFacts(title="DL-MVI", unit="", reference=""),
+    }
+    return base.model_copy(update={"results": [*base.results, *mine], "variables": variables})
+
+
+def test_a_score_is_entered_from_0_to_1_with_a_word_on_where_it_comes_from(make: Make, tmp_path: Path) -> None:
+    results = on_scores(make())
+    (drawn,) = nomograms(results)  # not of the LASSO, which has features of images and no covariance
+    _, radiomics, deep = drawn.axes
+    assert radiomics.slider == (0.0, 1.0) and radiomics.usual == pytest.approx((0.05, 0.65))
+    assert radiomics.source == (
+        "A score from 0 to 1, of Tumour, registered: fedmvi-site predict gives it from the patient's images."
+    )
+    assert [choice.label for choice in deep.choices] == ["below 0.4123", "0.4123 or more"]
+    assert "dl (t1, t1v)" in deep.source and drawn.axes[0].source == ""
+    points = [drawn.axes[0].choices[1].points, radiomics.points(0.9), deep.choices[0].points]
+    expected = 1 / (1 + math.exp(-(-2.0 + 0.5 + 3.0 * 0.9)))
+    assert drawn.probability(sum(points)) == pytest.approx(expected, abs=1e-12)
+    write_report(results, None, tmp_path)
+    text = (tmp_path / "nomogram.html").read_text(encoding="utf-8")
+    assert '<input type="range" class="untouched" step="any" min="0.0" max="1.0"' in text
+    assert "fedmvi-site predict gives it from the patient&#39;s images." in text
+
+
+def test_the_calculator_takes_a_score_from_its_slider(browser: Any, make: Make, tmp_path: Path) -> None:  # noqa: F811
+    write_report(on_scores(make()), None, tmp_path)
+    show(browser, tmp_path / "nomogram.html", 360)
+    told = browser.execute_script("""
+      const fields = document.querySelectorAll("form .field");
+      const set = (entry, value) => {
+        entry.value = value;
+        entry.dispatchEvent(new Event("input", { bubbles: true }));
+      };
+      set(fields[0].querySelector("select"), "1");
+      set(fields[1].querySelector("input[type=range]"), "0.9");
+      set(fields[2].querySelector("select"), "1");
+      const { probability, low, high } = document.querySelector(".result").dataset;
+      return [probability, low, high, document.querySelector("form").innerText];
+    """)
+    x, linear = np.array([1, 1, 0.9, 1]), -2.0 + 0.5 + 3.0 * 0.9 + 1.5
+    reach = 1.959963984540054 * math.sqrt(0.04 * float(x @ x))
+    wanted = [1 / (1 + math.exp(-v)) for v in (linear, linear - reach, linear + reach)]
+    assert [float(value) for value in told[:3]] == pytest.approx(wanted, abs=1e-9)
+    assert "Outside what most training patients had" in told[3]
+    assert browser.get_log("browser") == []

@@ -22,7 +22,16 @@ from server.study.execution import Action, execute
 from server.study.run_directory import RunDirectory
 from simulation.learning.hospitals import Drawing, make_learning_hospitals
 from simulation.running import Simulation
-from tests.server.study.test_resume import DOOMED, ROOT
+
+ROOT = Path(__file__).parents[3]
+
+DOOMED = """
+import sys
+from pathlib import Path
+from tests.server.study.test_resume import doomed
+doomed(*map(Path, sys.argv[1:]), "work", 150)
+"""
+"""Conducts a study in a process of its own, which has no threads yet, until the first round is half done."""
 
 HEAD = """
 [study]
@@ -226,8 +235,9 @@ def test_killed_in_training_and_then_in_every_message_once_the_run_ends_with_the
 ) -> None:
     sites, out = tmp_path / "sites", tmp_path / "run"
     shutil.copytree(hospitals, sites)
-    command = [sys.executable, "-c", DOOMED, str(study), str(sites), str(out), "300"]
-    killed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", DOOMED, str(study), str(sites), str(out)], cwd=ROOT, capture_output=True, check=False
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     assert list(sites.glob("*/store/work/*/*/arrays.npz")) and not (out / "models").exists(), "in training"
     run = RunDirectory(out)
