@@ -26,8 +26,20 @@ from common.federation.learning import RoundLoss, RoundUpdate
 from common.federation.query import Query, Receipt, Task
 from common.study.modelling import is_score
 from common.study.networks import Network
-from common.study.protocol import CLOSED_ROLES
-from common.study.recipe import Cut, Fold, Frame, Group, Made, ModelColumns, Recipe, Score, coded_columns
+from common.study.protocol import CLOSED_ROLES, Study
+from common.study.recipe import (
+    Cut,
+    Fold,
+    Frame,
+    Group,
+    Made,
+    ModelColumns,
+    Outside,
+    Recipe,
+    Resample,
+    Score,
+    coded_columns,
+)
 from common.study.scores import GROUP
 from common.study.table import SiteTable
 
@@ -65,7 +77,7 @@ def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recip
         return tuple(table.endpoints)
     visible: set[str] = set()
     for step in recipe.steps:
-        if isinstance(step, Score):
+        if isinstance(step, Score) and _is_looked_at(run.study, cohort, recipe):
             visible.update(run.study.endpoint(step.endpoint).keys)
         if isinstance(step, Made):
             # In open cohorts a model scores once a run (see `Admission`); here only one that was frozen is seen at all.
@@ -89,6 +101,15 @@ def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recip
             for comparison in allowed:
                 visible.update(run.study.endpoint(comparison.endpoint).keys)
     return tuple(name for name in table.endpoints if name in visible)
+
+
+def _is_looked_at(study: Study, cohort: str, recipe: Recipe) -> bool:
+    """Whether the study holds one of a recipe's scores against its endpoint in this cohort, and not only forms groups
+    by it."""
+    scored = {step.model for step in recipe.steps if isinstance(step, Score)}
+    places = {model.name for model in study.models if cohort in (model.cohort, *model.evaluate)}
+    places |= {name for analysis in study.analyses if analysis.cohort == cohort for name in analysis.models}
+    return bool(scored & places)
 
 
 class GatedView:
@@ -228,12 +249,20 @@ class GatedView:
         if frame is not None and type(query).respond is Query.respond:
             scored = any(isinstance(step, Made) for step in query.recipe.steps)
             # Folds and bootstrap sets are the site's own draws: what counts is of whom they are drawn.
-            before = self._bases.get((query.cohort, query.recipe.before_drafts.digest, tuple(frame.endpoints)), frame)
+            before = self._before_parts(query, frame)
             register = self._pictured if scored else self._register
             # Any part of the patients is everybody less the others: all of them are compared with earlier runs.
             parts = self._parts.get((query.cohort, query.recipe.digest), [])
             return register.of(before.keys), *(register.of(keys) for keys in parts)
         return self.patients(query.cohort), self._register.all
+
+    def _before_parts(self, query: Query, frame: Frame) -> Frame:
+        """The frame before a part of its patients was taken; the frame itself where none was."""
+        steps = query.recipe.steps
+        taken = next((i for i, step in enumerate(steps) if isinstance(step, Outside | Resample)), None)
+        if taken is None:
+            return frame
+        return self._made_frame(query.cohort, Recipe(steps[:taken]), tuple(frame.endpoints))
 
     def _taking_part(self, task: str) -> Patients:
         """With images and label, whichever fold a training leaves out."""

@@ -293,12 +293,13 @@ def _projection(study: Study, network: Network) -> Iterator[Subject]:
             recipe = Recipe((made, Complete(made.names, keys)))
             ranges = ((-LARGEST, LARGEST),) * len(made.names)
             whole = Subject(
-                f"network {network.name}", cohort, frozenset({"query.half_products", "query.direction_counts"}),
+                f"network {network.name}", cohort, frozenset({"query.half_products"}),
                 recipe.then(Fold(FOLDS, network.binary)), made.names, ranges=ranges, computed=False,
             )  # fmt: skip
             yield whole
             for endpoint in dict.fromkeys((network.grades, network.binary)):
                 yield replace(whole, questions=frozenset({"query.level_sums"}), recipe=recipe, endpoint=endpoint)
+                yield replace(whole, questions=frozenset({"query.direction_counts"}), endpoint=endpoint)
 
 
 def _network(study: Study, network: Network) -> Iterator[Subject]:

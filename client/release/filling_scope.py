@@ -11,7 +11,8 @@ from common.federation.query import Query
 from common.study.chain import ChainedImpute
 from common.study.protocol import Study
 from common.study.ranges import Range, filled_range
-from common.study.recipe import Cut, Impute, Recipe, Select, coded_columns
+from common.study.recipe import CodedColumn, Cut, Impute, ModelColumns, Recipe, Select, coded_columns
+from common.study.scores import plain_columns
 
 LARGEST = 1e6
 """Largest coefficient, and largest standardised value that a plausible patient may have."""
@@ -26,22 +27,44 @@ def check_filling(step: Impute | ChainedImpute, ranges: Mapping[str, Range], que
         414 with the part that is foreign to the study, 409 a binary column imputed with a level itself.
     """
     if isinstance(step, Impute):
-        _impute(step, ranges, query)
+        _impute(step, ranges, query, study)
     else:
         _chained_impute(step, ranges, study)
 
 
-def binary_columns(recipe: Recipe) -> frozenset[str]:
+def read_columns(recipe: Recipe, study: Study) -> list[CodedColumn]:
+    """The columns that a recipe reads from the table, one by one or as those of a model."""
+    read = [column for step in recipe.steps if isinstance(step, Select) for column in step.columns]
+    whole = {step.model for step in recipe.steps if isinstance(step, ModelColumns)}
+    return read + [c for m in study.models if m.name in whole for c in coded_columns(study, m.predictors)]
+
+
+def binary_columns(recipe: Recipe, study: Study) -> frozenset[str]:
     """The columns of a recipe that tell whether a patient has a level or is above a cut-off."""
-    coded = [column for step in recipe.steps if isinstance(step, Select) for column in step.columns]
+    coded = read_columns(recipe, study)
     cut = [step.name for step in recipe.steps if isinstance(step, Cut) and step.cutoff is not None]
     return frozenset([*(column.name for column in coded if column.coding in ("above", "equals")), *cut])
 
 
-def _impute(step: Impute, ranges: Mapping[str, Range], query: Query) -> None:
+def imputed_sets(study: Study) -> set[frozenset[str]]:
+    """The sets of columns that models fill by numbers, alone or those of an analysis together.
+
+    Any other set would leave out, or keep, the few patients who lack one column.
+    """
+    own = {
+        m.name: frozenset(c.name for c in plain_columns(study, m)) if m.missing in ("mean", "median") else frozenset()
+        for m in study.models
+    }
+    joint = (frozenset().union(*(own[name] for name in analysis.models)) for analysis in study.analyses)
+    return {*own.values(), *joint}
+
+
+def _impute(step: Impute, ranges: Mapping[str, Range], query: Query, study: Study) -> None:
+    alone = {c.name for other in query.recipe.steps if isinstance(other, Select) for c in other.columns}
+    _need(frozenset(step.names) in imputed_sets(study) and set(step.names) <= alone, "a column")
     _need(not set(step.names) & {name for made in made_steps(query) for name in made.names}, "a column")
     _need(set(step.names) <= set(ranges) and len(step.names) == len(step.values), "a column")
-    binary = binary_columns(query.recipe)
+    binary = binary_columns(query.recipe, study)
     for name, value in zip(step.names, step.values, strict=True):
         low, high = ranges[name]
         _need(low <= value <= high, "a number")

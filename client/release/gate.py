@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from client.cohort.site import Policy
 from client.release.filling_scope import binary_columns
-from client.release.model_scope import draft_columns
+from client.release.model_scope import draft_columns, draws_apart
 from client.release.scope import check_scope, elements, level_columns
 from client.release.subgroup_scope import admit_division
 from common.errors import FedmviError
 from common.federation.query import Ask, Mode, Query, Risk
-from common.statistics.chi_square import ClassTable
 from common.statistics.variance import LevelCounts
 from common.study.analyses import FOLDS
 from common.study.protocol import Limits, Study
@@ -120,13 +119,15 @@ class Gate:
         FedmviError
             403, 404, 405, 409, 416.
         """
+        frame = _each_once(query, frame)
         few = patients < self.limits.min_patients or frame.n < self.limits.min_cell
-        if few or not self._parts_hold(query, frame.n):
+        pooled = frame.n + (elsewhere * frame.n / patients if query.pooled and patients else 0.0)
+        if few or not self._parts_hold(query, frame.n) or not self._roster_parts_hold(query, pooled):
             raise FedmviError(403, cohort=query.cohort, limit=self.limits.min_patients)
         held: Held = {"patients": patients, "frame": frame.n}
-        pooled = frame.n + (elsewhere * frame.n / patients if query.pooled else 0.0)
-        if query.parameters > self.limits.max_parameters * pooled:
-            raise FedmviError(404, parameters=query.parameters, fraction=self.limits.max_parameters)
+        share = self._share(query)
+        if query.parameters > share * pooled:
+            raise FedmviError(404, parameters=query.parameters, fraction=share)
         if query.parameters:
             held |= {"parameters": query.parameters, "parameters_of": round(pooled, 3)}
         if query.classes_of:
@@ -148,12 +149,8 @@ class Gate:
         return held
 
     def admit_subgroup(self, query: Query, whole: Frame) -> list[NDArray[np.uint64]]:
-        """Refuse a subgroup that would tell few patients here apart: result and errors of `admit_division`.
-
-        Under masks only the sums of all sites' subgroups are seen. Without, that of this site is as good as a cohort.
-        """
-        least = 0 if self.policy.masks == "required" else self.limits.min_patients
-        return admit_division(query, self.study, self.limits, whole, least)
+        """Refuse a subgroup that would tell few patients here apart: result and errors of `admit_division`."""
+        return admit_division(query, self.study, self.limits, whole)
 
     def _columns(self, query: Query, frame: Frame, held: Held) -> None:
         """Refuse columns that few patients here have a value of, or that part few of them from the others.
@@ -161,28 +158,28 @@ class Gate:
         One that is the same for all patients here is refused too: where every site but one has such a column, sums
         with it are that one site's own, as with a column that names the site.
         """
-        binary = binary_columns(query.recipe)
-        # Of a table of counts under masks the total is all that anybody sees, as of a count of classes.
-        covered = isinstance(query, LevelCounts | ClassTable) and self.policy.masks == "required"
+        binary = binary_columns(query.recipe, self.study)
+        # Counts by level of all patients have no minimum, as those by class of an endpoint have none.
+        counted = isinstance(query, LevelCounts)
         drafts = draft_columns(query.recipe)
+        if drafts & set(query.uses) and not draws_apart(query.recipe, frame, self.limits.min_cell):
+            raise FedmviError(409, "a draft score: few apart", limit=self.limits.min_cell, cohort=query.cohort)
         for name in query.uses:
-            if name in drafts and _few_apart(frame.columns[name], self.limits.min_cell):
-                raise FedmviError(409, f"column {name}: few apart", limit=self.limits.min_cell, cohort=query.cohort)
             values, counts = np.unique(frame.columns[name][~np.isnan(frame.columns[name])], return_counts=True)
             if int(counts.sum()) < self.limits.min_cell:
                 raise FedmviError(409, f"column {name}: few known", limit=self.limits.min_cell, cohort=query.cohort)
-            if values.size == 1 and not covered:
+            if values.size == 1 and not counted:
                 raise FedmviError(409, f"column {name}: one value", limit=self.limits.min_cell, cohort=query.cohort)
             # A binary column with imputed values has a third one between its levels.
             levels = values.size == 2 or name in binary
             smallest = int(counts[[0, -1]].min() if levels else counts.sum())
             held["column"] = min(smallest, held.get("column", smallest))
-            if levels and smallest < self.limits.min_cell and not covered:
+            if levels and smallest < self.limits.min_cell and not counted:
                 raise FedmviError(409, f"column {name}", limit=self.limits.min_cell, cohort=query.cohort)
 
     def _reference_levels(self, query: Query, frame: Frame) -> None:
         """Refuse a categorical predictor whose reference level, which has no column of its own, few patients have."""
-        for names in level_columns(query.recipe):
+        for names in level_columns(query.recipe, self.study):
             if len(names) > 1 and set(names) <= set(query.uses):
                 values = frame.matrix(names)
                 known = values[~np.isnan(values).any(axis=1)]
@@ -210,6 +207,22 @@ class Gate:
         parts = any(isinstance(step, Outside | Resample) for step in query.recipe.steps)
         return not parts or self.policy.masks == "required" or left // (FOLDS - 1) >= self.limits.min_cell
 
+    def _roster_parts_hold(self, query: Query, pooled: float) -> bool:
+        """Whether the roster's part that folds or an outside fold tell by a difference is more than a few patients."""
+        parts = query.folds or any(isinstance(step, Outside | Resample) for step in query.recipe.steps)
+        masked = self.policy.masks == "required"
+        return not parts or not masked or pooled / FOLDS >= CELLS_OF_A_FOLD * self.limits.min_cell
+
+    def _share(self, query: Query) -> float:
+        """The largest number of parameters, as a share of the patients.
+
+        A regression's step over everybody less the same step without a fold is a step over the fold: with more
+        parameters than the fold has patients it would tell their rows.
+        """
+        told = query.folds or any(isinstance(step, Outside) for step in query.recipe.steps)
+        stepping = getattr(query, "coefficients", None) is not None
+        return min(self.limits.max_parameters, 1.0 / FOLDS) if told and stepping else self.limits.max_parameters
+
     def _weigh(self, query: Query, frame: Frame, held: Held) -> None:
         """Refuse broadcast numbers that give weight to a few patients only, whose rows the sums would then be."""
         weight = query.influence(frame)
@@ -226,13 +239,14 @@ class Gate:
             raise FedmviError(416, limit=self.limits.min_cell, cohort=query.cohort)
 
 
-MOST_APART = 0.95
-"""Largest share of a draft score's sum of squares that fewer patients than a cell may have."""
+CELLS_OF_A_FOLD = 2
+"""How many cells of patients a fold of a roster has at least, under masks."""
 
 
-def _few_apart(values: NDArray[np.float64], cell: int) -> bool:
-    """Whether a score, whose formula the server chose, tells few patients from all others and hardly more."""
-    known = values[~np.isnan(values)]
-    squares = np.sort(np.square(known - np.median(known)))
-    total = float(squares.sum())
-    return total > 0 and float(squares[max(0, squares.size - cell + 1) :].sum()) > MOST_APART * total
+def _each_once(query: Query, frame: Frame) -> Frame:
+    """The frame as it is held against limits: a patient whom a bootstrap set has twice is one patient."""
+    if not any(isinstance(step, Resample) for step in query.recipe.steps):
+        return frame
+    first = np.zeros(frame.n, dtype=bool)
+    first[np.unique(frame.keys, return_index=True)[1]] = True
+    return frame.keep(first)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import product
 
+import numpy as np
+
 from client.release.filling_scope import LARGEST
 from common.errors import FedmviError
 from common.federation.query import Query
@@ -24,6 +26,7 @@ from common.study.recipe import (
     Cut,
     DraftScore,
     Fold,
+    Frame,
     Group,
     Impute,
     Made,
@@ -36,6 +39,7 @@ from common.study.recipe import (
     Standardise,
     Step,
     coded_columns,
+    logistic_function,
 )
 from common.study.scores import (
     GROUP,
@@ -53,6 +57,9 @@ LETTERS: Mapping[type, str] = {
     Outside: "O", Resample: "R", DraftScore: "D", Cut: "T", Score: "K", Standardise: "Z",
 }  # fmt: skip
 """The steps that a study may ask for. Others (ComBat, drawn imputations) are no part of any study."""
+
+LEAST_SPREAD = 0.25
+"""Least mean of 4 s (1 - s) of a draft score s: 1 for one half, 0 for certainties."""
 
 ORDER = re.compile(r"S?G?M*P*(CFD)?T*I?C?(FO|R)?(D|[KT]*F?Z?)")
 """Columns are read; out-of-fold scores of a reduced model may be added; the rest is filled and complete; a part of the
@@ -103,6 +110,8 @@ def reduction_declares(query: Query, study: Study) -> bool:
     model = named_model(study, read[0].model) if len(read) == 1 else None
     if query.name not in REDUCES or model is None or model.reduction is None:
         return False
+    if getattr(query, "sampling", "folds") != "folds":
+        return False
     if isinstance(query, UnfitColumns) and query.min_cell != study.limits.min_cell:
         return False
     own = {column.name for column in coded_columns(study, model.predictors)} | {"fold"}
@@ -142,6 +151,11 @@ def _draft(step: DraftScore, ranges: Mapping[str, Range], query: Query, study: S
         # The draft of everybody's model is for its cut-off; of a reduced model that is chosen out of fold.
         least = 1 if model.reduction is not None else 0
         _need(len(step.intercepts) == 1 and least <= step.replicate <= model.optimism, "a bootstrap set")
+        # It is measured, and no predictor of anything.
+        _need(query.name == "query.score_counts" and getattr(query, "columns", ()) == (step.column,), "a column")
+    if model.fixed is not None:
+        given = (step.intercepts, step.coefficients) == ((model.fixed.intercept,), (model.fixed.coefficients,))
+        _need(given and step.names == tuple(c.name for c in coded_columns(study, model.predictors)), "a number")
     _need(len(step.coefficients) == len(step.intercepts), "a number")
     _need(all(len(formula) == len(step.names) for formula in step.coefficients), "a number")
     numbers = (number for formula in (step.intercepts, *step.coefficients) for number in formula)
@@ -185,6 +199,26 @@ def draft_columns(recipe: Recipe) -> frozenset[str]:
         elif isinstance(step, Cut) and step.source in found:
             found.add(step.name)
     return frozenset(found)
+
+
+def draws_apart(recipe: Recipe, frame: Frame, min_cell: int) -> bool:
+    """Whether each formula of a draft tells many patients from many, of all that the frame has.
+
+    A fold has a formula of its own, and its patients are told by a difference (`Outside`): one that is a step next to
+    few patients, or all alike but for them, would be those patients' indicator.
+    """
+    step = next(step for step in recipe.steps if isinstance(step, DraftScore))
+    cuts = [s.cutoff for s in recipe.steps if isinstance(s, Cut) and s.source == step.column and s.cutoff is not None]
+    values = frame.matrix(step.names)
+    for intercept, formula in zip(step.intercepts, step.coefficients, strict=True):
+        score = logistic_function(intercept + values @ np.array(formula, dtype=np.float64))
+        if float((4.0 * score * (1.0 - score)).sum()) < frame.n * LEAST_SPREAD:
+            return False
+        for cut in cuts:
+            above = int(np.count_nonzero(score >= cut))
+            if min(above, frame.n - above) < min_cell:
+                return False
+    return True
 
 
 def complete_sets(study: Study) -> Iterator[tuple[frozenset[str], str]]:

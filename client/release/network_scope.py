@@ -75,8 +75,11 @@ def _projects(query: HalfProducts | LevelSums | DirectionCounts, network: Networ
     wholes = (Made(steps[0].model, network.name, columns) for columns in _projections(network))
     if not any(steps == (m, Complete(m.names, keys), *dealt) and query.columns == m.names for m in wholes):
         return False
-    if isinstance(query, LevelSums):
-        return query.endpoint in named and query.levels == len(study.endpoint(query.endpoint).codes)
+    if isinstance(query, LevelSums | DirectionCounts):
+        by = query.endpoint if isinstance(query, LevelSums) else query.by
+        levels = len(study.endpoint(by).codes) if by in named else 0 if by or isinstance(query, LevelSums) else 1
+        if query.levels != levels:
+            return False
     others = len(projection.cohorts) - 1 if query.cohort == projection.cohorts[0] else 1
     return not isinstance(query, DirectionCounts) or len(query.coefficients) <= others
 

@@ -21,9 +21,10 @@ from common.files import make_private, write_whole
 from common.study.analyses import IMPUTERS
 from common.study.chain import ChainedImpute
 from common.study.fingerprint import canonical_json, digest
+from common.study.modelling import is_score
 from common.study.protocol import Study
-from common.study.recipe import Cut, DraftScore, Impute, Made, Outside, Resample, coded_columns
-from common.study.scores import GROUP
+from common.study.recipe import Cut, DraftScore, Impute, Made, Outside, Resample, Score, coded_columns
+from common.study.scores import GROUP, plain_columns
 
 _LINE = re.compile(rb"[0-9a-f]{64} [0-9a-f]{64}")
 
@@ -82,6 +83,11 @@ class Once:
             for name in query.once_by_row:
                 for place, row in enumerate(np.atleast_1d(getattr(query, name))):
                     yield canonical_json([*of, name, place]), pack({name: row}).digest, 1
+        yield from self._scores(query)
+        yield from self._filled(query)
+
+    def _scores(self, query: Query) -> Iterator[tuple[str, str, int]]:
+        """As `_values`, of scores and their cut-offs."""
         for step in query.recipe.steps:
             if isinstance(step, Made) and step.by_fold:
                 # Two mixtures could differ in one fold; with its plain models a mixture still does (security.md).
@@ -91,20 +97,46 @@ class Once:
                 # Scores of the server's making, one after the other, would tell of everybody in the end.
                 key = canonical_json(["draft", query.cohort, step.model, step.replicate])
                 yield key, pack(step, DraftScore).digest, 1
+                if query.name != "query.score_counts":
+                    # Two drafts that share a feature would be two thresholds next to one patient.
+                    yield canonical_json(["draft predictor", query.cohort]), digest(step.model), 1
+            elif isinstance(step, Score):
+                yield canonical_json(["score", step.model]), pack(step, Score).digest, 1
             elif isinstance(step, Cut):
                 key = canonical_json(["cut", step.name, step.source if step.name == GROUP else ""])
                 yield key, pack(step, Cut).digest, 1
-            elif isinstance(step, Impute):
-                yield canonical_json(["impute", *step.names]), pack(step, Impute).digest, self._imputers(step)
+                if step.cutoff is not None and step.cutoff not in self._declared_cutoffs:
+                    yield canonical_json(["cut-off", step.source]), digest(canonical_json(step.cutoff)), 1
+
+    def _filled(self, query: Query) -> Iterator[tuple[str, str, int]]:
+        """As `_values`, of what fills missing values."""
+        for step in query.recipe.steps:
+            if isinstance(step, Impute):
+                for name, value in zip(step.names, step.values, strict=True):
+                    yield canonical_json(["impute", name]), digest(canonical_json(value)), self._fillings(name)
             elif isinstance(step, ChainedImpute) and query.name != IMPUTERS["chained"]:  # it grows while it is fitted
                 yield canonical_json(["chained", *step.names]), pack(step, ChainedImpute).digest, self._imputers(step)
 
-    def _imputers(self, step: Impute | ChainedImpute) -> int:
-        """How many models of the study may impute these columns, each in its own way."""
-        kinds = ("chained",) if isinstance(step, ChainedImpute) else ("mean", "median")
-        models = [model for model in self._study.models if model.missing in kinds]
+    def _imputers(self, step: ChainedImpute) -> int:
+        """How many models of the study may fill these columns by regressions, each in its own way."""
+        models = [model for model in self._study.models if model.missing == "chained"]
         names = [tuple(c.name for c in coded_columns(self._study, model.predictors)) for model in models]
         return max(1, sum(set(step.names) == set(of) for of in names))
+
+    def _fillings(self, name: str) -> int:
+        """How many numbers fill a column: the mean or the median of a cohort is one, whichever models use it."""
+        kinds = {
+            (model.missing, model.cohort)
+            for model in self._study.models
+            if model.missing in ("mean", "median") and name in {c.name for c in plain_columns(self._study, model)}
+        }
+        return max(1, len(kinds))
+
+    @cached_property
+    def _declared_cutoffs(self) -> set[float]:
+        """Cut-offs of scores that the protocol itself says."""
+        terms = (term for model in self._study.models for term in model.predictors if is_score(term.variable))
+        return {term.cutoff for term in terms if term.cutoff is not None}
 
     @cached_property
     def _known(self) -> dict[str, list[str]]:

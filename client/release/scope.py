@@ -21,7 +21,7 @@ from client.release.characteristics_scope import (
     characteristics_declare,
     characteristics_tables,
 )
-from client.release.filling_scope import LARGEST, check_filling
+from client.release.filling_scope import LARGEST, check_filling, read_columns
 from client.release.model_scope import (
     check_order,
     complete_sets,
@@ -84,10 +84,10 @@ def columns_of(query: Query) -> tuple[str, ...]:
     return (*dict.fromkeys(named), *((query.column,) if hasattr(query, "column") else ()))
 
 
-def level_columns(recipe: Recipe) -> list[tuple[str, ...]]:
+def level_columns(recipe: Recipe, study: Study) -> list[tuple[str, ...]]:
     """The columns of a recipe that are levels of one variable, for every such variable."""
     found: dict[str, list[str]] = {}
-    for column in (column for step in recipe.steps if isinstance(step, Select) for column in step.columns):
+    for column in dict.fromkeys(read_columns(recipe, study)):
         if column.coding == "equals":
             found.setdefault(column.variable, []).append(column.name)
     return [tuple(names) for names in found.values()]

@@ -79,7 +79,7 @@ def _part(query: Query, study: Study, subgroups: Subgroups) -> bool:
     return sound and any(step == Subset(part.column.name, level) for part in parts for level in range(len(part.levels)))
 
 
-def admit_division(query: Query, study: Study, limits: Limits, whole: Frame, least: int) -> list[NDArray[np.uint64]]:
+def admit_division(query: Query, study: Study, limits: Limits, whole: Frame) -> list[NDArray[np.uint64]]:
     """Refuse a subgroup that would tell few patients of this site apart; the keys of the patients of each part.
 
     All levels of a variable are refused together, because any of them is everybody less the others.
@@ -88,8 +88,6 @@ def admit_division(query: Query, study: Study, limits: Limits, whole: Frame, lea
     ----------
     whole
         The patients before the subgroup is taken, with the endpoint that is asked about.
-    least
-        Fewest patients of a level here; of each class of the endpoint there are `min_class` at least.
 
     Raises
     ------
@@ -104,7 +102,7 @@ def admit_division(query: Query, study: Study, limits: Limits, whole: Frame, lea
     y = whole.endpoints[query.classes_of]
     levels = _members(own, whole)
     unknown = ~np.logical_or.reduce(levels)
-    large = all(_large(rows, y, limits, least) for rows in levels)
+    large = all(_large(rows, y, limits.min_class) for rows in levels)
     large = large and not 0 < np.count_nonzero(unknown) < limits.min_cell
     others = [rows for part in parts if part is not own for rows in _members(part, whole)]
     if not large or any(_near(one, other, limits.min_cell) for one, other in product(levels, others)):
@@ -117,10 +115,9 @@ def _members(part: Divided, whole: Frame) -> list[NDArray[np.bool_]]:
     return [whole.columns[part.column.name] == float(level) for level in range(len(part.levels))]
 
 
-def _large(rows: NDArray[np.bool_], y: NDArray[np.float64], limits: Limits, least: int) -> bool:
-    """Whether so many patients may be counted on their own, in both classes."""
-    classes = [int(np.count_nonzero(rows & (y == label))) for label in (0.0, 1.0)]
-    return int(np.count_nonzero(rows)) >= least and min(classes) >= limits.min_class
+def _large(rows: NDArray[np.bool_], y: NDArray[np.float64], min_class: int) -> bool:
+    """Whether both classes have so many patients that they may be told apart."""
+    return min(int(np.count_nonzero(rows & (y == label))) for label in (0.0, 1.0)) >= min_class
 
 
 def _near(one: NDArray[np.bool_], other: NDArray[np.bool_], min_cell: int) -> bool:

@@ -58,6 +58,7 @@ class Told:
         """Take what the run is told now, with the contents of the sets that it names; it must not leave before
         `write`."""
         self._new.append((key, dict(entry)))
+        self._places.update(self._own_places)
         for name, content in sets.items():
             if name not in self._places and not self._path_of(name).exists():
                 self._sets[name] = content
@@ -107,6 +108,12 @@ class Told:
 
     def _path_of(self, file: str) -> Path:
         return self._folder / "patients" / file
+
+    @cached_property
+    def _own_places(self) -> dict[str, Place]:
+        """Where the run's sets are, of whatever key: most of its statistics are about the same patients."""
+        own = ((path, line) for lines in self._lines.values() for path, line in lines if path.name == self._own)
+        return {name: place for path, line in own for name, place in _places(_entry(path, line)).items()}
 
     @cached_property
     def _lines(self) -> dict[str, list[tuple[Path, bytes]]]:

@@ -7,6 +7,7 @@ without each fold, and on each bootstrap set: whatever is selected is selected a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from common.federation.runner import Conclusion
 from common.statistics.elastic_net import elastic_net_cv
@@ -55,6 +56,12 @@ class ReducedScore:
     def empty(self) -> bool:
         """Whether no predictor was found."""
         return not self.names_
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a predictor of the formula: `term`, `coef`; the first is the intercept."""
+        rows = zip(("intercept", *self.names_), (self.intercept_, *self.coef_), strict=True)
+        return [{"term": term, "coef": coef} for term, coef in rows]
 
 
 def reduced_score(

@@ -25,6 +25,9 @@ PRODUCTS = 1 << 19
 MIN_CLASS = 5
 PARAMETERS_PER_PATIENT = 0.33
 """DataSHIELD's nfilter.glm."""
+PARAMETERS_OF_FOLDS = 0.09
+"""With ten folds: steps with and without a fold differ by those of the fold's patients, who must be more than the
+parameters. Sites allow a tenth of the patients that the others have signed for, which are rounded down."""
 ANSWER_SIZE = 1 << 21
 """Most numbers asked in one answer; a site refuses more than 2^22."""
 DENSE = 200
@@ -200,8 +203,10 @@ class Design:
 
     @property
     def room(self) -> int:
-        """Most coefficients that may be fitted together."""
-        return int(PARAMETERS_PER_PATIENT * float(self.n.min()))
+        """Most coefficients that may be fitted together; with folds fewer than a fold has patients."""
+        most = PARAMETERS_PER_PATIENT * float(self.n.min())
+        folds = self.sampling == "folds" and self.sets > 1
+        return int(min(most, PARAMETERS_OF_FOLDS * float(self.n[-1])) if folds else most)
 
     def own_scale(self, coefficients: FloatArray) -> FloatArray:
         """(..., p + 1) coefficients for the predictors as they are."""

@@ -9,7 +9,7 @@ need a dozen rounds and would not converge between cohorts that are told apart w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from common.federation.codec import FloatField
 from common.federation.query import Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion
 from common.statistics.distributions import Z975
-from common.statistics.projection import HALVES, Halves, half_of
+from common.statistics.projection import HALVES, MAX_LEVELS, Halves, half_of
 from common.statistics.refinement import Counts
 from common.statistics.roc import delong
 from common.study.recipe import SCORE_DECIMALS, Frame, Recipe, logistic_function
@@ -33,6 +33,8 @@ _SPREAD = 1.702
 """The logistic function of 1.702 z is within 0.01 of the normal distribution: scores use all bins about alike."""
 
 _FLAT = 1e-9
+_FEWEST = 2
+"""Patients of a cohort in a half, without whom an area has no error."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class DirectionCounts(Query):
     ----------
     coefficients
         (pairs, 2, p + 1), intercept first: of the scores of the even and of the odd half.
+    by, levels
+        The endpoint by whose levels they are counted apart, and how many it has; "" and 1 for all together.
     """
 
     name: ClassVar[str] = "query.direction_counts"
@@ -50,15 +54,28 @@ class DirectionCounts(Query):
 
     columns: tuple[str, ...]
     coefficients: FloatField
+    by: str = ""
+    levels: int = 1
 
     def blocks(self) -> Mapping[str, Block]:
-        """`counts` (pairs, 2, 50)."""
+        """`counts` (pairs, 2, levels, 50)."""
         pairs = self.coefficients.shape[0] if self.coefficients.ndim else 0
-        return {"counts": Block((pairs, HALVES, BINS), Kind.COUNT)}
+        return {"counts": Block((pairs, HALVES, self.levels, BINS), Kind.COUNT)}
 
     def words(self) -> str:
         """See `Query`."""
-        return f"patients by {BINS} bins of a linear score of {len(self.columns)} columns, cohort {self.cohort}"
+        apart = f" and by {self.by}" if self.by else ""
+        return f"patients by {BINS} bins of a linear score of {len(self.columns)} columns{apart}, cohort {self.cohort}"
+
+    @property
+    def classes_of(self) -> str:
+        """The endpoint, where it has two levels."""
+        return self.by if self.levels == 2 else ""
+
+    @property
+    def levels_of(self) -> str:
+        """The endpoint, where it has more."""
+        return self.by if self.levels > 2 else ""
 
     @property
     def uses(self) -> tuple[str, ...]:
@@ -73,6 +90,8 @@ class DirectionCounts(Query):
     def consistent(self) -> bool:
         """See `Query`."""
         shape = self.coefficients.shape
+        if not (1 <= self.levels <= MAX_LEVELS and (self.levels > 1) == bool(self.by)):
+            return False
         return len(shape) == 3 and 1 <= shape[0] <= MAX_PAIRS and shape[1:] == (HALVES, len(self.columns) + 1)
 
     def influence(self, frame: Frame) -> FloatArray:
@@ -82,10 +101,11 @@ class DirectionCounts(Query):
     def answer(self, frame: Frame) -> Summary:
         """The site's counts; the frame has complete cases and folds."""
         values, half = frame.matrix(self.columns), half_of(frame)
-        counts = np.zeros((len(self.coefficients), HALVES, BINS), dtype=np.int64)
+        level = frame.endpoints[self.by].astype(np.int64) if self.by else np.zeros(frame.n, dtype=np.int64)
+        counts = np.zeros((len(self.coefficients), HALVES, self.levels, BINS), dtype=np.int64)
         for i, own in enumerate(self.coefficients[:, half]):
             score = np.round(logistic_function(own[:, 0] + np.sum(own[:, 1:] * values, axis=1)), SCORE_DECIMALS)
-            np.add.at(counts[i], (half, np.minimum((score * BINS).astype(np.int64), BINS - 1)), 1)
+            np.add.at(counts[i], (half, level, np.minimum((score * BINS).astype(np.int64), BINS - 1)), 1)
         return {"counts": counts}
 
 
@@ -99,11 +119,14 @@ class TwoSample:
         (2,) area and DeLong's standard error in either half, by the classifier of the other half.
     n_
         (2,) patients of the two cohorts.
+    levels_
+        The same within each level of an endpoint, by the same classifiers; None where a half has no two patients.
     """
 
     areas_: FloatArray
     errors_: FloatArray
     n_: Counts
+    levels_: tuple[TwoSample | None, ...] = ()
 
     @property
     def auc_(self) -> float:
@@ -151,7 +174,12 @@ def crossed(first: Halves, second: Halves) -> FloatArray:
 
 
 def two_sample(
-    cohorts: Sequence[str], recipes: Sequence[Recipe], columns: tuple[str, ...], sums: Sequence[Halves]
+    cohorts: Sequence[str],
+    recipes: Sequence[Recipe],
+    columns: tuple[str, ...],
+    sums: Sequence[Halves],
+    by: str = "",
+    levels: int = 1,
 ) -> Conclusion[tuple[TwoSample, ...]]:
     """How well the first cohort is told from each of the others; one round, counts in 50 bins of the score.
 
@@ -159,6 +187,9 @@ def two_sample(
     ----------
     cohorts, recipes, sums
         Of every cohort; recipes and sums as of `projection.halves`.
+    by, levels
+        An endpoint within whose levels cohorts are compared too, and how many it has: cohorts that differ in the shares
+        of the levels are told apart by them.
 
     Raises
     ------
@@ -168,7 +199,7 @@ def two_sample(
     coefficients = np.array([crossed(sums[0], other) for other in sums[1:]])
     asked = [coefficients, *(own[np.newaxis] for own in coefficients)]
     replies = yield tuple(
-        total(DirectionCounts(cohort, recipe, columns, own))
+        total(DirectionCounts(cohort, recipe, columns, own, by, levels))
         for cohort, recipe, own in zip(cohorts, recipes, asked, strict=True)
     )
     first, others = replies[0]["counts"], [reply["counts"][0] for reply in replies[1:]]
@@ -176,7 +207,17 @@ def two_sample(
 
 
 def _measured(cohort: str, first: Counts, second: Counts) -> TwoSample:
-    if min(int(part.sum(axis=1).min()) for part in (first, second)) < 1:
+    """Of (2, levels, bins) patients of either cohort."""
+    whole = _areas(first.sum(axis=1), second.sum(axis=1))
+    if whole is None:
         raise FedmviError(601, cohort=cohort)
+    levels = first.shape[1]
+    within = (_areas(first[:, level], second[:, level]) for level in range(levels))
+    return replace(whole, levels_=tuple(within) if levels > 1 else ())
+
+
+def _areas(first: Counts, second: Counts) -> TwoSample | None:
+    if min(int(part.sum(axis=1).min()) for part in (first, second)) < _FEWEST:
+        return None
     found = np.array([delong(first[half], second[half]) for half in range(HALVES)])
     return TwoSample(found[:, 0], found[:, 1], np.array([int(first.sum()), int(second.sum())]))

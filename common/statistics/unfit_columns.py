@@ -51,6 +51,8 @@ class UnfitColumns(Query):
 
     def _unfit(self, frame: Frame, name: str) -> bool:
         known = frame.columns[name]
+        if frame.keys.size:
+            known = known[np.unique(frame.keys, return_index=True)[1]]  # a bootstrap set has patients twice
         values, counts = np.unique(known[~np.isnan(known)], return_counts=True)
         if int(counts.sum()) < self.min_cell or values.size < 2:
             return True

@@ -64,8 +64,15 @@ def described_variables(study: Study, cohort: Cohort) -> tuple[Described, ...]:
     """The variables that are described in a cohort, in order; where endpoints are closed none that tells of them."""
     if study.characteristics is None:
         return ()
-    variables = [study.variable(name) for name in study.characteristics.variables or _usual(study)]
     closed = cohort.role in CLOSED_ROLES
+    if ("described", closed) not in study.worked_out:
+        study.worked_out["described", closed] = _worked_out(study, study.characteristics.variables, closed=closed)
+    known: tuple[Described, ...] = study.worked_out["described", closed]
+    return known
+
+
+def _worked_out(study: Study, names: tuple[str, ...], *, closed: bool) -> tuple[Described, ...]:
+    variables = [study.variable(name) for name in names or _usual(study)]
     return tuple(_described(v) for v in variables if not closed or not _tells_of_outcome(v))
 
 

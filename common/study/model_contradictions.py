@@ -26,6 +26,7 @@ def model_contradictions(study: Study) -> _Found:
         found += _reduction(place, model) if model.reduction else []
         found += _fixed(study, place, model) if model.fixed else []
         found += _scores(study, place, model)
+    found += _one_source(study)
     for i, comparison in enumerate(study.comparisons):
         if is_score(comparison.group):
             found += _group(study, ("comparisons", i, "group"), comparison)
@@ -93,6 +94,18 @@ def _scores(study: Study, place: _Place, model: Model) -> _Found:
     if score_terms(model) and model.missing == "chained":
         found.append(((*place, "missing"), "chained regressions do not go with scores among the predictors"))
     return found
+
+
+def _one_source(study: Study) -> _Found:
+    """Models of one cohort build on one reduced score: two drafts would be two thresholds next to one patient."""
+    first: dict[str, str] = {}
+    for i, model in enumerate(study.models):
+        for j, term in enumerate(model.predictors):
+            name = of_score(term.variable)
+            if is_score(term.variable) and candidates(study, name) and first.setdefault(model.cohort, name) != name:
+                sentence = f"models of '{model.cohort}' build on '{first[model.cohort]}': one reduced score a cohort"
+                return [(("models", i, "predictors", j), sentence)]
+    return []
 
 
 def _score(study: Study, place: _Place, model: Model, term: Term) -> _Found:

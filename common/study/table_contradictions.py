@@ -53,6 +53,11 @@ def _subgroups(study: Study, i: int, subgroups: Subgroups) -> _Found:
         found.append((("subgroups", i, "cohort"), sentence))
     if any((s.model, s.cohort) == (subgroups.model, subgroups.cohort) for s in study.subgroups[:i]):
         found.append((("subgroups", i, "cohort"), "this model has subgroups of this cohort already: add to their `by`"))
+    earlier = next((s for s in study.subgroups[:i] if s.cohort == subgroups.cohort), None)
+    if earlier is not None and earlier.by != subgroups.by:
+        # Cut-offs that differ a little would tell the few patients between them.
+        sentence = f"'{earlier.name}' divides the patients of '{subgroups.cohort}' otherwise: all tables alike"
+        found.append((("subgroups", i, "by"), sentence))
     for j, division in enumerate(subgroups.by):
         place = ("subgroups", i, "by", j)
         sentence = _undividing(study, division)

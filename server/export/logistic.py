@@ -180,8 +180,8 @@ def _cutoff(results: Results, model: str, fit: Result) -> tuple[float | None, st
             for e in result.estimates:
                 if e.name == "cutoff" and e.term == model and e.value is not None:
                     return e.value, "Youden's index in the training cohort"
-    frozen = next((e.value for e in fit.estimates if e.name == "cutoff" and e.value is not None), None)
-    return frozen, "" if frozen is None else "Youden's index of out-of-fold scores in the training cohort"
+    frozen = next((e for e in fit.estimates if e.name == "cutoff"), None)
+    return (None, "") if frozen is None else (frozen.value, frozen.note)
 
 
 def _origin(results: Results, fit: Result) -> Origin:

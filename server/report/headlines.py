@@ -25,8 +25,9 @@ _COMPARISONS = 4
 def headlines(results: Results) -> list[str]:
     """Patients and sites; how common the endpoint is; discrimination by model; survival; warnings and refusals."""
     sentences = [_patients(results), *_left_out(results), *_prevalence(results)]
-    found = models(results)
-    sentences += [_discrimination(results, model) for model in found[:_MODELS] if model.aucs]
+    sentences += [_choice(choice) for choice in of(results, "choice")]
+    found = [model for model in models(results) if model.aucs and model.name not in _passed_over(results)]
+    sentences += [_discrimination(results, model) for model in found[:_MODELS]]
     sentences += [sentence for result in of(results, "network-selection") for sentence in _network(results, result)]
     sentences += [_survival(result) for result in of(results, "survival")[:_COMPARISONS]]
     sentences += [fmt.plain(r.note) for r in of(results, "univariable-logistic") if r.note]
@@ -67,6 +68,22 @@ def _prevalence(results: Results) -> list[str]:
     ]
     events, n = sum(e for e, _ in pairs if e is not None), sum(n for _, n in pairs)
     return [f"{title} was present in {events} of {n} patients ({fmt.share(events / n)})."] if n else []
+
+
+def _passed_over(results: Results) -> set[str]:
+    """Models that a choice did not take: their section tells of them."""
+    return {e.term for choice in of(results, "choice") for e in choice.estimates if e.note != "chosen"}
+
+
+def _choice(choice: Result) -> str:
+    """Which of several models was taken."""
+    title = fmt.plain(choice.title.rpartition(", ")[2])
+    taken = next((e for e in choice.estimates if e.note == "chosen"), None)
+    if taken is None:
+        return f"{title}: {_lower(status_words(choice))}"
+    area = fmt.area_interval(taken.value, taken.low, taken.high)
+    several = len(choice.estimates)
+    return f"{title}: of {several} models {fmt.plain(taken.term)} was taken, with a cross-validated AUC of {area}."
 
 
 def _discrimination(results: Results, model: ModelParts) -> str:

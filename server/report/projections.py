@@ -30,17 +30,23 @@ def projections(results: list[Result], pictures: Mapping[str, Picture]) -> list[
 
 
 def _areas(known: list[Result]) -> Table:
-    pairs = list(dict.fromkeys(e.term for r in known for e in r.estimates if e.name == "two_sample_auc"))
-    rows = tuple(
-        Row(_sequence(result), tuple(_area(estimate(result, "two_sample_auc", pair)) for pair in pairs), result.id)
-        for result in known
-    )
+    """A column for each two cohorts; a row for each sequence, and one for each grade within it."""
+    terms = [e.term.partition(", ") for r in known for e in r.estimates if e.name == "two_sample_auc"]
+    pairs = list(dict.fromkeys(pair for pair, _, _ in terms))
+    rows = []
+    for result in known:
+        own = [e.term for e in result.estimates if e.name == "two_sample_auc"]
+        for level in dict.fromkeys(term.partition(", ")[2] for term in own):
+            names = [f"{pair}, {level}" if level else pair for pair in pairs]
+            cells = tuple(_area(estimate(result, "two_sample_auc", name)) for name in names)
+            head = f"{_sequence(result)}, {fmt.plain(level)}" if level else _sequence(result)
+            rows.append(Row(head, cells, "" if level else result.id))
     notes = [fmt.plain(e.note) for r in known for e in r.estimates if e.name == "two_sample_auc" and e.note]
     notes += [fmt.plain(r.note) for r in known]
-    columns = ("Sequence", *map(fmt.plain, pairs))
     how = tuple(dict.fromkeys(result.how for result in known))
     caption = "Two-sample AUC (95 % CI): how well the network tells the patients of two cohorts apart"
-    return Table(caption, columns, rows, notes=tuple(dict.fromkeys(notes)), how=how)
+    columns = ("Sequence, and within a grade", *map(fmt.plain, pairs))
+    return Table(caption, columns, tuple(rows), notes=tuple(dict.fromkeys(notes)), how=how)
 
 
 def _sequence(result: Result) -> str:

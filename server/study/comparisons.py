@@ -20,7 +20,7 @@ from common.study.scores import candidates, named_model, named_network, of_score
 from common.study.scoring import frozen_prefixes, grouped
 from common.study.table import FloatArray
 from server.study.evaluation import alone_base
-from server.study.models import ScoredModel, refusal
+from server.study.models import FittedModel, ScoredModel, refusal
 from server.study.results import Curve, Estimate, Result
 from server.study.score_inputs import Scores
 
@@ -52,6 +52,9 @@ def _grouping(
     if named_network(study, name) is not None:
         return scores.network_groups(name, keys)
     model = next((one for one in fitted if one.model.name == scores.chosen.get(name, name)), None)
+    fit = model.fit if isinstance(model, FittedModel) else None
+    if isinstance(fit, FedmviError):
+        return fit
     if model is None or model.parts is None or model.score is None or model.cutoff is None:
         return FedmviError(659, model=name)
     if isinstance(model.cutoff, FedmviError):

@@ -144,11 +144,19 @@ def _fit_result(study: Study, fitted: FittedModel) -> Result:
         Estimate(name="likelihood_ratio_chi2", term=f"df={degrees}", value=chi2, p=p),
         Estimate(name="aic", value=fit.aic),
         Estimate(name="events_per_parameter", value=fit.events_ / degrees),
+        *_cutoff(fitted),
     ]
     scored = _ON_SCORES if fitted.scores else ""
     note = f"Wald intervals; {_HANDLED[fitted.model.missing]}; Newton rounds: {fit.rounds_}.{scored}"
     usable = _usable(study, fitted, fit.covariance_.tolist())
     return Result.model_validate({**base, "estimates": estimates, "note": note, "model": usable})
+
+
+def _cutoff(fitted: FittedModel) -> list[Estimate]:
+    """The cut-off that was frozen with the model, where groups are formed by its score."""
+    if not isinstance(fitted.cutoff, float):
+        return []
+    return [Estimate(name="cutoff", value=fitted.cutoff, note="Youden, in the training cohort")]
 
 
 def _fixed_result(study: Study, fitted: FittedModel, fit: Fixed, base: dict[str, Any]) -> Result:
@@ -158,6 +166,7 @@ def _fixed_result(study: Study, fitted: FittedModel, fit: Fixed, base: dict[str,
         Estimate(name="coef", term=term, value=value)
         for term, value in zip(terms, (fit.intercept, *fit.coefficients), strict=True)
     ]
+    estimates += _cutoff(fitted)
     note = "The formula stands in the protocol; nothing was fitted."
     shown = {"estimates": estimates, "note": note, "model": _usable(study, fitted, [])}
     return Result.model_validate({**base, "title": f"Formula, {fitted.model.title}", **shown})

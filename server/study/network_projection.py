@@ -40,18 +40,21 @@ WHAT = (
     "components of the covariance within groups. Each centre is the mean of a group; the interval along either axis "
     "is that of the ellipse that holds the true mean with 95 % confidence (Hotelling, pooled covariance). Two-sample "
     "AUC: Fisher's discriminant between the cohorts trained on one half of their patients and measured on the other, "
-    f"and crossed, from counts in {BINS} bins; DeLong's interval. 0.5: the network sees the cohorts alike. Training "
+    f"and crossed, from counts in {BINS} bins; DeLong's interval. 0.5: the network sees the cohorts alike. Within a "
+    "grade the same discriminant is measured among its patients, whom no difference in the shares of grades tells "
+    "apart. Training "
     "patients are left out: the network has seen them."
 )
 
 
 @dataclass(frozen=True)
 class Place:
-    """A cohort as it is compared: its sums, and the groups that all its patients belong to."""
+    """A cohort as it is compared: its sums, the groups that all its patients belong to, by which endpoint (or "")."""
 
     cohort: str
     sums: Halves
     groups: tuple[Group, ...]
+    by: str
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,14 @@ class Seen:
         Their groups.
     pairs
         How well the first cohort of the study's list is told from others, by their names; or why that is not known.
+    levels
+        Within which patients are compared too.
     """
 
     places: tuple[Place, ...]
     projected: Projected
     pairs: Mapping[str, TwoSample | FedmviError]
+    levels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,11 +130,19 @@ def _see(study: Study, network: Network, model: str, sequence: str, cohorts: Seq
     seen = project([(place.sums, place.groups) for place in places])
     if len(cohorts) < 2 or cohorts[0] != projection.cohorts[0]:
         return Seen(tuple(places), seen, {})
-    sums = [place.sums for place in places]
-    pairs = yield from attempt_unless_mendable(two_sample(cohorts, [dealt] * len(cohorts), made.names, sums))
+    sums, by = [place.sums for place in places], _finest(network, places)
+    levels = study.endpoint(by).level_names if by else ("",)
+    asked = two_sample(cohorts, [dealt] * len(cohorts), made.names, sums, by, len(levels))
+    pairs = yield from attempt_unless_mendable(asked)
     others = cohorts[1:]
     told = dict.fromkeys(others, pairs) if isinstance(pairs, FedmviError) else dict(zip(others, pairs, strict=True))
-    return Seen(tuple(places), seen, told)
+    return Seen(tuple(places), seen, told, levels)
+
+
+def _finest(network: Network, places: Sequence[Place]) -> str:
+    """The endpoint within whose levels all cohorts may be compared: grades are enough for presence, too."""
+    found = {place.by for place in places}
+    return "" if "" in found else network.grades if found == {network.grades} else network.binary
 
 
 def _declared(network: Network) -> Projection:
@@ -147,8 +161,8 @@ def _place(
         groups = yield from attempt_unless_mendable(level_groups(cohort, recipe, names, endpoint, levels))
         # A group that is too small to be told could be worked out from the others.
         if not isinstance(groups, FedmviError) and min(group.n for group in groups) >= study.limits.min_cell:
-            return Place(cohort, sums, groups)
-    return Place(cohort, sums, (sums.whole,))
+            return Place(cohort, sums, groups, endpoint)
+    return Place(cohort, sums, (sums.whole,), "")
 
 
 # ---------------------------------------------------------------------------------------------------- publishing
@@ -214,11 +228,19 @@ def _areas(seen: Seen) -> list[Estimate]:
         if isinstance(found, FedmviError):
             estimates.append(Estimate(name="two_sample_auc", term=term, value=None, note=refusal(found)[1]))
             continue
-        low, high = found.interval
-        estimates.append(
-            Estimate(name="two_sample_auc", term=term, value=found.auc_, low=low, high=high, std_err=found.std_err_)
-        )
+        estimates.append(_area(term, found))
+        for level, within in zip(seen.levels, found.levels_, strict=bool(found.levels_)):
+            if within is None or int(within.n_.min()) < FEWEST:
+                why = f"fewer than {FEWEST} patients"
+                estimates.append(Estimate(name="two_sample_auc", term=f"{term}, {level}", value=None, note=why))
+            else:
+                estimates.append(_area(f"{term}, {level}", within))
     return estimates
+
+
+def _area(term: str, found: TwoSample) -> Estimate:
+    low, high = found.interval
+    return Estimate(name="two_sample_auc", term=term, value=found.auc_, low=low, high=high, std_err=found.std_err_)
 
 
 def _centres(seen: Seen, *, rounded: bool) -> list[Estimate]:

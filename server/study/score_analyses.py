@@ -81,6 +81,10 @@ def analyse_scores(study: Study, fitted: Sequence[ScoredModel]) -> Conclusion[li
 def _one(study: Study, analysis: Analysis, fitted: Sequence[ScoredModel]) -> Conclusion[Finding]:
     subject = scored(study, analysis, fitted)
     if subject is None:
+        chosen = (model for model in fitted if model.model.name in analysis.models and isinstance(model, FittedModel))
+        met = next((model.fit for model in chosen if isinstance(model.fit, FedmviError)), None)
+        if met is not None:
+            raise met
         raise FedmviError(604, "a model of the analysis could not be fitted", model=", ".join(analysis.models))
     return (yield from MAKERS[analysis.statistic](subject))
 
@@ -202,9 +206,7 @@ def _compare_areas(s: Scored) -> Conclusion[Finding]:
     rows = [{**row, "term": f"{row['first']} less {row['second']}".replace("score.", "")} for row in fit.summary]
     found += estimates(rows, "auc_difference", "difference")
     adjusted = holm(np.array([float(row["p"]) for row in rows]))
-    found += [
-        Estimate(name="holm_p", term=row["term"], value=number(p)) for row, p in zip(rows, adjusted, strict=True)
-    ]
+    found += [Estimate(name="holm_p", term=row["term"], value=number(p)) for row, p in zip(rows, adjusted, strict=True)]
     note = "DeLong's paired test; p by Holm over the comparisons of this analysis is `holm_p`."
     return Finding(found, fit.rocs_[0].n_, fit.rocs_[0].events_, note)
 

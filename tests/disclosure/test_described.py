@@ -27,7 +27,6 @@ from common.study.subgroups import THRESHOLDS
 from common.study.subset import Subset
 from tests.disclosure.consortium import POLICY, STUDY, Consortium, Row, columns, make, names, rows_of, write_site
 
-LIMITS = "\n[limits]\nmin_patients = 12\n"
 TABLE = '\n[characteristics]\nvariables = ["age", "sex", "height", "ajcc_stage"]\n'
 PARTS = """
 [[subgroups]]
@@ -36,7 +35,6 @@ model = "clinical"
 cohort = "external"
 by = ["sex", { variable = "age", cutoff = 45 }, "hbv"]
 """
-OPEN = f"{POLICY}min_patients = 12\n"
 BINS = np.array([THRESHOLDS])
 
 
@@ -68,8 +66,8 @@ def counted(recipe: Recipe, cohort: str = "external") -> ThresholdCounts:
 
 def opened(folder: Path, change: dict[str, Callable[[list[Row]], None]] | None = None, **kind: bool) -> Consortium:
     """Sites whose run has frozen the recipes of all subgroups, and of some that no study declares."""
-    text = STUDY + LIMITS + TABLE + PARTS
-    made = make(folder, dict.fromkeys("abcdef", recorded) | (change or {}), study=text, policy=OPEN, **kind)
+    text = STUDY + TABLE + PARTS
+    made = make(folder, dict.fromkeys("abcdef", recorded) | (change or {}), study=text, policy=POLICY, **kind)
     return (made.sign() if kind.get("masked") else made).open()
 
 
@@ -112,6 +110,9 @@ def test_only_all_patients_of_a_cohort_are_described(rich: Consortium) -> None:
     moments = Deviations("train", only("height"), ("height",), np.array([150.0]))
     assert rich.number("a", total(moments)) == 0
     assert rich.number("a", total(replace(moments, recipe=only("height").then(Complete((), ("mvi",)))))) == 414
+    clinical = columns(rich.study, "clinical")
+    steps = (Select((*clinical, *only("height").steps[0].columns)), Complete(("age",), ("mvi",)))
+    assert rich.number("a", total(replace(moments, recipe=Recipe(steps)))) == 414, "a set that a model speaks of"
     assert rich.number("a", total(replace(moments, cohort="alone"))) in (406, 414), "a cohort that is not described"
 
 
@@ -137,17 +138,15 @@ def test_a_study_without_the_table_describes_nothing(tmp_path: Path) -> None:
     assert [made.number("a", total(query)) for query in queries] == [414] * 3
 
 
-def test_a_rare_level_is_counted_under_masks_only(tmp_path: Path) -> None:
+def test_a_rare_level_is_counted_and_not_by_class(tmp_path: Path) -> None:
     def few(rows: list[Row]) -> None:
         recorded(rows)
         for i, row in enumerate(rows):
             row["sex"] = "female" if i < 2 else "male"
 
-    query = LevelCounts("train", only("sex"), ("sex",), (2,))
-    bare = opened(tmp_path / "bare", {"a": few})
-    assert bare.number("a", total(query)) == 409, "without masks its two women would be read"
-    masked = opened(tmp_path / "masked", {"a": few}, masked=True)
-    assert masked.number("a", total(query)) == 0
+    made = opened(tmp_path, {"a": few})
+    assert made.number("a", total(LevelCounts("train", only("sex"), ("sex",), (2,)))) == 0, "as few of a class are"
+    assert made.number("a", total(ClassTable("train", only("sex"), "mvi", "sex", 2))) == 409
 
 
 # ------------------------------------------------------------------------------------------------------- subgroups
@@ -269,7 +268,7 @@ def test_a_few_women_more_are_not_told_by_everybody_and_the_men_of_two_runs(tmp_
         for i, row in enumerate(rows[60:]):
             row["sex"] = "female" if i < women else "male"
         recorded(rows)
-        write_site(made.folders["d"], "d", rows, OPEN)
+        write_site(made.folders["d"], "d", rows, POLICY)
         prepare(load_site(made.folders["d"]), made.study)
         other = made.with_ticket(run_id=run_id).open()
         freeze(other, scoring(made.study), recipe)

@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -323,6 +324,9 @@ def test_sets_of_patients_that_one_message_adds_are_one_file_and_each_is_found_i
     for entry in entries:
         for name, (file, begin, size) in entry["kept"].items():
             assert file == kept.name and digest(kept.read_bytes()[begin : begin + size]) == name
+    assert first.number("a", total(replace(sums(made), columns=("age",), centre=np.zeros(1)))) == 0
+    assert len(lines_of(made, "run2")) == 4, "of another statistic"
+    assert list(kept.parent.iterdir()) == [kept], "whose patients are known already"
     for number, ask in enumerate(asks):
         assert later(made, f"less-{number}", a=gaps_and_without_one).number("a", ask) == 420
         assert later(made, f"same-{number}", a=gaps).number("a", ask) == 0

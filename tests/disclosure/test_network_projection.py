@@ -111,10 +111,15 @@ def counts(made: Consortium, pairs: int = 1, **changes: Any) -> DirectionCounts:
     )  # fmt: skip
 
 
+def by_class(made: Consortium) -> DirectionCounts:
+    return counts(made, by="mvi", levels=2)
+
+
 def test_what_the_study_declares_is_answered_and_only_sums_leave(made: Consortium) -> None:
-    answers = made.put("d", *(total(question(made)) for question in (halves, levels, counts)))
-    assert [answer.error for answer in answers] == [0, 0, 0]
-    assert [set(answer.blocks) for answer in answers] == [{"n", "sum", "cross"}, {"n", "sum"}, {"counts"}]
+    asked = (halves(made), levels(made), counts(made), by_class(made))
+    answers = made.put("d", *map(total, asked))
+    assert [answer.error for answer in answers] == [0, 0, 0, 0]
+    assert [set(answer.blocks) for answer in answers] == [{"n", "sum", "cross"}, {"n", "sum"}, {"counts"}, {"counts"}]
     (receipt,) = made.put("d", perform(task_of(made)))
     assert set(receipt.receipt) == {"work"}
 
@@ -146,6 +151,9 @@ def _attacks(made: Consortium) -> dict[str, Any]:
         "three levels of two": ("d", levels(made, levels=3)),
         "a score beside": ("d", levels(made, recipe=recipe(made, (*COLUMNS, "mean")))),
         "sums of scores": ("d", levels(made, recipe=recipe(made, ("mean",)), columns=("net.mean",))),
+        "counts by another endpoint": ("d", counts(made, by="os", levels=2)),
+        "counts by three levels of two": ("d", counts(made, by="mvi", levels=3)),
+        "counts by levels of nothing": ("d", counts(made, levels=2)),
         "more pairs than cohorts": ("d", counts(made, pairs=2)),
         "a coefficient beyond": ("d", counts(made, coefficients=np.full((1, 2, 9), 1e7))),
         "a cohort that is not compared": ("j", halves(made, cohort="rest")),
@@ -189,6 +197,7 @@ def test_small_halves_classes_and_cohorts_are_refused(made: Consortium) -> None:
         ("min_cell = 13\n", halves, 416),
         ("min_cell = 13\n", counts, 416),
         ("min_class = 13\n", levels, 405),
+        ("min_class = 13\n", by_class, 405),
         ("max_parameters = 0.2\n", halves, 404),
         ("min_patients = 25\n", halves, 403),
     ):

@@ -175,6 +175,12 @@ def test_second_weights_of_time_would_tell_the_death_between_them(rich: Consorti
         ))  # fmt: skip
 
     assert [rich.number("a", asked(step)) for step in (30, 30, 31)] == [0, 0, 414]
+    assert [answer.error for answer in rich.put("b", asked(30), asked(31))] == [0, 414], "nor in one message"
+    memory = rich.folders["b"] / "store" / "runs" / "run1" / "once.txt"
+    content = memory.read_bytes()
+    memory.write_bytes(content[:-1])
+    assert rich.number("b", asked(32)) == 422, "a damaged memory forgets nothing"
+    memory.write_bytes(content)
 
 
 def test_residuals_of_profiles_out_of_range_are_refused(rich: Consortium):

@@ -18,6 +18,7 @@ from client.release.ledger import Ledger
 from server.study.execution import Action
 from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
+from simulation.network.example import make_example_hospitals, write_example_study
 from simulation.running import Simulation
 
 ROOT = Path(__file__).parents[2]
@@ -89,9 +90,11 @@ def processes_below(folder: Path) -> list[str]:
     return found
 
 
-def test_a_flower_run_that_is_killed_leaves_nothing_and_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    make_hospitals(load_consortium("demo"), tmp_path / "sites", 1)
-    command = [str(BIN / "fedmvi-simulate"), "run", "demo", "--sites", "sites", "--out", "run"]
+def test_a_flower_run_that_is_killed_leaves_nothing_and_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    make_example_hospitals(tmp_path / "sites")
+    shutil.copytree(tmp_path / "sites", tmp_path / "sites-in-process")
+    study = write_example_study(tmp_path / "study.toml", "long", models=True)
+    command = [str(BIN / "fedmvi-simulate"), "run", str(study), "--sites", "sites", "--out", "run"]
     with (tmp_path / "said.txt").open("w") as said:
         doomed = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True)
     limit = time.monotonic() + 120
@@ -106,7 +109,9 @@ def test_a_flower_run_that_is_killed_leaves_nothing_and_goes_on_to_the_same_byte
     assert list((tmp_path / "run").glob("flower-*")) == []
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "run" / "results.json").read_bytes() == (folder / "run" / "results.json").read_bytes()
+    local = Simulation.of(study, tmp_path / "sites-in-process", tmp_path / "local", in_process=True)
+    local.conduct(Action.RUN, lambda step: None)
+    assert (tmp_path / "run" / "results.json").read_bytes() == local.run.results_file.read_bytes()
 
 
 def test_a_run_that_lacks_only_its_report_gets_it(folder: Path) -> None:

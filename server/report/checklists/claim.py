@@ -53,7 +53,7 @@ _EVALUATION = (
 )
 _RESULTS = (
     Item("35", "Patients taken in and left out.", of_cohorts.flow),
-    Item("36", "Characteristics of the patients in each part.", of_models.characteristics, "the other cohorts."),
+    Item("36", "Characteristics of the patients in each part.", of_models.characteristics),
     Item("37", "Performance with its uncertainty.", of_models.performance),
     Item("38", "Diagnostic performance and its precision, such as sensitivity.", of_models.class_measures),
     Item("39", "Failures looked at one by one."),

@@ -41,7 +41,7 @@ _FEATURES = (
     Item("24", "Kinds of images: original, filtered, transformed.", of_cohorts.features, "in words."),
     Item("25", "How features were computed.", of_cohorts.features, "in words, with the software."),
     Item("26", "Classes of features.", of_cohorts.features, "in words."),
-    Item("27", "Number of features."),
+    Item("27", "Number of features.", of_models.feature_counts),
     Item("28", "That other settings were left at their defaults.", of_cohorts.features),
 )
 _PREPARING = (
@@ -60,15 +60,15 @@ _MODELLING = (
     Item("39", "Measures of performance, and why these.", of_models.performance, "why these."),
     Item("40", "Measures of uncertainty.", of_models.uncertainty),
     Item("41", "Statistical comparison of models.", of_models.comparison_of_models),
-    Item("42", "Comparison with other than radiomic methods, and combination with them."),
+    Item("42", "Comparison with other than radiomic methods, and combination with them.", of_models.other_methods),
     Item("43", "Methods that explain the model.", of_models.explanations),
 )
 _RESULTS = (
-    Item("44", "Characteristics of the patients.", of_models.characteristics, "the other cohorts."),
+    Item("44", "Characteristics of the patients.", of_models.characteristics),
     Item("45", "Flow of patients.", of_cohorts.flow),
     Item("46", "Statistics of the features and of their selection.", of_models.reduction, "their reproducibility."),
     Item("47", "Performance of the models.", of_models.performance),
-    Item("48", "Results beside other than radiomic methods."),
+    Item("48", "Results beside other than radiomic methods.", of_models.other_methods),
 )
 _DISCUSSION = (
     Item("49", "The main findings.", of_cohorts.summary, "their place in what is known."),

@@ -44,9 +44,12 @@ def other_predictors(facts: Facts) -> Evidence | None:
 
 
 def characteristics(facts: Facts) -> Evidence | None:
-    """Means or shares of the predictors in the training cohort."""
-    found = facts.of("moments")
-    return _in_parts(facts, "Mean or share of each predictor in the training cohort.", found)
+    """The table of characteristics; without one, means or shares of the predictors in the training cohort."""
+    if facts.of("characteristics"):
+        words = "Characteristics by cohort, and by endpoint with standardised differences where it is open."
+        return shown(facts, words, "characteristics")
+    found = _in_parts(facts, "Mean or share of each predictor in the training cohort.", facts.of("moments"))
+    return None if found is None else Evidence(found.words, found.anchors, "the other cohorts.")
 
 
 def missing_values(facts: Facts) -> Evidence | None:
@@ -63,7 +66,12 @@ def model_type(facts: Facts) -> Evidence | None:
     """What kinds of models there are, and how they were fitted."""
     fitted = facts.of("multivariable-logistic")
     networks = facts.of("network-selection")
-    kinds = ["logistic regression by maximum likelihood"] if fitted else []
+    reduced = {r.id.split(".")[1] for r in facts.of("feature-reduction")}
+    given = {r.id.split(".")[1] for r in fitted if r.title.startswith("Formula")}
+    plain = {r.id.split(".")[1] for r in fitted} - reduced - given
+    kinds = ["logistic regression by maximum likelihood"] if plain else []
+    kinds += ["logistic regression with the LASSO, on predictors reduced step after step"] if reduced else []
+    kinds += ["a formula from elsewhere, which was not fitted"] if given else []
     kinds += ["a convolutional network, trained over the sites in rounds"] if networks else []
     words = f"{' and '.join(kinds).capitalize()}; nothing but sums over the sites left them."
     return shown(facts, words, *_parts([*fitted, *networks]), lacks="the layers of the network." if networks else "")
@@ -83,6 +91,7 @@ def internal_validation(facts: Facts) -> Evidence | None:
     if aside is not None:
         return aside
     folds = [r for r in facts.of("network-performance", roles=("train",)) if not r.note.startswith("Selected")]
+    folds += facts.of("cross-validated-auc")
     return _in_parts(facts, "Tested out of fold in the training cohort.", folds)
 
 
@@ -168,10 +177,23 @@ def no_reweighting(facts: Facts) -> Evidence | None:
     return _in_parts(facts, words, facts.of("multivariable-logistic"))
 
 
+def feature_counts(facts: Facts) -> Evidence | None:
+    """How many predictors there were, and how many each step left."""
+    return _in_parts(facts, "Declared predictors, and those that each step left.", facts.of("feature-reduction"))
+
+
+def other_methods(facts: Facts) -> Evidence | None:
+    """Models of radiomics, of other predictors and of both, side by side, where areas were compared."""
+    return comparison_of_models(facts) if facts.of("feature-reduction") and other_predictors(facts) else None
+
+
 def full_model(facts: Facts) -> Evidence | None:
     """A fitted model that can be used on a patient."""
     usable = [r for r in facts.of("multivariable-logistic") if r.model is not None]
-    words = "Coefficients with their covariance in results.json; nomogram.html computes the probability."
+    words = (
+        "Coefficients in results.json, with their covariance where they were not shrunk; nomogram.html computes the "
+        "probability."
+    )
     return _in_parts(facts, words, usable)
 
 
@@ -206,12 +228,19 @@ def shrinkage(facts: Facts) -> Evidence | None:
     """Penalties and resampling against overfitting, where the study has them."""
     kinds = ("lasso", "stability-selection", "bootstrap")
     found = [r for kind in kinds for r in facts.of("analysis", kind=kind)]
-    return _in_parts(facts, f"Examined by {', '.join(dict.fromkeys(r.kind for r in found))}.", found)
+    named = dict.fromkeys(r.kind for r in found)
+    optimism = facts.of("optimism")
+    named |= {"Harrell's bootstrap of the whole development": None} if optimism else {}
+    return _in_parts(facts, f"Examined by {', '.join(named)}.", [*found, *optimism])
 
 
 def reduction(facts: Facts) -> Evidence | None:
     """How features were reduced."""
     kinds = ("mrmr", "lasso", "stability-selection", "backward-elimination")
+    steps = facts.of("feature-reduction")
+    if steps:
+        words = "Predictors left after each step, in the training cohort alone, and anew inside every fold."
+        return _in_parts(facts, words, steps)
     found = [r for kind in kinds for r in facts.of("analysis", kind=kind)] if has_features(facts) else []
     words = f"Reduced in the training cohort alone, by {', '.join(dict.fromkeys(r.kind for r in found))}."
     return _in_parts(facts, words, found)
@@ -231,8 +260,10 @@ def sequences(facts: Facts) -> Evidence | None:
 
 def selection(facts: Facts) -> Evidence | None:
     """How a network was chosen."""
-    found = facts.of("network-selection")
-    return _in_parts(facts, "How the sequences were chosen, and the frozen cut-offs.", found)
+    found, choices = facts.of("network-selection"), facts.of("choice")
+    words = ["How the sequences were chosen, and the frozen cut-offs."] if found else []
+    words += ["Which of several models was taken, by cross-validated areas in the training cohort."] if choices else []
+    return shown(facts, " ".join(words), *_parts(found), *(["choices"] if choices else []))
 
 
 def explanations(facts: Facts) -> Evidence | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,19 @@ def test_lines_of_an_earlier_version_verify_before_those_of_this_one(made: Conso
     made.put("b", deviations(made))
     assert ledger(site).verify().broken_at == 0
     assert [("held" in e) for e in ledger(site).entries()] == [False, True]
+
+
+def test_entries_that_are_added_together_are_a_chain_and_are_flushed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, flushed, real = Ledger(tmp_path / "ledger.jsonl"), [], os.fsync
+    written.append({"words": "first"})
+    monkeypatch.setattr(os, "fsync", lambda handle: (flushed.append(handle), real(handle)))
+    written.append(*({"words": f"line {i}"} for i in range(20)))
+    written.append()
+    assert len(flushed) == 1
+    assert written.verify() == LedgerState(21, json.loads(written.lines()[-1])["hash"], 0)
+    assert [entry["words"] for entry in written.entries()] == ["first", *(f"line {i}" for i in range(20))]
 
 
 # ------------------------------------------------------------------------------------------------- tampering

@@ -66,10 +66,14 @@ class Both:
         ]  # fmt: skip
 
 
+def area_of(scores: Sequence[np.ndarray]) -> float:
+    return float(roc_auc_score(np.repeat([0, 1], [s.size for s in scores]), np.concatenate(scores)))
+
+
 def told_apart(first: Cohort, second: Cohort) -> TwoSample:
     port = Both(first=first, second=second)
     sums = [first.halves, second.halves]
-    asked = two_sample(("first", "second"), (DEALT, DEALT), COLUMNS, sums)
+    asked = two_sample(("first", "second"), (DEALT, DEALT), COLUMNS, sums, "y", 2)
     found: TwoSample = conclude(port, [asked])[0][0]  # type: ignore[arg-type]
     return found
 
@@ -111,16 +115,21 @@ def test_two_cohorts_are_told_apart_as_by_a_discriminant_on_the_rows_of_the_othe
 ) -> None:
     first, second = Cohort(120, 0.0, 3), Cohort(80, shift, 4)
     found = told_apart(first, second)
-    areas = []
+    areas, by_level = [], []
     for half in (0, 1):
         train = np.vstack([one.X[one.half != half] for one in (first, second)])
         label = np.repeat([0, 1], [int((one.half != half).sum()) for one in (first, second)])
         lda = LinearDiscriminantAnalysis(solver="lsqr", priors=[0.5, 0.5]).fit(train, label)
         scores = [lda.decision_function(one.X[one.half == half]) for one in (first, second)]
-        areas.append(roc_auc_score(np.repeat([0, 1], [s.size for s in scores]), np.concatenate(scores)))
+        areas.append(area_of(scores))
+        levels = [one.y[one.half == half] for one in (first, second)]
+        by_level.append([area_of([s[y == v] for s, y in zip(scores, levels, strict=True)]) for v in (0, 1)])
     # Fifty bins tie few patients; the area moves by no more than half of the pairs that are tied.
     assert found.areas_ == pytest.approx(areas, abs=0.02)
     assert found.n_.tolist() == [120, 80]
+    for level, within in enumerate(found.levels_):
+        assert within is not None and within.n_.tolist() == [int((one.y == level).sum()) for one in (first, second)]
+        assert within.areas_ == pytest.approx([part[level] for part in by_level], abs=0.03)
     assert low <= found.auc_ <= high
     assert found.interval[0] <= found.auc_ <= found.interval[1]
     assert found.std_err_ > 0 or shift == 30.0

@@ -64,7 +64,7 @@ evaluate = ["external"]
 name = "formula"
 endpoint = "mvi"
 cohort = "train"
-predictors = ["cirrhosis", {{ variable = "score.first", coding = "above" }}]
+predictors = ["cirrhosis", {{ variable = "score.radiomics", coding = "above" }}]
 missing = "mean"
 fixed = {{ intercept = -1.5, coefficients = [0.25, 2.0] }}
 evaluate = ["external"]
@@ -86,6 +86,18 @@ cohort = "later"
 name = "later"
 role = "outcome"
 sites = ["d", "e", "f"]
+
+[[subgroups]]
+name = "hybrid"
+model = "hybrid"
+cohort = "external"
+by = ["sex"]
+
+[[subgroups]]
+name = "high"
+model = "high"
+cohort = "external"
+by = ["sex"]
 
 [[analyses]]
 name = "areas"

@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.spatial.distance import mahalanobis
 
-from common.statistics.standardised_difference import of_means, of_shares
-from common.study.described import described_cohorts, described_variables
+from common.study.described import described_variables
 from common.study.loader import parse_study
 from server.study.characteristics import Answers, _shown
 from server.study.conduct import conduct
@@ -155,31 +153,3 @@ def test_a_few_patients_of_no_known_class_are_not_told_by_subtraction(tmp_path: 
     by_class = found.get("characteristics.train.mvi")
     assert not [e for e in by_class.estimates if e.value is not None]
     assert values(found.get("characteristics.train"))["known", "age"] == 180
-
-
-def test_a_cohort_that_may_share_patients_with_another_is_not_described() -> None:
-    overlapping = '\n[[cohorts]]\nname = "everybody"\nrole = "outcome"\nsites = ["a", "b", "c", "d"]\n'
-    study = parse_study(STUDY + overlapping + TABLE)
-    assert [c.name for c in described_cohorts(study)] == ["train", "external"]
-
-
-def test_what_tells_of_the_outcome_is_described_in_open_cohorts_only() -> None:
-    study = parse_study(STUDY + '\n[characteristics]\nvariables = ["age", "ajcc_stage", "recurrence"]\n')
-    described = {c.name: [p.variable.name for p in described_variables(study, c)] for c in described_cohorts(study)}
-    assert described == {"train": ["age", "ajcc_stage", "recurrence"], "external": ["age"]}
-
-
-def test_differences_of_levels_are_mahalanobis_distances() -> None:
-    first, second = np.array([30, 20, 10]), np.array([20, 25, 30])
-    p, q = first / first.sum(), second / second.sum()
-    spread = [np.cov(np.repeat(np.eye(3)[:, 1:], counts, axis=0).T, bias=True) for counts in (first, second)]
-    wanted = mahalanobis(p[1:], q[1:], np.linalg.inv((spread[0] + spread[1]) / 2))
-    assert of_shares(first, second) == pytest.approx(wanted, rel=1e-12)
-    assert of_shares(first[::-1], second[::-1]) == pytest.approx(wanted, rel=1e-12), "whichever level is the reference"
-    assert of_shares(np.array([30, 0, 20]), np.array([10, 0, 40])) == pytest.approx(
-        of_shares(np.array([30, 20]), np.array([10, 40])), rel=1e-12
-    ), "a level that nobody has does not count"
-    assert of_shares(first, first) == 0.0
-    assert math.isnan(of_shares(np.array([10, 0]), np.array([0, 10]))), "all of one against all of the other"
-    assert math.isnan(of_shares(np.array([0, 0]), np.array([5, 5])))
-    assert math.isnan(of_means((1.0, 0.0), (1.0, 0.0)))

@@ -179,14 +179,23 @@ def test_means_regions_and_two_sample_areas_are_those_of_the_rows(seen: Seen) ->
                 assert abs(told.value) == pytest.approx(abs(centre[axis - 1]), abs=1e-9)
                 spread = np.sqrt(pca.explained_variance_[axis - 1] * (len(both) - 1) / (len(both) - 6) / len(part))
                 assert (told.value - told.low) / spread == pytest.approx(2.473, abs=0.01)  # Hotelling, 2 and 174
-        areas = []
+        areas, graded = [], []
         for half in (0, 1):
             train = [x[halves != half] for x, _, halves in (near, far)]
             label = np.repeat([0, 1], [len(x) for x in train])
             lda = LinearDiscriminantAnalysis(solver="lsqr", priors=[0.5, 0.5]).fit(np.vstack(train), label)
             scores = [lda.decision_function(x[halves == half]) for x, _, halves in (near, far)]
-            areas.append(roc_auc_score(np.repeat([0, 1], [len(s) for s in scores]), np.concatenate(scores)))
+            areas.append(area_of(scores))
+            grades = [grade[halves == half] for _, grade, halves in (near, far)]
+            graded.append([area_of([s[y == g] for s, y in zip(scores, grades, strict=True)]) for g in range(3)])
         assert found["two_sample_auc", "near v far"].value == pytest.approx(np.mean(areas), abs=0.015)
+        for g, level in enumerate(("M0", "M1", "M2")):
+            told = found["two_sample_auc", f"near v far, {level}"].value
+            assert told == pytest.approx(np.mean([half[g] for half in graded]), abs=0.03)
+
+
+def area_of(scores: Sequence[Any]) -> float:
+    return float(roc_auc_score(np.repeat([0, 1], [len(s) for s in scores]), np.concatenate(scores)))
 
 
 def test_the_sequence_of_the_other_scanner_is_told_apart_and_the_alike_one_is_not(seen: Seen) -> None:
@@ -205,6 +214,8 @@ def test_without_enough_patients_of_a_grade_groups_are_by_presence_and_else_whol
     by_presence = see(study_with(), tmp_path / "presence", {"query.level_sums grade": 405}).results[0]
     names = [e.term for e in by_presence.estimates if e.name == "patients"]
     assert names == [f"{cohort}, {level}" for cohort in ("near", "far") for level in ("absent", "present")]
+    areas = [e.term for e in by_presence.estimates if e.name == "two_sample_auc"]
+    assert areas == ["near v far", "near v far, absent", "near v far, present"]
     refused = {f"query.level_sums {endpoint}": 405 for endpoint in ("grade", "mvi")}
     whole = see(study_with(), tmp_path / "whole", refused).results[0]
     assert [(e.term, e.value) for e in whole.estimates if e.name == "patients"] == [("near", 90), ("far", 90)]

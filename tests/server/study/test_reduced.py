@@ -10,9 +10,10 @@ from lifelines.statistics import logrank_test
 from sklearn.metrics import roc_auc_score
 
 from common.study.recipe import Recipe, Select, coded_columns
+from common.study.subgroups import BINS
 from common.study.table import FloatArray
 from server.study.conduct import conduct
-from server.study.results import Result, Results
+from server.study.results import EVERYONE, Result, Results
 from tests.client.approval.asked import Heard, heard_of
 from tests.client.approval.test_preview import assert_foreseen
 from tests.disclosure.consortium import Consortium, make
@@ -147,3 +148,17 @@ def test_areas_of_all_kinds_of_models_are_compared_with_holm_s_adjustment(run: R
 def test_every_question_was_foreseen_by_the_preview(run: Run):
     assert assert_foreseen(run.made.study, run.made.folders, run.heard) > 500
     assert not [error for asks in run.heard.asks.values() for _, error in asks if error]
+
+
+@pytest.mark.parametrize("model", ["hybrid", "high"])
+def test_a_model_on_scores_has_subgroups_as_any_other(run: Run, model: str):
+    """Columns, scores and cut-offs before the score that is asked about are frozen with each subgroup."""
+    result, whole = run.results.get(f"subgroups.{model}"), run.results.get(f"model.{model}.auc.external")
+    assert result.status == "estimated"
+    rows = run.rows("external")
+    score, y = np.floor(run.score(model, rows) * BINS + 1e-9), rows["mvi"]
+    assert value(result, "patients", EVERYONE) == whole.n == y.size
+    assert value(result, "auc", EVERYONE) == pytest.approx(roc_auc_score(y, score), rel=1e-12)
+    for level, members in (("female", rows["sex=male"] == 0), ("male", rows["sex=male"] == 1)):
+        assert value(result, "patients", f"Sex: {level}") == np.count_nonzero(members)
+        assert value(result, "auc", f"Sex: {level}") == pytest.approx(roc_auc_score(y[members], score[members]))

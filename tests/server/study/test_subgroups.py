@@ -17,14 +17,9 @@ from common.study.subgroups import BINS
 from server.study.conduct import conduct
 from server.study.results import EVERYONE, Estimate, Result
 from server.study.subgroups import cochran_q
-from tests.client.approval.asked import heard_of
-from tests.client.approval.test_preview import assert_foreseen
 from tests.disclosure.consortium import STUDY, Consortium, Row, make
-from tests.server.study.reduced_study import FEATURES, everywhere, featured
 
 ONE_MODEL = STUDY.partition('[[models]]\nname = "wide"')[0]
-LIMITS = "\n[limits]\nmin_patients = 12\n"
-POLICY = 'approved_studies = ["any"]\nrelease_alone = true\nmin_patients = 12\n'
 BY = '["sex", { variable = "age", cutoff = 45 }, "cirrhosis"]'
 
 
@@ -42,9 +37,8 @@ def signal(rows: list[Row]) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
-    study = ONE_MODEL + LIMITS + subgroups()
-    return make(tmp_path_factory.mktemp("sites"), dict.fromkeys("abcdef", signal), study=study, masked=True,
-                policy=POLICY)  # fmt: skip
+    study = ONE_MODEL + subgroups()
+    return make(tmp_path_factory.mktemp("sites"), dict.fromkeys("abcdef", signal), study=study, masked=True)
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +124,8 @@ def test_a_variable_with_a_small_part_at_a_site_is_refused_whole_and_the_others_
         for i, row in enumerate(rows):
             row["sex"] = "female" if i < 6 else "male"
 
-    made = make(tmp_path, dict.fromkeys("abcdef", signal) | {"e": few_women}, study=ONE_MODEL + LIMITS + subgroups(),
-                masked=True, policy=POLICY)  # fmt: skip
+    made = make(tmp_path, dict.fromkeys("abcdef", signal) | {"e": few_women}, study=ONE_MODEL + subgroups(),
+                masked=True)  # fmt: skip
     result = conduct(made.study, made.port(), lambda _: None).results.get("subgroups.parts")
     areas = estimates(result, "auc")
     for level in ("female", "male"):
@@ -159,30 +153,3 @@ def test_a_variable_with_a_small_part_at_a_site_is_refused_whole_and_the_others_
 def test_a_protocol_that_cannot_be_meant_is_refused(text: str, what: str) -> None:
     with pytest.raises(FedmviError, match=what):
         parse_study(STUDY + text)
-
-
-CHAINED = STUDY.partition("[[models]]")[0] + "".join(
-    f'\n[[variables]]\nname = "{name}"\nkind = "continuous"\nknown = "preoperative"\nlow = -99.0\nhigh = 99.0\n'
-    for name in FEATURES[:2]
-) + "".join(
-    f'\n[[models]]\nname = "{name}"\nendpoint = "mvi"\ncohort = "train"\nevaluate = ["external"]\n{more}\n'
-    for name, more in (
-        ("first", f"reduction = {{}}\npredictors = {list(FEATURES[:2])}"),
-        ("high", 'predictors = [{ variable = "score.first", coding = "above" }, "cirrhosis"]'),
-    )
-)  # fmt: skip
-
-
-def test_a_model_on_scores_has_subgroups_as_any_other(tmp_path: Path) -> None:
-    """A reduced model, and one on its score's cut-off: what comes before the score is frozen with each subgroup."""
-    study = CHAINED + "".join(subgroups('["sex"]', model, name=model) for model in ("first", "high"))
-    made = make(tmp_path, everywhere(featured), study=study, masked=True)
-    heard, port = heard_of(made)
-    results = conduct(made.study, port, lambda _: None).results
-    for model in ("first", "high"):
-        result, whole = results.get(f"subgroups.{model}"), results.get(f"model.{model}.auc.external")
-        areas, patients = estimates(result, "auc"), estimates(result, "patients")
-        assert [area.value is not None for area in areas.values()] == [True] * 3, result.estimates
-        assert patients[EVERYONE].value == whole.n == patients["Sex: female"].value + patients["Sex: male"].value
-        assert areas[EVERYONE].value == pytest.approx(whole.estimates[0].value, abs=0.02)
-    assert_foreseen(made.study, made.folders, heard)
