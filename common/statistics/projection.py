@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +163,12 @@ class Halves:
         """The cohort as one group."""
         n = int(self.n_.sum())
         return Group("", n, (self.n_ @ self.mean_) / n)
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a half: `half`, `n`, and the mean of each column."""
+        rows = zip(self.n_.tolist(), self.mean_.tolist(), strict=True)
+        return [{"half": k, "n": n, **dict(zip(self.columns, mean, strict=True))} for k, (n, mean) in enumerate(rows)]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,12 @@ class ByClass:
     n_: FloatArray
     mean_: FloatArray
     std_: FloatArray
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a class: `class` (0 or 1), `n`, `mean`, `std`."""
+        rows = zip(self.n_.tolist(), self.mean_.tolist(), self.std_.tolist(), strict=True)
+        return [{"class": k, "n": int(n), "mean": mean, "std": std} for k, (n, mean, std) in enumerate(rows)]
 
 
 def moments_by_class(cohort: str, recipe: Recipe, endpoint: str, column: str) -> Conclusion[ByClass]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -143,6 +143,23 @@ class TwoSample:
         """95 % interval, cut to [0, 1]."""
         half = Z975 * self.std_err_
         return max(0.0, self.auc_ - half), min(1.0, self.auc_ + half)
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row for all patients, and one for each level that has an area: `level`, `auc`, its error and limits."""
+        named = [("", self), *((str(k), level) for k, level in enumerate(self.levels_))]
+        return [
+            {
+                "level": level,
+                "n": found.n_.tolist(),
+                "auc": found.auc_,
+                "std_err": found.std_err_,
+                "auc_low": found.interval[0],
+                "auc_high": found.interval[1],
+            }
+            for level, found in named
+            if found is not None
+        ]
 
 
 def discriminant(first: Halves, second: Halves, half: int) -> FloatArray:
