@@ -236,7 +236,10 @@ def prepare(
     standard = recipe.then(known.standardising)
     p = len(columns)
     left = 0.5 if sampling == "halves" else 1.0 - 1.0 / (sets - 1) if sets > 1 else 1.0
-    few = p <= DENSE and p + 1 <= PARAMETERS_PER_PATIENT * left * float(known.n_.min())
+    share = PARAMETERS_PER_PATIENT * left
+    if sampling == "folds" and sets > 1:
+        share = min(share, PARAMETERS_OF_FOLDS)
+    few = p <= DENSE and p + 1 <= share * float(known.n_.min())
     gram = few and sets * p * p < ANSWER_SIZE
     sums = yield total(SetMoments(cohort, standard, endpoint, columns, sampling, sets, gram))
     classes = sums["classes"].astype(np.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.report import format as fmt
 from server.report.blocks import Block, Paragraph, Row, Section, Table
-from server.report.contents import Labels, ModelParts, estimate, of
+from server.report.contents import Labels, ModelParts, estimate, models, of
 from server.report.explanations import status_words
 from server.study.results import Result, Results
 
@@ -89,10 +89,11 @@ def _corrected(model: ModelParts) -> list[Block]:
 def choices(results: Results) -> Section:
     """Which of several models was taken, and why."""
     section = Section("choices", "Choice of models")
+    titles = {model.name: model.title for model in models(results)}
     for result in of(results, "choice"):
         rows = [
             Row(
-                fmt.plain(e.term),
+                fmt.plain(titles.get(e.term, e.term)),
                 (
                     fmt.area_interval(e.value, e.low, e.high) if e.value is not None else "not estimable",
                     fmt.plain(e.note) if e.value is not None else "",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from server.report import format as fmt
 from server.report.contents import (
     ModelParts,
@@ -25,7 +27,8 @@ _COMPARISONS = 4
 def headlines(results: Results) -> list[str]:
     """Patients and sites; how common the endpoint is; discrimination by model; survival; warnings and refusals."""
     sentences = [_patients(results), *_left_out(results), *_prevalence(results)]
-    sentences += [_choice(choice) for choice in of(results, "choice")]
+    titles = {model.name: model.title for model in models(results)}
+    sentences += [_choice(choice, titles) for choice in of(results, "choice")]
     found = [model for model in models(results) if model.aucs and model.name not in _passed_over(results)]
     sentences += [_discrimination(results, model) for model in found[:_MODELS]]
     sentences += [sentence for result in of(results, "network-selection") for sentence in _network(results, result)]
@@ -75,15 +78,15 @@ def _passed_over(results: Results) -> set[str]:
     return {e.term for choice in of(results, "choice") for e in choice.estimates if e.note != "chosen"}
 
 
-def _choice(choice: Result) -> str:
+def _choice(choice: Result, titles: Mapping[str, str]) -> str:
     """Which of several models was taken."""
     title = fmt.plain(choice.title.rpartition(", ")[2])
     taken = next((e for e in choice.estimates if e.note == "chosen"), None)
     if taken is None:
         return f"{title}: {_lower(status_words(choice))}"
     area = fmt.area_interval(taken.value, taken.low, taken.high)
-    several = len(choice.estimates)
-    return f"{title}: of {several} models {fmt.plain(taken.term)} was taken, with a cross-validated AUC of {area}."
+    several, model = len(choice.estimates), fmt.plain(titles.get(taken.term, taken.term))
+    return f"{title}: of {several} models '{model}' was taken, with a cross-validated AUC of {area}."
 
 
 def _discrimination(results: Results, model: ModelParts) -> str:

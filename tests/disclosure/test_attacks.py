@@ -166,14 +166,19 @@ def test_groups_are_those_of_the_studys_comparisons(made: Consortium, by: str):
 
 def test_a_rare_level_is_not_hidden_by_imputed_values(made: Consortium):
     selected = Recipe((Select(columns(made.study, "clinical")),))
-    sex = names(made.study, "clinical")[1]
+    used = names(made.study, "clinical")
+    sex = used[1]
+
+    def imputed(value: float) -> Recipe:
+        return selected.then(Impute(used, (55.0, value, 0.5, 0.5)))
+
     for filled, number in ((0.35, 409), (1.0, 409), (0.0, 409), (-0.5, 414), (1e9, 414)):
-        query = Deviations("train", selected.then(Impute((sex,), (filled,))), (sex,), np.zeros(1))
-        assert made.number("c", total(query)) == number
-    standard = selected.then(Impute((sex,), (0.35,)), Standardise((sex,), (0.35,), (0.4,)))
+        assert made.number("c", total(Deviations("train", imputed(filled), (sex,), np.zeros(1)))) == number
+    standard = imputed(0.35).then(Standardise((sex,), (0.35,), (0.4,)))
     assert made.number("c", total(Deviations("train", standard, (sex,), np.zeros(1)))) == 409
-    common = Deviations("train", selected.then(Impute((sex,), (0.35,))), (sex,), np.zeros(1))
-    assert made.number("a", total(common)) == 0
+    assert made.number("a", total(Deviations("train", imputed(0.35), (sex,), np.zeros(1)))) == 0
+    alone = Deviations("train", selected.then(Impute((sex,), (0.35,))), (sex,), np.zeros(1))
+    assert made.number("a", total(alone)) == 414, "no model fills this column alone"
 
 
 def test_an_area_of_few_patients_is_not_released(made: Consortium):
@@ -296,9 +301,10 @@ def test_closed_endpoints_are_offered_beside_frozen_scores_only(fresh: Consortiu
     assert made.number("d", ranks(score, plain)) == 407, "before the freeze"
     made.put("d", ranks(score, plain), perform(Freeze((plain.then(score).digest,), ())))
     assert made.number("d", ranks(score, plain)) == 0, "afterwards"
-    imputed = Recipe((plain.steps[0], Impute(("age",), (55.0,)), *plain.steps[1:]))
+    filling = Impute(names(made.study, "clinical"), (55.0, 0.5, 0.5, 0.5))
+    imputed = Recipe((plain.steps[0], filling, *plain.steps[1:]))
     assert made.number("d", ranks(score, imputed)) == 407, "the frozen score of imputed values"
-    assert made.number("d", ranks(scoring(made, (0.02, 0.2, 0.3, 0.1)), plain)) == 407, "another score"
+    assert made.number("d", ranks(scoring(made, (0.02, 0.2, 0.3, 0.1)), plain)) == 414, "another score"
     assert made.number("d", ranks(score, plain, column="age")) == 407, "a predictor beside the score"
     fit = LogisticSums("external", plain.then(score), "mvi", ("age",), np.zeros(2))
     assert made.number("d", total(fit)) == 407, "fitting in the test cohort"

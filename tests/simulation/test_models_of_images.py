@@ -106,7 +106,7 @@ predictors = ["cirrhosis", { variable = "score.radiomics", coding = "above" }]
 name = "formula"
 endpoint = "mvi"
 cohort = "train"
-predictors = ["cirrhosis", { variable = "score.portal", coding = "above" }]
+predictors = ["cirrhosis", { variable = "score.radiomics", coding = "above" }]
 fixed = { intercept = -1.5, coefficients = [0.25, 2.0] }
 """
 MODELS = ("few", "portal", "hybrid", "high", "formula")
@@ -260,7 +260,7 @@ def test_a_score_is_cut_where_training_froze_it(run: Run) -> None:
     given, cirrhosis = run.predictions("formula", "a"), run.table("a").columns["cirrhosis"].values
     reached = set()
     for p, diseased in zip(given.values(), cirrhosis, strict=True):
-        score = p.scores["score.portal"]
+        score = p.scores["score.radiomics"]
         assert score is not None and frozen is not None
         if p.probability is not None:
             x = -1.5 + 0.25 * diseased + 2.0 * (score >= frozen)

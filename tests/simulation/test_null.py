@@ -14,7 +14,15 @@ from simulation.benchmarks.null import DEALT, Found, Null, benchmark_null, deal,
 def test_studies_of_nothing_end_without_an_error_and_within_chance() -> None:
     null = benchmark_null(range(1, 21), 1, lambda _: None)
     assert null.errors == []
-    assert [check.of for check in null.checks] == [20] * 4, "two models, two comparisons"
+    models = {found: [one.held[found] for one in null.found] for found in null.found[0].held}
+    assert set(models) == {"clinical", "clinical-imaging", "reduced", "hybrid"}
+    for check, held in zip(null.checks, (models[name] for name in sorted(models)), strict=False):
+        assert check.of == sum(one is not None for one in held)
+    assert None not in models["clinical"] + models["clinical-imaging"]
+    assert [check.of for check in null.checks[4:]] == [20, 20], "two comparisons"
+    # Where the reduction keeps nothing there is no score, and no Hybrid on it.
+    empty = [one.reduced == 0 for one in null.found]
+    assert [one is None for one in models["hybrid"]] == empty and sum(empty) == null.empty_reductions
     assert null.passed, null.report()
 
 
@@ -22,7 +30,7 @@ def test_a_study_of_something_is_told_from_one_of_nothing() -> None:
     """The hospitals of the demonstration as they are drawn: their predictors tell of MVI."""
     found = study_of_nothing(1, dealt=False)
     assert found.error == ""
-    assert found.held == {"clinical": False, "clinical-imaging": False}
+    assert found.held == dict.fromkeys(("clinical", "clinical-imaging", "reduced", "hybrid"), False)
     assert found.log_rank["rfs-by-mvi"] is not None and found.log_rank["rfs-by-mvi"] < 1e-6
     assert found.selected > 0
     assert not Null((found,) * 5).passed
@@ -56,5 +64,5 @@ def test_the_bounds_of_200_studies_are_those_of_the_binomial_distribution(times:
 
 
 def test_a_study_that_failed_is_told_and_fails_the_campaign() -> None:
-    null = Null((Found(3, {}, {}, 0, "FEDMVI-505"), *(Found(s, {"m": True}, {}, 1) for s in range(4, 60))))
+    null = Null((Found(3, {}, {}, 0, error="FEDMVI-505"), *(Found(s, {"m": True}, {}, 1) for s in range(4, 60))))
     assert not null.passed and null.report()["errors"] == {3: "FEDMVI-505"}
