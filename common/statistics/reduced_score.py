@@ -85,7 +85,9 @@ def reduced_score(
     """
     fit = yield from fit_columns(cohort, recipe, columns, min_cell)
     left = [("varying at every hospital", fit)]
-    limits = Thresholds(fdr=settings.fdr, share=MOST, correlation=settings.correlation, count=settings.count)
+    limits = Thresholds(
+        fdr=settings.fdr, share=MOST * recipe.distinct, correlation=settings.correlation, count=settings.count
+    )
     kept: tuple[str, ...] = ()
     if fit:
         reduction = yield from reduce_features(cohort, recipe, endpoint, fit, thresholds=limits)

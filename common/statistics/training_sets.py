@@ -205,8 +205,9 @@ class Design:
     def room(self) -> int:
         """Most coefficients that may be fitted together; with folds fewer than a fold has patients."""
         most = PARAMETERS_PER_PATIENT * float(self.n.min())
-        folds = self.sampling == "folds" and self.sets > 1
-        return int(min(most, PARAMETERS_OF_FOLDS * float(self.n[-1])) if folds else most)
+        if self.sampling == "folds" and self.sets > 1:
+            most = min(most, PARAMETERS_OF_FOLDS * float(self.n[-1]))
+        return int(most * self.recipe.distinct)
 
     def own_scale(self, coefficients: FloatArray) -> FloatArray:
         """(..., p + 1) coefficients for the predictors as they are."""
@@ -239,7 +240,7 @@ def prepare(
     share = PARAMETERS_PER_PATIENT * left
     if sampling == "folds" and sets > 1:
         share = min(share, PARAMETERS_OF_FOLDS)
-    few = p <= DENSE and p + 1 <= share * float(known.n_.min())
+    few = p <= DENSE and p + 1 <= share * recipe.distinct * float(known.n_.min())
     gram = few and sets * p * p < ANSWER_SIZE
     sums = yield total(SetMoments(cohort, standard, endpoint, columns, sampling, sets, gram))
     classes = sums["classes"].astype(np.float64)
