@@ -56,10 +56,11 @@ def _one(study: Study, fitted: ScoredModel, cohort: Cohort) -> Conclusion[list[R
         return [Result.model_validate({**base, "status": status, "note": why})]
     if own and isinstance(fitted, FittedModel) and fitted.scores:
         note = f"{note} Its scores among the predictors are out-of-fold ones."
-    return [_pooled_result(study, answer, base, note)]
+    return [pooled_result(study, answer, base, note, str(base["cohort"]))]
 
 
-def _pooled_result(study: Study, answer: RocResult, base: dict[str, Any], note: str) -> Result:
+def pooled_result(study: Study, answer: RocResult, base: dict[str, Any], note: str, name: str) -> Result:
+    """An area over all sites of a cohort, with its coarse curve of that name; none of a class with few patients."""
     cell = study.limits.min_cell
     shown = {
         "n": answer.n_,
@@ -71,7 +72,7 @@ def _pooled_result(study: Study, answer: RocResult, base: dict[str, Any], note: 
     low, high = answer.interval
     auc = Estimate(name="auc", value=answer.auc_, low=low, high=high, std_err=answer.std_err_)
     curve = answer.curve(cell)
-    roc_curve = Curve(name=str(base["cohort"]), x=curve[0].tolist(), y=curve[1].tolist())
+    roc_curve = Curve(name=name, x=curve[0].tolist(), y=curve[1].tolist())
     return Result.model_validate({**base, **shown, "estimates": [auc], "curves": [roc_curve], "note": note})
 
 

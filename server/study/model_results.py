@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from common.statistics.logistic import LogisticResult
 from common.statistics.roc import RocResult
 from common.study.chain import ChainedImpute
 from common.study.modelling import Fixed
-from common.study.protocol import Study
+from common.study.protocol import Model, Study, Term
 from common.study.recipe import Cut, Impute, coded_columns
 from server.study.models import FittedModel, refusal
 from server.study.results import Estimate, LogisticModel, Predictor, Result
@@ -25,19 +26,20 @@ def publish(study: Study, fitted: FittedModel) -> list[Result]:
     return [_moments_result(study, fitted), _alone_result(study, fitted), _fit_result(study, fitted)]
 
 
-def _base(study: Study, fitted: FittedModel, part: str, statistic: str, title: str) -> dict[str, Any]:
+def model_base(study: Study, model: Model, part: str, statistic: str, title: str) -> dict[str, Any]:
+    """What every result of a model in its training cohort says of itself."""
     return {
-        "id": f"model.{fitted.model.name}.{part}",
+        "id": f"model.{model.name}.{part}",
         "statistic": statistic,
-        "title": f"{title}, {fitted.model.title}",
-        "cohort": fitted.model.cohort,
-        "sites": sorted(study.cohort(fitted.model.cohort).sites),
+        "title": f"{title}, {model.title}",
+        "cohort": model.cohort,
+        "sites": sorted(study.cohort(model.cohort).sites),
         "how": "exact",
     }
 
 
 def _moments_result(study: Study, fitted: FittedModel) -> Result:
-    base = _base(study, fitted, "moments", "moments", "Predictors")
+    base = model_base(study, fitted.model, "moments", "moments", "Predictors")
     if isinstance(fitted.moments, FedmviError):
         status, note = refusal(fitted.moments)
         return Result.model_validate({**base, "status": status, "note": note})
@@ -80,7 +82,7 @@ def _alone_result(study: Study, fitted: FittedModel) -> Result:
     note = ""
     if leaks:
         note = f"Suspected leak: {', '.join(leaks)} alone has an AUC above {LEAK_AUC}; check how it was recorded."
-    base = _base(study, fitted, "univariable", "univariable-logistic", "Each predictor alone")
+    base = model_base(study, fitted.model, "univariable", "univariable-logistic", "Each predictor alone")
     fits = [single for single in fitted.alone if isinstance(single, LogisticResult)]
     if fits:
         widest = max(fits, key=lambda single: single.n_)
@@ -127,7 +129,7 @@ _ON_SCORES = (
 
 
 def _fit_result(study: Study, fitted: FittedModel) -> Result:
-    base = _base(study, fitted, "coefficients", "multivariable-logistic", "All predictors together")
+    base = model_base(study, fitted.model, "coefficients", "multivariable-logistic", "All predictors together")
     fit = fitted.fit
     if isinstance(fit, FedmviError):
         status, note = refusal(fit)
@@ -172,20 +174,24 @@ def _fixed_result(study: Study, fitted: FittedModel, fit: Fixed, base: dict[str,
     return Result.model_validate({**base, "title": f"Formula, {fitted.model.title}", **shown})
 
 
+def predictor_of(study: Study, term: Term, cutoffs: Mapping[str, float | None]) -> Predictor:
+    """One input of a model; `cutoffs` are those that training chose, by column."""
+    variable, columns = study.variable(term.variable), coded_columns(study, (term,))
+    return Predictor(
+        variable=variable.name,
+        coding=term.coding,
+        terms=[column.name for column in columns],
+        levels=list(variable.level_names),
+        cutoff=cutoffs.get(columns[0].name, columns[0].cutoff) if term.coding == "above" else None,
+        low=variable.low,
+        high=variable.high,
+    )
+
+
 def _usable(study: Study, fitted: FittedModel, covariance: list[list[float]]) -> LogisticModel:
     """What a nomogram or a calculator needs beside the coefficients."""
     cuts = {step.name: step.cutoff for step in fitted.recipe.steps if isinstance(step, Cut)}
-    predictors = []
-    for term in fitted.model.predictors:
-        variable, columns = study.variable(term.variable), coded_columns(study, (term,))
-        predictors.append(
-            Predictor(
-                variable=variable.name, coding=term.coding, terms=[column.name for column in columns],
-                levels=list(variable.level_names),
-                cutoff=cuts.get(columns[0].name, columns[0].cutoff) if term.coding == "above" else None,
-                low=variable.low, high=variable.high,
-            )
-        )  # fmt: skip
+    predictors = [predictor_of(study, term, cuts) for term in fitted.model.predictors]
     endpoint = study.endpoint(fitted.model.endpoint).title
     filling = next((step for step in fitted.recipe.steps if isinstance(step, Impute | ChainedImpute)), None)
     return LogisticModel(

@@ -11,10 +11,12 @@ from common.statistics.reduced_score import ReducedScore
 from common.statistics.roc import RocResult
 from common.study.protocol import Model, Study
 from common.study.recipe import coded_columns
+from server.study.evaluation import pooled_result
+from server.study.model_results import model_base, predictor_of
 from server.study.models import ScoredModel, refusal
 from server.study.optimism import Optimism
 from server.study.reduced import Chosen, ReducedModel
-from server.study.results import Curve, Estimate, LogisticModel, Predictor, Result
+from server.study.results import Estimate, LogisticModel, Result
 
 _FAIR = (
     "Each training patient is scored by the model that was developed without the patient's fold: every filter, the "
@@ -29,17 +31,6 @@ def publish_reduced(study: Study, reduced: ReducedModel) -> list[Result]:
     return [_reduction(study, reduced), *spread, _formula(study, reduced), _out_of_fold(study, reduced)]
 
 
-def _base(study: Study, model: Model, part: str, statistic: str, title: str) -> dict[str, Any]:
-    return {
-        "id": f"model.{model.name}.{part}",
-        "statistic": statistic,
-        "title": f"{title}, {model.title}",
-        "cohort": model.cohort,
-        "sites": sorted(study.cohort(model.cohort).sites),
-        "how": "exact",
-    }
-
-
 def _refused(base: dict[str, Any], error: FedmviError) -> Result:
     status, note = refusal(error)
     return Result.model_validate({**base, "status": status, "note": note})
@@ -47,7 +38,7 @@ def _refused(base: dict[str, Any], error: FedmviError) -> Result:
 
 def _reduction(study: Study, reduced: ReducedModel) -> Result:
     model, whole = reduced.model, reduced.whole
-    base = _base(study, model, "reduction", "feature-reduction", "Predictors left after each step")
+    base = model_base(study, model, "reduction", "feature-reduction", "Predictors left after each step")
     if isinstance(whole, FedmviError):
         return _refused(base, whole)
     declared = len(coded_columns(study, model.predictors))
@@ -65,7 +56,7 @@ def _reduction(study: Study, reduced: ReducedModel) -> Result:
 
 def _spread(study: Study, whole: ReducedScore, model: Model) -> Result:
     """Mean and standard deviation of the columns in the formula, on the scale on which they enter it."""
-    base = _base(study, model, "moments", "moments", "Predictors")
+    base = model_base(study, model, "moments", "moments", "Predictors")
     estimates = [
         Estimate(name=name, term=term, value=value)
         for term, mean, std in zip(whole.names_, whole.mean_, whole.std_, strict=True)
@@ -76,7 +67,7 @@ def _spread(study: Study, whole: ReducedScore, model: Model) -> Result:
 
 def _formula(study: Study, reduced: ReducedModel) -> Result:
     model, whole, score = reduced.model, reduced.whole, reduced.score
-    base = _base(study, model, "coefficients", "multivariable-logistic", "Coefficients of the LASSO")
+    base = model_base(study, model, "coefficients", "multivariable-logistic", "Coefficients of the LASSO")
     if isinstance(whole, FedmviError):
         return _refused(base, whole)
     if score is None:
@@ -97,38 +88,17 @@ def _formula(study: Study, reduced: ReducedModel) -> Result:
 def _usable(study: Study, model: Model, names: Sequence[str]) -> LogisticModel:
     of = {column.name: term for term in model.predictors for column in coded_columns(study, (term,))}
     used = dict.fromkeys(of[name] for name in names)
-    predictors = []
-    for term in used:
-        variable, columns = study.variable(term.variable), coded_columns(study, (term,))
-        predictors.append(
-            Predictor(
-                variable=variable.name,
-                coding=term.coding,
-                terms=[column.name for column in columns if column.name in names],
-                levels=list(variable.level_names),
-                cutoff=columns[0].cutoff if term.coding == "above" else None,
-                low=variable.low,
-                high=variable.high,
-            )
-        )
-    return LogisticModel(endpoint=study.endpoint(model.endpoint).title, predictors=predictors, covariance=[])
+    predictors = [predictor_of(study, term, {}) for term in used]
+    left = [p.model_copy(update={"terms": [term for term in p.terms if term in names]}) for p in predictors]
+    return LogisticModel(endpoint=study.endpoint(model.endpoint).title, predictors=left, covariance=[])
 
 
 def _out_of_fold(study: Study, reduced: ReducedModel) -> Result:
-    base = _base(study, reduced.model, "cross-validated", "cross-validated-auc", "Cross-validated discrimination")
+    base = model_base(study, reduced.model, "cross-validated", "cross-validated-auc", "Cross-validated discrimination")
     area = reduced.area
     if isinstance(area, FedmviError):
         return _refused(base, area)
-    limits, smaller = study.limits, min(area.events_, area.n_ - area.events_)
-    base |= {"n": area.n_, "events": area.events_ if smaller >= limits.min_cell else None}
-    if smaller < limits.min_test_class:
-        why = f"Not estimable: fewer than {limits.min_test_class} patients in a class."
-        return Result.model_validate({**base, "status": "not-estimable", "note": why})
-    low, high = area.interval
-    auc = Estimate(name="auc", value=area.auc_, low=low, high=high, std_err=area.std_err_)
-    x, y = area.curve(limits.min_cell)
-    curve = Curve(name="out of fold", x=x.tolist(), y=y.tolist())
-    return Result.model_validate({**base, "estimates": [auc], "curves": [curve], "note": _FAIR})
+    return pooled_result(study, area, base, _FAIR, "out of fold")
 
 
 def publish_choice(study: Study, chosen: Chosen) -> Result:
@@ -165,7 +135,7 @@ def publish_optimism(study: Study, fitted: ScoredModel, evaluated: Sequence[Resu
     model, optimism = fitted.model, fitted.optimism
     if optimism is None:
         return []
-    base = _base(study, model, "optimism", "optimism", "Area corrected for optimism")
+    base = model_base(study, model, "optimism", "optimism", "Area corrected for optimism")
     if isinstance(optimism, FedmviError):
         return [_refused(base, optimism)]
     apparent = next((r for r in evaluated if r.id == f"model.{model.name}.auc.{model.cohort}"), None)

@@ -13,7 +13,7 @@ from common.study.recipe import CodedColumn, Complete, Cut, DraftScore, Fold, Im
 from common.study.scores import named_network, of_score, score_column, source_column
 from common.study.scoring import Parts, grouped
 from server.study.network_development import Developed
-from server.study.network_scores import COLUMNS, Frozen
+from server.study.network_scores import COLUMNS, Combination, Frozen
 from server.study.reduced import Chosen, ReducedModel
 
 Filling = Impute | ChainedImpute
@@ -100,19 +100,17 @@ class Scores:
 
     def network_groups(self, name: str, keys: tuple[str, ...]) -> Recipe | FedmviError:
         """Patients below, and at or above, the cut-off of a network's score, as groups 0 and 1."""
-        developed = self.networks[name]
-        if isinstance(developed, FedmviError):
-            return developed
-        best = developed.chosen
-        frozen = FedmviError(659, model=name) if best is None else developed.frozen[best, 0]
-        if isinstance(frozen, FedmviError):
-            return frozen
-        cutoff, column = network_cutoff(developed, frozen), source_column(developed.network)
+        found = self._network(name)
+        if isinstance(found, FedmviError):
+            return found
+        developed, _, frozen, parts = found
+        cutoff = network_cutoff(developed, frozen)
         if isinstance(cutoff, FedmviError):
             return cutoff
-        return grouped(Parts((), (Made(frozen.model, name, COLUMNS),), (), (column,), ()), column, cutoff, keys)
+        return grouped(parts, source_column(developed.network), cutoff, keys)
 
-    def _of_network(self, study: Study, term: Term, name: str) -> ScoreInput | FedmviError:
+    def _network(self, name: str) -> tuple[Developed, Combination, Frozen, Parts] | FedmviError:
+        """A network, its chosen sequences as they are frozen, and what makes their scores; or why there are none."""
         developed = self.networks[name]
         if isinstance(developed, FedmviError):
             return developed
@@ -122,12 +120,19 @@ class Scores:
         frozen = developed.frozen[best, 0]
         if isinstance(frozen, FedmviError):
             return frozen
+        made, column = Made(frozen.model, name, COLUMNS), source_column(developed.network)
+        return developed, best, frozen, Parts((), (made,), (), (column,), ())
+
+    def _of_network(self, study: Study, term: Term, name: str) -> ScoreInput | FedmviError:
+        found = self._network(name)
+        if isinstance(found, FedmviError):
+            return found
+        developed, best, frozen, use = found
         column = source_column(developed.network)
         cut = _cut(study, term, column, term.cutoff if term.cutoff is not None else network_cutoff(developed, frozen))
         if isinstance(cut, FedmviError):
             return cut
         read = Made(developed.out_of_fold[best], name, COLUMNS)
-        use = Parts((), (Made(frozen.model, name, COLUMNS),), (), (column,), ())
         source = f"{name} ({', '.join(best)})"
         use = use if cut is None else _with(use, cut)
         return ScoreInput(term.variable, source, cut, read, None, None, column, use)
