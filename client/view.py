@@ -150,11 +150,10 @@ class GatedView:
     def _made_frame(self, cohort: str, recipe: Recipe, visible: tuple[str, ...]) -> Frame:
         """The frame of a recipe; that of the patients before a part of them is taken is made once for all parts."""
         before = recipe.before_drafts
-        if before.steps == recipe.steps or not before.steps:
-            return recipe.apply(self._with_made(cohort, recipe), self._members(cohort), visible, self._keys)
         key = (cohort, before.digest, visible)
         if key not in self._bases:
-            self._bases[key] = self._made_frame(cohort, before, visible)
+            table = self._with_made(cohort, before)
+            self._bases[key] = before.apply(table, self._members(cohort), visible, self._keys)
         return Recipe(recipe.steps[len(before.steps) :]).apply_to(self._bases[key])
 
     def held(self, query: Query) -> Held:
