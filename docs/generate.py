@@ -15,7 +15,17 @@ from pydantic.fields import FieldInfo
 
 from client.cohort.site import ColumnMap, Images, Policy, SiteHead, Tables
 from common.errors import CATALOGUE
-from common.study import characteristics, eligibility, modelling, networks, preparation, protocol, reporting, subgroups
+from common.study import (
+    characteristics,
+    eligibility,
+    modelling,
+    networks,
+    preparation,
+    protocol,
+    reporting,
+    shifting,
+    subgroups,
+)
 from common.study.analyses import ANALYSES
 from common.study.dictionary import DICTIONARY, Variable
 from server.study.results import schema
@@ -126,10 +136,13 @@ def study() -> str:
         (modelling.FeatureSet, "features, of a model"),
         (modelling.Reduction, "reduction, of a model"),
         (modelling.Fixed, "fixed, of a model"),
+        (shifting.Harmonisation, "harmonise, of a model"),
         (modelling.Choice, "[[choices]]"),
         (protocol.Comparison, "[[comparisons]]"),
         (subgroups.Subgroups, "[[subgroups]]"),
         (subgroups.Division, "A division of [[subgroups]]"),
+        (shifting.Shift, "[shift]"),
+        (shifting.Recalibration, "[[recalibrations]]"),
         (characteristics.Characteristics, "[characteristics]"),
         (protocol.Analysis, "[[analyses]]"),
         (protocol.Limits, "[limits]"),

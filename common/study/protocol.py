@@ -22,6 +22,7 @@ from common.study.networks import Network
 from common.study.plain_words import strange_text
 from common.study.preparation import Preparation
 from common.study.reporting import Reporting
+from common.study.shifting import Harmonisation, Recalibration, Shift
 from common.study.shorthand import expand_predictors
 from common.study.subgroups import Subgroups
 
@@ -210,6 +211,9 @@ class Model(_Table):
         default=None, description="Absent: a logistic regression on all predictors. Else they are reduced to a score."
     )
     fixed: Fixed | None = Field(default=None, description="Absent: the model is fitted. Else this is its formula.")
+    harmonise: Harmonisation | None = Field(
+        default=None, description="How its features are harmonised between hospitals, if they are."
+    )
     optimism: Annotated[int, Field(ge=0, le=200)] = Field(
         default=0, description="Bootstrap sets on which everything about the model is fitted anew; 0 for none."
     )
@@ -330,6 +334,8 @@ class Study(_Table):
     analyses: tuple[Analysis, ...] = ()
     characteristics: Characteristics | None = None
     subgroups: tuple[Subgroups, ...] = ()
+    shift: Shift | None = None
+    recalibrations: tuple[Recalibration, ...] = ()
     limits: Limits = Limits()
     federation: Federation = Federation()
     preparation: Preparation | None = None

@@ -44,6 +44,13 @@ Statistic = Literal[
     "network-pictures",
     "characteristics",
     "subgroups",
+    "shift",
+    "centres",
+    "leave-one-centre-out",
+    "performance-drop",
+    "recalibration",
+    "harmonisation",
+    "acquisition",
 ]
 Status = Literal["estimated", "not-estimable", "refused"]
 
@@ -156,6 +163,7 @@ class Result(_Part):
         description="exact or federated (either may end in -masked), binned(B), guarded(K), site-alone or private(eps)."
     )
     status: Status = "estimated"
+    verdict: str = Field(default="", description="Of a shift: what kind it is.")
     note: str = ""
     estimates: list[Estimate] = Field(default_factory=list)
     counts: list[Count] = Field(default_factory=list)
