@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 
 from common.files import write_whole
 from server.report import format as fmt
+from server.report.centre_forest import draw_centres
 from server.report.contents import ModelParts, estimate, models, of, role, short_groups, terms, where
 from server.report.forest import describe_forest, draw_forest
 from server.report.looks import look
@@ -70,6 +71,10 @@ def draw_all(results: Results) -> Mapping[str, Picture]:
             if result.estimates:
                 figure, words = draw_subgroups(result, _top(results))
                 pictures.append(_finish(figure, results, slug(result.id), words))
+        for result in of(results, "centres", "leave-one-centre-out"):
+            if sum(e.name == "auc" and e.value is not None for e in result.estimates) > 1:
+                figure, words = draw_centres(result, _top(results))
+                pictures.append(_finish(figure, results, slug(result.id), words))
         pictures += _networks(results)
     return {picture.name: picture for picture in pictures}
 
@@ -109,10 +114,15 @@ def _top(results: Results) -> float:
 
 def _finish(figure: Figure, results: Results, name: str, words: tuple[str, str, str]) -> Picture:
     title, caption, description = words
-    _mark(figure, results, left=name.startswith(("forest-", "nomogram-", "subgroups.")))
+    _mark(figure, results, left=_wide(name))
     if results.simulated:
         description = f"{SIMULATED}. {description}"
     return Picture(name, title, caption, description, to_svg(figure, name, title, description))
+
+
+def _wide(name: str) -> bool:
+    """Whether a phone shows the left part of the figure first."""
+    return name.startswith(("forest-", "nomogram-", "subgroups.")) or ".centres." in name or name.endswith("centre-out")
 
 
 # ---------------------------------------------------------------------------------------------------- nomogram

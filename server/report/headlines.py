@@ -18,6 +18,7 @@ from server.report.contents import (
     where,
 )
 from server.report.explanations import status_words
+from server.report.shift import sentences
 from server.study.results import Result, Results
 
 _MODELS = 4
@@ -26,16 +27,17 @@ _COMPARISONS = 4
 
 def headlines(results: Results) -> list[str]:
     """Patients and sites; how common the endpoint is; discrimination by model; survival; warnings and refusals."""
-    sentences = [_patients(results), *_left_out(results), *_prevalence(results)]
+    told = [_patients(results), *_left_out(results), *_prevalence(results)]
     titles = {model.name: model.title for model in models(results)}
-    sentences += [_choice(choice, titles) for choice in of(results, "choice")]
+    told += [_choice(choice, titles) for choice in of(results, "choice")]
     found = [model for model in models(results) if model.aucs and model.name not in _passed_over(results)]
-    sentences += [_discrimination(results, model) for model in found[:_MODELS]]
-    sentences += [sentence for result in of(results, "network-selection") for sentence in _network(results, result)]
-    sentences += [_survival(result) for result in of(results, "survival")[:_COMPARISONS]]
-    sentences += [fmt.plain(r.note) for r in of(results, "univariable-logistic") if r.note]
+    told += [_discrimination(results, model) for model in found[:_MODELS]]
+    told += [sentence for result in of(results, "network-selection") for sentence in _network(results, result)]
+    told += sentences(results)
+    told += [_survival(result) for result in of(results, "survival")[:_COMPARISONS]]
+    told += [fmt.plain(r.note) for r in of(results, "univariable-logistic") if r.note]
     refused = dict.fromkeys(fmt.plain(r.note) for r in results.results if r.status == "refused")
-    return sentences + [f"Refused: {note}" for note in refused]
+    return told + [f"Refused: {note}" for note in refused]
 
 
 def _patients(results: Results) -> str:

@@ -30,6 +30,7 @@ from server.report.networks import networks
 from server.report.nomogram_page import write_nomograms
 from server.report.performance import model_sections, survival
 from server.report.preparation import preparation
+from server.report.shift import shift
 from server.report.subgroups import subgroups
 from server.report.svg import inline
 from server.report.tables import write_tables
@@ -89,6 +90,7 @@ def page_sections(
         preparation(results),
         model_sections(results, pictures),
         choices(results),
+        shift(results, pictures),
         subgroups(results, pictures),
         networks(results, pictures),
         survival(results, pictures),
