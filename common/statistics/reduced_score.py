@@ -72,11 +72,12 @@ def reduced_score(
     settings: Reduction,
     min_cell: int,
     model: str = "",
+    narrowest: tuple[float, ...] = (),
 ) -> Conclusion[ReducedScore]:
     """Reduce the columns and fit a LASSO with a penalty chosen by cross-validation; about 35 rounds.
 
-    The recipe must leave complete cases. Steps: columns that vary at every site, near-zero variance, univariable
-    regressions within the false discovery rate, correlation, mRMR, LASSO.
+    The recipe must leave complete cases; `narrowest` is as of `variance_filter`. Steps: columns that vary at every
+    site, near-zero variance, univariable regressions within the false discovery rate, correlation, mRMR, LASSO.
 
     Raises
     ------
@@ -90,7 +91,8 @@ def reduced_score(
     )
     kept: tuple[str, ...] = ()
     if fit:
-        reduction = yield from reduce_features(cohort, recipe, endpoint, fit, thresholds=limits)
+        least = tuple(least for name, least in zip(columns, narrowest, strict=False) if name in fit)
+        reduction = yield from reduce_features(cohort, recipe, endpoint, fit, thresholds=limits, narrowest=least)
         left += reduction.left_
         kept = reduction.selected_
     if not kept:

@@ -86,6 +86,7 @@ def reduce_features(
     readers: tuple[tuple[str, ...], ...] = (),
     thresholds: Thresholds | None = None,
     done: Callable[[str], object] = str,
+    narrowest: tuple[float, ...] = (),
 ) -> Conclusion[Reduction]:
     """Reduce columns for a binary endpoint; about 17 rounds. The recipe must leave complete cases.
 
@@ -95,6 +96,8 @@ def reduce_features(
         The same features as other readers gave them, a tuple of columns for each; none: the step is left out.
     done
         Called with the name of each step when it is finished.
+    narrowest
+        The least standard deviation of each column, see `variance_filter`.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def reduce_features(
         done(step)
         return features
 
-    kept = leave("near-zero variance", (yield from variance_filter(cohort, recipe, columns)).kept_)
+    kept = leave("near-zero variance", (yield from variance_filter(cohort, recipe, columns, narrowest=narrowest)).kept_)
     if readers and kept:
         place = {name: i for i, name in enumerate(columns)}
         again = tuple(tuple(reader[place[name]] for name in kept) for reader in readers)

@@ -58,11 +58,16 @@ class VarianceFilter:
 
 
 def variance_filter(
-    cohort: str, recipe: Recipe, columns: tuple[str, ...], threshold: float = RELATIVE_VARIANCE
+    cohort: str,
+    recipe: Recipe,
+    columns: tuple[str, ...],
+    threshold: float = RELATIVE_VARIANCE,
+    narrowest: tuple[float, ...] = (),
 ) -> Conclusion[VarianceFilter]:
     """Keep the columns with variance / (mean^2 + variance) above `threshold`, missing values left out; two rounds.
 
-    With a threshold near 0 these are those of scikit-learn's VarianceThreshold(0), rounding aside.
+    With a threshold near 0 these are those of scikit-learn's VarianceThreshold(0), rounding aside. `narrowest` is the
+    standard deviation that each column must have at least; none: any.
 
     Raises
     ------
@@ -73,7 +78,8 @@ def variance_filter(
     variance = np.where(fit.n_ > 1, np.square(fit.std_) * (fit.n_ - 1) / fit.n_, 0.0)
     mean_square = np.square(fit.mean_) + variance
     relative = variance / np.where(mean_square > 0, mean_square, 1.0)
-    kept = tuple(name for name, value in zip(columns, relative, strict=True) if value > threshold)
+    wide = np.sqrt(variance) >= (narrowest or np.zeros(len(columns)))
+    kept = tuple(name for name, varies in zip(columns, (relative > threshold) & wide, strict=True) if varies)
     return VarianceFilter(columns, variance, relative, kept)
 
 

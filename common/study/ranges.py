@@ -9,6 +9,9 @@ from common.study.recipe import CodedColumn, coded_columns
 
 Range = tuple[float, float]
 
+LARGEST = 1e6
+"""Largest coefficient, and largest standardised value that a plausible patient may have."""
+
 NUMBERS = ("linear", "log", "asinh")
 """Codings of a column that has no levels."""
 
@@ -33,6 +36,15 @@ def _plausible_range(study: Study, column: CodedColumn) -> Range:
     if column.coding == "log":
         return (math.log1p(low) if low > -1 else -math.inf), math.log1p(high)
     return (math.asinh(low), math.asinh(high)) if column.coding == "asinh" else (low, high)
+
+
+def narrowest(study: Study, column: CodedColumn) -> float:
+    """The least standard deviation by which a column may be divided; 0 where it has no declared range.
+
+    By a smaller one a plausible patient's value would be beyond `LARGEST`, which every site refuses.
+    """
+    low, high = plausible_range(study, column)
+    return (high - low) / LARGEST if math.isfinite(high - low) else 0.0
 
 
 def filled_range(study: Study, column: CodedColumn) -> Range:

@@ -18,6 +18,7 @@ from common.statistics.roc import RocResult, roc
 from common.study.analyses import FOLDS
 from common.study.modelling import Choice
 from common.study.protocol import Model, Study
+from common.study.ranges import narrowest
 from common.study.recipe import (
     Complete,
     DraftScore,
@@ -103,12 +104,17 @@ def reduce_all(study: Study) -> Conclusion[list[ReducedModel]]:
     return found
 
 
+def base_recipe(model: Model) -> Recipe:
+    """From a site's table to the patients of whom all columns of a reduced model are known."""
+    read = ModelColumns(model.name)
+    return Recipe((read, Complete((read.complete,), (model.endpoint,))))
+
+
 def _develop(study: Study, model: Model) -> Conclusion[ReducedModel]:
-    read, endpoint = ModelColumns(model.name), model.endpoint
-    base = Recipe((read, Complete((read.complete,), (endpoint,))))
+    endpoint, base = model.endpoint, base_recipe(model)
     recipes = [base, *(base.then(Fold(FOLDS, endpoint), Outside(fold)) for fold in range(FOLDS))]
     recipes += [base.then(Resample(b + 1, endpoint)) for b in range(model.optimism)]
-    found = yield from together(*(attempt(_reduced(study, model, recipe)) for recipe in recipes))
+    found = yield from together(*(attempt(reduced_on(study, model, recipe)) for recipe in recipes))
     whole, by_fold, resampled = found[0], found[1 : FOLDS + 1], found[FOLDS + 1 :]
     draft = out_of_fold(model, by_fold)
     area, cut, optimism = yield from together(
@@ -119,13 +125,15 @@ def _develop(study: Study, model: Model) -> Conclusion[ReducedModel]:
     return ReducedModel(model, base, whole, tuple(by_fold), draft, area, cut, optimism)
 
 
-def _reduced(study: Study, model: Model, recipe: Recipe) -> Conclusion[ReducedScore]:
-    names = tuple(column.name for column in coded_columns(study, model.predictors))
+def reduced_on(study: Study, model: Model, recipe: Recipe) -> Conclusion[ReducedScore]:
+    """The model on whatever patients the recipe leaves."""
+    columns = coded_columns(study, model.predictors)
+    names, least = tuple(column.name for column in columns), tuple(narrowest(study, column) for column in columns)
     if model.reduction is None:
         raise ValueError("the model has no reduction")
     return (
         yield from reduced_score(
-            model.cohort, recipe, model.endpoint, names, model.reduction, study.limits.min_cell, model.name
+            model.cohort, recipe, model.endpoint, names, model.reduction, study.limits.min_cell, model.name, least
         )
     )
 

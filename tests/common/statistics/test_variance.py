@@ -66,3 +66,14 @@ def test_columns_and_levels_must_fit() -> None:
     assert LevelCounts(COHORT, Recipe(), ("a", "b"), (2, 3)).consistent()
     for levels in ((2,), (2, 0), (2, 10_000)):
         assert not LevelCounts(COHORT, Recipe(), ("a", "b"), levels).consistent()
+
+
+def test_a_column_that_is_too_narrow_for_its_public_range_is_left_out():
+    """By its standard deviation a plausible value would be standardised beyond what a site may be asked."""
+    rng = np.random.default_rng(3)
+    columns = {"wide": rng.normal(size=90), "narrow": 1e-9 * rng.normal(size=90)}
+    port = federation_of(columns, {}, np.repeat([0, 1, 2], 30))
+    asked = [variance_filter(COHORT, Recipe(), tuple(columns), narrowest=least) for least in ((), (1e-3, 1e-6))]
+    unlimited, limited = conclude(port, asked)
+    assert unlimited.kept_ == ("wide", "narrow")
+    assert limited.kept_ == ("wide",)
