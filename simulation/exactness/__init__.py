@@ -4,6 +4,7 @@ from simulation.exactness import (
     basic,
     description,
     evaluation,
+    expression,
     filters,
     harmonisation,
     hazards,
@@ -43,6 +44,7 @@ CASES = (
     *penalised.CASES,
     *hazards.CASES,
     *penalised_hazards.CASES,
+    *expression.CASES,
 )
 """Every case there is; one that needs data or golden files says so when it is made."""
 

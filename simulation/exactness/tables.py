@@ -241,6 +241,32 @@ def dcurves() -> Table:
     return Table("dcurves", "dcurves tutorial, 4 sites", columns, endpoints, site)
 
 
+@cache
+def rna_counts() -> Table:
+    """Simulated counts of 400 genes in 96 patients as four sites, each with its own level of every gene; 40 genes
+    differ with the group, and some are found in few patients."""
+    rng = np.random.default_rng(2014)
+    site = np.repeat(np.arange(4), [14, 20, 26, 36])
+    group = (rng.random(site.size) < np.array([0.3, 0.5, 0.4, 0.6])[site]).astype(np.float64)
+    age = np.round(rng.normal(60.0, 9.0, site.size) + 2.0 * site)
+    names = tuple(f"gene{i:03d}" for i in range(400))
+    share = np.exp(rng.normal(0.0, 1.8, 400))
+    change = np.where(np.arange(400) < 40, rng.choice([-1.0, 1.0], 400), 0.0)
+    level = rng.normal(0.0, 0.3, (4, 400))
+    depth = np.exp(rng.normal(np.log(4e4), 0.35, site.size))[:, np.newaxis]
+    mean = (
+        depth * share / share.sum() * np.exp(level[site] + 0.01 * (age - 60.0)[:, np.newaxis] * rng.normal(0, 1, 400))
+    )
+    mean *= np.exp2(change * group[:, np.newaxis])
+    dispersion = (0.1 + 4.0 / np.maximum(mean.mean(axis=0), 1.0)) * np.exp(rng.normal(0.0, 0.5, 400))
+    counts = rng.negative_binomial(1 / dispersion, 1 / (1 + dispersion * mean)).astype(np.float64)
+    columns = {name: counts[:, i] for i, name in enumerate(names)}
+    return Table(
+        "rna-counts", "simulated RNA-seq counts, 4 sites",
+        {**columns, "group": group, "age": age, "library": counts.sum(axis=1)}, {}, site,
+    )  # fmt: skip
+
+
 TABLES = (
     breast_cancer,
     recidivism,
@@ -255,6 +281,7 @@ TABLES = (
     breast_folds,
     breast_wide,
     dcurves,
+    rna_counts,
 )
 """All of them."""
 

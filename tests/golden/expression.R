@@ -1,0 +1,36 @@
+# limma-voom with a dummy variable a site, of the genes that every site found; and median-of-ratios size factors.
+library(limma)
+library(jsonlite)
+
+args <- commandArgs(trailingOnly = TRUE)
+data <- read.csv(file.path(args[1], "rna-counts.csv"), check.names = FALSE)
+genes <- grep("^gene", colnames(data), value = TRUE)
+counts <- t(as.matrix(data[, genes]))
+found <- apply(counts, 1, function(row) all(tapply(row, data$site, sum) > 0))
+
+fitted <- function(library, terms) {
+  design <- cbind(sapply(terms, function(term) data[[term]]), model.matrix(~ 0 + factor(data$site)))
+  weighted <- voom(counts[found, ], design, lib.size = library)
+  fit <- eBayes(lmFit(weighted, design))
+  list(coef = fit$coefficients[, 1], t = fit$t[, 1], p = fit$p.value[, 1], adjusted = p.adjust(fit$p.value[, 1], "BH"),
+       std_err = sqrt(fit$s2.post) * fit$stdev.unscaled[, 1], sigma = fit$sigma, prior_variance = fit$s2.prior,
+       prior_degrees = fit$df.prior, mean = fit$Amean)
+}
+
+# DESeq2's definition, in R's own words: medians of ratios to geometric means of the genes without a zero.
+log_means <- rowMeans(log(counts))
+factors <- apply(counts, 2, function(cnts) exp(median((log(cnts) - log_means)[is.finite(log_means) & cnts > 0])))
+library <- colSums(counts)
+normal <- factors / library
+effective <- library * normal / exp(mean(log(normal)))
+
+result <- list(
+  r = list(version = R.version.string, limma = as.character(packageVersion("limma"))),
+  found = genes[found],
+  plain = fitted(library, "group"),
+  adjusted = fitted(library, c("group", "age")),
+  effective = fitted(effective, "group"),
+  size_factors = factors,
+  effective_library = effective
+)
+write_json(result, args[2], digits = I(17), auto_unbox = TRUE)
