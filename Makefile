@@ -29,10 +29,11 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# One thread each: several workers share the processors.
+# One thread each: workers share the processors, and there is one more of them than the smallest machine has, because
+# tests of daemons mostly wait.
 test: export OMP_NUM_THREADS = 1
 test: install
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 clean:
 	rm -rf $(VENV) runs/demo runs/demo-imaging
