@@ -16,6 +16,7 @@ import numpy as np
 
 from client.cohort.site import Site, alone, load_site
 from client.release.accounts import account, question_key
+from client.release.centre_scope import centre_words, consenting, zeros
 from client.release.differencing import Differencing
 from client.release.gate import Gate
 from client.release.keys import MaskKeys
@@ -40,9 +41,10 @@ from common.federation.envelope import (
 )
 from common.federation.learning import RoundLoss, RoundUpdate, TrainRound
 from common.federation.query import Ask, Mode, Query, Receipt, Risk, Summary, Task
-from common.federation.tasks import Freeze, Open, Sign
+from common.federation.tasks import Freeze, FreezeCorrections, Open, Sign
 from common.federation.totals import check_summary
 from common.observing.context import bound
+from common.study.centres import left_out, silent
 from common.study.fingerprint import canonical_json, digest
 
 MAX_MESSAGE_ELEMENTS = 1 << 25
@@ -129,7 +131,7 @@ def _perform(ask: Ask, run: OpenRun, gate: Gate, releases: _Releases, view: Gate
     """Do a task unless it is done; either way the same receipt leaves."""
     if not isinstance(ask.question, Task):
         raise FedmviError(501)
-    if isinstance(ask.question, Freeze):
+    if isinstance(ask.question, Freeze | FreezeCorrections):
         return releases.receive(ask, freeze_run(run, ask.question))
     try:
         if isinstance(ask.question, TrainRound):
@@ -162,6 +164,7 @@ def _answer_queries(
                 view.admission.query(ask, releases.roster(ask))
             else:
                 gate.admit(ask, releases.roster(ask))
+            releases.admit_centre(ask, gate, view)
             if isinstance(ask.question, Query):
                 releases.once.admit(ask.question)
                 sizes.admit(ask.question)
@@ -169,7 +172,8 @@ def _answer_queries(
         except FedmviError as error:
             done[ask.digest] = releases.refuse(ask, error)
     strict = {ask.digest: gate.tighten(ask) for ask in fresh}
-    results = respond_all(list(strict.values()), view)
+    results = respond_all([strict[ask.digest] for ask in fresh if not releases.silent(ask)], view)
+    results |= {strict[ask.digest].digest: zeros(ask.question) for ask in fresh if releases.silent(ask)}
     releases.refuse_withdrawn()
     for ask in fresh:
         asked = strict[ask.digest]
@@ -232,7 +236,7 @@ class Left(StrEnum):
 def _words(ask: Ask) -> str:
     """The question's words; of one whose fields do not fit together, so that it has none, its name."""
     try:
-        return ask.question.words()
+        return ask.question.words() + centre_words(ask.question)
     except Exception as error:  # noqa: BLE001 - whatever a malformed question raises, its refusal must be recorded
         _LOG.warning("a question without words: %s", type(error).__name__)
         return ask.question.name
@@ -338,6 +342,18 @@ class _Releases:
         """The sites that a question is put to."""
         return self._ticket.roster(ask.cohort)
 
+    def admit_centre(self, ask: Ask, gate: Gate, view: GatedView) -> None:
+        """Refuse a sum without a hospital where it must not be told apart; errors of `Gate.admit_centre`."""
+        if isinstance(ask.question, Query) and left_out(ask.question.recipe):
+            signed = self._run.alone if self._run.masks else None
+            consent = consenting(self._site.name, self._site.policy, signed, self.roster(ask))
+            own = view.size(ask.cohort) if self._site.name in consent else None
+            gate.admit_centre(ask.question, self.roster(ask), consent, own)
+
+    def silent(self, ask: Ask) -> bool:
+        """Whether this site has nothing to say to a question: it is left out of the sum, or another one is asked."""
+        return isinstance(ask.question, Query) and silent(ask.question.recipe, self._site.name)
+
     def receive(self, ask: Ask, receipt: Receipt, *, repeat: bool = False) -> Answer:
         """Record a task's receipt."""
         self._book.record(ask, Left.RECEIPT, pack(dict(receipt)), repeat=repeat)
@@ -362,11 +378,13 @@ class _Releases:
             blocks = outgoing(ask, result, len(self._ticket.roster(ask.cohort)), masked=self._run.masks)
             if ask.mode is Mode.TOTAL and self._run.masks:
                 blocks = dict(self._keys.masked(self._ticket, ask, blocks))
-            counted = None
-            if ask.mode is Mode.TOTAL:
+            counted = 0 if self.silent(ask) else None
+            if ask.mode is Mode.TOTAL and counted is None:
                 sets = view.counted(ask.question)
                 self._differencing.admit(ask.question, sets, view.patients(ask.cohort))
                 counted = sets[0].n
+            elif not ask.question.pooled and counted is None:
+                self._differencing.admit_alone(ask.question, (view.patients(ask.cohort),))
         except FedmviError as error:
             return self.refuse(ask, error)
         packed = pack(blocks)

@@ -22,13 +22,16 @@ from common.federation.codec import from_bytes, pack, to_bytes, unpack
 from common.federation.envelope import Ticket
 from common.federation.identity import Claim
 from common.federation.query import MOST_PATIENTS, Receipt
-from common.federation.tasks import Freeze, Open, Sign
+from common.federation.tasks import Freeze, FreezeCorrections, Open, Sign
 from common.files import make_private, write_whole
+from common.study.centres import remedies
 from common.study.contradictions import contradictions
+from common.study.correcting import admissible, declared_recalibration
 from common.study.dividing import subgroup_scores
 from common.study.fingerprint import canonical_json, code_fingerprint, digest, library_versions, study_fingerprint
 from common.study.loader import as_tuples, refuse_late_knowledge
 from common.study.protocol import Study
+from common.study.recipe import Recipe, Score
 from common.study.scores import most_frozen
 from common.study.taking_part import taking_part
 
@@ -43,8 +46,8 @@ class OpenRun:
         As sent and checked at opening.
     store
         Digest of the prepared data at opening; other data are refused later.
-    frozen
-        What may be looked at in closed cohorts; None until then.
+    frozen, corrections
+        What may be looked at in closed cohorts, and what was added to it; None until then.
     masks
         Whether parts of sums leave under masks.
     keys, patients
@@ -63,10 +66,35 @@ class OpenRun:
     keys: Mapping[str, str] = field(default_factory=dict)
     patients: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     alone: tuple[str, ...] = ()
+    corrections: FreezeCorrections | None = None
 
-    def elsewhere(self, cohort: str) -> int:
-        """Patients that the other sites of a cohort have signed for; 0 where sums are not masked, and so our own."""
-        return sum(sizes.get(cohort, 0) for sizes in self.patients.values()) if self.masks else 0
+    def is_frozen(self, scoring: Recipe) -> bool:
+        """Whether the recipe up to a score or cut-off is frozen; one that ends in a corrected score with the
+        corrections only, of which the site itself has seen what they correct."""
+        last = scoring.steps[-1]
+        if isinstance(last, Score) and declared_recalibration(self.study, last.model) is not None:
+            added = self.corrections.corrections if self.corrections is not None else ()
+            return any(one.corrected.digest == scoring.digest for one in added)
+        return self.frozen is not None and scoring.digest in self.frozen.scores
+
+    def opened(self, cohort: str) -> Freeze | None:
+        """What may be looked at in a closed cohort; None until all is frozen that must be before it is.
+
+        A calibration cohort opens with the models; where these are corrected in it, the others open with the
+        corrections.
+        """
+        waits = bool(self.study.recalibrations) and self.study.cohort(cohort).role != "calibration"
+        return None if waits and self.corrections is None else self.frozen
+
+    def elsewhere(self, cohort: str, without: str = "") -> int:
+        """Patients that the other sites of a cohort have signed for, but for one that is left out of the sum; 0 where
+        sums are not masked, and so our own."""
+        others = (sizes for site, sizes in self.patients.items() if site != without)
+        return sum(sizes.get(cohort, 0) for sizes in others) if self.masks else 0
+
+
+CORRECTED = "corrected.npz"
+"""Of a run: what was frozen in addition to its models."""
 
 
 def run_folder(site: Site, run_id: str) -> Path:
@@ -282,6 +310,7 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
         raise FedmviError(410)
     frozen_path = folder / "frozen.npz"
     frozen = unpack(from_bytes(frozen_path.read_bytes()), Freeze) if frozen_path.exists() else None
+    corrections = _corrections(folder / CORRECTED)
     masks = record["masks"] == "required"
     return OpenRun(
         folder,
@@ -293,10 +322,20 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
         record["keys"],
         record["patients"],
         tuple(record["alone"]),
+        corrections,
     )
 
 
-def freeze_run(run: OpenRun, task: Freeze) -> Receipt:
+def _corrections(path: Path) -> FreezeCorrections | None:
+    return unpack(from_bytes(path.read_bytes()), FreezeCorrections) if path.exists() else None
+
+
+def freeze_run(run: OpenRun, task: Freeze | FreezeCorrections) -> Receipt:
+    """Record what is frozen, or what is frozen in addition: see `_freeze_models` and `_freeze_corrections`."""
+    return _freeze_models(run, task) if isinstance(task, Freeze) else _freeze_corrections(run, task)
+
+
+def _freeze_models(run: OpenRun, task: Freeze) -> Receipt:
     """Record what is frozen, once; a second, different manifest is error 411, one beyond the study's models 414.
 
     The receipt counts the runs that have frozen models at this site, this one included: each of them may have
@@ -307,6 +346,8 @@ def freeze_run(run: OpenRun, task: Freeze) -> Receipt:
     scoring += subgroup_scores(run.study)
     if len(task.scores) > most_frozen(run.study) + scoring or not known.issuperset(task.comparisons):
         raise FedmviError(414, part="a model or comparison")
+    if task.remedy and task.remedy not in remedies(run.study):
+        raise FedmviError(414, part="a model or comparison")
     path = run.folder / "frozen.npz"
     # What is on disk counts, not what `run` was loaded with: one message may freeze twice.
     if not path.exists():
@@ -315,3 +356,29 @@ def freeze_run(run: OpenRun, task: Freeze) -> Receipt:
         raise FedmviError(411)
     openings = sum(1 for _ in run.folder.parent.glob("*/frozen.npz"))
     return {"frozen": pack(task, Freeze).digest, "openings": openings}
+
+
+def _freeze_corrections(run: OpenRun, task: FreezeCorrections) -> Receipt:
+    """Record what is frozen in addition to the models, once.
+
+    Raises
+    ------
+    FedmviError
+        436 the study declares no recalibration, its models are not frozen, or are not those that are named, or other
+        corrections are frozen; 435 a correction that is not declared of a frozen score.
+    """
+    frozen_path, path = run.folder / "frozen.npz", run.folder / CORRECTED
+    # What is on disk counts, as in `_freeze_models`.
+    frozen = unpack(from_bytes(frozen_path.read_bytes()), Freeze) if frozen_path.exists() else None
+    if not run.study.recalibrations or frozen is None or pack(frozen, Freeze).digest != task.frozen:
+        raise FedmviError(436)
+    names = [correction.name for correction in task.corrections]
+    for correction in task.corrections:
+        known = correction.recipe.digest in frozen.scores and names.count(correction.name) == 1
+        if not known or not admissible(run.study, correction):
+            raise FedmviError(435, name=correction.name[:64])
+    if not path.exists():
+        write_whole(path, to_bytes(pack(task, FreezeCorrections)))
+    elif _corrections(path) != task:
+        raise FedmviError(436)
+    return {"frozen": pack(task, FreezeCorrections).digest}

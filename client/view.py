@@ -16,17 +16,22 @@ from client.cohort.store import load_prepared, stack_digests, store_folder
 from client.learning.admission import Admission
 from client.learning.work import Works, work_folder
 from client.learning.workbench import Workbench, dealt_folds
+from client.release.centre_scope import filling
 from client.release.differencing import Patients, Register
 from client.release.gate import Gate, Held
+from client.release.recalibration_scope import opens_endpoints, refitted_columns
 from client.release.scope import columns_of
 from client.release.subgroup_scope import before_subset, subset_of
 from client.run import OpenRun
 from common.errors import FedmviError
 from common.federation.learning import RoundLoss, RoundUpdate
 from common.federation.query import Query, Receipt, Task
+from common.study.centres import left_out, of_everybody, silent
+from common.study.correcting import recalibrations_in
+from common.study.harmonisation import Combat
 from common.study.modelling import is_score
 from common.study.networks import Network
-from common.study.protocol import CLOSED_ROLES, Study
+from common.study.protocol import Study
 from common.study.recipe import (
     Cut,
     Fold,
@@ -38,9 +43,8 @@ from common.study.recipe import (
     Recipe,
     Resample,
     Score,
-    coded_columns,
 )
-from common.study.scores import GROUP
+from common.study.scores import GROUP, needed_columns
 from common.study.table import SiteTable
 
 if TYPE_CHECKING:
@@ -53,8 +57,9 @@ UNKNOWN = -1
 def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recipe) -> tuple[str, ...]:
     """The endpoint columns that a recipe's frame may have in a cohort.
 
-    In a closed cohort: none before the models are frozen; afterwards the endpoints of each frozen score in the
-    recipe, a network's included, and those of the frozen comparisons whose groups the recipe forms.
+    In a closed cohort: none before it is opened; afterwards the endpoints of each frozen score in the recipe, a
+    network's included, and those of the frozen comparisons whose groups the recipe forms. A calibration cohort is
+    opened by the freeze of the models, the others by that of the corrections where the study has some.
 
     Raises
     ------
@@ -62,11 +67,11 @@ def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recip
         407 groups by an endpoint that is still closed, or a score that is not frozen, in any cohort: a server could
         write what it likes to know of a patient into the digits of a score.
     """
-    closed = run.study.cohort(cohort).role in CLOSED_ROLES
+    closed, opened = run.study.cohort(cohort).role in run.study.closed_roles, run.opened(cohort)
     for i, step in enumerate(recipe.steps):
         # The whole recipe up to the score is frozen: with other imputed values it would be another model.
         scoring = Recipe(recipe.steps[: i + 1])
-        frozen = run.frozen is not None and scoring.digest in run.frozen.scores
+        frozen = run.is_frozen(scoring)
         if isinstance(step, Score) and not frozen:
             raise FedmviError(407, cohort=cohort)
         # A cut-off of draft scores is chosen where the model is trained; of frozen ones it is frozen with them.
@@ -77,22 +82,22 @@ def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recip
         return tuple(table.endpoints)
     visible: set[str] = set()
     for step in recipe.steps:
-        if isinstance(step, Score) and _is_looked_at(run.study, cohort, recipe):
+        if isinstance(step, Score) and opened is not None and _is_looked_at(run.study, cohort, recipe):
             visible.update(run.study.endpoint(step.endpoint).keys)
         if isinstance(step, Made):
             # In open cohorts a model scores once a run (see `Admission`); here only one that was frozen is seen at all.
             if not (run.frozen and step.model in run.frozen.scores):
                 raise FedmviError(407, cohort=cohort)
             network = next(n for n in run.study.networks if n.name == step.network)
-            for name in (network.grades, network.binary):
+            for name in (network.grades, network.binary) if opened is not None else ():
                 visible.update(run.study.endpoint(name).keys)
         if isinstance(step, Group) or (isinstance(step, Cut) and step.name == GROUP):
             # By which scores groups may be formed was decided before (`check_scope`), and the cut-off is frozen.
             allowed = [
                 c
                 for c in run.study.comparisons
-                if run.frozen
-                and c.name in run.frozen.comparisons
+                if opened is not None
+                and c.name in opened.comparisons
                 and c.cohort == cohort
                 and (c.group == step.by if isinstance(step, Group) else is_score(c.group))
             ]
@@ -109,6 +114,7 @@ def _is_looked_at(study: Study, cohort: str, recipe: Recipe) -> bool:
     scored = {step.model for step in recipe.steps if isinstance(step, Score)}
     places = {model.name for model in study.models if cohort in (model.cohort, *model.evaluate)}
     places |= {name for analysis in study.analyses if analysis.cohort == cohort for name in analysis.models}
+    places |= {one.model for one in recalibrations_in(study, cohort) if opens_endpoints(one)}
     return bool(scored & places)
 
 
@@ -126,12 +132,15 @@ class GatedView:
 
     def frame(self, query: Query) -> Frame:
         """See `SiteView`."""
-        key = (query.cohort, query.recipe.digest)
+        if silent(query.recipe, self._site.name):
+            raise FedmviError(501, "a site that has nothing to say makes no frame")
+        recipe = of_everybody(query.recipe)
+        key = (query.cohort, recipe.digest)
         rows = self._members(query.cohort)
         if key not in self._frames:
-            visible = visible_endpoints(self._run, self._table, query.cohort, query.recipe)
+            visible = visible_endpoints(self._run, self._table, query.cohort, recipe)
             try:
-                frame = self._made_frame(query.cohort, query.recipe, visible)
+                frame = self._made_frame(query.cohort, recipe, visible)
                 if subset_of(query) is not None:
                     whole = self._made_frame(query.cohort, Recipe(before_subset(query.recipe.steps)), visible)
                     self._parts[key] = self._gate.admit_subgroup(query, whole)
@@ -143,9 +152,17 @@ class GatedView:
             raise FedmviError(407, cohort=query.cohort)
         if query.classes_of and query.classes_of not in frame.endpoints:
             raise FedmviError(407, cohort=query.cohort)
-        held = self._gate.inspect(query, int(np.count_nonzero(rows)), frame, self._run.elsewhere(query.cohort))
+        if left_out(query.recipe) and filling(recipe) is not None:
+            self._gate.admit_filled(query, self._before_filling(query.cohort, recipe, tuple(frame.endpoints)))
+        elsewhere = self._run.elsewhere(query.cohort, left_out(query.recipe))
+        held = self._gate.inspect(query, int(np.count_nonzero(rows)), frame, elsewhere)
         self._held[id(query)] = query, held
         return frame
+
+    def _before_filling(self, cohort: str, recipe: Recipe, visible: tuple[str, ...]) -> Frame:
+        """The patients as the table has them, before their missing values are filled."""
+        first = next(i for i, step in enumerate(recipe.steps) if step is filling(recipe))
+        return self._made_frame(cohort, Recipe(recipe.steps[:first]), visible)
 
     def _made_frame(self, cohort: str, recipe: Recipe, visible: tuple[str, ...]) -> Frame:
         """The frame of a recipe; that of the patients before a part of them is taken is made once for all parts."""
@@ -162,10 +179,12 @@ class GatedView:
 
     def _closed(self, query: Query, frame: Frame) -> Frame:
         """In a closed cohort endpoints are offered beside scores and groups only: nothing is fitted there."""
-        if self._run.study.cohort(query.cohort).role not in CLOSED_ROLES or not frame.endpoints:
+        study = self._run.study
+        if study.cohort(query.cohort).role not in study.closed_roles or not frame.endpoints:
             return frame
         beside = {GROUP, "fold", *(step.column for step in query.recipe.steps if isinstance(step, Score))}
         beside |= {name for step in query.recipe.steps if isinstance(step, Made) for name in step.names}
+        beside |= refitted_columns(study, query.cohort, query.recipe)
         return replace(frame, columns={name: frame.columns[name] for name in sorted(beside & set(frame.columns))})
 
     def _with_made(self, cohort: str, recipe: Recipe) -> SiteTable:
@@ -177,7 +196,7 @@ class GatedView:
         made = {model: self.bench.columns(cohort, model, self._table.patients) for model in sorted(models)}
         named = {step.model for step in recipe.steps if isinstance(step, ModelColumns)}
         study = self._run.study
-        declared = {m.name: coded_columns(study, m.predictors) for m in study.models if m.name in named}
+        declared = {m.name: needed_columns(study, m) for m in study.models if m.name in named}
         return replace(self._table, made=made, declared=declared)
 
     @cached_property
@@ -244,7 +263,7 @@ class GatedView:
         patients; without a frame, the cohort's and the table's."""
         if isinstance(query, RoundUpdate | RoundLoss):
             return (self._taking_part(query.task),)
-        frame = self._frames.get((query.cohort, query.recipe.digest))
+        frame = self._frames.get((query.cohort, of_everybody(query.recipe).digest))
         if frame is not None and type(query).respond is Query.respond:
             scored = any(isinstance(step, Made) for step in query.recipe.steps)
             # Folds and bootstrap sets are the site's own draws: what counts is of whom they are drawn.
@@ -252,12 +271,15 @@ class GatedView:
             register = self._pictured if scored else self._register
             # Any part of the patients is everybody less the others: all of them are compared with earlier runs.
             parts = self._parts.get((query.cohort, query.recipe.digest), [])
+            # Location and scale of harmonised columns are those of everybody, whoever of them is counted.
+            if any(isinstance(step, Combat) for step in query.recipe.steps):
+                parts = [*parts, self._keys[self._members(query.cohort)]]
             return register.of(before.keys), *(register.of(keys) for keys in parts)
         return self.patients(query.cohort), self._register.all
 
     def _before_parts(self, query: Query, frame: Frame) -> Frame:
         """The frame before a part of its patients was taken; the frame itself where none was."""
-        steps = query.recipe.steps
+        steps = of_everybody(query.recipe).steps
         taken = next((i for i, step in enumerate(steps) if isinstance(step, Outside | Resample)), None)
         if taken is None:
             return frame

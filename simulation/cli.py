@@ -22,6 +22,7 @@ from server.study.results import read_results
 from server.study.run_directory import RunDirectory
 from simulation.benchmarks import commands as null_commands
 from simulation.benchmarks.measuring import Benchmark
+from simulation.benchmarks.shift import commands as shift_commands
 from simulation.benchmarks.statistics import benchmark_statistics
 from simulation.chaos import commands as chaos_commands
 from simulation.cohorts.consortium import Consortium, load_consortium, shipped_consortia
@@ -46,6 +47,7 @@ benchmarks = typer.Typer(help="Measure what the product costs, beside what peopl
 app.add_typer(benchmarks, name="benchmark")
 add_commands(app, benchmarks)
 null_commands.add_commands(benchmarks)
+shift_commands.add_commands(benchmarks)
 network_commands.add_commands(app, benchmarks)
 chaos_commands.add_commands(app)
 

@@ -99,6 +99,9 @@ class Appointment:
             age=self.age,
             seed=f"{self.consortium}/{self.seed}",
             kernel=f"FWHM {self.site.scanner.kernel_mm:g} mm",
+            tesla=self.site.scanner.tesla,
+            kilovolt=self.site.scanner.kilovolt,
+            vendor=self.site.scanner.vendor,
         )
 
 

@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from client.approval.shift_subjects import shift_fields
 from client.approval.subject import Subject
+from client.release.recalibration_scope import refitted_columns
 from common.federation.query import Ask, Mode, Query
 from common.statistics.partial_likelihood import Ties
+from common.statistics.recalibration import Rule
 from common.statistics.refinement import KEY_BITS, MAX_PATIENTS, MAX_ROUNDS
 from common.study.analyses import FOLDS
 from common.study.protocol import Study
@@ -26,6 +29,7 @@ CHOSEN = frozenset(
         "query.cox_path",
         "query.cox_pooled_residuals",
         "query.cox_risk_sets",
+        "query.design_products",
         "query.direction_counts",
         "query.firth",
         "query.grid_counts",
@@ -34,9 +38,11 @@ CHOSEN = frozenset(
         "query.penalised",
         "query.placements",
         "query.resampled_lines",
+        "query.residual_squares",
         "query.resampled_runs",
         "query.resampled_thresholds",
         "query.score_counts",
+        "query.site_permutations",
         "query.set_moments",
         "query.survival_alone",
         "query.threshold_counts",
@@ -82,6 +88,7 @@ def _values(name: str, mode: Mode, subject: Subject, study: Study) -> dict[str, 
         "recipe": subject.recipe,
         "columns": subject.columns,
         "column": subject.columns[0] if p else "",
+        "covariates": subject.covariates,
         "endpoint": subject.endpoint,
         "by": subject.endpoint,
         "groups": subject.groups,
@@ -108,6 +115,8 @@ def _values(name: str, mode: Mode, subject: Subject, study: Study) -> dict[str, 
         "places": tuple(range(p)),
         "cells": (1,) * p,
         "levels": subject.levels[0] if subject.levels else 2,
+        "cutoff": 0.5,
+        "threshold": 0.5,
     }
     if subject.endpoint:
         endpoint = study.endpoint(subject.endpoint)
@@ -115,13 +124,24 @@ def _values(name: str, mode: Mode, subject: Subject, study: Study) -> dict[str, 
         if not subject.levels:
             values["levels"] = len(endpoint.codes)
         values["time_weights"] = np.linspace(0.0, 1.0, endpoint.grid_points) if endpoint.timed else np.zeros(0)
-    return values | _sized(name, p, int(values["levels"])) | _declared(name, subject)
+    if name == "query.residual_squares":
+        values["coefficients"] = np.zeros((len(subject.covariates), p))
+    return (
+        values | _sized(name, p, int(values["levels"])) | _declared(name, subject, study) | shift_fields(subject, study)
+    )
 
 
-def _declared(name: str, subject: Subject) -> dict[str, Any]:
+def _declared(name: str, subject: Subject, study: Study) -> dict[str, Any]:
     """What the study itself says of a question."""
-    if name == "query.level_counts":
+    if name in ("query.level_counts", "query.level_table", "query.own_level_table"):
         return {"levels": subject.levels}
+    if name == "query.recalibration_alone":
+        return {
+            "rule": Rule(subject.rule),
+            "refitted": tuple(sorted(refitted_columns(study, subject.cohort, subject.recipe))),
+        }
+    if name == "query.guaranteed_alone":
+        return {"target": subject.target}
     return {"thresholds": np.tile(subject.thresholds, (len(subject.columns), 1))} if subject.thresholds else {}
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from client.approval.subject import Subject
+from client.release.harmonise_scope import HARMONISES
 from client.release.model_scope import REDUCES
 from client.release.network_scope import COLUMNS
 from common.federation.query import Mode
 from common.study.analyses import FOLDS
+from common.study.harmonisation import MIN_PATIENTS, Combat
+from common.study.harmonised import harmonised_columns
 from common.study.protocol import Model, Study, Term
 from common.study.ranges import filled_range, plausible_range
 from common.study.recipe import (
@@ -31,8 +34,10 @@ from common.study.recipe import (
 )
 from common.study.scores import (
     candidates,
+    covariate_columns,
     named_model,
     named_network,
+    needed_columns,
     of_score,
     plain_columns,
     score_column,
@@ -53,7 +58,9 @@ def reduced_model(study: Study, model: Model) -> Iterator[Subject]:
     columns = coded_columns(study, model.predictors)
     names = tuple(column.name for column in columns)
     ranges = tuple(plausible_range(study, column) for column in columns)
-    base, questions = base_recipe(model), REDUCES | {_MOMENTS, _FITS}
+    if model.harmonise is not None:
+        yield harmonisation(study, model, Recipe((ModelColumns(model.name), base_recipe(study, model).steps[-1])))
+    base, questions = base_recipe(study, model), REDUCES | {_MOMENTS, _FITS}
     few = len(names) if len(names) <= _reduced(model) else _reduced(model)
     parts = [base, base.then(Fold(FOLDS, endpoint), Outside(0))]
     parts += [base.then(Resample(1, endpoint))] if model.optimism else []
@@ -86,10 +93,36 @@ def _replicate(model: Model, base: Recipe) -> Recipe:
     return base.then(DraftScore(model.name, model.endpoint, (), ((),), (0.0,), 1))
 
 
-def base_recipe(model: Model) -> Recipe:
-    """The patients of whom all predictors of a reduced model are known."""
+def base_recipe(study: Study, model: Model) -> Recipe:
+    """The patients of whom all predictors of a reduced model are known, harmonised if they are."""
     read = ModelColumns(model.name)
-    return Recipe((read, Complete((read.complete,), (model.endpoint,))))
+    return Recipe((read, *harmonising(study, model), Complete((read.complete,), (model.endpoint,))))
+
+
+def harmonisation(study: Study, model: Model, recipe: Recipe) -> Subject:
+    """What is asked to fit how a model's features are harmonised."""
+    columns, covariates = harmonised_columns(study, model), covariate_columns(study, model)
+    return Subject(
+        f"model {model.name}", model.cohort, HARMONISES, recipe, tuple(column.name for column in columns),
+        ranges=tuple(plausible_range(study, column) for column in columns), modes=(Mode.TOTAL,),
+        covariates=tuple(column.name for column in covariates),
+    )  # fmt: skip
+
+
+def harmonising(study: Study, model: Model) -> tuple[Combat, ...]:
+    """What harmonises a model's columns, with example numbers: covariates without effect."""
+    columns, covariates = harmonised_columns(study, model), covariate_columns(study, model)
+    if not columns:
+        return ()
+    ends = [plausible_range(study, column) for column in columns]
+    none = tuple((0.0,) * len(columns) for _ in covariates)
+    return (
+        Combat(
+            tuple(c.name for c in columns), tuple(c.name for c in covariates), tuple((a + b) / 2 for a, b in ends),
+            tuple((b - a) / 4 for a, b in ends), none, eb=len(columns) > 1, parametric=True, mean_only=False,
+            reference="", fit_on="", min_patients=MIN_PATIENTS, bounded=True, model=model.name,
+        ),
+    )  # fmt: skip
 
 
 def draft_recipe(study: Study, model: Model) -> Recipe:
@@ -98,12 +131,12 @@ def draft_recipe(study: Study, model: Model) -> Recipe:
     draft = DraftScore(
         model.name, model.endpoint, (first,), tuple((_COEFFICIENT * (k + 1),) for k in range(FOLDS)), (0.0,) * FOLDS
     )
-    return base_recipe(model).then(Fold(FOLDS, model.endpoint), draft)
+    return base_recipe(study, model).then(Fold(FOLDS, model.endpoint), draft)
 
 
 def training_frame(study: Study, model: Model) -> Recipe:
     """The frame on which a model on scores is fitted."""
-    plain = plain_columns(study, model)
+    plain = needed_columns(study, model)
     recipe = Recipe((Select(plain),) if plain else ())
     known = [column.name for column in plain]
     cuts = []
@@ -117,8 +150,11 @@ def training_frame(study: Study, model: Model) -> Recipe:
         elif reduced is not None and reduced not in drafts:
             drafts.append(reduced)
         cuts += _cut(study, term, source)
+    recipe = recipe.then(*(ModelColumns(reduced.name) for reduced in drafts))
+    recipe = recipe.then(*(step for part in (model, *drafts) for step in harmonising(study, part)))
     for reduced in drafts:
-        recipe = recipe.then(*draft_recipe(study, reduced).steps)
+        rest = (s for s in draft_recipe(study, reduced).steps if not isinstance(s, ModelColumns | Combat))
+        recipe = recipe.then(*rest)
     return recipe.then(*dict.fromkeys(cuts), *_filling(study, model), Complete(tuple(known), (model.endpoint,)))
 
 
@@ -127,8 +163,9 @@ def parts_of(study: Study, model: Model) -> Parts:
     columns = coded_columns(study, model.predictors)
     if model.reduction is not None:
         read = ModelColumns(model.name)
-        return Parts((), (read,), (), (read.complete,), (_score(model, (columns[0].name,)),))
-    plain = plain_columns(study, model)
+        score = (_score(model, (columns[0].name,)),)
+        return Parts((), (read,), (), (read.complete,), score, harmonising(study, model))
+    plain, steps = needed_columns(study, model), list(harmonising(study, model))
     reads: list[ModelColumns | Made] = []
     known: list[str] = [column.name for column in plain]
     chain: list[Link] = []
@@ -143,10 +180,12 @@ def parts_of(study: Study, model: Model) -> Parts:
             reads += own.reads
             known += own.known
             chain += own.chain
+            steps += own.harmonising
         chain += _cut(study, term, source)
     names = tuple(column.name for column in columns)
     whole = (*chain, _score(model, names))
-    return Parts(plain, tuple(dict.fromkeys(reads)), _filling(study, model), tuple(dict.fromkeys(known)), whole)
+    names_known, harmonised = tuple(dict.fromkeys(known)), tuple(dict.fromkeys(steps))
+    return Parts(plain, tuple(dict.fromkeys(reads)), _filling(study, model), names_known, whole, harmonised)
 
 
 def group_parts(study: Study, name: str) -> tuple[Parts, str]:

@@ -23,16 +23,19 @@ from client.approval.subjects import NO_PART, always_admitted, subjects_of
 from client.cohort.membership import members
 from client.cohort.site import Site
 from client.cohort.store import load_prepared, store_digest
+from client.release.centre_scope import centre_words
 from client.release.gate import Gate
 from client.run import OpenRun
 from client.view import GatedView
 from common.errors import FedmviError
 from common.federation.learning import ExplainPatients, RoundLoss, RoundUpdate, ScorePatients, TrainRound
 from common.federation.query import Ask, Kind, Mode, Query, Risk
-from common.federation.tasks import Freeze
+from common.federation.tasks import Freeze, FreezeCorrections
+from common.study.centres import silent
+from common.study.correcting import Correction, declared_recalibration
 from common.study.networks import Network
-from common.study.protocol import CLOSED_ROLES, Study
-from common.study.recipe import Recipe, Score
+from common.study.protocol import Study
+from common.study.recipe import Cut, Recipe, Score
 
 _BYTES = {Kind.COUNT: 8, Kind.REAL: 16, Kind.UPDATE: 4}
 """Bytes of one number as it travels; a weight has 8 under masks."""
@@ -157,7 +160,9 @@ def preview(site: Site, study: Study) -> Preview:
             releases += trial.unasked(query, cohort)
     for network in study.networks:
         releases += [release for release in trial.network(network) if release.cohort in names]
-    here = tuple(CohortHere(c.name, c.role, len(c.sites), trial.patients(c.name), c.role in CLOSED_ROLES) for c in own)
+    here = tuple(
+        CohortHere(c.name, c.role, len(c.sites), trial.patients(c.name), c.role in study.closed_roles) for c in own
+    )
     return Preview(here, tuple(releases), trial.unprepared)
 
 
@@ -185,11 +190,14 @@ class _Trial:
         for name in sorted(subject.questions):
             for mode in (mode for mode in modes_of(name) if mode in subject.modes):
                 ask = example(name, mode, subject, self._study)
-                if isinstance(ask.question, Query) and self._meant(ask):
+                if isinstance(ask.question, Query) and self._meant(ask, ask.question):
                     yield self._release(ask, ask.question, subject)
 
-    def _meant(self, ask: Ask) -> bool:
-        """Totals are for cohorts of enough sites, answers of sites alone for all; other ways do not exist."""
+    def _meant(self, ask: Ask, query: Query) -> bool:
+        """Totals are for cohorts of enough sites, answers of sites alone for all; other ways do not exist. To what is
+        asked without this site, or of another alone, it has nothing to say."""
+        if silent(query.recipe, self._site.name):
+            return False
         roster = self._study.cohort(ask.cohort).sites
         return ask.mode is Mode.EACH or len(roster) >= self._gate.limits.min_sites
 
@@ -202,7 +210,7 @@ class _Trial:
             ask.mode.value,
             query.cohort,
             subject.part,
-            query.words(),
+            query.words() + centre_words(query),
             sum(math.prod(block.shape) for block in blocks),
             sum(math.prod(block.shape) * _BYTES[block.kind] for block in blocks),
             query.name in CHOSEN,
@@ -212,7 +220,7 @@ class _Trial:
         )
 
     def _closed(self, cohort: str) -> bool:
-        return self._study.cohort(cohort).role in CLOSED_ROLES
+        return self._study.cohort(cohort).role in self._study.closed_roles
 
     def _refusal(self, ask: Ask, query: Query, subject: Subject) -> FedmviError | None:
         """What the gate says of an example: by kind, and by the data, if they are prepared and it can be tried."""
@@ -228,10 +236,17 @@ class _Trial:
 
     def _view(self, recipe: Recipe) -> GatedView:
         scoring = [
-            Recipe(recipe.steps[: i + 1]).digest for i, step in enumerate(recipe.steps) if isinstance(step, Score)
+            Recipe(recipe.steps[: i + 1]).digest for i, step in enumerate(recipe.steps) if isinstance(step, Score | Cut)
         ]
         frozen = Freeze(tuple(scoring), tuple(comparison.name for comparison in self._study.comparisons))
-        return GatedView(self._site, replace(self._run, frozen=frozen), self._gate)
+        steps = enumerate(recipe.steps)
+        corrections = tuple(
+            Correction(step.model, Recipe(recipe.steps[:i]), 0.0, 1.0)
+            for i, step in steps
+            if isinstance(step, Score) and declared_recalibration(self._study, step.model) is not None
+        )
+        run = replace(self._run, frozen=frozen, corrections=FreezeCorrections("", corrections))
+        return GatedView(self._site, run, self._gate)
 
     @cached_property
     def _run(self) -> OpenRun:

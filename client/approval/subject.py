@@ -34,8 +34,12 @@ class Subject:
         Whether its frame can be made here before anything is asked: scores of networks are not there yet.
     modes
         How it is asked, of the ways in which a question may be.
+    covariates
+        Columns whose effects are kept where features are harmonised.
     thresholds
         Of scores, where the study says which; else empty.
+    rule, target
+        How a recalibration is chosen, and the sensitivity that a cut-off guarantees; "" and 0 where there is none.
     """
 
     part: str
@@ -50,3 +54,6 @@ class Subject:
     computed: bool = True
     modes: tuple[Mode, ...] = tuple(Mode)
     thresholds: tuple[float, ...] = ()
+    rule: str = ""
+    target: float = 0.0
+    covariates: tuple[str, ...] = ()

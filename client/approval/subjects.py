@@ -11,14 +11,32 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from client.approval.model_subjects import group_parts, is_computed, parts_of, reduced_model, training_frame
+from client.approval.centre_subjects import centre_subjects
+from client.approval.model_subjects import (
+    group_parts,
+    harmonisation,
+    harmonising,
+    is_computed,
+    parts_of,
+    reduced_model,
+    training_frame,
+)
+from client.approval.recalibration_subjects import recalibration_subjects
+from client.approval.shift_subjects import shift_subjects
 from client.approval.subject import Subject
 from client.release.network_scope import COLUMNS, QUESTIONS
 from common.federation.query import Mode
 from common.networks.projection import LARGEST, projected_columns
 from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
-from common.study.described import described_classes, described_cohorts, described_variables
+from common.study.described import (
+    acquired_cohorts,
+    acquired_columns,
+    described_classes,
+    described_cohorts,
+    described_variables,
+)
 from common.study.dividing import divided, subset_recipe
+from common.study.harmonised import ranges_after
 from common.study.modelling import is_score
 from common.study.networks import Network
 from common.study.protocol import Analysis, Cohort, Comparison, Model, Study
@@ -35,7 +53,7 @@ from common.study.recipe import (
     Standardise,
     coded_columns,
 )
-from common.study.scores import of_score, plain_columns, score_terms
+from common.study.scores import needed_columns, of_score, plain_columns, score_terms
 from common.study.scoring import grouped, merged
 from common.study.subgroups import THRESHOLDS, Subgroups
 
@@ -59,7 +77,8 @@ def subjects_of(study: Study) -> Iterator[Subject]:
     for cohort_name in dict.fromkeys(model.cohort for model in study.models):
         yield _missing(study, cohort_name)
     for model in study.models:
-        yield from _model(study, model)
+        own = tuple(_model(study, model))
+        yield from (*own, *centre_subjects(study, model, own))
     for analysis in study.analyses:
         yield from _analysis(study, analysis)
     for comparison in study.comparisons:
@@ -72,8 +91,12 @@ def subjects_of(study: Study) -> Iterator[Subject]:
         yield from _network(study, network)
     for cohort in described_cohorts(study):
         yield from _characteristics(study, cohort)
+    for cohort in acquired_cohorts(study):
+        yield _acquisition(study, cohort)
     for subgroups in study.subgroups:
         yield from _subgroups(study, subgroups)
+    yield from _recalibrations(study)
+    yield from shift_subjects(study)
 
 
 def always_admitted(study: Study) -> Iterator[tuple[str, str]]:
@@ -128,10 +151,15 @@ def _regression(study: Study, model: Model, part: str) -> Iterator[Subject]:
     """Means of the columns, what fills missing values, and regressions on each column and on all."""
     plain, columns = plain_columns(study, model), coded_columns(study, model.predictors)
     keys, frame = study.endpoint(model.endpoint).keys, training_frame(study, model)
-    names = tuple(c.name for c in plain)
-    whole = Subject(part, model.cohort, _MOMENTS, Recipe((Select(plain),)), names, ranges=_ranges(study, plain))
+    names, read, steps = tuple(c.name for c in plain), needed_columns(study, model), harmonising(study, model)
+    select = Recipe((Select(read), *steps))
+    ranges = tuple(ranges_after(study, model, select)[name] for name in names)
+    whole = Subject(part, model.cohort, _MOMENTS, select, names, ranges=ranges)
     if plain:
         yield whole
+    if steps:
+        needed = tuple(c.name for c in read) if model.missing == "complete-case" else steps[0].columns
+        yield harmonisation(study, model, Recipe((Select(read), Complete(needed, keys))))
     imputer = IMPUTERS.get(model.missing)
     if imputer is not None:
         # The median of a binary column would be a level itself: it takes the mean.
@@ -152,7 +180,8 @@ def _regression(study: Study, model: Model, part: str) -> Iterator[Subject]:
         yield replace(fitted, questions=frozenset({"query.logistic"}), recipe=frame.then(Resample(1, model.endpoint)))
     asked = frozenset({"query.logistic", "query.score_counts"})
     for name, range_ in zip(names, whole.ranges, strict=True):
-        alone = Recipe((Select(plain), Complete((name,), keys)))
+        covariates = (covariate for step in steps if name in step.names for covariate in step.covariates)
+        alone = whole.recipe.then(Complete((name, *covariates), keys))
         yield replace(fitted, questions=asked, recipe=alone, columns=(name,), ranges=(range_,), computed=True)
     for column in columns[len(plain) :] if score_terms(model) else ():
         yield replace(fitted, questions=asked | _MOMENTS, columns=(column.name,), ranges=((0.0, 1.0),))
@@ -270,6 +299,17 @@ def _characteristics(study: Study, cohort: Cohort) -> Iterator[Subject]:
                 yield replace(told, questions=frozenset(names[1:]), recipe=recipe, endpoint=endpoint)
 
 
+def _acquisition(study: Study, cohort: Cohort) -> Subject:
+    """How images were acquired: of this site alone, and over all sites where they are enough."""
+    asked = acquired_columns(study)
+    columns, levels = (tuple(part) for part in zip(*asked, strict=True))
+    questions = {"query.own_level_table"} | ({"query.level_table"} if _poolable(study, cohort.name) else set())
+    return Subject(
+        "acquisition of images", cohort.name, frozenset(questions), Recipe((Select(columns),)),
+        tuple(column.name for column in columns), ranges=tuple((0.0, count - 1.0) for count in levels), levels=levels,
+    )  # fmt: skip
+
+
 def _subgroups(study: Study, subgroups: Subgroups) -> Iterator[Subject]:
     """The binned score of everybody, and of each level."""
     model = next(m for m in study.models if m.name == subgroups.model)
@@ -280,6 +320,12 @@ def _subgroups(study: Study, subgroups: Subgroups) -> Iterator[Subject]:
     for part in divided(study, subgroups):
         for level in range(len(part.levels)):
             yield replace(whole, recipe=subset_recipe(study, subgroups, whole.recipe, part, level))
+
+
+def _recalibrations(study: Study) -> Iterator[Subject]:
+    for one in study.recalibrations:
+        model = next(m for m in study.models if m.name == one.model)
+        yield from recalibration_subjects(study, one, _scored(study, "", one.cohort, frozenset(), (model,)))
 
 
 def _projection(study: Study, network: Network) -> Iterator[Subject]:

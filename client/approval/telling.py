@@ -16,9 +16,10 @@ from client.cohort.site import Policy, Site
 from client.release.gate import Gate
 from common.errors import FedmviError
 from common.federation.query import Mode
+from common.study.acquisition import acquisition_facts
 from common.study.fingerprint import study_fingerprint
 from common.study.networks import Network
-from common.study.protocol import CLOSED_ROLES, Limits, Study
+from common.study.protocol import Limits, Study
 
 RISKS: Mapping[str, str] = MappingProxyType(
     {
@@ -272,7 +273,8 @@ def _refusals(foreseen: Preview) -> Iterable[str]:
 def _uses(study: Study) -> Iterable[tuple[str, str]]:
     """What of the patients is read, at this site."""
     variables = [study.variable(name) for name in study.variable_names()]
-    measured = [v.title for v in variables if v.name not in study.features()]
+    facts = acquisition_facts(study.preparation)
+    measured = [v.title for v in variables if v.name not in (*study.features(), *facts)]
     if measured:
         yield "Variables", ", ".join(measured)
     yield "Endpoints", ", ".join(f"{endpoint.title} ({endpoint.kind})" for endpoint in study.endpoints)
@@ -281,6 +283,8 @@ def _uses(study: Study) -> Iterable[tuple[str, str]]:
         yield "Who is eligible", ", ".join(rules)
     if study.preparation is not None:
         yield "Images", f"{study.preparation.modality.upper()}: {', '.join(study.preparation.phases)}; they stay"
+    if facts:
+        yield "How images were acquired", f"as levels: {', '.join(study.variable(name).title for name in facts)}"
     if study.features():
         yield "Features of images", f"{len(study.features())} computed here; they stay"
     for network in study.networks:
@@ -316,6 +320,12 @@ def _leaves(site: Site, study: Study) -> Iterable[str]:
             f"sum: an area under the curve with a coarse curve, survival by the month. By this site's policy that is "
             f"{allowed}."
         )
+    if study.preparation is not None:
+        allowed = "allowed" if site.policy.release_alone else "not allowed, and will be refused (FEDMVI-408)"
+        yield (
+            "How many patients of this site alone have which scanner, spacing and contrast timing, small counts "
+            f"hidden. By this site's policy that is {allowed}."
+        )
     if study.networks:
         yield "Changes of a network's weights in each round, summed over the sites; a network can tell of its patients."
     if study.federation.missing_site == "leave-out":
@@ -327,12 +337,19 @@ def _leaves(site: Site, study: Study) -> Iterable[str]:
             "sites, so that sums may be over this one and few others; never over fewer than a sum needs."
         )
     yield "Names of variables, the versions of programs, and numbers of errors. A refusal tells that a limit was met."
-    closed = [c.name for c in study.cohorts if site.name in c.sites and c.role in CLOSED_ROLES]
+    closed = [c.name for c in study.cohorts if site.name in c.sites and c.role in study.closed_roles]
     if closed:
         yield (
             f"The endpoints of {', '.join(closed)} stay closed until all models are frozen, but for how many patients "
             "have them. Afterwards they are answered beside the frozen scores and groups. This site counts the runs "
             f"that have frozen models, {_openings(site)} so far, and the report prints the number."
+        )
+    corrected = [one.title for one in study.recalibrations]
+    if closed and corrected:
+        yield (
+            f"Risks are corrected ({', '.join(corrected)}): the endpoints of calibration cohorts open when the models "
+            "are frozen, beside their scores, and beside their predictors where all coefficients may be fitted anew; "
+            "those of the other closed cohorts only when the corrections are frozen too."
         )
 
 

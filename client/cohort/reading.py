@@ -15,8 +15,9 @@ from client.cohort.site import Site
 from client.cohort.values import check_bounds, read_variable
 from client.cohort.withdrawn import withdrawn
 from common.errors import FedmviError, Severity
+from common.study.acquisition import acquisition_facts
 from common.study.protocol import Study
-from common.study.recipe import coded_columns
+from common.study.scores import needed_columns
 from common.study.table import Column, SiteTable
 
 PATIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -27,7 +28,7 @@ LABEL_COLUMN = "cohort"
 def read_table(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
     """Everything that the study needs of the site's patient table.
 
-    Features of images are not in the table; `preparation` adds them.
+    Features of images are not in the table, nor need be how the images were acquired; `preparation` adds them.
 
     Returns
     -------
@@ -48,6 +49,8 @@ def read_table(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
     exclusions = {name: failed(name, rule, n, columns, problems) for name, rule in study.eligibility.rules()}
     eligible = ~np.logical_or.reduce([np.zeros(n, bool), *exclusions.values()])
     measured = [name for name in study.variable_names() if name not in study.features()]
+    for name in acquisition_facts(study.preparation):  # the images tell them where the table does not
+        columns.get(name, required=False)
     variables = {name: read_variable(study.variable(name), n, columns, problems) for name in measured}
     endpoints = {}
     for endpoint in study.endpoints:
@@ -56,7 +59,7 @@ def read_table(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
         if all(columns.get(name) is not None for name in endpoint.columns):
             place = columns.place(columns.require(endpoint.columns[-1]))
             check_endpoint(study, endpoint, list(arrays.values())[-1], eligible, site.name, place, problems)
-    coded = (column for model in study.models for column in coded_columns(study, model.predictors))
+    coded = (column for model in study.models for column in needed_columns(study, model))
     check_bounds(coded, variables, columns, problems)
     check_leaks(study, variables, endpoints, columns, problems)
     labels = columns.get(LABEL_COLUMN, required=False)

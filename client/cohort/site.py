@@ -89,8 +89,9 @@ class Policy(_Table):
     release_alone: bool = Field(default=False, description="Whether guarded results of this site alone may leave.")
     may_be_left_out: bool = Field(
         default=False,
-        description="Whether a study may go on without this site when it stays away. Who has the sums with it and "
-        "those without it has the exact part of this site in them, which is more than guarded results.",
+        description="Whether a study may go on without this site when it stays away, or develop its models without "
+        "each site in turn where it says so. Who has the sums with it and those without it has the exact part of this "
+        "site in them, which is more than guarded results.",
     )
     masks: Literal["required", "off"] = Field(
         default="required",

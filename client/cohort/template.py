@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from client.cohort.site import ColumnMap, Images, Node, Policy, SiteHead, Tables
 from common.errors import FedmviError
 from common.files import write_whole
+from common.study.acquisition import LEVELS as ACQUISITION
 from common.study.dictionary import DICTIONARY, Variable
 from common.study.eligibility import Eligibility
 
@@ -74,7 +75,7 @@ def site_toml(name: str) -> str:
 
 def _headers() -> list[str]:
     """Common columns: what is known before surgery, eligibility, the outcome, and survival."""
-    clinical = [v.name for v in DICTIONARY.values() if v.known == "preoperative"]
+    clinical = [v.name for v in DICTIONARY.values() if v.known == "preoperative" and v.name not in ACQUISITION]
     rules = list(Eligibility.model_fields)
     return list(dict.fromkeys(["patient_id", "cohort", *rules, *clinical, "vascular_invasion", *_TIMES]))
 

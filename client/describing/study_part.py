@@ -15,23 +15,20 @@ from client.cohort.site import Site
 from client.cohort.units import Flags
 from client.describing.followed import Followed, classes, followed
 from common.errors import FedmviError
-from common.study.protocol import CLOSED_ROLES, Cohort, Endpoint, Model, Study
+from common.study.protocol import Cohort, Endpoint, Model, Study
 from common.study.recipe import coded_columns
 from common.study.table import SiteTable
 
 
 @dataclass(frozen=True)
 class CohortHere:
-    """A cohort of the site: who is in it, and how the table's patients become its patients."""
+    """A cohort of the site: who is in it, how the table's patients become its patients, and whether the study sees its
+    endpoints only beside frozen scores (`closed`)."""
 
     cohort: Cohort
     rows: Flags
     flow: tuple[tuple[str, int], ...]
-
-    @property
-    def closed(self) -> bool:
-        """Whether the study sees its endpoints only beside frozen scores."""
-        return self.cohort.role in CLOSED_ROLES
+    closed: bool
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,12 @@ def study_here(site: Site, table: SiteTable, study: Study, kept: Flags) -> Study
     cohorts: tuple[CohortHere, ...] = ()
     try:
         cohorts = tuple(
-            CohortHere(cohort, members(site, table, study, cohort), tuple(flow(site, table, study, cohort)))
+            CohortHere(
+                cohort,
+                members(site, table, study, cohort),
+                tuple(flow(site, table, study, cohort)),
+                cohort.role in study.closed_roles,
+            )
             for cohort in study.cohorts
             if site.name in cohort.sites
         )

@@ -103,6 +103,8 @@ class Acquisition:
         MR.
     kilovolt
         CT.
+    seconds
+        From the start of the injection of contrast to the acquisition.
     """
 
     series: str = ""
@@ -119,6 +121,7 @@ class Acquisition:
     repetition_ms: float | None = None
     echo_ms: float | None = None
     kilovolt: float | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

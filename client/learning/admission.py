@@ -32,7 +32,7 @@ from common.federation.learning import (
 from common.federation.query import Ask, Mode, Risk, Task
 from common.study.fingerprint import canonical_json
 from common.study.networks import Network
-from common.study.protocol import CLOSED_ROLES, Limits, Study
+from common.study.protocol import Limits, Study
 
 CLASS_WEIGHTS = (0.01, 100.0)
 """Smallest and largest weight of a class: a weight of nearly nothing would ask about the other classes alone."""
@@ -241,7 +241,7 @@ class Admission:
             self._member(task, network, member)
         if task.project:
             self._projects(task, network)
-        if self.study.cohort(task.cohort).role in CLOSED_ROLES:
+        if self.study.cohort(task.cohort).role in self.study.closed_roles:
             if task.model not in self.frozen:
                 raise FedmviError(407, cohort=task.cohort)
         else:

@@ -37,10 +37,11 @@ from client.imaging.previews import preview
 from client.imaging.quality import PairQuality
 from client.imaging.registration import Registered, register
 from client.imaging.resampling import Grid, resample_mask
+from client.preparation.acquisition import Acquired, acquired
 from client.preparation.inputs import input_digests
 from client.preparation.patient import Job, Outcome
 from client.preparation.stacking import repeats, stack_of, write_stack
-from client.preparation.steps import Steps, read_result, step_digest, write_result
+from client.preparation.steps import Steps, problem_as_json, problem_from_json, read_result, step_digest, write_result
 from client.preparation.working import Comparable, Working, lost_rings, region_rows
 from client.radiomics.extraction import extract
 from common.errors import FedmviError, Severity
@@ -88,6 +89,7 @@ class _Chain:
         self._stacks: dict[str, Path] = {}
         self._spaces: dict[int, Working] = {}
         self._prints: tuple[Print, ...] = ()
+        self._acquisition: Acquired = {}
         self._made: list[Path] = []
 
     def run(self) -> None:
@@ -134,6 +136,7 @@ class _Chain:
             failed=failed,
             seconds=self._seconds,
             peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            acquisition={} if failed else self._acquisition,
             prints=self._prints,
         )
 
@@ -168,13 +171,13 @@ class _Chain:
             with self._steps.make(name, wanted_digest) as new:
                 problems: Problems = []
                 result = work(new, problems)
-                write_result(new, {**result, "problems": [_as_json(self._named(problem)) for problem in problems]})
+                write_result(new, {**result, "problems": [problem_as_json(self._named(p)) for p in problems]})
             self._made.append(self._steps.folder(name, wanted_digest))
             kind = name.partition(":")[0]
             self._seconds[kind] = self._seconds.get(kind, 0.0) + time.perf_counter() - start
         folder = self._steps.folder(name, wanted_digest)
         result = read_result(folder)
-        self._problems += [_from_json(problem) for problem in result["problems"]]
+        self._problems += [problem_from_json(problem) for problem in result["problems"]]
         return folder, result
 
     def _check(self) -> None:
@@ -185,10 +188,17 @@ class _Chain:
             if unreadable:
                 # Not kept as done: a folder that may not be read today is mended without a change of any file.
                 raise CaseError([*unreadable, *problems])
-            return {"prints": [asdict(each) for each in self._prints]}
+            return {
+                "prints": [asdict(each) for each in self._prints],
+                "acquisition": acquired(scan, self.case, self.preparation),
+            }
 
-        _, result = self._step("check", list(self._inputs), self.preparation.model_dump(mode="json"), (), work)
+        # A manifest may say other seconds of the same files.
+        seconds = {phase: source.seconds for phase, source in self.case.images.items()}
+        settings = self.preparation.model_dump(mode="json") | {"seconds": seconds}
+        _, result = self._step("check", list(self._inputs), settings, (), work)
         self._prints = tuple(Print(**{**each, "mask": _mask_key(each["mask"])}) for each in result["prints"])
+        self._acquisition = result["acquisition"]
         errors = [problem for problem in self._problems if problem.severity is Severity.ERROR]
         if errors:
             self._problems = [problem for problem in self._problems if problem not in errors]
@@ -388,12 +398,3 @@ def _key(mask: MaskSource) -> str:
 
 def _mask_key(kept: Sequence[Any] | None) -> MaskKey | None:
     return None if kept is None else (kept[0], kept[1], kept[2])
-
-
-def _as_json(problem: FedmviError) -> list[Any]:
-    return [problem.number, int(problem.severity), problem.local, problem.facts]
-
-
-def _from_json(kept: Sequence[Any]) -> FedmviError:
-    number, severity, local, facts = kept
-    return FedmviError(number, local, severity=Severity(severity), **facts)

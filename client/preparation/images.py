@@ -71,6 +71,10 @@ class PreparedImages:
         """One value of the first reader; NaN where there is none."""
         return self._values.get(patient, {}).get(name, np.nan)
 
+    def level(self, patient: str, fact: str) -> str | None:
+        """How a patient's images were acquired, as a level of a fact; None where it is not known."""
+        return self._acquired.get(patient, {}).get(fact)
+
     def matrix(self, reader: int) -> NDArray[np.float64]:
         """(patients, features) in the order of `outcomes` and of the protocol's `feature_names`."""
         names = self.preparation.feature_names()
@@ -138,6 +142,10 @@ class PreparedImages:
     @cached_property
     def _values(self) -> Mapping[str, Mapping[str, float]]:
         return {outcome.patient: outcome.features.get(1, {}) for outcome in self.outcomes}
+
+    @cached_property
+    def _acquired(self) -> Mapping[str, Mapping[str, str]]:
+        return {outcome.patient: outcome.acquisition for outcome in self.outcomes}
 
     def _table(self, reader: int) -> dict[str, Any]:
         matrix = self.matrix(reader)

@@ -67,6 +67,8 @@ class Outcome:
         Seconds of each kind of step that this run computed; empty where all was done already.
     peak_bytes
         Largest memory of the process so far.
+    acquisition
+        How the images were acquired, as levels, see `common/study/acquisition.py`.
     prints
         Of images and masks, so that those of other patients can be compared with them.
     """
@@ -83,6 +85,7 @@ class Outcome:
     failed: bool = False
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
+    acquisition: Mapping[str, str] = field(default_factory=dict)
     prints: tuple[Print, ...] = ()
 
     def told(self, problems: Sequence[FedmviError]) -> Outcome:

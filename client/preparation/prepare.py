@@ -25,6 +25,7 @@ from client.cohort.store import (
 from client.images.libraries import need_image_libraries
 from client.preparation.steps import writable
 from common.errors import FedmviError, Severity
+from common.study.acquisition import acquisition_facts
 from common.study.protocol import IMAGES, Study
 from common.study.table import Column, SiteTable
 
@@ -139,13 +140,23 @@ def _out_of_range(table: SiteTable, study: Study) -> list[FedmviError]:
     return found
 
 
+def _filled(column: Column, fact: str, patients: Sequence[str], images: PreparedImages) -> Column:
+    """What the hospital's table says of a fact of the acquisition; where it says nothing, what the images say."""
+    read = [images.level(patient, fact) for patient in patients]
+    index = [column.levels.index(level) if level in column.levels else np.nan for level in read]
+    return replace(column, values=np.where(np.isnan(column.values), np.array(index, dtype=np.float64), column.values))
+
+
 def _with_images(table: SiteTable, study: Study, images: PreparedImages) -> SiteTable:
-    """The table with the features that the study uses, NaN where a patient has none, and with who is left out."""
+    """The table with the features that the study uses, and how the images were acquired, NaN where a patient has none;
+    and with who is left out."""
     none = np.zeros(table.n, np.int8)
     added = {
         name: Column(np.array([images.feature(patient, name) for patient in table.patients]), (), none)
         for name in study.features()
     }
+    facts = acquisition_facts(study.preparation)
+    added |= {name: _filled(table.columns[name], name, table.patients, images) for name in facts}
     columns = {name: {**table.columns, **added}[name] for name in study.variable_names()}
     failed = np.array([patient in images.failed for patient in table.patients], dtype=bool)
     return replace(table, columns=columns, failed={**table.failed, IMAGES: failed})

@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from common.errors import FedmviError
+from common.errors import FedmviError, Severity
 from common.files import make_private, sync_folder, write_whole
 from common.study.fingerprint import canonical_json, digest
 
@@ -127,6 +127,17 @@ def read_result(folder: Path) -> dict[str, Any]:
     """What `write_result` wrote."""
     result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     return result
+
+
+def problem_as_json(problem: FedmviError) -> list[Any]:
+    """A problem as a step's result keeps it."""
+    return [problem.number, int(problem.severity), problem.local, problem.facts]
+
+
+def problem_from_json(kept: Sequence[Any]) -> FedmviError:
+    """What `problem_as_json` made."""
+    number, severity, local, facts = kept
+    return FedmviError(number, local, severity=Severity(severity), **facts)
 
 
 def step_digest(step: str, inputs: Mapping[str, str], settings: Any, parents: Sequence[str] = ()) -> str:

@@ -27,8 +27,11 @@ from client.release.rosters import Rosters, covers, signed, told_apart
 from client.release.scope import columns_of
 from client.release.told import Told
 from common.errors import FedmviError
+from common.federation.codec import pack
 from common.federation.envelope import Ticket
 from common.federation.query import Query
+from common.statistics.site_profile import SiteProfile
+from common.study.centres import left_out
 from common.study.fingerprint import canonical_json, digest
 from common.study.protocol import Limits
 from common.study.recipe import Group
@@ -158,7 +161,7 @@ class Differencing:
         self._ticket, self._run_id, self._limits, self._alone = ticket, ticket.run_id, limits, alone
         self._rosters = Rosters(site, ticket, alone, limits.min_sites)
         self._sets: dict[str, Patients] = {}
-        self._cohorts: set[str] = set()
+        self._cohorts: set[tuple[str, str]] = set()
 
     def admit(self, query: Query, counted: Sequence[Patients], cohort: Patients) -> None:
         """Let a total over these patients of a cohort here leave, after `write` has put on disk that it may.
@@ -172,22 +175,52 @@ class Differencing:
             420 few patients, or 421 few sites, would be told apart; `local` names the earlier run. 422 the record is
             damaged.
         """
-        if query.cohort not in self._cohorts:
-            self._rosters.admit(query.cohort)
+        # A sum without a site is one over the others, as if that one had stayed away.
+        without = left_out(query.recipe)
+        roster = tuple(site for site in self._ticket.roster(query.cohort) if site != without)
+        if (query.cohort, without) not in self._cohorts:
+            self._rosters.admit(query.cohort, without)
             # Within a study a server may choose among many statistics, so that none would have to be asked twice.
             key = digest(canonical_json(["cohort", self._ticket.study, query.cohort]))
-            self._admit(key, f"cohort {query.cohort} of this study", query.cohort, (cohort,))
-            self._cohorts.add(query.cohort)
+            self._admit(key, f"cohort {query.cohort} of this study", query.cohort, roster, (cohort,))
+            self._cohorts.add((query.cohort, without))
         key = statistic_key(query)
-        self._admit(key, f"{query.name} (statistic {key[:_SHOWN_DIGITS]})", query.cohort, counted)
+        self._admit(key, f"{query.name} (statistic {key[:_SHOWN_DIGITS]})", query.cohort, roster, counted)
+
+    def admit_alone(self, query: Query, counted: Sequence[Patients]) -> None:
+        """Let leave what this site tells of itself; as `admit`, of patients only: no other site is in it.
+
+        Raises
+        ------
+        FedmviError
+            Those of `admit`; 437 another run was told the sums of the same patients with other numbers: sums that are
+            cut and counted in another place tell, with the earlier ones, the patients in between.
+        """
+        key = digest(canonical_json(["alone", statistic_key(query)]))
+        told, run = self._told.of(key), signed(self._ticket, (), self._alone)
+        asked = pack(query, type(query)).digest if isinstance(query, SiteProfile) else ""
+        entry = {**run, "patients": [one.digest for one in counted], "asked": asked}
+        same = [earlier for earlier in told if earlier["patients"] == entry["patients"]]
+        if any(earlier["asked"] != asked and self._another(earlier["run"]) for earlier in same):
+            raise FedmviError(437, f"run {same[0]['run']}", cohort=query.cohort)
+        if any(earlier["asked"] == asked for earlier in same):
+            return
+        for earlier in told:
+            if earlier["run"] != self._run_id:
+                self._compare_patients(f"{query.name} of this site alone", query.cohort, earlier, counted)
+        self._told.add(key, entry, {one.digest: one.content for one in counted})
+
+    def _another(self, run: str) -> bool:
+        """Whether it is another run, whose patients the hospital does not allow to be told apart from this one's."""
+        return run != self._run_id and run not in self._policy.allow_differences
 
     def write(self) -> None:
         """Put on disk what was let leave; before that nothing of it must."""
         self._told.write()
 
-    def _admit(self, key: str, what: str, cohort: str, counted: Sequence[Patients]) -> None:
+    def _admit(self, key: str, what: str, cohort: str, roster: tuple[str, ...], counted: Sequence[Patients]) -> None:
         told = self._told.of(key)
-        run = signed(self._ticket, self._ticket.roster(cohort), self._alone)
+        run = signed(self._ticket, roster, self._alone)
         entry = {**run, "patients": [one.digest for one in counted]}
         if any(covers(earlier, entry) for earlier in told):
             return

@@ -10,12 +10,9 @@ from common.errors import FedmviError
 from common.federation.query import Query
 from common.study.chain import ChainedImpute
 from common.study.protocol import Study
-from common.study.ranges import Range, filled_range
+from common.study.ranges import LARGEST, Range, filled_range
 from common.study.recipe import CodedColumn, Cut, Impute, ModelColumns, Recipe, Select, coded_columns
-from common.study.scores import plain_columns
-
-LARGEST = 1e6
-"""Largest coefficient, and largest standardised value that a plausible patient may have."""
+from common.study.scores import needed_columns, plain_columns
 
 
 def check_filling(step: Impute | ChainedImpute, ranges: Mapping[str, Range], query: Query, study: Study) -> None:
@@ -36,7 +33,7 @@ def read_columns(recipe: Recipe, study: Study) -> list[CodedColumn]:
     """The columns that a recipe reads from the table, one by one or as those of a model."""
     read = [column for step in recipe.steps if isinstance(step, Select) for column in step.columns]
     whole = {step.model for step in recipe.steps if isinstance(step, ModelColumns)}
-    return read + [c for m in study.models if m.name in whole for c in coded_columns(study, m.predictors)]
+    return read + [c for m in study.models if m.name in whole for c in needed_columns(study, m)]
 
 
 def binary_columns(recipe: Recipe, study: Study) -> frozenset[str]:

@@ -6,22 +6,25 @@ stricter of study and policy applies. The server is never trusted to filter.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.site import Policy
+from client.release.centre_scope import one_value, refuse_few_filled, refuse_own_part, refuse_unsigned, summed_over
 from client.release.filling_scope import binary_columns
 from client.release.model_scope import draft_columns, draws_apart
 from client.release.scope import check_scope, elements, level_columns
+from client.release.shift_scope import drawn_hospitals_hold
 from client.release.subgroup_scope import admit_division
 from common.errors import FedmviError
 from common.federation.query import Ask, Mode, Query, Risk
 from common.statistics.variance import LevelCounts
 from common.study.analyses import FOLDS
 from common.study.protocol import Limits, Study
-from common.study.recipe import Frame, Outside, Resample
+from common.study.recipe import Frame, Outside, Resample, Score
 
 Held = dict[str, float]
 """What was held against limits: `patients` of the cohort here, `frame` (those whom the recipe leaves), `parameters` and
@@ -82,7 +85,7 @@ class Gate:
         ranks = self.policy.pooled_detail == "exact" and Risk.RANK.value in self.policy.risks
         if not query.coarse and not ranks:
             raise FedmviError(402, query=query.name)
-        if ask.mode is Mode.TOTAL and len(roster) < self.limits.min_sites:
+        if ask.mode is Mode.TOTAL and len(summed_over(query, roster)) < self.limits.min_sites:
             raise FedmviError(406, limit=self.limits.min_sites)
         if not query.pooled and (ask.mode is not Mode.EACH or not self.policy.release_alone):
             raise FedmviError(408)
@@ -122,6 +125,8 @@ class Gate:
         frame = _each_once(query, frame)
         few = patients < self.limits.min_patients or frame.n < self.limits.min_cell
         pooled = frame.n + (elsewhere * frame.n / patients if query.pooled and patients else 0.0)
+        sites = len(self.study.cohort(query.cohort).sites) if self.policy.masks == "required" else 1
+        few = few or not drawn_hospitals_hold(query, pooled, sites, self.limits.min_cell)
         if few or not self._parts_hold(query, frame.n) or not self._roster_parts_hold(query, pooled):
             raise FedmviError(403, cohort=query.cohort, limit=self.limits.min_patients)
         held: Held = {"patients": patients, "frame": frame.n}
@@ -152,6 +157,18 @@ class Gate:
         """Refuse a subgroup that would tell few patients here apart: result and errors of `admit_division`."""
         return admit_division(query, self.study, self.limits, whole)
 
+    def admit_centre(self, query: Query, roster: tuple[str, ...], consent: Collection[str], own: int | None) -> None:
+        """Refuse a sum without a hospital: errors of `refuse_unsigned`, and, of this site's own part, which may be had
+        from several such sums, those of `refuse_own_part`. `own`: its patients; None where it has not consented."""
+        # Without masks the coordinator's program has everybody's part, whoever is left out.
+        refuse_unsigned(query, roster, consent, self.limits.min_sites if self.policy.masks == "required" else 0)
+        if own is not None:
+            refuse_own_part(query, own, self.limits)
+
+    def admit_filled(self, query: Query, before: Frame) -> None:
+        """Refuse a sum without a centre that few patients' filled values tell from the whole: error 434."""
+        refuse_few_filled(query, before, self.limits.min_cell)
+
     def _columns(self, query: Query, frame: Frame, held: Held) -> None:
         """Refuse columns that few patients here have a value of, or that part few of them from the others.
 
@@ -162,6 +179,12 @@ class Gate:
         # Counts by level of all patients have no minimum, as those by class of an endpoint have none.
         counted = isinstance(query, LevelCounts)
         drafts = draft_columns(query.recipe)
+        # What one site tells of a score that few of its patients have another value of would be about these few.
+        scores = drafts | {step.column for step in query.recipe.steps if isinstance(step, Score)}
+        if not query.pooled and any(
+            one_value(frame, name, self.limits.min_cell) for name in scores & set(frame.columns)
+        ):
+            raise FedmviError(409, "a score: one value", limit=self.limits.min_cell, cohort=query.cohort)
         if drafts & set(query.uses) and not draws_apart(query.recipe, frame, self.limits.min_cell):
             raise FedmviError(409, "a draft score: few apart", limit=self.limits.min_cell, cohort=query.cohort)
         for name in query.uses:

@@ -12,15 +12,17 @@ from itertools import product
 
 import numpy as np
 
-from client.release.filling_scope import LARGEST
+from client.release.harmonise_scope import check_scored
 from common.errors import FedmviError
 from common.federation.query import Query
 from common.statistics.unfit_columns import UnfitColumns
 from common.study.analyses import FOLDS
+from common.study.centres import Only, centre_of, cut_at, shift_models
 from common.study.chain import ChainedImpute
+from common.study.harmonisation import Combat
 from common.study.modelling import is_score
 from common.study.protocol import Model, Study
-from common.study.ranges import Range, plausible_range
+from common.study.ranges import LARGEST, Range, plausible_range
 from common.study.recipe import (
     Complete,
     Cut,
@@ -47,6 +49,7 @@ from common.study.scores import (
     named_model,
     named_network,
     needed,
+    needed_columns,
     of_score,
     score_column,
     source_column,
@@ -54,16 +57,16 @@ from common.study.scores import (
 
 LETTERS: Mapping[type, str] = {
     Select: "S", Group: "G", Made: "M", ModelColumns: "P", Impute: "I", ChainedImpute: "I", Complete: "C", Fold: "F",
-    Outside: "O", Resample: "R", DraftScore: "D", Cut: "T", Score: "K", Standardise: "Z",
+    Outside: "O", Resample: "R", DraftScore: "D", Cut: "T", Score: "K", Standardise: "Z", Combat: "H",
 }  # fmt: skip
-"""The steps that a study may ask for. Others (ComBat, drawn imputations) are no part of any study."""
+"""The steps that a study may ask for. Others (drawn imputations) are no part of any study."""
 
 LEAST_SPREAD = 0.25
 """Least mean of 4 s (1 - s) of a draft score s: 1 for one half, 0 for certainties."""
 
-ORDER = re.compile(r"S?G?M*P*(CFD)?T*I?C?(FO|R)?(D|[KT]*F?Z?)")
-"""Columns are read; out-of-fold scores of a reduced model may be added; the rest is filled and complete; a part of the
-patients may be taken; and they are scored, or dealt into folds and standardised."""
+ORDER = re.compile(r"S?G?M*P*H*(CFD)?T*I?C?(FO|R)?(D|[KT]*F?Z?)")
+"""Columns are read, and harmonised; out-of-fold scores of a reduced model may be added; the rest is filled and
+complete; a part of the patients may be taken; and they are scored, or dealt into folds and standardised."""
 
 REDUCES = frozenset(
     {
@@ -123,7 +126,7 @@ def _read(step: ModelColumns, study: Study) -> dict[str, Range]:
     model = named_model(study, step.model)
     if model is None or model.reduction is None:
         raise FedmviError(414, step.model, part="a model")
-    return {column.name: plausible_range(study, column) for column in coded_columns(study, model.predictors)}
+    return {column.name: plausible_range(study, column) for column in needed_columns(study, model)}
 
 
 def _part(step: Outside | Resample, query: Query, study: Study) -> None:
@@ -142,17 +145,22 @@ def _draft(step: DraftScore, ranges: Mapping[str, Range], query: Query, study: S
     _need(model is not None and query.cohort == model.cohort, "a model")
     if model is None:
         return
+    check_scored(model, step.names, query, study)
     own = {column.name for column in coded_columns(study, model.predictors)}
     _need(set(step.names) <= own & set(ranges) and len(set(step.names)) == len(step.names), "a model")
     _need(step.endpoint == model.endpoint, "a model")
     if step.by_fold:
         _need(model.reduction is not None and len(step.intercepts) == FOLDS and step.replicate == 0, "a model")
     else:
-        # The draft of everybody's model is for its cut-off; of a reduced model that is chosen out of fold.
-        least = 1 if model.reduction is not None else 0
+        # The draft of everybody's model is for its cut-off; of a reduced model that is chosen out of fold. That of the
+        # model without a centre is for this centre's area.
+        alone = isinstance(centre_of(query.recipe), Only)
+        least = 1 if model.reduction is not None and not alone else 0
         _need(len(step.intercepts) == 1 and least <= step.replicate <= model.optimism, "a bootstrap set")
+        _need(not alone or step.replicate == 0, "a bootstrap set")
         # It is measured, and no predictor of anything.
-        _need(query.name == "query.score_counts" and getattr(query, "columns", ()) == (step.column,), "a column")
+        measured = ("query.roc_alone", step.column) if alone else ("query.score_counts", (step.column,))
+        _need((query.name, getattr(query, "column" if alone else "columns", ())) == measured, "a column")
     if model.fixed is not None:
         given = (step.intercepts, step.coefficients) == ((model.fixed.intercept,), (model.fixed.coefficients,))
         _need(given and step.names == tuple(c.name for c in coded_columns(study, model.predictors)), "a number")
@@ -169,6 +177,8 @@ def _cut(step: Cut, ranges: Mapping[str, Range], query: Query, study: Study) -> 
         asked = (getattr(query, "endpoint", None), query.cohort)
         groups = {c.group for c in study.comparisons if asked == (c.endpoint, c.cohort)}
         _need(step.cutoff is not None and any(_is_score_of(study, g, step.source) for g in groups), "a group")
+        return
+    if step in {cut_at(name, f"score.{name}", step.cutoff) for name in shift_models(study) if step.cutoff is not None}:
         return
     for model in study.models:
         for term in model.predictors:
@@ -242,7 +252,8 @@ def complete_sets(study: Study) -> Iterator[tuple[frozenset[str], str]]:
 def fixed_formula(model: Model, step: Score) -> bool:
     """Whether the score of a formula from elsewhere is that formula; True for fitted models."""
     fixed = model.fixed
-    return fixed is None or (step.intercept, step.coefficients) == (fixed.intercept, fixed.coefficients)
+    corrected = step.model != model.name
+    return fixed is None or corrected or (step.intercept, step.coefficients) == (fixed.intercept, fixed.coefficients)
 
 
 def _need(sound: bool, part: str) -> None:

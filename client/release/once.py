@@ -14,19 +14,28 @@ from pathlib import Path
 import numpy as np
 
 from client.release.scope import columns_of
+from client.release.shift_scope import shift_values
 from common.errors import FedmviError
 from common.federation.codec import pack
 from common.federation.query import Query
 from common.files import make_private, write_whole
 from common.study.analyses import IMPUTERS
+from common.study.centres import centre_of
 from common.study.chain import ChainedImpute
 from common.study.fingerprint import canonical_json, digest
+from common.study.harmonisation import Combat
 from common.study.modelling import is_score
 from common.study.protocol import Study
 from common.study.recipe import Cut, DraftScore, Impute, Made, Outside, Resample, Score, coded_columns
 from common.study.scores import GROUP, plain_columns
 
 _LINE = re.compile(rb"[0-9a-f]{64} [0-9a-f]{64}")
+
+
+def _centre(query: Query) -> list[str]:
+    """What is set once without each centre: a model is developed without it, and measured there."""
+    centre = centre_of(query.recipe)
+    return [] if centre is None else [f"without site {centre.site}"]
 
 
 class Once:
@@ -75,6 +84,7 @@ class Once:
             # A model is developed on everybody, without each fold and on each bootstrap set.
             parts = [f"without {step.fold}" for step in query.recipe.steps if isinstance(step, Outside)]
             parts += [f"set {step.replicate}" for step in query.recipe.steps if isinstance(step, Resample)]
+            parts += _centre(query)
             endpoint = getattr(query, "endpoint", "")
             of = [query.name, query.cohort, sorted(columns_of(query)), endpoint, *scores, *parts]
             if query.once:
@@ -85,9 +95,12 @@ class Once:
                     yield canonical_json([*of, name, place]), pack({name: row}).digest, 1
         yield from self._scores(query)
         yield from self._filled(query)
+        yield from shift_values(query)
+        yield from self._harmonised(query)
 
     def _scores(self, query: Query) -> Iterator[tuple[str, str, int]]:
         """As `_values`, of scores and their cut-offs."""
+        centre = _centre(query)
         for step in query.recipe.steps:
             if isinstance(step, Made) and step.by_fold:
                 # Two mixtures could differ in one fold; with its plain models a mixture still does (security.md).
@@ -95,9 +108,10 @@ class Once:
                 yield key, digest(canonical_json(list(step.by_fold))), 1
             elif isinstance(step, DraftScore):
                 # Scores of the server's making, one after the other, would tell of everybody in the end.
-                key = canonical_json(["draft", query.cohort, step.model, step.replicate])
+                key = canonical_json(["draft", query.cohort, step.model, step.replicate, *centre])
                 yield key, pack(step, DraftScore).digest, 1
-                if query.name != "query.score_counts":
+                # Counts at thresholds tell no more of a draft than its ranks do.
+                if query.name not in ("query.score_counts", "query.threshold_counts") and not centre:
                     # Two drafts that share a feature would be two thresholds next to one patient.
                     yield canonical_json(["draft predictor", query.cohort]), digest(step.model), 1
             elif isinstance(step, Score):
@@ -113,9 +127,17 @@ class Once:
         for step in query.recipe.steps:
             if isinstance(step, Impute):
                 for name, value in zip(step.names, step.values, strict=True):
-                    yield canonical_json(["impute", name]), digest(canonical_json(value)), self._fillings(name)
+                    key = canonical_json(["impute", name, *_centre(query)])
+                    yield key, digest(canonical_json(value)), self._fillings(name)
             elif isinstance(step, ChainedImpute) and query.name != IMPUTERS["chained"]:  # it grows while it is fitted
-                yield canonical_json(["chained", *step.names]), pack(step, ChainedImpute).digest, self._imputers(step)
+                key = canonical_json(["chained", *step.names, *_centre(query)])
+                yield key, pack(step, ChainedImpute).digest, self._imputers(step)
+
+    def _harmonised(self, query: Query) -> Iterator[tuple[str, str, int]]:
+        """As `_values`, of what harmonises columns: every model's once."""
+        for step in query.recipe.steps:
+            if isinstance(step, Combat):
+                yield canonical_json(["combat", step.model, *_centre(query)]), pack(step, Combat).digest, 1
 
     def _imputers(self, step: ChainedImpute) -> int:
         """How many models of the study may fill these columns by regressions, each in its own way."""
@@ -126,7 +148,7 @@ class Once:
     def _fillings(self, name: str) -> int:
         """How many numbers fill a column: the mean or the median of a cohort is one, whichever models use it."""
         kinds = {
-            (model.missing, model.cohort)
+            (model.missing, model.cohort, model.name if model.harmonise is not None else "")
             for model in self._study.models
             if model.missing in ("mean", "median") and name in {c.name for c in plain_columns(self._study, model)}
         }

@@ -48,12 +48,12 @@ class Rosters:
     """The rosters of a study's runs of which totals left this site; `limit`: `min_sites` in force."""
 
     def __init__(self, site: Site, ticket: Ticket, alone: Collection[str] | None, limit: int) -> None:
-        self._policy, self._now = site.policy, signed(ticket, ticket.roster(""), alone)
+        self._policy, self._ticket, self._alone = site.policy, ticket, alone
         self._path = site.store / FOLDER / f"{digest(canonical_json(['rosters', ticket.study]))}.json"
         self._limit = limit
 
-    def admit(self, cohort: str) -> None:
-        """Let totals of the run leave; on return it is on disk that they may.
+    def admit(self, cohort: str, without: str = "") -> None:
+        """Let totals of the run leave, or those without one of its sites; on return it is on disk that they may.
 
         Raises
         ------
@@ -61,13 +61,14 @@ class Rosters:
             421 sites that have not consented would be told apart from an earlier run of the study; `local` names them.
             422 the record is damaged.
         """
+        now = signed(self._ticket, [site for site in self._ticket.roster("") if site != without], self._alone)
         told = read_told(self._path, {"run", "roster", "alone", "masked"})
         for earlier in told:
             # Also where this run was told something before: another one may have been since.
-            if named := told_apart(earlier, self._now, self._policy):
+            if named := told_apart(earlier, now, self._policy):
                 local = f"without consent in one only of this run and run {earlier['run']}: {', '.join(named)}"
                 raise FedmviError(421, local, cohort=cohort, limit=self._limit)
-        if any(covers(earlier, self._now) for earlier in told):
+        if any(covers(earlier, now) for earlier in told):
             return
         make_private(self._path.parent)
-        write_whole(self._path, canonical_json([*told, self._now]).encode())
+        write_whole(self._path, canonical_json([*told, now]).encode())

@@ -16,12 +16,22 @@ from typing import Any
 
 import numpy as np
 
+from client.release.acquisition_scope import acquisition_columns, acquisition_declares
+from client.release.centre_scope import centres_declare, check_centre
 from client.release.characteristics_scope import (
     characteristics_columns,
     characteristics_declare,
     characteristics_tables,
 )
-from client.release.filling_scope import LARGEST, check_filling, read_columns
+from client.release.filling_scope import check_filling, read_columns
+from client.release.harmonise_scope import (
+    as_they_are,
+    check_harmonising,
+    check_scored,
+    harmonise_columns,
+    harmonise_declares,
+    harmonised_sets,
+)
 from client.release.model_scope import (
     check_order,
     complete_sets,
@@ -30,6 +40,8 @@ from client.release.model_scope import (
     reduction_declares,
 )
 from client.release.network_scope import made_ranges, made_steps, network_declares, scored_endpoints
+from client.release.recalibration_scope import recalibration_declares
+from client.release.shift_scope import shift_declares
 from client.release.subgroup_scope import subgroup_columns, subgroups_declare, subset_of, without_subset
 from common.errors import FedmviError
 from common.federation.codec import pack
@@ -37,10 +49,13 @@ from common.federation.query import Query, Risk
 from common.statistics.chi_square import ClassTable
 from common.statistics.resampling import Resampled
 from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
+from common.study.centres import of_everybody
 from common.study.chain import ChainedImpute
+from common.study.correcting import recalibrated_model
+from common.study.harmonisation import Combat
 from common.study.modelling import is_score
 from common.study.protocol import Analysis, Comparison, Endpoint, Model, Study
-from common.study.ranges import NUMBERS, Range, plausible_range, table_columns
+from common.study.ranges import LARGEST, NUMBERS, Range, plausible_range, table_columns
 from common.study.recipe import (
     CodedColumn,
     Complete,
@@ -59,7 +74,7 @@ from common.study.recipe import (
     Standardise,
     coded_columns,
 )
-from common.study.scores import GROUP, plain_columns
+from common.study.scores import GROUP, needed_columns
 
 MAX_ELEMENTS = 1 << 22
 """Most numbers in one answer, but for weights of networks."""
@@ -101,6 +116,7 @@ def check_scope(query: Query, study: Study) -> None:
     FedmviError
         414 with the part that is foreign to the study, 409 a binary column imputed with a level itself.
     """
+    check_centre(query, study)
     _declared(query, study)
     _need(query.consistent(), "a number")
     _need(all(math.isfinite(number) for number in _numbers(query)), "a number")
@@ -138,11 +154,13 @@ def _declared(query: Query, study: Study) -> None:
     if subset_of(query) is not None or subgroups_declare(query, study):
         _need(subgroups_declare(query, study), "a subgroup")
         return
-    if query.name in ALWAYS:
+    if query.name in ALWAYS or acquisition_declares(query, study) or recalibration_declares(query, study):
+        return
+    if shift_declares(query, study) or centres_declare(query, study):
         return
     if IMPUTERS.get(_filling(query, study)) == query.name or network_declares(query, study):
         return
-    if reduction_declares(query, study) or characteristics_declare(query, study):
+    if reduction_declares(query, study) or characteristics_declare(query, study) or harmonise_declares(query, study):
         return
     asking = [
         a for a in study.analyses
@@ -226,7 +244,7 @@ def _numbers(query: Query) -> Iterator[float]:
 
 def _recipe(query: Query, study: Study) -> dict[str, Range]:
     """The range of every column that the recipe makes, for plausible patients."""
-    steps = without_subset(query.recipe.steps)
+    steps = without_subset(of_everybody(query.recipe).steps)
     check_order(steps)
     ranges: dict[str, Range] = {}
     for step in steps:
@@ -244,6 +262,8 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
             for name, range_ in made_ranges(step, query, study):
                 _need(name not in ranges, "a column")
                 ranges[name] = range_
+        elif isinstance(step, Combat):
+            ranges |= check_harmonising(step, ranges, query, study)
         elif isinstance(step, ModelColumns | Outside | Resample | DraftScore | Cut):
             ranges |= model_step(step, ranges, query, study)
         elif isinstance(step, Impute | ChainedImpute):
@@ -254,7 +274,7 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
             patients = (frozenset(step.columns) - made, frozenset(step.endpoints))
             _need(patients in _complete(study, scored=bool(made & set(step.columns))), "a set of patients")
         elif isinstance(step, Score):
-            _score(step, ranges, study)
+            _score(step, ranges, query, study)
             ranges[step.column] = (0.0, 1.0)
         elif isinstance(step, Fold):
             named = getattr(query, "endpoint", "") or step.endpoint.removesuffix(".event")
@@ -286,10 +306,11 @@ def _complete_sets(study: Study, *, scored: bool) -> set[_Patients]:
     found: set[_Patients] = {(frozenset(), keys) for keys in scored_endpoints(study)} if scored else set()
     sets: list[tuple[frozenset[str], str]] = []
     for model in study.models:
-        names = frozenset(column.name for column in plain_columns(study, model))
+        names = frozenset(column.name for column in needed_columns(study, model))
         if model.reduction is not None:
             continue  # its columns are completed by one name, see `complete_sets`
-        sets += [(names, model.endpoint), *((frozenset({name}), model.endpoint) for name in names)]
+        sets += [(names, model.endpoint), *((frozenset({n}), model.endpoint) for n in as_they_are(study, model))]
+    sets += harmonised_sets(study)
     for analysis in study.analyses:
         names = frozenset(column.name for column in coded_columns(study, analysis.predictors))
         sets += [(names, analysis.endpoint or ""), (frozenset(), analysis.endpoint or "")]
@@ -307,11 +328,11 @@ def _columns(study: Study, query: Query) -> dict[CodedColumn, Range]:
     if "columns" not in study.worked_out:
         study.worked_out["columns"] = _predictors(study)
     allowed: dict[CodedColumn, Range] = dict(study.worked_out["columns"])
+    allowed |= characteristics_columns(study, query) | subgroup_columns(study, query)
     if isinstance(query, ClassTable):  # the index of a level is no number for a regression
         terms = tuple(term for a in study.analyses if a.statistic == "chi-square" for term in a.predictors)
         allowed |= {column: (0.0, levels - 1.0) for column, levels in table_columns(study, terms)}
-    allowed |= characteristics_columns(study, query) | subgroup_columns(study, query)
-    return allowed
+    return allowed | acquisition_columns(study, query)
 
 
 def _predictors(study: Study) -> dict[CodedColumn, Range]:
@@ -321,7 +342,7 @@ def _predictors(study: Study) -> dict[CodedColumn, Range]:
     for column in (column for part in parts for column in coded_columns(study, part.predictors)):
         if not is_score(column.variable):
             found[column] = plausible_range(study, column)
-    return found
+    return found | harmonise_columns(study)
 
 
 def _levels(study: Study, by: str) -> int:
@@ -329,14 +350,16 @@ def _levels(study: Study, by: str) -> int:
     return len((study.variable(by) if endpoint is None else endpoint).level_names)
 
 
-def _score(step: Score, ranges: Mapping[str, Range], study: Study) -> None:
-    model = next((m for m in study.models if m.name == step.model), None)
+def _score(step: Score, ranges: Mapping[str, Range], query: Query, study: Study) -> None:
+    # A corrected score has the columns of the frozen one; what it may be is decided by the second freeze.
+    model = next((m for m in study.models if m.name == step.model), recalibrated_model(study, step.model))
     _need(model is not None, "a model")
     if model is not None:
         names = tuple(column.name for column in coded_columns(study, model.predictors))
         own = set(step.names) <= set(names) if model.reduction else step.names == names
         _need(own and set(step.names) <= set(ranges) and step.endpoint == model.endpoint, "a model")
         _need(len(set(step.names)) == len(step.names) and fixed_formula(model, step), "a model")
+        check_scored(model, step.names, query, study)
     _need(len(step.coefficients) == len(step.names), "a number")
     _need(all(abs(number) <= LARGEST for number in (step.intercept, *step.coefficients)), "a number")
 

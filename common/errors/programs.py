@@ -99,5 +99,6 @@ ERRORS = {
     826: ErrorText(
         "The port {port} for metrics cannot be had on the loopback address.", "Name a free port, or 0 for no metrics."
     ),
+    828: ErrorText("There is no shift of the kind '{kind}'.", "Name one of: {known}."),
     901: ErrorText("FedMVI met an error that it does not know.", "Report it with the local log; nothing was released."),
 }

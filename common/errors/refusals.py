@@ -127,4 +127,33 @@ ERRORS = {
         "outside it, or those in whom it differs from another subgroup, are too few.",
         "Use coarser levels or another cut-off, or leave the variable out of the subgroups.",
     ),
+    432: ErrorText(
+        "The site '{site}' has not signed that it may be left out of the sums over the cohort '{cohort}'.",
+        "Ask it to set `may_be_left_out` under [policy] in site.toml and start a new run, or take "
+        "`leave_one_centre_out` out of [shift].",
+    ),
+    433: ErrorText(
+        "Of the cohort '{cohort}' {count} site(s) have not signed that they may be left out: with all others left out "
+        "one after the other their part would be told, and a sum needs {limit} sites.",
+        "Ask all sites of the cohort to set `may_be_left_out` under [policy] in site.toml, or take "
+        "`leave_one_centre_out` out of [shift].",
+    ),
+    434: ErrorText(
+        "At this site fewer than {limit} patients of the cohort '{cohort}' lack a value that is filled by another "
+        "number without each centre: sums that differ by no more would tell their rows.",
+        'Use `missing = "complete-case"` for models that are developed without each centre, or mend the few values.',
+    ),
+    435: ErrorText(
+        "The correction '{name}' is none that the study declares of a score that was frozen.",
+        "This is a fault of the server program; report it.",
+    ),
+    436: ErrorText(
+        "Corrections of scores are frozen once, after the models and in addition to them.",
+        "This is a fault of the server program; report it.",
+    ),
+    437: ErrorText(
+        "This site told an earlier run the sums and counts of the same patients of '{cohort}', with other numbers.",
+        "The site's log names the earlier run: the hospital may list it in `allow_differences` under [policy] in "
+        "site.toml; else nothing is told of this site alone, and whether it differs cannot be told.",
+    ),
 }

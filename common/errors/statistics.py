@@ -66,6 +66,34 @@ ERRORS = {
         "false positives.",
         "Mend the number of half-samples, the threshold, or how many false positives may be expected.",
     ),
+    636: ErrorText(
+        "Without the site '{site}' the predictors of '{model}' separate the classes: there is no finite model to "
+        "measure there.",
+        "Use fewer predictors, or a `reduction`, whose penalty keeps coefficients finite.",
+    ),
+    637: ErrorText(
+        "The site '{site}' has fewer than {limit} patients of a class of '{endpoint}': its area is not told.",
+        "Judge this hospital together with others; it needs more patients with known predictors.",
+    ),
+    638: ErrorText(
+        "No slope corrects the risks '{column}' in the cohort '{cohort}': it takes {patients} patients with {limit} of "
+        "either class, and risks that rise with what was observed.",
+        "Correct the intercept alone, or use closed testing; risks that fall need another model.",
+    ),
+    639: ErrorText(
+        "So few patients with '{endpoint}' in the cohort '{cohort}' guarantee a sensitivity of at most {most}.",
+        "Ask for that sensitivity or a lower one, or collect more patients with the endpoint.",
+    ),
+    634: ErrorText(
+        "A hospital of the cohort '{cohort}' has fewer than {limit} patients of whom all columns are known: too few to "
+        "be compared.",
+        "Compare it when it has more patients; until then nothing is known of its shift.",
+    ),
+    635: ErrorText(
+        "A hospital of the cohort '{cohort}' tells no column: each is the same for all its patients, or has a level "
+        "with few of them.",
+        "Check its units and coding, or compare hospitals by other predictors.",
+    ),
     640: ErrorText(
         "Scores compared in the cohort '{cohort}' are not all known for the same patients.",
         "Compare models on the patients for whom every model gives a score.",
@@ -77,6 +105,15 @@ ERRORS = {
     642: ErrorText(
         "The risks '{column}' separate the classes of the cohort '{cohort}': no finite line calibrates them.",
         "Judge calibration where both classes occur at the same risks.",
+    ),
+    643: ErrorText(
+        "A covariate explains nearly all of a feature of '{model}', or a feature lies outside its plausible range.",
+        "Leave the covariate out of `harmonise`, or mend the range under [[variables]]; sites refuse such numbers.",
+    ),
+    646: ErrorText(
+        "How many patients of the cohort '{cohort}' have the outcome cannot be told from the score '{column}': it "
+        "hardly parts the classes in training, or all or none would have it.",
+        "Correct the risks with outcomes, by another method.",
     ),
     650: ErrorText(
         "No two patients of the cohort '{cohort}' can be compared by '{endpoint}'.",

@@ -13,4 +13,9 @@ ERRORS = {
         "The preoperative model '{model}' uses '{variable}', which is known only from {known}.",
         'Leave the variable out, or declare the model `timing = "postoperative"`.',
     ),
+    120: ErrorText(
+        "The features of '{model}' are harmonised, and in a file of it they would not be: a patient's features are "
+        "compared with those of the hospital's other patients, whom the file does not have.",
+        "Evaluate the model in a study, in which each hospital harmonises a cohort of its own.",
+    ),
 }

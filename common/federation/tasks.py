@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from common.federation.codec import STRICT, pack
 from common.federation.query import Receipt, Task
+from common.study.correcting import Correction
 
 
 def _tells_of_itself(receipt: Receipt) -> bool:
@@ -91,13 +92,20 @@ class Freeze(Task):
     """Freezes what may be looked at in closed cohorts: models by the recipe that ends in their score, and comparisons.
 
     Until it is done, frames of external-test, outcome and genomics cohorts have no endpoints; afterwards they
-    have them only beside these scores or groups. It can be done once in a run.
+    have them only beside these scores or groups. It can be done once in a run. In a study with recalibrations it opens
+    the calibration cohorts alone, and `FreezeCorrections` the others.
+
+    Attributes
+    ----------
+    remedy
+        The model of [shift] that was chosen in training, without any outcome of another cohort; "" for none.
     """
 
     name: ClassVar[str] = "task.freeze"
 
     scores: tuple[str, ...]
     comparisons: tuple[str, ...]
+    remedy: str = ""
 
     def plausible(self, receipt: Receipt) -> bool:
         """See `Task`: this manifest is frozen, and not for the first time in less than one run."""
@@ -106,4 +114,33 @@ class Freeze(Task):
 
     def words(self) -> str:
         """See `Task`."""
-        return f"freeze {len(self.scores)} model(s) and {len(self.comparisons)} comparison(s)"
+        named = f"; of the models of [shift] '{self.remedy}' was chosen" if self.remedy else ""
+        return f"freeze {len(self.scores)} model(s) and {len(self.comparisons)} comparison(s){named}"
+
+
+@dataclass(frozen=True)
+class FreezeCorrections(Task):
+    """Freezes corrected scores beside those that were frozen, none of which is taken away, and opens all cohorts.
+
+    It can be done once in a run, after the models are frozen, of a study that declares recalibrations.
+
+    Attributes
+    ----------
+    frozen
+        Digest of the manifest that it adds to, see `Freeze`.
+    corrections
+        In the order of the study; of recalibrations that could be made.
+    """
+
+    name: ClassVar[str] = "task.freeze_corrections"
+
+    frozen: str
+    corrections: tuple[Correction, ...]
+
+    def plausible(self, receipt: Receipt) -> bool:
+        """See `Task`: these corrections are frozen."""
+        return receipt.get("frozen") == pack(self, FreezeCorrections).digest
+
+    def words(self) -> str:
+        """See `Task`."""
+        return f"freeze {len(self.corrections)} corrected model(s) beside those that were frozen"

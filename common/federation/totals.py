@@ -12,7 +12,8 @@ from common.errors import FedmviError
 from common.federation import fixedpoint
 from common.federation.query import Block, Kind, Query, Summary
 
-_DTYPES = {Kind.COUNT: np.int64, Kind.REAL: np.float64, Kind.UPDATE: np.float32}
+DTYPES = {Kind.COUNT: np.int64, Kind.REAL: np.float64, Kind.UPDATE: np.float32}
+"""The numbers of a summary, by the kind of their block."""
 
 
 def check_summary(query: Query, summary: Mapping[str, NDArray[Any]]) -> None:
@@ -22,7 +23,7 @@ def check_summary(query: Query, summary: Mapping[str, NDArray[Any]]) -> None:
         raise FedmviError(505, f"{query.name}: blocks {sorted(summary)} for {sorted(declared)}")
     for name, block in declared.items():
         array = summary[name]
-        wanted = _DTYPES[block.kind]
+        wanted = DTYPES[block.kind]
         if array.shape != block.shape or array.dtype != wanted:
             raise FedmviError(505, f"{query.name}.{name}: {array.dtype}{array.shape}")
         if not bool(np.all(np.isfinite(array))):

@@ -10,7 +10,7 @@ site are estimated at the site (see `common.study.recipe.Combat`) and never leav
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,13 +20,11 @@ from common.federation.codec import FloatField
 from common.federation.query import Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion
 from common.statistics.correlation import CONSTANT_WITHIN, require_variation, standardised, within
+from common.statistics.moments import Moments, moments
 from common.statistics.newton import symmetric
-from common.study.harmonisation import Combat
+from common.study.harmonisation import MIN_PATIENTS, Combat
 from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
-
-MIN_PATIENTS = 20
-"""Fewest patients whose location and scale are taken for their site's."""
 
 _CONFOUNDED = 1e-11
 
@@ -168,6 +166,8 @@ class CombatFit:
         (columns,) residual standard deviation with n in its denominator, over all patients or at the reference site.
     n_
         Patients that the effects are fitted on.
+    model
+        Whose columns they are; "" outside of studies.
     """
 
     columns: tuple[str, ...]
@@ -177,6 +177,7 @@ class CombatFit:
     coef_: FloatArray
     pooled_std_: FloatArray
     n_: int
+    model: str = ""
 
     @property
     def summary(self) -> list[dict[str, Any]]:
@@ -199,6 +200,7 @@ class CombatFit:
         mean_only: bool = False,
         fit_on: str = "",
         min_patients: int = MIN_PATIENTS,
+        bounded: bool = False,
     ) -> Combat:
         """The frozen step that harmonises, with the options of `common.study.recipe.Combat`."""
         return Combat(
@@ -213,17 +215,26 @@ class CombatFit:
             reference=self.reference,
             fit_on=fit_on,
             min_patients=min_patients,
+            bounded=bounded,
+            model=self.model,
         )
 
 
 def combat(
-    cohort: str, recipe: Recipe, columns: tuple[str, ...], covariates: tuple[str, ...] = (), reference: str = ""
+    cohort: str,
+    recipe: Recipe,
+    columns: tuple[str, ...],
+    covariates: tuple[str, ...] = (),
+    reference: str = "",
+    narrowest: tuple[float, ...] = (),
 ) -> Conclusion[CombatFit]:
     """The broadcast part of ComBat; two rounds of moments, one of covariates if there are any, one of residuals.
 
     The recipe must leave complete cases. `covariates` are effects to keep (never the outcome where the harmonised
     columns are to predict it: its effect would be written into them). `reference` names a column that is 1 at the
-    site to which the others are brought and 0 elsewhere; that site's means and variances are shown.
+    site to which the others are brought and 0 elsewhere; that site's means and variances are shown. `narrowest` are
+    the least standard deviations by which columns, then covariates, may be divided: a narrower column is divided by
+    this, and a constant one stays constant.
 
     Raises
     ------
@@ -231,7 +242,7 @@ def combat(
         603 covariates that are dependent or confounded with site, 616 a constant column or covariate, 619 no patient
         of the reference site; 601 no patients.
     """
-    scale, standard = yield from standardised(cohort, recipe, (*columns, *covariates))
+    scale, standard = yield from _standardised(cohort, recipe, (*columns, *covariates), narrowest)
     p, q = len(columns), len(covariates)
     beta = np.zeros((q, p))
     if q:
@@ -249,9 +260,24 @@ def combat(
         sums = yield total(ResidualSquares(cohort, standard, columns, covariates, beta))
         level = np.zeros(p)
     variance = sums["square"] / int(sums["n"])
-    require_variation(cohort, columns, variance > CONSTANT_WITHIN)
     # From standardised columns and covariates back to their own scales.
     std, mean = scale.std_[:p], scale.mean_[:p]
     coef = beta * std / scale.std_[p:, np.newaxis]
     grand = mean + level * std - scale.mean_[p:] @ coef
-    return CombatFit(columns, covariates, reference, grand, coef, np.sqrt(variance) * std, int(scale.n_.min()))
+    residual = np.sqrt(variance) * std
+    if narrowest:
+        residual = np.maximum(residual, narrowest[:p])
+    else:
+        require_variation(cohort, columns, variance > CONSTANT_WITHIN)
+    return CombatFit(columns, covariates, reference, grand, coef, residual, int(scale.n_.min()))
+
+
+def _standardised(
+    cohort: str, recipe: Recipe, columns: tuple[str, ...], narrowest: tuple[float, ...]
+) -> Conclusion[tuple[Moments, Recipe]]:
+    """As `standardised`, but divided by no less than `narrowest`, if there is such a limit."""
+    if not narrowest:
+        return (yield from standardised(cohort, recipe, columns))
+    known = yield from moments(cohort, recipe, columns)
+    scale = replace(known, std_=np.maximum(known.std_, narrowest))
+    return scale, recipe.then(scale.standardising)

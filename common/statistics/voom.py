@@ -81,8 +81,8 @@ class ExpressionProducts(Expressed):
     risk: ClassVar[Risk] = Risk.SUM
 
     def blocks(self) -> Mapping[str, Block]:
-        """`n`, `sites`, `depth` (): sum of log2(library + 1); `design` (k(k+1)/2,); `cross` (k, genes); `level`, the sums
-        of log2 counts per million, (genes,); `absent` (genes,): hospitals at which the gene was never found."""
+        """`n`, `sites`, `depth` (): sum of log2(library + 1); `design` (k(k+1)/2,); `cross` (k, genes); (genes,) each:
+        `level`, sums of log2 counts per million, and `absent`, hospitals at which the gene was never found."""
         k, genes = len(self.design), len(self.columns)
         return {
             "n": Block((), Kind.COUNT),
@@ -334,7 +334,7 @@ def differential_expression(
     mean = first["level"][found] / n
     curve = trend(mean + float(first["depth"]) / n - np.log2(_MILLION), np.maximum(squares["square"], 0.0) / degrees)
     sums = yield total(WeightedProducts(cohort, recipe, kept, design, library, start, curve))
-    inverse = np.linalg.inv(symmetric(sums["design"], k))
+    inverse = np.asarray(np.linalg.inv(symmetric(sums["design"], k)), dtype=np.float64)
     fitted = np.einsum("gij,gj->ig", inverse, sums["cross"])
     last = yield total(WeightedResiduals(cohort, recipe, kept, design, library, start, curve, fitted))
     return _moderated(kept, mean, fitted[0], inverse[:, 0, 0], np.maximum(last["square"], 0.0) / degrees, degrees, n)

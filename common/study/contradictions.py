@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 
 from common.study.analyses import ANALYSES
+from common.study.centre_contradictions import centre_contradictions
 from common.study.dictionary import DICTIONARY
 from common.study.features import LINEAR_LIMIT
+from common.study.harmonised import harmonise_contradictions
 from common.study.model_contradictions import model_contradictions
 from common.study.modelling import is_score
 from common.study.network_contradictions import network_contradictions
 from common.study.protocol import Analysis, Cohort, Comparison, Model, Study, Term
 from common.study.ranges import NUMBERS
+from common.study.recalibration_contradictions import recalibration_contradictions
+from common.study.shifted import shift_contradictions
 from common.study.table_contradictions import table_contradictions
 
 
@@ -41,6 +45,8 @@ def contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
         found += _comparison_contradictions(study, i, comparison)
     for name in sorted(set(study.reporting.site_ethics) - set(study.sites())):
         found.append((("reporting", "site_ethics"), f"'{name}' is not a site of any cohort"))
+    found += harmonise_contradictions(study) + shift_contradictions(study)
+    found += recalibration_contradictions(study) + centre_contradictions(study)
     return found + table_contradictions(study) + network_contradictions(study) + model_contradictions(study)
 
 

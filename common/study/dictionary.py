@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from common.study.acquisition import LABELS, LEVELS
+
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 """A declared name: lower case, digits and underscores, as in `imaging_to_surgery_days`."""
 
@@ -186,6 +188,8 @@ _VARIABLES = (
     _binary("macrovascular_invasion", "Macrovascular invasion", "preoperative"),
     _binary("recurrence", "Recurrence", "follow-up"),
     _binary("adjuvant_treatment", "Adjuvant treatment", "follow-up"),
+    # Read from the headers of images where a study has them.
+    *(_levels(name, LABELS[name], levels, "preoperative") for name, levels in LEVELS.items()),
 )  # fmt: skip
 
 DICTIONARY: Mapping[str, Variable] = MappingProxyType({v.name: v for v in _VARIABLES})

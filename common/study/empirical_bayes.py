@@ -13,7 +13,8 @@ from common.study.table import FloatArray
 
 _TOLERANCE = 1e-13
 _MAX_ITERATIONS = 10_000
-_NO_VARIANCE = 1e-20
+NO_VARIANCE = 1e-20
+"""A variance of standardised values up to this is rounding."""
 
 
 def location_and_scale(
@@ -46,7 +47,7 @@ def location_and_scale(
     square = np.square(np.where(known, values - gamma, 0.0)).sum(axis=0)
     delta = square / np.maximum(n - 1.0, 1.0)
     # A feature that is constant at the site has no scale to adjust.
-    delta = np.ones_like(delta) if mean_only else np.where(delta > _NO_VARIANCE, delta, 1.0)
+    delta = np.ones_like(delta) if mean_only else np.where(delta > NO_VARIANCE, delta, 1.0)
     if not eb:
         return gamma, delta
     if not parametric:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.study.acquisition import acquisition_facts
 from common.study.analyses import StatisticName
 from common.study.characteristics import Characteristics
 from common.study.dictionary import DICTIONARY, ColumnName, Name, Variable
@@ -28,7 +29,7 @@ from common.study.subgroups import Subgroups
 
 Role = Literal["train", "internal-test", "calibration", "external-test", "outcome", "genomics"]
 CLOSED_ROLES: frozenset[Role] = frozenset({"external-test", "outcome", "genomics"})
-"""Roles whose endpoints stay closed until the models are frozen."""
+"""Roles whose endpoints stay closed until the models are frozen, and their corrections where there are any."""
 
 MONTH_DAYS = 365.25 / 12
 """The mean length of a month."""
@@ -387,18 +388,26 @@ class Study(_Table):
         """The cohort of that name."""
         return next(c for c in self.cohorts if c.name == name)
 
+    @property
+    def closed_roles(self) -> frozenset[Role]:
+        """Roles whose endpoints stay closed until the models are frozen; those of calibration cohorts where
+        recalibrations are fitted to them."""
+        return CLOSED_ROLES | ({"calibration"} if self.recalibrations else set())
+
     def sites(self) -> tuple[str, ...]:
         """All sites of all cohorts, sorted."""
         return tuple(sorted({site for cohort in self.cohorts for site in cohort.sites}))
 
     def variable_names(self) -> tuple[str, ...]:
-        """Variables of the hospitals' tables that some model or comparison uses, sorted."""
+        """Variables that some part of the study uses, and what is told of the acquisition of images; sorted."""
         parts: tuple[Model | Analysis, ...] = (*self.models, *self.analyses)
         used = {term.variable for part in parts for term in part.predictors}
         endpoints = {e.name for e in self.endpoints}
         groups = {c.group for c in self.comparisons} | {a.group for a in self.analyses if a.group is not None}
+        used |= {name for model in self.models if model.harmonise is not None for name in model.harmonise.covariates}
         used |= (groups - endpoints) | {division.variable for part in self.subgroups for division in part.by}
         used |= set(self.characteristics.variables) if self.characteristics is not None else set()
+        used |= set(acquisition_facts(self.preparation))
         return tuple(sorted(name for name in used if not is_score(name)))
 
     def features(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from common.errors import FedmviError
 from common.federation.codec import STRICT, pack
+from common.study.centres import Only, Without
 from common.study.chain import ChainedImpute, DrawnImpute
 from common.study.dictionary import Variable
 from common.study.drafting import (
@@ -48,6 +49,7 @@ __all__ = [
     "Impute",
     "Made",
     "ModelColumns",
+    "Only",
     "Outside",
     "Recipe",
     "Resample",
@@ -55,6 +57,7 @@ __all__ = [
     "Select",
     "Standardise",
     "Step",
+    "Without",
     "coded_columns",
     "columns_of",
     "logistic_function",
@@ -258,7 +261,9 @@ class Score:
 
 
 Step = Annotated[
-    Select
+    Without
+    | Only
+    | Select
     | Group
     | Made
     | ModelColumns
@@ -284,7 +289,7 @@ LEAST_DISTINCT = 0.55
 MANY_TERMS = 20
 """So many features take a while to be looked up, and are for every question."""
 
-READING = Select | Group | Made | ModelColumns
+READING = Without | Only | Select | Group | Made | ModelColumns
 """Steps that read the table, and come before all others."""
 
 

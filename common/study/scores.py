@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
+from common.study.dictionary import Variable
 from common.study.modelling import SCORE, is_score
 from common.study.networks import Network
 from common.study.protocol import Model, Study, Term
@@ -17,6 +18,25 @@ GROUP = "group"
 def plain_columns(study: Study, model: Model) -> tuple[CodedColumn, ...]:
     """The columns of a model that come from the hospitals' tables, in order."""
     return coded_columns(study, tuple(term for term in model.predictors if not is_score(term.variable)))
+
+
+def covariate_columns(study: Study, model: Model) -> tuple[CodedColumn, ...]:
+    """The columns whose effects are kept when a model's features are harmonised."""
+    named = model.harmonise.covariates if model.harmonise is not None else ()
+    return tuple(column for name in named for column in _covariate(study.variable(name)))
+
+
+def _covariate(variable: Variable) -> tuple[CodedColumn, ...]:
+    number = variable.kind == "continuous"
+    return columns_of(variable, Term(variable=variable.name, coding="linear" if number else "levels"))
+
+
+def needed_columns(study: Study, model: Model) -> tuple[CodedColumn, ...]:
+    """The columns of a hospital's table that a model needs: its own, and those by which they are harmonised."""
+    own = plain_columns(study, model)
+    if model.harmonise is None:
+        return own
+    return tuple({column.name: column for column in (*own, *covariate_columns(study, model))}.values())
 
 
 def score_terms(model: Model) -> tuple[Term, ...]:
@@ -68,7 +88,7 @@ def needed(study: Study, name: str) -> Iterator[frozenset[str]]:
     if model.reduction is not None:
         yield frozenset({ModelColumns(model.name).complete})
         return
-    own = frozenset(column.name for column in plain_columns(study, model))
+    own = frozenset(column.name for column in needed_columns(study, model))
     options = [candidates(study, of_score(term.variable)) for term in score_terms(model)]
     for chosen in product(*(option for option in options if option)):
         yield own | {ModelColumns(part).complete for part in chosen}
@@ -83,8 +103,9 @@ def links(study: Study, name: str) -> int:
 
 def most_frozen(study: Study) -> int:
     """Most recipes, each up to a score or cut-off, that an honest server freezes of models, groups and analyses."""
-    # Of a model on scores the training patients' recipe is another one.
+    # Of a model on scores the training patients' recipe is another one. Both have a cut-off where centres are compared.
     most = sum(2 * links(study, model.name) for model in study.models)
+    most += 2 * len(study.shift.models) if study.shift is not None else 0
     for comparison in study.comparisons:
         if is_score(comparison.group):
             named = candidates(study, of_score(comparison.group))

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.study.chain import ChainedImpute
+from common.study.harmonisation import Combat
 from common.study.recipe import (
     CodedColumn,
     Complete,
@@ -43,6 +44,8 @@ class Parts:
         Columns of which none may be missing.
     chain
         The scores, each after those that it needs.
+    harmonising
+        What harmonises columns, before anything else is done with them.
     """
 
     columns: tuple[CodedColumn, ...]
@@ -50,12 +53,13 @@ class Parts:
     filling: tuple[Impute | ChainedImpute, ...]
     known: tuple[str, ...]
     chain: tuple[Link, ...]
+    harmonising: tuple[Combat, ...] = ()
 
     def recipe(self, keys: tuple[str, ...]) -> Recipe:
         """From a site's table to the scores of the patients whose endpoint columns `keys` are known."""
         select: tuple[Step, ...] = (Select(self.columns),) if self.columns else ()
         reads = sorted(self.reads, key=lambda step: isinstance(step, ModelColumns))
-        return Recipe((*select, *reads, *self.filling, Complete(self.known, keys), *self.chain))
+        return Recipe((*select, *reads, *self.harmonising, *self.filling, Complete(self.known, keys), *self.chain))
 
     def frozen(self, keys: tuple[str, ...]) -> set[str]:
         """Digests of the recipe up to each of its scores: what a freeze names."""
@@ -80,6 +84,7 @@ def merged(parts: Iterable[Parts]) -> Parts:
         (*impute, *dict.fromkeys(chained)),
         tuple(dict.fromkeys(name for part in whole for name in part.known)),
         tuple(dict.fromkeys(link for part in whole for link in part.chain)),
+        tuple(dict.fromkeys(step for part in whole for step in part.harmonising)),
     )
 
 

@@ -1,7 +1,8 @@
-"""common/study: what `[characteristics]` and `[[subgroups]]` say against the rest of a protocol."""
+"""common/study: what `[characteristics]`, `[[subgroups]]` and acquisition facts say against the rest of a protocol."""
 
 from __future__ import annotations
 
+from common.study.acquisition import LEVELS, acquisition_facts
 from common.study.dictionary import Variable
 from common.study.modelling import is_score
 from common.study.protocol import Study
@@ -12,11 +13,22 @@ _Found = list[tuple[tuple[str | int, ...], str]]
 
 def table_contradictions(study: Study) -> _Found:
     """As `contradictions`, of characteristics and subgroups."""
-    found = _characteristics(study) if study.characteristics is not None else []
+    found = _acquisition(study) + (_characteristics(study) if study.characteristics is not None else [])
     names = [s.name for s in study.subgroups]
     found += [(("subgroups", i, "name"), f"'{n}' is declared twice") for i, n in enumerate(names) if n in names[:i]]
     for i, subgroups in enumerate(study.subgroups):
         found += _subgroups(study, i, subgroups)
+    return found
+
+
+def _acquisition(study: Study) -> _Found:
+    """A study may name some of the levels that images' headers tell: patients of another one have no value then."""
+    found: _Found = []
+    for i, variable in enumerate(study.variables):
+        levels = LEVELS[variable.name] if variable.name in acquisition_facts(study.preparation) else None
+        if levels is not None and not (variable.level_names and set(variable.level_names) <= set(levels)):
+            sentence = f"'{variable.name}' is read from the images: its levels are some of {', '.join(levels)}"
+            found.append((("variables", i, "levels"), sentence))
     return found
 
 
@@ -32,6 +44,9 @@ def _characteristics(study: Study) -> _Found:
         sentence = _unusable(study, name)
         if sentence:
             found.append((place, sentence))
+        elif name in acquisition_facts(study.preparation):
+            # Counts of one column in two tables could tell what either hides.
+            found.append((place, f"'{name}' is told in the table of how images were acquired"))
         elif name in table.variables[:i]:
             found.append((place, f"'{name}' is named twice"))
         elif _endless(study.variable(name)):

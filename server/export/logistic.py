@@ -12,6 +12,7 @@ from common.files import write_whole
 from common.models.archive import pack_model
 from common.models.logistic import FrozenModel, Input, Measure, Origin, Performance
 from common.models.network import FrozenNetwork
+from common.study.correcting import declared_recalibration
 from common.study.features import FEATURE
 from common.study.fingerprint import study_fingerprint
 from common.study.intended_use import intended_use
@@ -22,6 +23,7 @@ from common.study.ranges import NUMBERS
 from common.study.scores import named_network, of_score
 from server.export.model_readme import model_readme
 from server.export.networks import frozen_network
+from server.export.recalibrated import recalibrated_model
 from server.hub.folder import load_hub
 from server.report.contents import ModelParts, estimate, models
 from server.report.nomogram import usual_values
@@ -49,9 +51,9 @@ def write_model(folder: Path, name: str, to: Path, hub: Path | None = None) -> F
     Raises
     ------
     FedmviError
-        512 or 739 the hub or its key cannot be read, 702 no results, 704 results of another protocol, 780 the run has
-        no such model, 784 there is such a file, 785 it cannot be written; and of a model on a network's score 686 to
-        689, see `trained_weights`.
+        120 its features are harmonised, 512 or 739 the hub or its key cannot be read, 702 no results, 704 results of
+        another protocol, 780 the run has no such model, 784 there is such a file, 785 it cannot be written; and of a
+        model on a network's score 686 to 689, see `trained_weights`.
     """
     run = RunDirectory(folder)
     if to.exists():
@@ -73,15 +75,21 @@ def write_model(folder: Path, name: str, to: Path, hub: Path | None = None) -> F
 def frozen_model(
     study: Study, results: Results, name: str, networks: Mapping[str, FrozenNetwork] | None = None
 ) -> FrozenModel:
-    """The model of that name as its results tell it; error 780 if it was not fitted.
+    """The model of that name as its results tell it; error 780 if it was not fitted, 120 if it harmonises features.
 
     `networks` are those whose scores are among its inputs, by their names.
     """
+    corrected = declared_recalibration(study, name)
+    if corrected is not None:
+        return recalibrated_model(results, corrected, frozen_model(study, results, corrected.model, networks))
     fitted = {parts.name: parts for parts in models(results) if _usable(parts)}
     declared = {model.name: model for model in study.models}
+    if name in declared and declared[name].harmonise is not None:
+        raise FedmviError(120, model=name)
     if name not in fitted:
         near = get_close_matches(name, fitted, n=1)
-        known = ", ".join(dict.fromkeys([*near, *fitted])) or "none was fitted"
+        corrections = [one.name for one in study.recalibrations if one.model in fitted]
+        known = ", ".join(dict.fromkeys([*near, *fitted, *corrections])) or "none was fitted"
         why = next((p.coefficients.note for p in models(results) if p.name == name and p.coefficients), "")
         raise FedmviError(780, why, model=name, known=known)
     parts, fit = fitted[name], fitted[name].coefficients

@@ -21,7 +21,7 @@ _WRAP = 34
 _COLOURS = ("#0072b2", "#d55e00")
 _CHANCE = 0.5
 OVER_ALL = "All hospitals (random effects)"
-NEW_CENTRE = "A new hospital (95 % prediction)"
+NEW_CENTRE = "A new hospital (prediction)"
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ _LEFT: Mapping[Statistic, str] = MappingProxyType(
         "auc": "Discrimination: the number of patients of each class in ranges of the score; scores are not sent.",
         "characteristics": "Characteristics: sums and sums of squares of measured variables, and the number of "
         "patients of each level, of all patients and by class of the endpoint where it is open.",
+        "acquisition": "Acquisition of images: the number of patients by scanner, spacing and contrast timing, each as "
+        "a level of a public list, and the number of those of whom it is not known.",
         "subgroups": "Subgroups: the number of patients of each class in bins of the score, for each level.",
         "survival": "Survival: the number of events and of censored patients at each recorded time, by group.",
         "analysis": "Further analyses: the sums that each of them needs, in rounds over all sites together; what each "
@@ -56,6 +58,7 @@ _ALONE: Mapping[Statistic, str] = MappingProxyType(
     {
         "patient-flow": _LEFT["patient-flow"],
         "endpoint-counts": _LEFT["endpoint-counts"],
+        "acquisition": "A site alone: its own patients by scanner, spacing and contrast timing, small counts hidden.",
         "auc": "A site alone: its own area under the curve with its standard error, and a coarse curve.",
         "network-performance": "A site alone: areas of a network's scores with their errors and coarse curves, and "
         "its patients by true and predicted grade, small counts hidden.",

@@ -17,6 +17,7 @@ import jinja2
 
 from common.files import write_whole
 from server.report import format as fmt
+from server.report.acquisition import acquisition
 from server.report.analyses import analyses
 from server.report.blocks import Bullets, Paragraph, Section, Terms
 from server.report.characteristics import characteristics
@@ -87,6 +88,7 @@ def page_sections(
         endpoints(results),
         sample_size(results),
         missing(results),
+        acquisition(results),
         preparation(results),
         model_sections(results, pictures),
         choices(results),

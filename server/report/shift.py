@@ -5,6 +5,7 @@ It begins with a sentence for the clinician; every table after it has the number
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -18,16 +19,18 @@ from server.study.results import Estimate, Result, Results, Statistic
 VERDICTS: Mapping[str, str] = MappingProxyType(
     {
         "none-detected": "none detected",
-        "covariate": "patients or images differ (covariate shift)",
-        "label": "the endpoint is more or less common (label shift)",
-        "concept": "the same findings mean another risk (concept shift)",
+        "covariate": "covariate shift",
+        "label": "label shift",
+        "concept": "concept shift",
         "several": "several kinds",
         "cannot-tell": "cannot tell",
     }
 )
 """What a verdict is called on the page."""
 
-BY_CENTRE: tuple[Statistic, ...] = ("centres", "leave-one-centre-out")
+ALPHA = 0.05
+_SENTENCE = re.compile(r"(?<=[.]) (?=[A-Z])")
+
 REMEDIES: tuple[Statistic, ...] = ("harmonisation", "recalibration")
 
 
@@ -37,9 +40,10 @@ def shift(results: Results, pictures: Mapping[str, Picture]) -> Section:
     found = of(results, "shift")
     if found:
         section.blocks.append(Bullets(tuple(sentences(results))))
-        section.blocks.append(_verdicts(results, found))
+        section.blocks.append(_verdicts(found))
         section.blocks += _differences(found, Labels(results))
-        section.blocks += [Paragraph(_told(r), "note") for r in found if r.note]
+        notes = _notes(found)
+        section.blocks += [Bullets(tuple(notes))] if notes else []
     for statistic, anchor, title in (
         ("leave-one-centre-out", "shift-left-out", "Every training hospital left out in turn"),
         ("centres", "shift-centres", "Models by hospital"),
@@ -84,17 +88,29 @@ def _sentence(result: Result, labels: Labels) -> str:
     most = ""
     if largest is not None and largest.value is not None:
         most = f", most in {labels.term(largest.term)} by {abs(largest.value):.2f} standard deviations"
-    before, there = estimate(result, "reference_prevalence"), estimate(result, "estimated_prevalence")
-    prevalence = ""
-    if before is not None and there is not None and there.value is not None:
-        prevalence = f" ({fmt.share(there.value)}, estimated without outcomes, against {fmt.share(before.value)})"
     words = {
         "covariate": f"its patients or images differ from those of training{most}",
-        "label": f"the endpoint is more or less common than in training{prevalence}, which explains what else differs",
+        "label": f"the endpoint is {_commoner(result)}, which explains what else differs",
         "concept": "the same findings go with another risk than in training, so that the model's risks are not right",
-        "several": f"it differs from training in several ways{most}{prevalence}",
+        "several": f"it differs from training in several ways{most}",
     }
     return f"At {site} {words[result.verdict]}."
+
+
+def _commoner(result: Result) -> str:
+    """How the endpoint's frequency differs: by outcomes where they were used, else as scores tell it."""
+    ratio = estimate(result, "observed_expected")
+    if ratio is not None and ratio.value is not None:
+        more = "more" if ratio.value > 1.0 else "less"
+        return f"{more} common than the model expects (observed / expected {_interval(ratio, 2)})"
+    before, there = estimate(result, "reference_prevalence"), estimate(result, "estimated_prevalence")
+    if before is None or there is None or before.value is None or there.value is None:
+        return "more or less common than in training"
+    told = fmt.share_interval(there.value, there.low, there.high)
+    return (
+        f"{'more' if there.value > before.value else 'less'} common than in training ({told}, estimated without "
+        f"outcomes, against {fmt.share(before.value)})"
+    )
 
 
 def _largest(result: Result) -> Estimate | None:
@@ -103,37 +119,33 @@ def _largest(result: Result) -> Estimate | None:
     return max(known, key=lambda e: abs(e.value or 0.0), default=None)
 
 
-def _verdicts(results: Results, found: list[Result]) -> Table:
-    labels = Labels(results)
+def _verdicts(found: list[Result]) -> Table:
     rows = []
     for result in found:
         head = f"{_names([result])} ({fmt.plain(result.cohort)})"
         if result.status != "estimated":
-            rows.append(Row(head, (status_words(result), *[fmt.MISSING] * 5), result.id))
+            rows.append(Row(head, (status_words(result), *[fmt.MISSING] * 4), result.id))
             continue
-        largest, area = _largest(result), estimate(result, "two_sample_auc")
-        smallest = estimate(result, "smallest_detectable")
+        area, smallest = estimate(result, "two_sample_auc"), estimate(result, "smallest_detectable")
         rows.append(
             Row(
                 head,
                 (
                     VERDICTS.get(result.verdict, fmt.plain(result.verdict)),
                     fmt.optional_count(result.n),
-                    _difference(largest, f"{labels.term(largest.term)}: ") if largest is not None else fmt.MISSING,
-                    _with_p(fmt.area_interval(area.value, area.low, area.high), area) if area else fmt.MISSING,
+                    _with_p(fmt.area(area.value), area) if area is not None else fmt.MISSING,
                     _prevalence(result),
                     _two(smallest),
                 ),
                 result.id,
             )
         )
-    columns = (
-        "Hospital", "What differs", "Patients", "Largest difference, in SD", "Told apart from training, AUC",
-        "Prevalence: training, here", "Smallest difference found with power 0.8",
-    )  # fmt: skip
+    columns = ("Hospital", "Verdict", "Patients", "AUC against training", "Prevalence", "Detectable, SD")
     notes = (
-        "p: adjusted, so that the chance of any false alarm over all hospitals and tests is 5 %. Prevalence here: "
-        "estimated from scores, without outcomes. That nothing was detected does not mean that nothing differs.",
+        "AUC against training: how well a patient of the hospital is told from one of training by the predictors; p is "
+        "adjusted, so that the chance of any false alarm over all hospitals and tests is 5 %. Prevalence: estimated "
+        "from scores, without outcomes. Detectable: the standardised difference of one predictor that is found with a "
+        "power of 80 %. That nothing was detected does not mean that nothing differs.",
     )
     how = tuple(dict.fromkeys(result.how for result in found))
     return Table("Which hospitals differ from training", columns, tuple(rows), notes=notes, how=how)
@@ -143,11 +155,10 @@ def _two(found: Estimate | None) -> str:
     return fmt.MISSING if found is None or found.value is None else f"{found.value:.2f}"
 
 
-def _difference(found: Estimate | None, before: str = "") -> str:
+def _difference(found: Estimate | None) -> str:
     if found is None or found.value is None:
         return fmt.MISSING
-    limits = f" ({found.low:.2f} to {found.high:.2f})" if found.low is not None and found.high is not None else ""
-    return _with_p(f"{before}{found.value:.2f}{limits}", found)
+    return f"{found.value:.2f}{'*' if found.p is not None and found.p < ALPHA else ''}"
 
 
 def _with_p(text: str, found: Estimate) -> str:
@@ -155,30 +166,39 @@ def _with_p(text: str, found: Estimate) -> str:
 
 
 def _prevalence(result: Result) -> str:
-    before, there = estimate(result, "reference_prevalence"), estimate(result, "estimated_prevalence")
-    if before is None or there is None:
-        return fmt.MISSING
-    told = fmt.share_interval(there.value, there.low, there.high) if there.value is not None else "not told"
-    return f"{fmt.share(before.value)}, {told}"
+    there = estimate(result, "estimated_prevalence")
+    if there is None or there.value is None:
+        return "not told"
+    return fmt.share_interval(there.value, there.low, there.high)
 
 
 def _differences(found: list[Result], labels: Labels) -> list[Block]:
-    """Standardised differences: a row for each predictor, a column for each hospital."""
+    """Standardised differences: a row for each hospital, a column for each predictor."""
     known = [r for r in found if any(e.name == "standardised_difference" for e in r.estimates)]
     names = list(dict.fromkeys(e.term for r in known for e in r.estimates if e.name == "standardised_difference"))
     if not known:
         return []
     rows = [
-        Row(labels.term(name), tuple(_difference(estimate(r, "standardised_difference", name)) for r in known))
-        for name in names
+        Row(
+            f"{_names([r])} ({fmt.plain(r.cohort)})",
+            tuple(_difference(estimate(r, "standardised_difference", name)) for name in names),
+        )
+        for r in known
     ]
-    columns = ("Predictor", *(f"{_names([r])} ({fmt.plain(r.cohort)})" for r in known))
-    caption = "Differences from training, in standard deviations (95 % CI, adjusted p)"
-    return [Table(caption, columns, tuple(rows), by_site=True)]
+    columns = ("Hospital", *(labels.term(name) for name in names))
+    notes = ("* adjusted p below 5 %. Intervals and all p values are in tables/shift.csv.",)
+    return [Table("Differences from training, in standard deviations", columns, tuple(rows), notes=notes)]
 
 
-def _told(result: Result) -> str:
-    return f"{_names([result])}: {fmt.plain(result.note)}"
+def _notes(found: list[Result]) -> list[str]:
+    """What all hospitals' notes say, once; then what each says of its own."""
+    told = {r.id: [part for part in _SENTENCE.split(fmt.plain(r.note)) if part] for r in found if r.note}
+    common = [part for part in next(iter(told.values()), []) if all(part in parts for parts in told.values())]
+    notes = [" ".join(common)] if common and len(told) > 1 else []
+    for result in found:
+        own = [part for part in told.get(result.id, []) if part not in common or not notes]
+        notes += [f"{_names([result])} ({fmt.plain(result.cohort)}): {' '.join(own)}"] if own else []
+    return notes
 
 
 # -------------------------------------------------------------------------------------------------- by hospital
@@ -206,18 +226,18 @@ def _by_centre(result: Result, pictures: Mapping[str, Picture]) -> list[Block]:
         return [Paragraph(f"{fmt.plain(result.title)}. {status_words(result)}", "warning", result.id)]
     blocks: list[Block] = [Drawing(pictures[slug(result.id)], wide=True)] if slug(result.id) in pictures else []
     centres = list(dict.fromkeys(e.term for e in result.estimates if e.name in _AT_A_CENTRE and e.term))
-    shown = [name for name in _AT_A_CENTRE if any(e.name == name for e in result.estimates)]
     rows = [
-        Row(fmt.plain(centre), tuple(_cell(name, estimate(result, name, centre)) for name in shown))
-        for centre in centres
+        Row(words, tuple(_cell(name, estimate(result, name, centre)) for centre in centres))
+        for name, words in _AT_A_CENTRE.items()
+        if any(e.name == name for e in result.estimates)
     ]
     notes = [f"{fmt.plain(e.term)}: {fmt.plain(e.note)}" for e in result.estimates if e.name == "auc" and e.note]
     notes += [_together(result), *([fmt.plain(result.note)] if result.note else [])]
-    columns = ("Hospital", *(_AT_A_CENTRE[name] for name in shown))
     notes = [note for note in dict.fromkeys(notes) if note]
+    columns = ("", *map(fmt.plain, centres))
     blocks.append(
-        Table(fmt.plain(result.title), columns, tuple(rows), result.id, tuple(notes), how=(result.how,))
-    )  # fmt: skip
+        Table(fmt.plain(result.title), columns, tuple(rows), result.id, tuple(notes), by_site=True, how=(result.how,))
+    )
     return blocks
 
 
@@ -261,8 +281,13 @@ def _together(result: Result) -> str:
 
 # ------------------------------------------------------------------------------------------------------- drops
 
-_STEPS = ("apparent", "out_of_fold", "expected", "observed")
-_PARTS = ("optimism", "case_mix", "remaining")
+_STEPS: Mapping[str, str] = {
+    "apparent": "Apparent, in training",
+    "out_of_fold": "Out of fold, in training",
+    "expected": "Expected for this case mix",
+    "observed": "Observed",
+}
+_PARTS: Mapping[str, str] = {"optimism": "Optimism", "case_mix": "Case mix", "remaining": "Remaining"}
 _METRICS: Mapping[str, str] = MappingProxyType({"auc": "AUC", "balanced_accuracy": "Balanced accuracy"})
 
 
@@ -270,11 +295,11 @@ def _drop(result: Result) -> Block:
     """From training to a test cohort in three steps, each with its interval."""
     if result.status != "estimated":
         return Paragraph(f"{fmt.plain(result.title)}. {status_words(result)}", "warning", result.id)
-    rows = []
-    for term, words in _METRICS.items():
-        cells = tuple(_interval(estimate(result, name, term), 3) for name in (*_STEPS, *_PARTS))
-        if any(cell != fmt.MISSING for cell in cells):
-            rows.append(Row(words, cells))
+    metrics = [term for term in _METRICS if any(e.term == term for e in result.estimates)]
+    rows = [
+        Row(words, tuple(_interval(estimate(result, name, term), 3) for term in metrics), strong=name in _PARTS)
+        for name, words in ({**_STEPS, **_PARTS}).items()
+    ]
     notes = [
         "Optimism: apparent less out-of-fold. Case mix: out-of-fold less what the model's own risks promise in these "
         "patients. Remaining: promised less observed, which is what other differences between hospitals cost.",
@@ -282,16 +307,18 @@ def _drop(result: Result) -> Block:
     majority = estimate(result, "majority_class")
     if majority is not None and majority.value is not None:
         notes.append(f"Always saying the commoner class is right in {fmt.share(majority.value)} of these patients.")
-    notes += [fmt.plain(e.note) for e in result.estimates if e.note]
+    lacking = [
+        ({**_STEPS, **_PARTS})[e.name].lower() for e in result.estimates if e.name in {**_STEPS, **_PARTS} and e.note
+    ]
+    said = dict.fromkeys(fmt.plain(e.note) for e in result.estimates if e.note)
+    notes += [f"{_first_upper(', '.join(dict.fromkeys(lacking)))}: {'; '.join(said)}."] if said else []
     notes += [fmt.plain(result.note)] if result.note else []
-    columns = (
-        "", "Apparent (training)", "Out of fold (training)", "Expected for this case mix", "Observed", "Optimism",
-        "Case mix", "Remaining",
-    )  # fmt: skip
-    return Table(
-        f"{fmt.plain(result.title)}, {where(result)}", columns, tuple(rows), result.id,
-        tuple(dict.fromkeys(notes)), how=(result.how,),
-    )  # fmt: skip
+    columns = ("", *(_METRICS[term] for term in metrics))
+    return Table(fmt.plain(result.title), columns, tuple(rows), result.id, tuple(notes), how=(result.how,))
+
+
+def _first_upper(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 # ----------------------------------------------------------------------------------------------------- remedies
@@ -366,5 +393,4 @@ def _before_after(result: Result) -> Table:
             rows.append(Row(words, tuple(_interval(side, decimals) for side in sides)))
     notes = (fmt.plain(result.note),) if result.note else ()
     columns = ("", "Without the correction", "With it")
-    caption = f"{fmt.plain(result.title)}, {where(result)}"
-    return Table(caption, columns, tuple(rows), result.id, notes, how=(result.how,))
+    return Table(fmt.plain(result.title), columns, tuple(rows), result.id, notes, how=(result.how,))

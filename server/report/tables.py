@@ -37,6 +37,7 @@ FILES: Mapping[Statistic, str] = MappingProxyType(
         "performance-drop": "performance_drop",
         "recalibration": "recalibration",
         "harmonisation": "harmonisation",
+        "acquisition": "acquisition",
         "network-selection": "network_selection",
         "network-combinations": "network_combinations",
         "network-training": "network_training",
@@ -46,7 +47,7 @@ FILES: Mapping[Statistic, str] = MappingProxyType(
 )
 """The file of each kind of statistic, without `.csv`."""
 
-COUNTED: tuple[Statistic, ...] = ("patient-flow", "endpoint-counts", "missing-values")
+COUNTED: tuple[Statistic, ...] = ("patient-flow", "endpoint-counts", "missing-values", "acquisition")
 _RESULT = ("id", "title", "cohort", "sites", "n", "events", "how", "status", "result_note")
 _COUNT = ("count", "site", "patients")
 _ESTIMATE = ("estimate", "term", "value", "low", "high", "std_err", "p", "unit", "note")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from common.errors import FedmviError
 from common.federation.envelope import reported_error
 from common.federation.query import Receipt, perform
-from common.federation.runner import Conclusion, Port, conclude
+from common.federation.runner import Conclusion, Port, conclude, together
 from common.federation.tasks import Freeze, Open, Sign, SignedKey
 from common.study.fingerprint import canonical_json, code_fingerprint, preparation_fingerprint, study_fingerprint
 from common.study.modelling import is_score
@@ -17,10 +17,17 @@ from common.study.protocol import Study
 from common.study.scoring import frozen_prefixes
 from common.study.taking_part import taking_part
 from server.study import (
+    acquisition,
     analyses,
+    centres,
     characteristics,
     comparisons,
+    drop,
+    drop_results,
     evaluation,
+    harmonise_results,
+    leave_one_out,
+    leave_one_out_results,
     model_results,
     models,
     network_development,
@@ -28,8 +35,12 @@ from server.study import (
     network_pictures,
     network_projection,
     network_results,
+    recalibration,
+    recalibration_results,
     reduced_results,
     score_analyses,
+    shift,
+    shift_results,
     subgroups,
     time_analyses,
 )
@@ -86,7 +97,7 @@ def conduct(
     published = published_counts(study, counts)
     results: list[Result] = publish_counts(study, counts, published)
     progress("fit the models")
-    reduced, plain, analysed, by_group, networks = conclude(
+    reduced, plain, analysed, by_group, networks, without_each = conclude(
         port,
         [
             reduced_models.reduce_all(study),
@@ -94,6 +105,7 @@ def conduct(
             analyses.analyse(study),
             time_analyses.analyse_times(study),
             network_development.develop_all(study, kept, progress),
+            leave_one_out.leave_one_centre_out(study),
         ],
     )
     chosen = reduced_models.choose_all(study, reduced)
@@ -101,19 +113,25 @@ def conduct(
     on_others = conclude(port, [models.fit_all(study, known)])[0]
     fitted = _in_order(study, [*reduced, *plain, *on_others])
     results += _published_models(study, fitted, chosen, published)
+    looked = conclude(port, [shift.detect(study, fitted, counts)])[0]
     groups = comparisons.groups_of(study, fitted, known)
     progress("freeze the models")
     recipes = [recipe for model in fitted for recipe in (model.scoring, model.training) if recipe is not None]
     scores = {digest for recipe in recipes for digest in frozen_prefixes(recipe)} | comparisons.frozen_groups(groups)
     scores |= score_analyses.frozen_with(study, fitted) | subgroups.frozen_subgroups(study, fitted)
     scores |= {model for network in networks if isinstance(network, Developed) for model in network.models}
-    manifest = Freeze(tuple(sorted(scores)), tuple(sorted(c.name for c in study.comparisons)))
+    scores |= centres.frozen_with_centres(study, fitted)
+    remedy = without_each.chosen if without_each is not None else ""
+    manifest = Freeze(tuple(sorted(scores)), tuple(sorted(c.name for c in study.comparisons)), remedy)
     # Where nothing is frozen nothing is looked at, and no closed cohort counts as opened.
     frozen = conclude(port, [_perform(manifest)])[0] if manifest.scores or manifest.comparisons else {}
+    if frozen and study.recalibrations:
+        progress("recalibrate the models and freeze the corrections")
+    recalibrated = conclude(port, [recalibration.correct(study, fitted, manifest)])[0] if frozen else []
     progress("evaluate the models and compare survival")
     # What networks score is there before models and groups use it.
     in_cohorts = conclude(port, [network_evaluation.evaluate_all(study, networks, kept)])[0]
-    evaluated, compared, on_scores, in_subgroups, described = conclude(
+    evaluated, compared, on_scores, in_subgroups, described, acquired, seen, corrected, (in_centres, falls) = conclude(
         port,
         [
             evaluation.evaluate(study, fitted),
@@ -121,6 +139,10 @@ def conduct(
             score_analyses.analyse_scores(study, fitted),
             subgroups.analyse_subgroups(study, fitted),
             characteristics.describe(study, published),
+            acquisition.acquisitions(study, published),
+            shift.look_again(study, fitted, looked),
+            recalibration.evaluate_corrections(study, recalibrated),
+            together(centres.by_centre(study, fitted), drop.split_drops(study, fitted)),
         ],
     )
     pictured, projected = conclude(
@@ -134,7 +156,14 @@ def conduct(
     results += [left_out(result, published, endpoints[result.id.split(".")[1]]) for result in evaluated]
     for model in fitted:
         results += reduced_results.publish_optimism(study, model, evaluated)
-    results += [*compared, *analysed, *by_group, *on_scores, *in_subgroups, *described]
+    results += harmonise_results.publish_harmonisation(study, fitted, evaluated)
+    results += [*compared, *analysed, *by_group, *on_scores, *in_subgroups, *described, *acquired]
+    results += shift_results.publish_shift(study, seen)
+    results += leave_one_out_results.publish_left_out(study, without_each)
+    results += centres.publish_centres(study, in_centres, drop.tables_of(falls))
+    results += drop_results.publish_drops(study, falls, evaluated)
+    results += recalibration_results.publish_recalibrations(study, recalibrated)
+    results += recalibration_results.publish_evaluations(study, corrected)
     results += [_excluded(study, r, published) for r in network_results.publish_all(study, networks, in_cohorts)]
     results += network_projection.publish_projections(study, networks, projected)
     results += network_pictures.publish_pictures(study, networks, pictured)

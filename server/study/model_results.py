@@ -96,6 +96,9 @@ _SEPARATED = (
 )
 
 
+HARMONISED = " The formula is of harmonised features: it is not for values as a hospital measures them."
+
+
 def _coefficient_estimates(fit: LogisticResult, *, skip_intercept: bool = False) -> list[Estimate]:
     estimates = []
     for row in fit.summary:
@@ -149,8 +152,9 @@ def _fit_result(study: Study, fitted: FittedModel) -> Result:
         *_cutoff(fitted),
     ]
     scored = _ON_SCORES if fitted.scores else ""
-    note = f"Wald intervals; {_HANDLED[fitted.model.missing]}; Newton rounds: {fit.rounds_}.{scored}"
-    usable = _usable(study, fitted, fit.covariance_.tolist())
+    harmonised = HARMONISED if fitted.model.harmonise is not None else ""
+    note = f"Wald intervals; {_HANDLED[fitted.model.missing]}; Newton rounds: {fit.rounds_}.{scored}{harmonised}"
+    usable = None if harmonised else _usable(study, fitted, fit.covariance_.tolist())
     return Result.model_validate({**base, "estimates": estimates, "note": note, "model": usable})
 
 

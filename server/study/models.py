@@ -9,15 +9,18 @@ import numpy as np
 
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, attempt, together
-from common.statistics.cutoffs import cutoffs
+from common.statistics.combat import CombatFit
+from common.statistics.cutoffs import Cutoff, cutoffs
 from common.statistics.imputation import chained_imputer
 from common.statistics.logistic import LogisticResult, logistic
 from common.statistics.moments import Moments, moments
 from common.statistics.quantiles import Guard, quantiles
 from common.statistics.roc import RocResult, roc
+from common.study.centres import shift_models
+from common.study.harmonised import harmonised_columns, ranges_after
 from common.study.modelling import SCORE, Fixed
 from common.study.protocol import Model, Study
-from common.study.ranges import NUMBERS, filled_range, plausible_range
+from common.study.ranges import NUMBERS, filled_range
 from common.study.recipe import (
     CodedColumn,
     Complete,
@@ -29,8 +32,9 @@ from common.study.recipe import (
     Select,
     coded_columns,
 )
-from common.study.scores import plain_columns, score_terms
+from common.study.scores import covariate_columns, needed_columns, plain_columns, score_terms
 from common.study.scoring import Parts, merged
+from server.study.harmonise import harmonisation, harmonising
 from server.study.optimism import Optimism, corrected
 from server.study.reduced import ReducedModel
 from server.study.score_inputs import Filling, ScoreInput, Scores, training_recipe
@@ -59,7 +63,11 @@ class FittedModel:
     scores
         Of predictors that are scores: the model, or the network and its sequences, that they are of.
     cutoff
-        Youden's cut-off of the training patients' scores, where groups are formed by it; else None.
+        Youden's cut-off of the training patients' scores, where groups are formed or centres compared by it; else None.
+    harmonised
+        How its columns are harmonised; None where they are not.
+    chosen_at
+        The cut-off with the table of the training patients on whom it was chosen, if there is one.
     """
 
     model: Model
@@ -73,6 +81,8 @@ class FittedModel:
     optimism: Optimism | FedmviError | None = None
     scores: Mapping[str, str] = field(default_factory=dict)
     cutoff: float | FedmviError | None = None
+    harmonised: CombatFit | FedmviError | None = None
+    chosen_at: Cutoff | None = None
 
     @property
     def score(self) -> Score | None:
@@ -114,37 +124,54 @@ def fit_all(study: Study, scores: Scores | None = None) -> Conclusion[list[Fitte
 def fit(study: Study, model: Model, scores: Scores | None = None) -> Conclusion[FittedModel]:
     """Fit one model: each column alone on its known values, and all columns together."""
     columns, plain = coded_columns(study, model.predictors), plain_columns(study, model)
-    select = Recipe().then(Select(plain)) if plain else Recipe()
+    read = needed_columns(study, model)
+    select = Recipe().then(Select(read)) if read else Recipe()
     terms = [scores.term(study, term) for term in score_terms(model)] if scores is not None else []
     missing = next((term for term in terms if isinstance(term, FedmviError)), None)
+    harmonised = yield from attempt(harmonisation_of(study, model, select, read))
+    if isinstance(harmonised, FedmviError):
+        return _unscored(model, columns, harmonised, harmonised)
+    select = select.then(*harmonising(harmonised))
     known: Moments | FedmviError = Moments((), *(np.empty(0) for _ in range(3)))
     if plain:
         known = yield from attempt(moments(model.cohort, select, tuple(column.name for column in plain)))
-    filling = yield from attempt(_filling(study, model, plain, select, known))
+    filling = yield from attempt(filling_of(study, model, plain, select, known))
     if missing is not None:
-        return _unscored(model, columns, missing)
+        return _unscored(model, columns, missing, harmonised)
     inputs = [term for term in terms if isinstance(term, ScoreInput)]
     whole = filling if isinstance(filling, tuple) else ()
-    recipe = training_recipe(model, plain, whole, inputs)
-    return (yield from _fitted(study, model, columns, plain, select, recipe, known, filling, inputs))
+    recipe = training_recipe(model, read, whole, inputs, harmonising(harmonised))
+    return (yield from _fitted(study, model, columns, read, select, recipe, known, filling, inputs, harmonised))
+
+
+def harmonisation_of(
+    study: Study, model: Model, select: Recipe, read: tuple[CodedColumn, ...]
+) -> Conclusion[CombatFit | None]:
+    """Fitted on the model's patients; where it fills missing values, on those of whom all is known that this needs."""
+    needed = tuple(column.name for column in read)
+    if model.missing != "complete-case":
+        needed = tuple(c.name for c in (*harmonised_columns(study, model), *covariate_columns(study, model)))
+    return (yield from harmonisation(study, model, select.then(Complete(needed, (model.endpoint,)))))
 
 
 def _fitted(
     study: Study,
     model: Model,
     columns: tuple[CodedColumn, ...],
-    plain: tuple[CodedColumn, ...],
+    read: tuple[CodedColumn, ...],
     select: Recipe,
     recipe: Recipe,
     known: Moments | FedmviError,
     filling: tuple[Filling, ...] | FedmviError,
     inputs: Sequence[ScoreInput],
+    harmonised: CombatFit | None,
 ) -> Conclusion[FittedModel]:
     """All regressions of a model whose scores are there."""
-    names, own = tuple(c.name for c in columns), {c.name for c in plain}
+    names, own, steps = tuple(c.name for c in columns), {c.name for c in read}, harmonising(harmonised)
     alone, alone_auc = [], []
     for name in names:
-        single = select.then(Complete((name,), (model.endpoint,))) if name in own else recipe
+        needed = (name, *(covariate for step in steps if name in step.names for covariate in step.covariates))
+        single = select.then(Complete(needed, (model.endpoint,))) if name in own else recipe
         alone.append(attempt(logistic(model.cohort, single, model.endpoint, (name,), model.name)))
         alone_auc.append(attempt(roc(model.cohort, single, model.endpoint, name)))
     scored = tuple(name for name in names if name not in own)
@@ -155,20 +182,26 @@ def _fitted(
     if scored:
         all_known = _joined(names, known, answers[-1])
     fit = answers[0]
-    optimism, cutoff = yield from together(
+    optimism, cut = yield from together(
         attempt(_optimism(model, recipe, names, fit)), attempt(_cutoff(study, model, recipe, names, fit))
     )
-    use = Parts(plain, (), filling if isinstance(filling, tuple) else (), tuple(c.name for c in plain), ())
+    use = Parts(read, (), filling if isinstance(filling, tuple) else (), tuple(c.name for c in read), (), steps)
     return FittedModel(
         model, columns, recipe, all_known, tuple(answers[1 : k + 1]), tuple(answers[k + 1 : 2 * k + 1]), fit,
-        merged([use, *(one.use for one in inputs)]), optimism, {one.name: one.source for one in inputs}, cutoff,
+        merged([use, *(one.use for one in inputs)]), optimism, {one.name: one.source for one in inputs},
+        cut.value_ if isinstance(cut, Cutoff) else cut, harmonised, cut if isinstance(cut, Cutoff) else None,
     )  # fmt: skip
 
 
-def _unscored(model: Model, columns: tuple[CodedColumn, ...], why: FedmviError) -> FittedModel:
-    """A model that lacks a score."""
+def _unscored(
+    model: Model,
+    columns: tuple[CodedColumn, ...],
+    why: FedmviError,
+    harmonised: CombatFit | FedmviError | None = None,
+) -> FittedModel:
+    """A model that lacks a score, or whose columns could not be harmonised."""
     nothing = tuple(why for _ in columns)
-    return FittedModel(model, columns, Recipe(), why, nothing, nothing, why, None)
+    return FittedModel(model, columns, Recipe(), why, nothing, nothing, why, None, harmonised=harmonised)
 
 
 def _joined(
@@ -216,9 +249,11 @@ def _optimism(
 
 def _cutoff(
     study: Study, model: Model, recipe: Recipe, names: tuple[str, ...], fit: LogisticResult | Fixed | FedmviError
-) -> Conclusion[float | None]:
-    """Youden's cut-off of the fitted model in its training patients, if some comparison forms groups by its score."""
-    if not any(c.group == f"{SCORE}{model.name}" for c in study.comparisons):
+) -> Conclusion[Cutoff | None]:
+    """Youden's cut-off of the fitted model in its training patients, if groups are formed by its score, centres are
+    compared by it, or it is recalibrated."""
+    used = {*shift_models(study), *(one.model for one in study.recalibrations)}
+    if not any(c.group == f"{SCORE}{model.name}" for c in study.comparisons) and model.name not in used:
         return None
     if isinstance(fit, FedmviError):
         raise fit
@@ -229,10 +264,10 @@ def _cutoff(
     draft = DraftScore(model.name, model.endpoint, names, (coef,), (intercept,))
     scored, cell = recipe.then(draft), study.limits.min_cell
     found = yield from cutoffs(model.cohort, scored, model.endpoint, (draft.column,), min_cell=cell)
-    return found[0].value_
+    return found[0]
 
 
-def _filling(
+def filling_of(
     study: Study, model: Model, columns: tuple[CodedColumn, ...], select: Recipe, known: Moments | FedmviError
 ) -> Conclusion[tuple[Filling, ...]]:
     """How missing values of the tables' columns are filled, as the model says; no outcome is used.
@@ -255,7 +290,8 @@ def _filling(
     # The median of a binary column is a level itself, and whom it fills would be taken for known.
     numbers = [i for i, column in enumerate(columns) if column.coding in NUMBERS]
     if model.missing == "median" and numbers:
-        low, high = zip(*(plausible_range(study, columns[i]) for i in numbers), strict=True)
+        ranges = ranges_after(study, model, select)
+        low, high = zip(*(ranges[names[i]] for i in numbers), strict=True)
         guard = Guard(low, high, study.limits.min_cell)
         fit = yield from quantiles(model.cohort, select, tuple(names[i] for i in numbers), (0.5,), guard)
         values[numbers] = fit.at(0.5)

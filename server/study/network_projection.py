@@ -14,6 +14,7 @@ from typing import Any
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, together
 from common.networks.projection import projected_columns
+from common.statistics.frechet import frechet
 from common.statistics.projection import Group, Halves, Projected, halves, level_groups, project
 from common.statistics.two_sample import BINS, TwoSample, two_sample
 from common.study.analyses import FOLDS
@@ -42,7 +43,9 @@ WHAT = (
     "AUC: Fisher's discriminant between the cohorts trained on one half of their patients and measured on the other, "
     f"and crossed, from counts in {BINS} bins; DeLong's interval. 0.5: the network sees the cohorts alike. Within a "
     "grade the same discriminant is measured among its patients, whom no difference in the shares of grades tells "
-    "apart. Training "
+    "apart. Frechet distance: of the projected vectors as of normal distributions, in squares of their own units; "
+    "even cohorts that do not differ have one, about `frechet_expected` for cohorts of these sizes, by the distance of "
+    "the halves of each (`frechet_halves`). Training "
     "patients are left out: the network has seen them."
 )
 
@@ -207,7 +210,7 @@ def _published(study: Study, network: Network, sequence: str, seen: Seen | Fedmv
         Estimate(name="share_of_variance", term=f"axis {i + 1}", value=float(share))
         for i, share in enumerate(seen.projected.share_)
     ]
-    estimates += _areas(seen)
+    estimates += [*_areas(seen), *_distances(seen)]
     estimates += _centres(seen, rounded=network.missing == "mask")
     if network.missing == "mask":
         note += (
@@ -235,6 +238,20 @@ def _areas(seen: Seen) -> list[Estimate]:
                 estimates.append(Estimate(name="two_sample_auc", term=f"{term}, {level}", value=None, note=why))
             else:
                 estimates.append(_area(f"{term}, {level}", within))
+    return estimates
+
+
+def _distances(seen: Seen) -> list[Estimate]:
+    """The Frechet distances of the first cohort from the others, with what chance alone makes of these sizes."""
+    first, *others = seen.places if seen.pairs else seen.places[:1]
+    estimates: list[Estimate] = []
+    for other in others:
+        term, found = f"{first.cohort} v {other.cohort}", frechet(first.sums, other.sums)
+        if not estimates:
+            estimates.append(Estimate(name="frechet_halves", term=first.cohort, value=found.halves_[0]))
+        estimates.append(Estimate(name="frechet_halves", term=other.cohort, value=found.halves_[1]))
+        estimates.append(Estimate(name="frechet", term=term, value=found.distance_))
+        estimates.append(Estimate(name="frechet_expected", term=term, value=found.expected_))
     return estimates
 
 

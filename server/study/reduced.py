@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, attempt, together
-from common.statistics.cutoffs import cutoffs
+from common.statistics.combat import CombatFit
+from common.statistics.cutoffs import Cutoff, cutoffs
 from common.statistics.reduced_score import ReducedScore, reduced_score
 from common.statistics.roc import RocResult, roc
 from common.study.analyses import FOLDS
+from common.study.harmonisation import Combat
 from common.study.modelling import Choice
 from common.study.protocol import Model, Study
 from common.study.ranges import narrowest
@@ -31,6 +33,7 @@ from common.study.recipe import (
     coded_columns,
 )
 from common.study.scoring import Parts
+from server.study.harmonise import harmonisation, harmonising
 from server.study.optimism import Optimism, corrected
 
 
@@ -41,7 +44,7 @@ class ReducedModel:
     Attributes
     ----------
     base
-        From a site's table to the patients of whom all columns are known.
+        From a site's table to the patients of whom all columns are known, harmonised where the study says so.
     whole
         The model: developed on everybody.
     by_fold
@@ -52,6 +55,10 @@ class ReducedModel:
         Of the out-of-fold scores: area under the curve, and Youden's cut-off, which is frozen.
     optimism
         Of the apparent area; None where the study asks for none.
+    harmonised
+        How its columns are harmonised; None where they are not.
+    chosen_at
+        The cut-off with the table of the out-of-fold scores on which it was chosen, if there is one.
     """
 
     model: Model
@@ -62,6 +69,13 @@ class ReducedModel:
     area: RocResult | FedmviError
     cutoff: float | FedmviError
     optimism: Optimism | FedmviError | None
+    harmonised: CombatFit | FedmviError | None = None
+    chosen_at: Cutoff | None = None
+
+    @property
+    def harmonising(self) -> tuple[Combat, ...]:
+        """What harmonises its columns, if the study has them harmonised."""
+        return tuple(step for step in self.base.steps if isinstance(step, Combat))
 
     @property
     def score(self) -> Score | None:
@@ -77,7 +91,7 @@ class ReducedModel:
         if self.score is None:
             return None
         read = ModelColumns(self.model.name)
-        return Parts((), (read,), (), (read.complete,), (self.score,))
+        return Parts((), (read,), (), (read.complete,), (self.score,), self.harmonising)
 
     @property
     def scoring(self) -> Recipe | None:
@@ -104,14 +118,18 @@ def reduce_all(study: Study) -> Conclusion[list[ReducedModel]]:
     return found
 
 
-def base_recipe(model: Model) -> Recipe:
-    """From a site's table to the patients of whom all columns of a reduced model are known."""
+def base_recipe(model: Model, harmonised: CombatFit | None = None) -> Recipe:
+    """From a site's table to the patients of whom all columns of a reduced model are known, harmonised if they are."""
     read = ModelColumns(model.name)
-    return Recipe((read, Complete((read.complete,), (model.endpoint,))))
+    return Recipe((read, *harmonising(harmonised), Complete((read.complete,), (model.endpoint,))))
 
 
 def _develop(study: Study, model: Model) -> Conclusion[ReducedModel]:
-    endpoint, base = model.endpoint, base_recipe(model)
+    endpoint = model.endpoint
+    harmonised = yield from attempt(harmonisation(study, model, base_recipe(model)))
+    if isinstance(harmonised, FedmviError):
+        return _undeveloped(model, harmonised)
+    base = base_recipe(model, harmonised)
     recipes = [base, *(base.then(Fold(FOLDS, endpoint), Outside(fold)) for fold in range(FOLDS))]
     recipes += [base.then(Resample(b + 1, endpoint)) for b in range(model.optimism)]
     found = yield from together(*(attempt(reduced_on(study, model, recipe)) for recipe in recipes))
@@ -122,7 +140,14 @@ def _develop(study: Study, model: Model) -> Conclusion[ReducedModel]:
         attempt(_cutoff(study, model, base, draft)),
         attempt(_optimism(model, base, whole, resampled)),
     )
-    return ReducedModel(model, base, whole, tuple(by_fold), draft, area, cut, optimism)
+    cutoff = cut.value_ if isinstance(cut, Cutoff) else cut
+    chosen_at = cut if isinstance(cut, Cutoff) else None
+    return ReducedModel(model, base, whole, tuple(by_fold), draft, area, cutoff, optimism, harmonised, chosen_at)
+
+
+def _undeveloped(model: Model, why: FedmviError) -> ReducedModel:
+    """A model whose columns could not be harmonised."""
+    return ReducedModel(model, base_recipe(model), why, (), why, why, why, why if model.optimism else None, why)
 
 
 def reduced_on(study: Study, model: Model, recipe: Recipe) -> Conclusion[ReducedScore]:
@@ -170,10 +195,10 @@ def _area(model: Model, base: Recipe, draft: DraftScore | FedmviError) -> Conclu
     return (yield from roc(model.cohort, recipe, model.endpoint, column))
 
 
-def _cutoff(study: Study, model: Model, base: Recipe, draft: DraftScore | FedmviError) -> Conclusion[float]:
+def _cutoff(study: Study, model: Model, base: Recipe, draft: DraftScore | FedmviError) -> Conclusion[Cutoff]:
     recipe, column = _scored(model, base, draft)
     found = yield from cutoffs(model.cohort, recipe, model.endpoint, (column,), min_cell=study.limits.min_cell)
-    return found[0].value_
+    return found[0]
 
 
 def _optimism(

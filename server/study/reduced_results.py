@@ -12,7 +12,7 @@ from common.statistics.roc import RocResult
 from common.study.protocol import Model, Study
 from common.study.recipe import coded_columns
 from server.study.evaluation import pooled_result
-from server.study.model_results import model_base, predictor_of
+from server.study.model_results import HARMONISED, model_base, predictor_of
 from server.study.models import ScoredModel, refusal
 from server.study.optimism import Optimism
 from server.study.reduced import Chosen, ReducedModel
@@ -81,7 +81,8 @@ def _formula(study: Study, reduced: ReducedModel) -> Result:
     if not isinstance(reduced.cutoff, FedmviError):
         estimates.append(Estimate(name="cutoff", value=reduced.cutoff, note="Youden, on out-of-fold scores"))
     note = "Shrunk coefficients on the predictors' own scales; they have no intervals or p values."
-    usable = _usable(study, model, score.names)
+    note += HARMONISED if model.harmonise is not None else ""
+    usable = None if model.harmonise is not None else _usable(study, model, score.names)
     return Result.model_validate({**base, "n": whole.n_, "estimates": estimates, "note": note, "model": usable})
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.errors import FedmviError
 from common.study.analyses import FOLDS
 from common.study.chain import ChainedImpute
+from common.study.harmonisation import Combat
 from common.study.protocol import Model, Study, Term
 from common.study.recipe import CodedColumn, Complete, Cut, DraftScore, Fold, Impute, Made, ModelColumns, Recipe, Select
 from common.study.scores import named_network, of_score, score_column, source_column
@@ -155,13 +156,17 @@ def _cut(study: Study, term: Term, column: str, cutoff: float | FedmviError) -> 
 
 
 def _with(parts: Parts, cut: Cut) -> Parts:
-    return Parts(parts.columns, parts.reads, parts.filling, parts.known, (*parts.chain, cut))
+    return replace(parts, chain=(*parts.chain, cut))
 
 
 def training_recipe(
-    model: Model, plain: tuple[CodedColumn, ...], filling: tuple[Filling, ...], inputs: Sequence[ScoreInput]
+    model: Model,
+    plain: tuple[CodedColumn, ...],
+    filling: tuple[Filling, ...],
+    inputs: Sequence[ScoreInput],
+    harmonising: tuple[Combat, ...] = (),
 ) -> Recipe:
-    """From a site's table to the frame that a model is fitted on.
+    """From a site's table to the frame that a model is fitted on; `plain` are all columns that it reads there.
 
     Out-of-fold scores of a reduced model are dealt on its own patients, in the folds in which it was developed; only
     then the patients are left out of whom other predictors are unknown.
@@ -170,8 +175,10 @@ def training_recipe(
     recipe = Recipe((Select(plain),) if plain else ())
     recipe = recipe.then(*dict.fromkeys(one.read for one in inputs if one.read is not None))
     drafts = dict.fromkeys((one.base, one.draft) for one in inputs if one.base is not None and one.draft is not None)
+    recipe = recipe.then(*(base for base, _ in drafts))
+    recipe = recipe.then(*dict.fromkeys([*harmonising, *(step for one in inputs for step in one.use.harmonising)]))
     for base, draft in drafts:
-        recipe = recipe.then(base, Complete((base.complete,), keys), Fold(FOLDS, model.endpoint), draft)
+        recipe = recipe.then(Complete((base.complete,), keys), Fold(FOLDS, model.endpoint), draft)
     recipe = recipe.then(*dict.fromkeys(one.cut for one in inputs if one.cut is not None), *filling)
     known = tuple(dict.fromkeys([*(column.name for column in plain), *(one.known for one in inputs if one.known)]))
     return recipe.then(Complete(known, keys))

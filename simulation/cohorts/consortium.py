@@ -64,6 +64,11 @@ class Group(_Declared):
 class Scanner(_Declared):
     """How one hospital's scanner sees a patient. CT uses the HU fields, MR the coil fields."""
 
+    vendor: str = Field(
+        default="FedMVI simulation", max_length=64, description="Who made it, as DICOM's Manufacturer says it."
+    )
+    kilovolt: Positive = Field(default=120.0, description="CT: tube voltage that headers name; voxels do not show it.")
+    tesla: Positive = Field(default=3.0, description="MR: field strength that headers name; voxels do not show it.")
     spacing_mm: Positive = Field(default=1.9, description="Width of a pixel.")
     slice_mm: Positive = Field(default=4.0, description="Thickness of, and distance between, slices.")
     kernel_mm: NonNegative = Field(default=2.2, description="Full width at half maximum of the in-plane blur.")

@@ -14,6 +14,7 @@ from simulation.exactness import (
     regression,
     survival_predictions,
     survival_times,
+    updating,
 )
 from simulation.exactness.measuring import (
     Absent,
@@ -36,6 +37,7 @@ CASES = (
     *description.CASES,
     *evaluation.CASES,
     *predicted_risks.CASES,
+    *updating.CASES,
     *filters.CASES,
     *harmonisation.CASES,
     *regression.CASES,

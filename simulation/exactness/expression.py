@@ -35,9 +35,12 @@ def _factors(counts: FloatArray, fit: SizeFactors) -> list[Difference]:
     return [
         Difference("size factors", oracle, relative(fit.factors(counts), frozen["size_factors"]), 1e-12),
         Difference(
-            "effective library sizes", oracle, relative(fit.effective_library(counts), frozen["effective_library"]), 1e-12
+            "effective library sizes",
+            oracle,
+            relative(fit.effective_library(counts), frozen["effective_library"]),
+            1e-12,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def voom() -> Case:
@@ -70,8 +73,10 @@ def _voom(found: list[DifferentialExpression]) -> list[Difference]:
             Difference(
                 f"prior degrees of freedom ({key})", oracle, relative(fit.prior_.degrees, theirs["prior_degrees"]), 1e-6
             ),
-            Difference(f"genes within the false discovery rate ({key})", oracle, float((hits[0] != hits[1]).sum()), 0.0),
-        ]  # fmt: skip
+            Difference(
+                f"genes within the false discovery rate ({key})", oracle, float((hits[0] != hits[1]).sum()), 0.0
+            ),
+        ]
     return rows
 
 

@@ -248,7 +248,7 @@ def rna_counts() -> Table:
     rng = np.random.default_rng(2014)
     site = np.repeat(np.arange(4), [14, 20, 26, 36])
     group = (rng.random(site.size) < np.array([0.3, 0.5, 0.4, 0.6])[site]).astype(np.float64)
-    age = np.round(rng.normal(60.0, 9.0, site.size) + 2.0 * site)
+    age = np.round(rng.normal(60.0, 9.0, site.size) + 2.0 * site).astype(np.float64)
     names = tuple(f"gene{i:03d}" for i in range(400))
     share = np.exp(rng.normal(0.0, 1.8, 400))
     change = np.where(np.arange(400) < 40, rng.choice([-1.0, 1.0], 400), 0.0)

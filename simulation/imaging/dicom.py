@@ -172,7 +172,7 @@ def _describe_ct(header: Dataset, about: Acquisition) -> None:
     header.PixelRepresentation = 0
     header.RescaleIntercept, header.RescaleSlope = LOWEST_HU, 1
     header.RescaleType = "HU"
-    header.KVP = 120
+    header.KVP = _decimal(about.kilovolt)
     header.ConvolutionKernel = about.kernel
 
 

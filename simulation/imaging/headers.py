@@ -53,6 +53,10 @@ class Acquisition:
         CT: name of the reconstruction kernel, at most 16 characters.
     tesla
         MR: field strength.
+    kilovolt
+        CT: tube voltage.
+    vendor
+        Manufacturer of the scanner, at most 64 characters.
     b_value
         MR: diffusion weighting of the phase `dwi` in s/mm².
     """
@@ -65,6 +69,8 @@ class Acquisition:
     kernel: str = "SIMULATED"
     tesla: float = 3.0
     b_value: float = 800.0
+    kilovolt: float = 120.0
+    vendor: str = MANUFACTURER
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ def common_header(examination: Examination, about: Acquisition, sop_class: UID) 
     header.StudyDescription = "Simulated liver, not a patient"
     header.ReferringPhysicianName = ""
     header.AccessionNumber = ""
-    header.Manufacturer = MANUFACTURER
+    header.Manufacturer = about.vendor
     header.ManufacturerModelName = about.scanner
     header.DeviceSerialNumber = SERIAL
     header.SoftwareVersions = SOFTWARE

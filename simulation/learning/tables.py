@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common.errors import FedmviError
+from common.study.acquisition import acquisition_facts
 from common.study.features import FEATURE
 from common.study.protocol import Endpoint, Study
 from simulation.cohorts.clinical import draw_site
@@ -63,7 +64,8 @@ def draw_tables(study: Study, seed: int, patients: int) -> dict[str, Table]:
 def _needed(study: Study) -> set[str]:
     """Columns that a study reads."""
     columns = {column for endpoint in study.endpoints for column in endpoint.columns}
-    columns |= {name for name in study.variable_names() if not FEATURE.fullmatch(name)}
+    from_images = acquisition_facts(study.preparation)
+    columns |= {name for name in study.variable_names() if not FEATURE.fullmatch(name) and name not in from_images}
     columns |= {rule.column or name for name, rule in study.eligibility.rules()}
     return columns | ({"cohort"} if any(cohort.label is not None for cohort in study.cohorts) else set())
 

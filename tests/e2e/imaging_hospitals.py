@@ -31,6 +31,16 @@ SEED = 1
 RADIOMICS = ("peritumour-subtraction", "all-blocks")
 LEFT_OUT = ("tumour-registered", "peritumour-registered", "tumour-subtraction")
 """The radiomics models of the shipped study, those that are tested and those that are not."""
+SCANNERS = {
+    "hospital-a": ("Siemens", "over 110 to 130 kV"),
+    "hospital-b": ("GE", "over 110 to 130 kV"),
+    "hospital-c": ("Philips", "over 90 to 110 kV"),
+    "hospital-d": ("Siemens", "over 110 to 130 kV"),
+    "external-e": ("Canon or Toshiba", "over 90 to 110 kV"),
+    "external-f": ("GE", "over 110 to 130 kV"),
+    "external-g": ("United Imaging", "over 110 to 130 kV"),
+}
+"""Vendor and tube voltage of every hospital's scanner, as levels."""
 _STUDY = Path(__file__).parents[2] / "studies" / "demo-imaging.toml"
 _FILES = ("images/{}/arterial", "images/{}/portal", "masks/{}/tumour", "masks/{}/liver")
 _CLASSES = 'classes = ["firstorder", "shape", "glcm"]'
@@ -83,11 +93,20 @@ def measured() -> dict[str, dict[str, float]]:
         return {row.pop("patient_id"): {k: float(v) for k, v in row.items()} for row in csv.DictReader(file)}
 
 
+def acquired(patient: str) -> dict[str, str]:
+    """How a patient's CT was acquired, but for times, which differ between patients of a hospital."""
+    vendor, voltage = SCANNERS[patient.rpartition("-")[0]]
+    return {
+        "scanner_vendor": vendor, "tube_voltage": voltage, "slice_spacing": "over 5 mm", "pixel_spacing": "over 1 mm",
+    }  # fmt: skip
+
+
 def as_measured(known: Mapping[str, dict[str, float]]) -> Any:
     """What takes the place of `prepare_patients`: outcomes with these features."""
 
     def outcomes(jobs: Sequence[Job], workers: int | None, progress: Any) -> tuple[Outcome, ...]:
-        return tuple(Outcome(job.case.patient, features={1: known[job.case.patient]}) for job in jobs)
+        patients = (job.case.patient for job in jobs)
+        return tuple(Outcome(p, features={1: known[p]}, acquisition=acquired(p)) for p in patients)
 
     return outcomes
 

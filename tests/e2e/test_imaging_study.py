@@ -29,6 +29,8 @@ from server.study.execution import Action
 from simulation.running import Simulation
 from tests.e2e.imaging_hospitals import (
     RADIOMICS,
+    SCANNERS,
+    acquired,
     as_measured,
     features_of,
     make,
@@ -69,7 +71,14 @@ def test_the_features_in_the_file_are_those_of_the_ct_in_dicom(site: str, hospit
         lines.writerows(row for row in rows if row["patient_id"] in mine)
     slices = list((hospitals / site / "images" / mine[0] / "arterial").glob("*.dcm"))
     assert len(slices) == 26
-    found = features_of(prepare(load_site(folder), study(), workers=1))
+    done = prepare(load_site(folder), study(), workers=1)
+    assert done.images is not None
+    for outcome in done.images.outcomes:
+        known = dict(outcome.acquisition)
+        assert known.pop("contrast_delay_arterial") == "over 30 to 40 s"
+        assert known.pop("arterial_to_portal") in ("over 20 to 30 s", "over 30 to 40 s")
+        assert known == acquired(outcome.patient)
+    found = features_of(done)
     expected = measured()
     assert set(found) == set(mine)
     for patient in mine:
@@ -170,6 +179,25 @@ def test_early_recurrence_is_that_of_the_patients_censored_at_24_months(
     ours = results["comparison.early-rfs-by-mvi"]
     assert ours["events"] == early.sum()
     assert estimate(ours, "log_rank_chi2")["value"] == pytest.approx(expected.test_statistic, rel=1e-9)
+
+
+def test_the_report_tells_how_every_hospital_acquired_its_images(
+    results: dict[str, dict[str, Any]], hospitals: Path, run: Path
+) -> None:
+    for cohort, sites in (("train", "hospital-*"), ("external-test", "external-*")):
+        result = results[f"acquisition.{cohort}"]
+        counts = {count["name"]: count for count in result["counts"]}
+        patients = counts["patients"]["by_site"]
+        assert set(patients) == {site.name for site in hospitals.glob(sites)}
+        for place, fact in enumerate(("scanner_vendor", "tube_voltage")):
+            for level in {scanner[place] for scanner in SCANNERS.values()}:
+                own = {site: n if SCANNERS[site][place] == level else 0 for site, n in patients.items()}
+                assert counts[f"{fact}={level}"]["by_site"] == own, (fact, level)
+                assert counts[f"{fact}={level}"]["pooled"] == sum(own.values())
+        assert counts["contrast_delay_arterial=unknown"]["pooled"] == result["n"] == sum(patients.values())
+    report = (run / "report.html").read_text(encoding="utf-8")
+    assert "Scanners and protocols" in report
+    assert "vendor: Canon or Toshiba" in report
 
 
 def test_nothing_that_the_study_declares_is_left_unanswered(results: dict[str, dict[str, Any]]) -> None:

@@ -10,9 +10,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from client.images.finding.phase_words import NO_AGENT, ORAL, normal
-from client.images.reading.slices import acquired, b_value, number, numbers, text
+from client.images.reading.slices import DAY_S, acquired, after_injection, b_value, number, numbers, read_moment, text
 
-_DAY_S = 86_400.0
 _GAUSS = 10_000.0
 
 
@@ -94,8 +93,8 @@ def facts_of(
     point, points
         Which of how many time points of its series.
     """
-    moment = _moment(when or acquired(header))
-    if moment is not None and 0 < later_s < _DAY_S and moment.year < MAXYEAR:
+    moment = read_moment(when or acquired(header))
+    if moment is not None and 0 < later_s < DAY_S and moment.year < MAXYEAR:
         moment += timedelta(seconds=later_s)
     agent = text(header, "ContrastBolusAgent")
     tesla = number(header, "MagneticFieldStrength")
@@ -111,7 +110,7 @@ def facts_of(
         agent=agent,
         enhanced=was_given(agent, text(header, "ContrastBolusRoute")),
         acquired=moment,
-        seconds=_seconds(header, moment),
+        seconds=after_injection(header, moment),
         scanning=tuple(part for part in text(header, "ScanningSequence").upper().split("\\") if part),
         echo_ms=number(header, "EchoTime") or None,
         repetition_ms=number(header, "RepetitionTime") or None,
@@ -138,25 +137,6 @@ def was_given(agent: str, route: str = "") -> bool | None:
         return False
     by_mouth = re.search(r"\b(oral|rectal|po)\b", normal(route)) and "iv" not in normal(route)
     return None if by_mouth else True
-
-
-def _moment(written: str) -> datetime | None:
-    try:
-        return datetime.strptime(written, "%Y%m%d%H%M%S.%f") if written else None
-    except ValueError:
-        return None
-
-
-def _seconds(header: Dataset, moment: datetime | None) -> float | None:
-    """From Contrast/Bolus Start Time, which has no date of its own, to the acquisition."""
-    started = re.match(r"(\d{2}):?(\d{2}):?(\d{2}(?:\.\d{1,6})?)", text(header, "ContrastBolusStartTime"))
-    if moment is None or not started:
-        return None
-    hours, minutes, seconds = (float(part) for part in started.groups())
-    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    later = (moment - midnight).total_seconds() - (3600 * hours + 60 * minutes + seconds)
-    # Over midnight the shorter way round is meant.
-    return round((later + _DAY_S / 2) % _DAY_S - _DAY_S / 2, 3)
 
 
 def _axial(header: Dataset) -> bool:

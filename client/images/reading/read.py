@@ -13,7 +13,7 @@ from client.images.reading.nifti import read_nifti
 from client.images.reading.nrrd import read_nrrd
 from client.images.reading.pixels import read_voxels
 from client.images.reading.series import FoundSeries, find_series
-from client.images.reading.slices import image_problem, number, text
+from client.images.reading.slices import after_injection, image_problem, number, read_moment, text
 from client.images.reading.volumes import FoundVolume
 
 
@@ -127,6 +127,7 @@ def _about(volume: FoundVolume) -> Acquisition:
         repetition_ms=number(header, "RepetitionTime"),
         echo_ms=number(header, "EchoTime"),
         kilovolt=number(header, "KVP"),
+        seconds=after_injection(header, read_moment(volume.acquired)),
     )
 
 

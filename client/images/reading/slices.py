@@ -30,6 +30,8 @@ asked for, and lets whatever the conversion raises through."""
 NO_DATE = "00010101"
 """The day of an image whose headers hold a time and no date, as de-identification often leaves them."""
 
+DAY_S = 86_400.0
+
 Fact = str | float
 Triple = tuple[float, float, float]
 
@@ -246,6 +248,26 @@ def _date_time(written: str) -> str:
     except ValueError:
         return ""
     return f"{moment.year:04d}{moment:%m%d%H%M%S.%f}"
+
+
+def read_moment(written: str) -> datetime | None:
+    """A moment as `acquired` writes it; None for "" and for what is none."""
+    try:
+        return datetime.strptime(written, "%Y%m%d%H%M%S.%f") if written else None
+    except ValueError:
+        return None
+
+
+def after_injection(header: Dataset, moment: datetime | None) -> float | None:
+    """Seconds from Contrast/Bolus Start Time, which has no date of its own, to the acquisition; None without both."""
+    started = re.match(r"(\d{2}):?(\d{2}):?(\d{2}(?:\.\d{1,6})?)", text(header, "ContrastBolusStartTime"))
+    if moment is None or not started:
+        return None
+    hours, minutes, seconds = (float(part) for part in started.groups())
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    later = (moment - midnight).total_seconds() - (3600 * hours + 60 * minutes + seconds)
+    # Over midnight the shorter way round is meant.
+    return round((later + DAY_S / 2) % DAY_S - DAY_S / 2, 3)
 
 
 _PRIVATE_B_VALUES = {

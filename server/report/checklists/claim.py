@@ -21,7 +21,7 @@ _DATA = (
     Item("10", "Parts of the data that were chosen, such as slices or regions.", of_cohorts.preparation, "in words."),
     Item("11", "De-identification.", of_cohorts.deidentified),
     Item("12", "Missing data and how they were handled.", of_models.missing_values),
-    Item("13", "How the images were acquired.", told="image_acquisition"),
+    Item("13", "How the images were acquired.", of_cohorts.acquisition, "in words.", "image_acquisition"),
 )
 _REFERENCE = (
     Item("14", "How the reference standard was obtained.", of_cohorts.outcome, "how it was obtained.",

@@ -27,7 +27,7 @@ _DATA = (
     Item("13", "Sources of the data.", of_cohorts.sources, "private or public."),
     Item("14", "Overlap with data of earlier publications."),
     Item("15", "How the data were split.", of_cohorts.closed_until_frozen),
-    Item("16", "Imaging protocol.", told="image_acquisition"),
+    Item("16", "Imaging protocol.", of_cohorts.acquisition, "in words.", "image_acquisition"),
     Item("17", "Predictors that are no radiomic features.", of_models.other_predictors),
     Item("18", "The reference standard.", of_cohorts.outcome, "how it was obtained, and why it.",
          "outcome_assessment"),

@@ -154,6 +154,13 @@ def protocol(facts: Facts) -> Evidence | None:
     return shown(facts, "study.toml of this run, named by its fingerprint.", "provenance")
 
 
+def acquisition(facts: Facts) -> Evidence | None:
+    """Scanners and protocols, as images' headers tell them."""
+    if not facts.of("acquisition"):
+        return None
+    return shown(facts, "Patients by scanner, spacing and contrast timing, in every cohort.", "acquisition")
+
+
 def preparation(facts: Facts) -> Evidence | None:
     """The settings of image preparation by their fingerprint."""
     if not has_images(facts):

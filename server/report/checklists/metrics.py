@@ -18,7 +18,7 @@ _DESIGN = (
 _IMAGES = (
     Item("4", "More than one centre.", of_cohorts.several_sites),
     Item("5", "Images as they are made in the clinic.", told="image_acquisition"),
-    Item("6", "Imaging protocol with its parameters.", told="image_acquisition"),
+    Item("6", "Imaging protocol with its parameters.", of_cohorts.acquisition, "in words.", "image_acquisition"),
     Item("7", "Time between images and reference standard.", of_cohorts.interval),
     Item("8", "How regions were outlined.", told="segmentation"),
     Item("9", "Test of an automatic segmentation, where there is one.", told="segmentation"),

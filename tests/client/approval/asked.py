@@ -17,10 +17,10 @@ from common.federation.codec import Packed
 from common.federation.envelope import Ticket, read_answers, read_envelope
 from common.federation.ports import InProcess, SitesPort
 from common.federation.query import Ask, Query
-from common.federation.tasks import Freeze, Open, Sign
+from common.federation.tasks import Freeze, FreezeCorrections, Open, Sign
 from tests.disclosure.consortium import Consortium
 
-OPENING = (Sign.name, Open.name, Freeze.name)
+OPENING = (Sign.name, Open.name, Freeze.name, FreezeCorrections.name)
 """Tasks of every run, which let nothing of the patients leave but their rounded number in each cohort."""
 
 

@@ -231,3 +231,20 @@ def test_the_step_travels() -> None:
     recipe = Recipe((fitted(cohort(), ("age",)).step(),))
     assert isinstance(recipe.steps[0], Combat)
     assert unpack(pack(recipe, Recipe), Recipe) == recipe
+
+
+def test_a_column_narrower_than_may_be_divided_by_stays_narrow_and_others_are_as_without_it() -> None:
+    table = cohort()
+    constant = {**table.columns, "f3": np.full(180, 7.0), "f2": 5.0 + 1e-9 * table.columns["f2"]}
+    port = federation_of(constant, {}, table.site)
+    least = (1e-6,) * 5
+    fit = conclude(port, [combat(COHORT, Recipe(), NAMES, ("age",), narrowest=least)])[0]
+    assert fit.pooled_std_[2:].tolist() == [1e-6, 1e-6]
+    usual = fitted(table, ("age",))
+    assert fit.pooled_std_[:2] == pytest.approx(usual.pooled_std_[:2], rel=1e-12)
+    assert fit.coef_[:, :2] == pytest.approx(usual.coef_[:, :2], rel=1e-9)
+    with pytest.raises(FedmviError, match="616"):
+        conclude(port, [combat(COHORT, Recipe(), NAMES, ("age",))])
+    rows = {name: values[table.site == 0] for name, values in constant.items()}
+    after = fit.step(bounded=True).apply(Frame(rows, {}, rows["age"].size))
+    assert np.ptp(after.columns["f3"]) < 1e-9 and after.columns["f3"] == pytest.approx(7.0)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import sqrtm
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
@@ -29,6 +30,7 @@ from common.statistics.roc import RocResult
 from common.study.loader import as_tuples
 from common.study.protocol import Study
 from common.study.recipe import Fold, Frame
+from common.study.table import FloatArray
 from server.report.figures import draw_all
 from server.report.page import render
 from server.report.tables import tables
@@ -192,6 +194,28 @@ def test_means_regions_and_two_sample_areas_are_those_of_the_rows(seen: Seen) ->
         for g, level in enumerate(("M0", "M1", "M2")):
             told = found["two_sample_auc", f"near v far, {level}"].value
             assert told == pytest.approx(np.mean([half[g] for half in graded]), abs=0.03)
+
+
+def test_the_distance_of_cohorts_is_that_of_their_rows_beside_that_of_halves(seen: Seen) -> None:
+    excess = {}
+    for result in seen.results:
+        sequence, found = result.id.split(".")[-1], {(e.name, e.term): e.value for e in result.estimates}
+        near, far = seen.rows("near", sequence), seen.rows("far", sequence)
+        distance = found["frechet", "near v far"]
+        assert distance == pytest.approx(rows_apart(near[0], far[0]), rel=1e-6)
+        for cohort, (x, _, half) in (("near", near), ("far", far)):
+            assert found["frechet_halves", cohort] == pytest.approx(rows_apart(x[half == 0], x[half == 1]), rel=1e-6)
+        expected = found["frechet_expected", "near v far"]
+        assert distance is not None and expected is not None and "frechet_halves" in result.note
+        excess[sequence] = distance / expected
+    assert excess["t1v"] > 5.0 > 3.0 > excess["t1"]
+
+
+def rows_apart(one: FloatArray, other: FloatArray) -> float:
+    covariances = [np.cov(rows.T) for rows in (one, other)]
+    root = np.real(sqrtm(covariances[0] @ covariances[1]))
+    apart = np.square(one.mean(axis=0) - other.mean(axis=0)).sum()
+    return float(apart + np.trace(covariances[0] + covariances[1] - 2.0 * root))
 
 
 def area_of(scores: Sequence[Any]) -> float:

@@ -1,0 +1,71 @@
+"""client/approval: what `[shift]` asks about: the columns of one model, in training and in the compared cohorts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from client.approval.model_subjects import parts_of
+from client.approval.subject import Subject
+from common.federation.query import Mode
+from common.study.protocol import Study
+from common.study.ranges import plausible_range
+from common.study.recipe import Recipe, coded_columns
+from common.study.shifted import compared_cohorts, compared_model, labelled_cohorts, number_columns
+
+_PART = "comparison of hospitals"
+_OWN, _DRAWN = frozenset({"query.site_profile"}), frozenset({"query.site_permutations"})
+
+
+def shift_subjects(study: Study) -> Iterator[Subject]:
+    """A hospital's own profile, the sums that it is compared with, and, with outcomes, its own calibration."""
+    model = compared_model(study)
+    if model is None:
+        return
+    parts = parts_of(study, model)
+    keys, columns = study.endpoint(model.endpoint).keys, coded_columns(study, model.predictors)
+    frame = Recipe(parts.recipe(keys).steps[:-1])
+    # Of a model with a reduction no more are left than it allows.
+    columns = columns if model.reduction is None else columns[: model.reduction.count]
+    names, ranges = tuple(c.name for c in columns), tuple(plausible_range(study, c) for c in columns)
+    for cohort in (model.cohort, *compared_cohorts(study)):
+        yield Subject(_PART, cohort, _OWN, frame, names, ranges=ranges, modes=(Mode.EACH,))
+    yield Subject(_PART, model.cohort, _DRAWN, frame, names, ranges=ranges, modes=(Mode.TOTAL,))
+    yield Subject(
+        _PART, model.cohort, frozenset({"query.training_profile"}), frame, names, model.endpoint, ranges=ranges,
+        modes=(Mode.TOTAL,),
+    )  # fmt: skip
+    score, scored = (f"score.{model.name}",), parts.recipe(keys)
+    yield Subject(
+        _PART, model.cohort, frozenset({"query.score_moments"}), scored, score, model.endpoint, ranges=((0.0, 1.0),),
+        modes=(Mode.TOTAL,),
+    )  # fmt: skip
+    for cohort in labelled_cohorts(study):
+        yield Subject(
+            _PART, cohort, frozenset({"query.score_shift_alone"}), scored, score, model.endpoint, ranges=((0.0, 1.0),),
+            modes=(Mode.EACH,),
+        )  # fmt: skip
+
+
+def shift_fields(subject: Subject, study: Study) -> dict[str, Any]:
+    """The fields of such a question that the study, or its columns, decide."""
+    model = compared_model(study)
+    if model is None or subject.part != _PART:
+        return {}
+    p = len(subject.columns)
+    return {
+        "numbers": number_columns(study, model, subject.columns),
+        "scale": np.ones(p),
+        "direction": np.zeros(p + 1),
+        "shares": np.full(len(study.cohort(model.cohort).sites), 1.0 / len(study.cohort(model.cohort).sites)),
+        "samples": np.full(_others(study), 0.5),
+        "deals": 1,
+        "reference": np.array([[2.0, 0.0, 1.0], [2.0, 0.0, 1.0]]),
+        "part": subject.cohort == model.cohort,
+    }
+
+
+def _others(study: Study) -> int:
+    return sum(len(study.cohort(cohort).sites) for cohort in compared_cohorts(study))

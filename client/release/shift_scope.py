@@ -1,0 +1,87 @@
+"""client/release: the scope of `[shift]`: what a hospital tells of itself alone, and of drawn hospitals, to compare it.
+
+Its own sums are told once a run and cohort, in one form: all columns of one model, all patients of whom they are known,
+one centre and scale. Another set of patients, another scale or another cut-off would tell, by a difference, the few
+whom the two tell apart. Patients are dealt out to drawn hospitals by shares that are set once, for the same reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from common.federation.codec import pack
+from common.federation.query import Query
+from common.statistics.score_shift import ScoreMoments, ScoreShiftAlone
+from common.statistics.site_permutation import SitePermutations
+from common.statistics.site_profile import SiteProfile
+from common.statistics.training_profile import TrainingProfile
+from common.study.fingerprint import canonical_json
+from common.study.protocol import Model, Study
+from common.study.recipe import coded_columns
+from common.study.scores import plain_columns
+from common.study.shifted import (
+    compared_cohorts,
+    compared_model,
+    is_frame,
+    is_scored_frame,
+    labelled_cohorts,
+    number_columns,
+)
+
+
+def shift_declares(query: Query, study: Study) -> bool:
+    """Whether the study compares hospitals, and asks this to do so."""
+    model = compared_model(study)
+    if model is None or study.shift is None:
+        return False
+    if isinstance(query, ScoreMoments | ScoreShiftAlone):
+        return _about_score(query, study, model)
+    if isinstance(query, SiteProfile | TrainingProfile | SitePermutations):
+        frame = is_frame(study, model, query.recipe) and _columns_of(query, study, model)
+        return frame and _where(query, study, model)
+    return False
+
+
+def _about_score(query: ScoreMoments | ScoreShiftAlone, study: Study, model: Model) -> bool:
+    """Whether it is the model's frozen score, in training or where outcomes of it are used."""
+    training = query.cohort == model.cohort
+    if isinstance(query, ScoreShiftAlone):
+        where = query.cohort in labelled_cohorts(study) and query.part == training
+    else:
+        where = training
+    own = (query.column, query.endpoint) == (f"score.{model.name}", model.endpoint)
+    return where and own and is_scored_frame(study, model, query.recipe)
+
+
+def _where(query: SiteProfile | TrainingProfile | SitePermutations, study: Study, model: Model) -> bool:
+    """Whether it is asked where the study asks it, and no more often."""
+    if isinstance(query, SiteProfile):
+        return query.cohort in (model.cohort, *compared_cohorts(study))
+    if isinstance(query, TrainingProfile):
+        return (query.cohort, query.endpoint) == (model.cohort, model.endpoint)
+    most = study.shift.permutations if study.shift is not None else 0
+    return query.cohort == model.cohort and query.first + query.deals - 1 <= most
+
+
+def _columns_of(query: SiteProfile | TrainingProfile | SitePermutations, study: Study, model: Model) -> bool:
+    """Whether it is about all columns of the model; of a reduced one, about those that were left."""
+    columns = query.columns
+    if model.reduction is None:
+        sound = columns == tuple(column.name for column in plain_columns(study, model))
+    else:
+        sound = bool(columns) and set(columns) <= {column.name for column in coded_columns(study, model.predictors)}
+    return sound and query.numbers == number_columns(study, model, columns)
+
+
+def shift_values(query: Query) -> Iterator[tuple[str, str, int]]:
+    """What such a question may have one value of in a run, that value, and 1: see `Once`."""
+    if isinstance(query, SiteProfile | TrainingProfile | ScoreMoments | ScoreShiftAlone):
+        yield canonical_json(["shift", query.name, query.cohort]), pack(query, type(query)).digest, 1
+    if isinstance(query, SitePermutations):
+        yield canonical_json(["shift", query.name, query.cohort]), query.fixed, 1
+
+
+def drawn_hospitals_hold(query: Query, patients: float, sites: int, min_cell: int) -> bool:
+    """Whether each half of each drawn hospital has a cell of patients: of all sites of a sum, or of this one without
+    masks."""
+    return not isinstance(query, SitePermutations) or query.fewest(patients, sites) >= min_cell

@@ -1,0 +1,279 @@
+"""common/statistics: one site's own calibration, and its scores within each class beside those of training.
+
+A score that is calibrated at a site holds there, whoever its patients are. One that is not, while patients with and
+without the outcome have the scores that they have elsewhere, meets another frequency of the outcome; one for which
+neither holds meets another relation of predictors and outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from common.errors import FedmviError
+from common.federation.alone import Alone
+from common.federation.codec import FloatField
+from common.federation.query import Block, Kind, Query, Risk, SiteView, Summary
+from common.federation.runner import attempt
+from common.statistics.calibration import Calibration, calibration, logit
+from common.statistics.counts import hide_in_row
+from common.statistics.distributions import chi2_p, two_sided_p
+from common.study.recipe import Frame, logistic_function
+from common.study.table import FloatArray
+
+CLASSES = 2
+_SURE = 0.0005
+"""Risks are kept this far from 0 and 1: their logit enters means."""
+
+
+def linear_predictor(frame: Frame, column: str) -> FloatArray:
+    """(n,) logit of the score, of risks that are kept off 0 and 1."""
+    return logit(np.clip(frame.columns[column], _SURE, 1.0 - _SURE))
+
+
+@dataclass(frozen=True)
+class ScoreMoments(Query):
+    """Sums of the logit of a score, and of its square, by class of an endpoint, and what they tell of a line on it."""
+
+    name: ClassVar[str] = "query.score_moments"
+    risk: ClassVar[Risk] = Risk.SUM
+
+    endpoint: str
+    column: str
+
+    def blocks(self) -> Mapping[str, Block]:
+        """(2,) each: `n`, `sum`, `square`; `information` (3,) of a line on the logit, lower triangle."""
+        return {
+            "n": Block((CLASSES,), Kind.COUNT),
+            "sum": Block((CLASSES,), Kind.REAL),
+            "square": Block((CLASSES,), Kind.REAL),
+            "information": Block((3,), Kind.REAL),
+        }
+
+    def words(self) -> str:
+        """See `Query`."""
+        return f"mean and spread of {self.column} by class of {self.endpoint}, cohort {self.cohort}"
+
+    @property
+    def classes_of(self) -> str:
+        """The endpoint."""
+        return self.endpoint
+
+    def answer(self, frame: Frame) -> Summary:
+        """The site's sums; the frame has complete cases."""
+        values, y = linear_predictor(frame, self.column), frame.endpoints[self.endpoint].astype(np.int64)
+        risk = logistic_function(values)
+        weight = risk * (1.0 - risk)
+        return {
+            "n": np.bincount(y, minlength=CLASSES).astype(np.int64),
+            "sum": np.bincount(y, weights=values, minlength=CLASSES),
+            "square": np.bincount(y, weights=np.square(values), minlength=CLASSES),
+            "information": np.array([weight.sum(), weight @ values, weight @ np.square(values)]),
+        }
+
+
+@dataclass(frozen=True)
+class ScoreShiftAlone(Alone):
+    """One site's own calibration, and how its scores differ from those of training within each class.
+
+    Attributes
+    ----------
+    reference
+        (2, 3) of the training cohort by class: patients, mean and variance of the logit of the score.
+    part
+        Whether this site's patients are among those of the training cohort.
+    """
+
+    name: ClassVar[str] = "query.score_shift_alone"
+    risk: ClassVar[Risk] = Risk.CELLS
+
+    endpoint: str
+    column: str
+    min_class: int
+    reference: FloatField
+    part: bool
+
+    def blocks(self) -> Mapping[str, Block]:
+        """`classes` (3,) as `Classes`, `estimable` (), `large` (2,) calibration in the large and its error, `line` (2,)
+        intercept and slope, `covariance` (3,) of them, lower triangle, `ratio` (3,) observed to expected with its
+        limits, `apart` (2,) difference of the scores from those of training within each class, in standard errors.
+        """
+        return {
+            "classes": Block((3,), Kind.COUNT),
+            "estimable": Block((), Kind.COUNT),
+            "large": Block((2,), Kind.REAL),
+            "line": Block((2,), Kind.REAL),
+            "covariance": Block((3,), Kind.REAL),
+            "ratio": Block((3,), Kind.REAL),
+            "apart": Block((CLASSES,), Kind.REAL),
+        }
+
+    def words(self) -> str:
+        """See `Query`."""
+        return f"this site's own calibration of {self.column}, and its scores by class of {self.endpoint}"
+
+    def consistent(self) -> bool:
+        """See `Query`."""
+        return self.reference.shape == (CLASSES, 3) and bool(np.all(self.reference[:, [0, 2]] > 0))
+
+    def respond(self, site: SiteView) -> Summary:
+        """Only counts are told with fewer than `min_class` patients in a class, or where the calibration fails."""
+        frame = site.frame(self)
+        events = int(np.nansum(frame.endpoints[self.endpoint]))
+        none = {"large": 2, "line": 2, "covariance": 3, "ratio": 3, "apart": CLASSES}
+        summary: Summary = {
+            "classes": hide_in_row(np.array([frame.n - events, events, 0], dtype=np.int64), self.min_cell),
+            "estimable": np.array(0, dtype=np.int64),
+            **{name: np.zeros(size) for name, size in none.items()},
+        }
+        if min(events, frame.n - events) < max(self.min_class, 2):
+            return summary
+        fit = self.conclude(site, attempt(calibration(self.cohort, self.recipe, self.endpoint, self.column)))
+        if isinstance(fit, Calibration):
+            summary["estimable"] = np.array(1, dtype=np.int64)
+            summary["large"] = np.array([fit.in_the_large_, fit.in_the_large_std_err_])
+            summary["line"] = np.array([fit.intercept_, fit.slope_])
+            summary["covariance"] = fit.covariance_[np.tril_indices(2)]
+            summary["ratio"] = np.array(fit.observed_to_expected)
+            summary["apart"] = self._apart(frame)
+        return summary
+
+    def _apart(self, frame: Frame) -> FloatArray:
+        """A site that is part of the training cohort differs from it by less, and by the same share less at random."""
+        values, y = linear_predictor(frame, self.column), frame.endpoints[self.endpoint]
+        found = np.zeros(CLASSES)
+        for label, (n, mean, variance) in enumerate(self.reference.tolist()):
+            own = values[y == label]
+            share = 1.0 / own.size - 1.0 / n if self.part else 1.0 / own.size + 1.0 / n
+            if share > 0:
+                found[label] = (float(own.mean()) - mean) / np.sqrt(variance * share)
+        return found
+
+
+@dataclass(frozen=True)
+class ScoreShift:
+    """What outcomes tell of a score at a site.
+
+    Attributes
+    ----------
+    n_, events_
+        Patients, and those with the outcome; None where hidden.
+    in_the_large_, in_the_large_std_err_
+        Calibration in the large: 0 where risks are right on average.
+    slope_, slope_std_err_
+        1 where risks are neither too extreme nor too moderate.
+    observed_expected_
+        Ratio with its 95 % limits.
+    calibration_p_
+        Of the expected intercept and slope together (Cox 1958), by Wald's test on two degrees of freedom.
+    classes_p_
+        Of scores that are, within both classes, those of training, on two degrees of freedom.
+    large_p_
+        Of calibration in the large alone.
+    """
+
+    n_: int | None
+    events_: int | None
+    in_the_large_: float
+    in_the_large_std_err_: float
+    slope_: float
+    slope_std_err_: float
+    observed_expected_: tuple[float, float, float]
+    calibration_p_: float
+    classes_p_: float
+    large_p_: float
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The calibration line that a score is expected to have where nothing differs.
+
+    Attributes
+    ----------
+    slope, middle
+        1, or less of an overfitted score; and the logit that is right all the same.
+    covariance
+        (2, 2) of intercept and slope, from the patients that the score was fitted on.
+    """
+
+    slope: float = 1.0
+    middle: float = 0.0
+    covariance: FloatArray = field(default_factory=lambda: np.zeros((2, 2)))
+
+
+def score_shift(part: Summary, expected: Expected) -> ScoreShift | None:
+    """What a site's own answer says; None where it told counts only, or an impossible covariance."""
+    lower = part["covariance"]
+    covariance = np.array([[lower[0], lower[1]], [lower[1], lower[2]]])
+    error = float(part["large"][1])
+    if int(part["estimable"]) != 1 or not (error > 0 and float(np.linalg.eigvalsh(covariance)[0]) > 0):
+        return None
+    off = part["line"] - np.array([(1.0 - expected.slope) * expected.middle, expected.slope])
+    chi2 = float(off @ np.linalg.solve(covariance + expected.covariance, off))
+    large = float(part["large"][0])
+    classes = [int(count) for count in part["classes"][:2]]
+    shown = min(classes) >= 0
+    ratio = part["ratio"].tolist()
+    return ScoreShift(
+        n_=sum(classes) if shown else None,
+        events_=classes[1] if shown else None,
+        in_the_large_=large,
+        in_the_large_std_err_=error,
+        slope_=float(part["line"][1]),
+        slope_std_err_=float(np.sqrt(covariance[1, 1])),
+        observed_expected_=(ratio[0], ratio[1], ratio[2]),
+        calibration_p_=chi2_p(chi2, 2),
+        classes_p_=chi2_p(float(np.square(part["apart"]).sum()), CLASSES),
+        large_p_=two_sided_p(large / error),
+    )
+
+
+def reference_of(sums: Summary, cohort: str, endpoint: str) -> FloatArray:
+    """(2, 3) patients, mean and variance by class, of summed `ScoreMoments`.
+
+    Raises
+    ------
+    FedmviError
+        602 fewer than two patients of a class, or scores that are all alike in one.
+    """
+    n = sums["n"].astype(np.float64)
+    if not bool(np.all(n > 1)):
+        raise FedmviError(602, endpoint=endpoint, cohort=cohort)
+    mean = sums["sum"] / n
+    variance = (sums["square"] - n * np.square(mean)) / (n - 1.0)
+    if not bool(np.all(variance > 0)):
+        raise FedmviError(602, endpoint=endpoint, cohort=cohort)
+    return np.column_stack([n, mean, variance])
+
+
+def middle_of(reference: FloatArray) -> float:
+    """Mean logit of all patients of a reference."""
+    return float(reference[:, 0] @ reference[:, 1] / reference[:, 0].sum())
+
+
+def line_covariance(sums: Summary) -> FloatArray:
+    """(2, 2) of intercept and slope of a line on the logit, of summed `ScoreMoments`: how far a fit is left to chance.
+
+    A score that is fitted anew to other patients of the same kind has another line, by about as much (Cox 1958).
+    """
+    whole, first, second = sums["information"].tolist()
+    return np.asarray(np.linalg.inv(np.array([[whole, first], [first, second]])), dtype=np.float64)
+
+
+def expected_elsewhere(reference: FloatArray, slope: float) -> FloatArray:
+    """(2, 3) the reference with means as they are expected in other patients: nearer to each other, as the slope is."""
+    middle, found = middle_of(reference), reference.copy()
+    found[:, 1] = middle + slope * (reference[:, 1] - middle)
+    return found
+
+
+def shrinkage(chi2: float, predictors: int) -> float:
+    """Calibration slope that a fit has in other patients of the same kind, from 0 to 1.
+
+    (chi2 - p) / chi2 of the likelihood-ratio test of all predictors (van Houwelingen & le Cessie, Stat Med
+    1990;9:1303, equation 4).
+    """
+    return min(max((chi2 - predictors) / chi2, 0.0), 1.0) if chi2 > 0 else 0.0

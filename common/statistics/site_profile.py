@@ -1,0 +1,240 @@
+"""common/statistics: the profile of a site: sums of its patients' standardised columns, which it shows alone.
+
+What is standardised, and where columns are cut into bins, is the same at every site: by mean and standard deviation of
+the training cohort, and at the deciles of a normal distribution. A site tells no product of two columns, and no bin
+or level with a few patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import FedmviError
+from common.federation.alone import Alone
+from common.federation.codec import FloatField
+from common.federation.query import HIDDEN, Block, Kind, Risk, Summary
+from common.statistics.refinement import Counts
+from common.study.recipe import Frame
+from common.study.table import FloatArray
+
+EDGES = np.array([-1.2816, -0.8416, -0.5244, -0.2533, 0.0, 0.2533, 0.5244, 0.8416, 1.2816])
+"""Deciles of the standard normal distribution; a value at an edge belongs to the bin above."""
+
+BINS = EDGES.size + 1
+FARTHEST = 10.0
+"""Standardised values are cut here, so that one wrong value is not the whole mean."""
+
+ALONG = 0.9
+"""Cosine between a score's direction and a column, from which on the score is taken for that column."""
+
+HALVES = 2
+_HALF_BIT = 17
+
+
+def half_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """(n,) 0 or 1: a bit of each patient's key, so that a patient is in the same half of every sum.
+
+    Raises
+    ------
+    FedmviError
+        501 patients without keys.
+    """
+    return ((keys >> np.uint64(_HALF_BIT)) & np.uint64(1)).astype(np.int64)
+
+
+def standardised(frame: Frame, columns: tuple[str, ...], centre: FloatArray, scale: FloatArray) -> FloatArray:
+    """(n, p) columns less their centre, in units of their scale, cut at `FARTHEST`; error 501 without keys."""
+    if frame.keys.size != frame.n:
+        raise FedmviError(501, "halves are drawn from keys, and the frame has none")
+    return np.clip((frame.matrix(columns) - centre) / scale, -FARTHEST, FARTHEST)
+
+
+def binned(values: FloatArray) -> NDArray[np.bool_]:
+    """(n, p, 10) the bin of each value."""
+    places = np.searchsorted(EDGES, values, side="right")
+    found: NDArray[np.bool_] = places[..., np.newaxis] == np.arange(BINS)
+    return found
+
+
+@dataclass(frozen=True)
+class Standard:
+    """How columns are brought to one scale, and what is counted of them.
+
+    Attributes
+    ----------
+    columns
+        All columns; `numbers` are those that are no indicators of a level.
+    centre, scale
+        (p,) each: mean and standard deviation in the training cohort.
+    direction
+        (p + 1,) intercept and coefficients of a linear score of the standardised columns, which is counted above 0.
+    """
+
+    columns: tuple[str, ...]
+    numbers: tuple[str, ...]
+    centre: FloatArray
+    scale: FloatArray
+    direction: FloatArray
+
+    @property
+    def number_places(self) -> NDArray[np.int64]:
+        """Places of the numbers among the columns."""
+        return np.array([self.columns.index(name) for name in self.numbers], dtype=np.int64)
+
+    @property
+    def sound(self) -> bool:
+        """Whether the parts fit together."""
+        p = len(self.columns)
+        shapes = (self.centre.shape, self.scale.shape, self.direction.shape) == ((p,), (p,), (p + 1,))
+        own = set(self.numbers) <= set(self.columns) and len(set(self.numbers)) == len(self.numbers)
+        return shapes and own and bool(np.all(self.scale > 0))
+
+
+@dataclass(frozen=True)
+class SiteProfile(Alone):
+    """One site's own profile; attributes as of `Standard`."""
+
+    name: ClassVar[str] = "query.site_profile"
+    risk: ClassVar[Risk] = Risk.PROFILE
+
+    columns: tuple[str, ...]
+    numbers: tuple[str, ...]
+    centre: FloatField
+    scale: FloatField
+    direction: FloatField
+
+    @property
+    def standard(self) -> Standard:
+        """How columns are brought to one scale."""
+        return Standard(self.columns, self.numbers, self.centre, self.scale, self.direction)
+
+    def blocks(self) -> Mapping[str, Block]:
+        """`n` (2,) by half, `told` (p,) 1 where a column is told, `sum` (2, p), `square` (p,), `counts` (numbers, 10),
+        `above` (2,) patients with a score of at most 0, and above it.
+
+        A bin with fewer than `min_cell` patients is hidden, and counted in the next bin that is shown.
+        """
+        p = len(self.columns)
+        return {
+            "n": Block((HALVES,), Kind.COUNT),
+            "told": Block((p,), Kind.COUNT),
+            "sum": Block((HALVES, p), Kind.REAL),
+            "square": Block((p,), Kind.REAL),
+            "counts": Block((len(self.numbers), BINS), Kind.COUNT),
+            "above": Block((2,), Kind.COUNT),
+        }
+
+    def words(self) -> str:
+        """See `Query`."""
+        return (
+            f"this site's own means, spreads and histograms of {len(self.columns)} columns, and how many patients have "
+            f"a high score, cohort {self.cohort}"
+        )
+
+    def consistent(self) -> bool:
+        """See `Query`."""
+        return self.standard.sound
+
+    @property
+    def parameters(self) -> int:
+        """The columns."""
+        return len(self.columns)
+
+    def influence(self, frame: Frame) -> FloatArray:
+        """(2, n) who is in either half: each must be enough patients."""
+        half = half_of(frame.keys)
+        return np.array([half == one for one in range(HALVES)], dtype=np.float64)
+
+    def answer(self, frame: Frame) -> Summary:
+        """Nothing is told of a column that is the same for all patients here, or of which few have a level."""
+        values, half = standardised(frame, self.columns, self.centre, self.scale), half_of(frame.keys)
+        told = np.array([self._may_be_told(name, frame.columns[name]) for name in self.columns])
+        told &= np.array([uncut(values[half == one], self.min_cell) for one in range(HALVES)]).all(axis=0)
+        values = np.where(told, values, 0.0)
+        counts = np.where(told[self.standard.number_places, np.newaxis], _histogram(self, values), 0)
+        score = self.direction[0] + np.sum(values * self.direction[1:], axis=1)
+        above = np.array([np.count_nonzero(score <= 0), np.count_nonzero(score > 0)], dtype=np.int64)
+        shown = merged(counts.astype(np.int64), self.min_cell)
+        if not told.all() or int(above.min()) < self.min_cell or self._beside(above, shown):
+            above = np.full(2, HIDDEN, dtype=np.int64)
+        return {
+            "n": np.bincount(half, minlength=HALVES).astype(np.int64),
+            "told": told.astype(np.int64),
+            "sum": np.array([values[half == one].sum(axis=0) for one in range(HALVES)]),
+            "square": np.square(values).sum(axis=0),
+            "counts": shown,
+            "above": above,
+        }
+
+    def _beside(self, above: Counts, shown: Counts) -> bool:
+        """Whether the high scores are those above an edge of the one column that the score is of, but for a few."""
+        weight = np.abs(self.direction[1:])
+        along = weight[self.standard.number_places] > ALONG * np.linalg.norm(weight)
+        apart = np.abs(cumulative(shown)[along][..., np.newaxis] - above.astype(np.float64))
+        return bool(np.any((apart > 0) & (apart < self.min_cell)))
+
+    def _may_be_told(self, name: str, values: FloatArray) -> bool:
+        """Few patients with another value than all others, or with a level, would be what is told.
+
+        An indicator with filled values has others between its levels.
+        """
+        known, counts = np.unique(values, return_counts=True)
+        if known.size < 2 or values.size - int(counts.max()) < self.min_cell:
+            return False
+        level = name not in self.numbers or known.size == 2
+        return not level or int(counts[[0, -1]].min()) >= self.min_cell
+
+
+def uncut(values: FloatArray, least: int) -> NDArray[np.bool_]:
+    """(p,) whether the sum of (n, p) standardised values is one over enough patients, whatever centre and scale are.
+
+    Those who are cut add a constant: what is left would be the sum of the others, who must not be few. Where nobody is
+    left, as where the unit is another one, the sum is a count of those on either side, none of which may be few.
+    """
+    below, above = (np.count_nonzero(values * side >= FARTHEST, axis=0) for side in (-1, 1))
+    inside = len(values) - below - above
+    few = ((below > 0) & (below < least)) | ((above > 0) & (above < least))
+    found: NDArray[np.bool_] = (inside >= least) | ((inside == 0) & ~few)
+    return found
+
+
+def _histogram(query: SiteProfile, values: FloatArray) -> Counts:
+    counts: Counts = binned(values[:, query.standard.number_places]).sum(axis=0, dtype=np.int64)
+    return counts
+
+
+def merged(counts: Counts, least: int) -> Counts:
+    """(..., bins) counts of which none below `least` is shown.
+
+    From the first bin on, bins are put together until they have `least` patients; the last of them shows their count,
+    the others -1. What is left over at the end goes to the last bin that is shown, and is shown in the last of all.
+    All are -1 where there are too few patients altogether.
+    """
+    shown = np.full(counts.shape, HIDDEN, dtype=np.int64)
+    gathered = np.zeros(counts.shape[:-1], dtype=np.int64)
+    before = np.full(counts.shape[:-1], -1, dtype=np.int64)
+    for i in range(counts.shape[-1]):
+        gathered = gathered + counts[..., i]
+        enough = gathered >= least
+        shown[..., i] = np.where(enough, gathered, HIDDEN)
+        before, gathered = np.where(enough, i, before), np.where(enough, 0, gathered)
+    last = counts.shape[-1] - 1
+    moves = (before >= 0) & (before < last)
+    place = np.maximum(before, 0)[..., np.newaxis]
+    held = np.take_along_axis(shown, place, axis=-1)[..., 0]
+    np.put_along_axis(shown, place, np.where(moves, HIDDEN, held)[..., np.newaxis], axis=-1)
+    shown[..., last] = np.where(moves, held + gathered, shown[..., last])
+    return shown
+
+
+def cumulative(shown: Counts) -> FloatArray:
+    """(..., bins - 1) patients below each inner edge of merged counts; NaN where it is hidden."""
+    hidden = shown == HIDDEN
+    below = np.cumsum(np.where(hidden, 0, shown), axis=-1).astype(np.float64)
+    found: FloatArray = np.where(hidden, np.nan, below)[..., :-1]
+    return found

@@ -1,0 +1,101 @@
+"""common/study: what `[shift]` compares: the model whose columns they are, the cohorts, and the frame."""
+
+from __future__ import annotations
+
+from common.study.modelling import is_score
+from common.study.protocol import Model, Study
+from common.study.ranges import NUMBERS
+from common.study.recipe import Complete, ModelColumns, Recipe, Score, Select, coded_columns
+from common.study.scores import named_model, plain_columns
+
+COMPARED_ROLES = frozenset({"internal-test", "external-test"})
+
+
+def compared_model(study: Study) -> Model | None:
+    """The model by whose columns hospitals are compared; None where the study compares none."""
+    return named_model(study, study.shift.models[0]) if study.shift is not None else None
+
+
+def compared_cohorts(study: Study) -> tuple[str, ...]:
+    """The cohorts that are compared with training."""
+    model = compared_model(study)
+    if model is None or study.shift is None:
+        return ()
+    return study.shift.cohorts or model.evaluate
+
+
+def labelled_cohorts(study: Study) -> tuple[str, ...]:
+    """Training, and those of the compared cohorts of which outcomes are used: where the model is evaluated."""
+    model = compared_model(study)
+    return () if model is None else (model.cohort, *(c for c in compared_cohorts(study) if c in model.evaluate))
+
+
+def number_columns(study: Study, model: Model, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a model's columns that are no indicators of a level, in their order."""
+    numbers = {column.name for column in coded_columns(study, model.predictors) if column.coding in NUMBERS}
+    return tuple(name for name in names if name in numbers)
+
+
+def is_frame(study: Study, model: Model, recipe: Recipe) -> bool:
+    """Whether a recipe leaves the patients of whom all columns of a model, and the endpoint, are known, as it fills
+    them; of a cohort with closed endpoints all of whom the columns are known.
+    """
+    steps = recipe.steps
+    if len(steps) < 2:
+        return False
+    keys = study.endpoint(model.endpoint).keys
+    if model.reduction is not None:
+        read = ModelColumns(model.name)
+        return steps == (read, Complete((read.complete,), keys))
+    columns = plain_columns(study, model)
+    ends = Select(columns), Complete(tuple(column.name for column in columns), keys)
+    filling = 0 if model.missing == "complete-case" else 1
+    # Which steps fill, and by what numbers, is looked at where any recipe's are.
+    return (steps[0], steps[-1]) == ends and len(steps) == 2 + filling
+
+
+def is_scored_frame(study: Study, model: Model, recipe: Recipe) -> bool:
+    """Whether a recipe is that frame with the model's score."""
+    steps = recipe.steps
+    own = bool(steps) and isinstance(steps[-1], Score) and steps[-1].model == model.name
+    return own and is_frame(study, model, Recipe(steps[:-1]))
+
+
+def shift_contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
+    """What `[shift]` says against the rest of the protocol: (place, sentence) pairs."""
+    if study.shift is None:
+        return []
+    shift = study.shift
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    for i, name in enumerate(shift.models):
+        place: tuple[str | int, ...] = ("shift", "models", i)
+        model = named_model(study, name)
+        if model is None:
+            found.append((place, f"'{name}' is not one of [[models]]"))
+            continue
+        if name in shift.models[:i]:
+            found.append((place, f"'{name}' is named twice"))
+        found += [(place, sentence) for sentence in _unlike(study, model, first=i == 0)]
+    cohorts = {cohort.name: cohort for cohort in study.cohorts}
+    for i, name in enumerate(shift.cohorts):
+        if name not in cohorts or cohorts[name].role not in COMPARED_ROLES:
+            sentence = f"'{name}' is not an internal-test or external-test cohort"
+            found.append((("shift", "cohorts", i), sentence))
+        elif name in shift.cohorts[:i]:
+            found.append((("shift", "cohorts", i), f"'{name}' is named twice"))
+    return found
+
+
+def _unlike(study: Study, model: Model, *, first: bool) -> list[str]:
+    """Why a model cannot be what hospitals are compared by, or one more with a remedy."""
+    found = []
+    if first and any(is_score(term.variable) for term in model.predictors):
+        found.append(f"'{model.name}' has scores among its predictors: they are not known before models are frozen")
+    if first and model.harmonise is not None:
+        found.append(f"'{model.name}' is harmonised: the first model is the one without a remedy")
+    whole = compared_model(study)
+    if not first and whole is not None and (model.cohort, model.endpoint) != (whole.cohort, whole.endpoint):
+        found.append(f"'{model.name}' is not trained in the cohort, or not for the endpoint, of '{whole.name}'")
+    if not first and model.harmonise is None:
+        found.append(f"'{model.name}' has no remedy: give it `harmonise`, or name it first")
+    return found

@@ -1,0 +1,60 @@
+"""server/study: what is published of leave-one-centre-out: the area at each hospital that a model never saw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.errors import FedmviError
+from common.statistics.distributions import Z975
+from common.study.protocol import Study
+from server.study.centres import over_centres
+from server.study.leave_one_out import Area, LeftOut, LeftOutModel
+from server.study.models import refusal
+from server.study.results import Estimate, Result
+
+
+def publish_left_out(study: Study, found: LeftOut | None) -> list[Result]:
+    """One result a model of [shift]; the first has the name of the best. Nothing where the study asks for none."""
+    if found is None:
+        return []
+    return [_one(study, one, found.chosen if i == 0 else "") for i, one in enumerate(found.models)]
+
+
+_HOW = (
+    "Developed anew without each hospital, and measured there; limits of DeLong. The mean is over hospitals, whatever "
+    "their size. Choosing the model with the best mean uses no other cohort."
+)
+
+
+def _one(study: Study, left: LeftOutModel, chosen: str) -> Result:
+    model = left.model
+    base: dict[str, Any] = {
+        "id": f"model.{model.name}.leave-one-centre-out",
+        "statistic": "leave-one-centre-out",
+        "title": f"{model.title} at hospitals that it never saw",
+        "cohort": model.cohort,
+        "sites": sorted(study.cohort(model.cohort).sites),
+        "how": "site-alone",
+    }
+    estimates, notes, areas = [], [], {}
+    for site, area in left.areas.items():
+        if isinstance(area, Area):
+            low, high = max(0.0, area.auc - Z975 * area.std_err), min(1.0, area.auc + Z975 * area.std_err)
+            why = "" if area.std_err else "no predictor was found"
+            estimates.append(
+                Estimate(name="auc", term=site, value=area.auc, low=low, high=high, std_err=area.std_err, note=why)
+            )
+            areas[site] = (area.auc, area.std_err)
+        else:
+            why = refusal(area)[1]
+            estimates.append(Estimate(name="auc", term=site, value=None, note=why))
+            notes.append(f"Without {site}: {why}")
+    errors = [area for area in left.areas.values() if isinstance(area, FedmviError)]
+    if not areas:
+        status = refusal(errors[0])[0] if errors else "not-estimable"
+        return Result.model_validate({**base, "status": status, "note": " ".join(dict.fromkeys(notes))})
+    estimates.append(Estimate(name="mean_auc", value=left.mean, note=f"over {len(areas)} hospitals" if notes else ""))
+    estimates += over_centres(areas)
+    if chosen:
+        estimates.append(Estimate(name="chosen", term=chosen, value=1.0))
+    return Result.model_validate({**base, "estimates": estimates, "note": " ".join([*notes, _HOW])})

@@ -1,0 +1,218 @@
+"""server/study: what is published of hospitals that differ: one result a hospital, with its verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from common.errors import FedmviError
+from common.statistics.distributions import Z975
+from common.statistics.label_shift import LEAST_APART, LabelShift
+from common.statistics.score_shift import ScoreShift
+from common.statistics.shift_detection import Detection, SiteShift
+from common.statistics.shift_verdict import LEAST_PATIENTS, Verdict
+from common.study.protocol import Study
+from common.study.shifted import compared_cohorts, compared_model
+from server.study.models import refusal
+from server.study.results import Estimate, Result
+from server.study.shift import Labelled, Looked
+from server.study.subject import number
+
+SENTENCES = {
+    Verdict.NONE_DETECTED: "No difference was detected, which is not the same as none",
+    Verdict.COVARIATE: "The patients or their examinations differ, in a way that another frequency of the outcome does "
+    "not explain (covariate shift)",
+    Verdict.LABEL: "What differs is what another frequency of the outcome would change (label shift)",
+    Verdict.CONCEPT: "The outcome itself is related to the predictors in another way (concept shift)",
+    Verdict.SEVERAL: "The hospital differs in more than one way: along the line between the classes, and off it",
+    Verdict.CANNOT_TELL: "Which kind of difference it is cannot be told",
+}
+
+ASSUMPTIONS = (
+    "No outcome of the hospital was used: another relation of predictors and outcome cannot be seen, and patients who "
+    "differ just as those with and without the outcome do cannot be told from another frequency of it."
+)
+
+
+def publish_shift(study: Study, looked: Looked | None) -> list[Result]:
+    """One result for each hospital of training and of the compared cohorts."""
+    model = compared_model(study)
+    if looked is None or model is None:
+        return []
+    if isinstance(looked.detection, FedmviError):
+        cohorts = (model.cohort, *compared_cohorts(study))
+        return [
+            _silent(study, cohort, site, looked.detection) for cohort in cohorts for site in study.cohort(cohort).sites
+        ]
+    return [_one(study, looked, looked.detection, one) for one in looked.detection.sites_]
+
+
+def _result(cohort: str, site: str, **facts: Any) -> Result:
+    return Result(
+        id=f"shift.{cohort}.{site}",
+        statistic="shift",
+        title=f"Shift of {site}, cohort {cohort}",
+        cohort=cohort,
+        sites=[site],
+        how="site-alone",
+        **facts,
+    )
+
+
+def _silent(study: Study, cohort: str, site: str, error: FedmviError, n: int | None = None) -> Result:
+    status, why = refusal(error)
+    small = n is not None and n < study.limits.min_cell
+    return _result(cohort, site, status=status, verdict=Verdict.CANNOT_TELL.value, note=why, n=None if small else n)
+
+
+def _one(study: Study, looked: Looked, detection: Detection, one: SiteShift) -> Result:
+    if one.error is not None:
+        return _silent(study, one.cohort, one.site, one.error, one.n_)
+    verdict = looked.verdict(one)
+    labelled = looked.labelled.get((one.cohort, one.site)) if isinstance(looked.labelled, dict) else None
+    found = labelled.found if labelled is not None else None
+    estimates = [
+        *_columns(detection, one),
+        *_together(one),
+        *_label(detection, one),
+        *(_outcomes(found, labelled) if found is not None and labelled is not None else []),
+    ]
+    note = " ".join([*_said(detection, one, verdict), _of_outcomes(study, looked, labelled)])
+    events = found.events_ if found is not None and found.n_ == one.n_ else None
+    return _result(one.cohort, one.site, verdict=verdict.value, n=one.n_, events=events, estimates=estimates, note=note)
+
+
+def _columns(detection: Detection, one: SiteShift) -> list[Estimate]:
+    columns, numbers = detection.compared.columns, detection.compared.numbers
+    if one.difference_ is None or one.std_err_ is None or one.difference_p_ is None:
+        return []
+    found = [
+        _estimate("standardised_difference", name, *three)
+        for name, *three in zip(columns, one.difference_, one.std_err_, one.difference_p_, strict=True)
+    ]
+    if one.distance_ is None or one.distance_p_ is None:
+        return found
+    return found + [
+        Estimate(name="ks", term=name, value=number(distance), p=number(p), note=_UNTOLD if np.isnan(distance) else "")
+        for name, distance, p in zip(numbers, one.distance_.tolist(), one.distance_p_.tolist(), strict=True)
+    ]
+
+
+_UNTOLD = "not told: the same for all patients there, or a level or bins with few of them"
+
+
+def _estimate(name: str, term: str, value: float, std_err: float, p: float) -> Estimate:
+    if np.isnan(value):
+        return Estimate(name=name, term=term, value=None, note=_UNTOLD)
+    half = Z975 * std_err
+    return Estimate(
+        name=name, term=term, value=float(value), low=float(value - half), high=float(value + half),
+        std_err=float(std_err), p=number(float(p)),
+    )  # fmt: skip
+
+
+def _together(one: SiteShift) -> list[Estimate]:
+    """The classifier, the score, and what would have been found."""
+    found = []
+    if one.area_ is not None and one.area_p_ is not None:
+        value, low, high = (number(x) for x in one.area_)
+        found.append(Estimate(name="two_sample_auc", value=value, low=low, high=high, p=number(one.area_p_)))
+    if one.score_ is not None and one.score_p_ is not None:
+        why = "a column of it is not told" if np.isnan(one.score_) else ""
+        found.append(Estimate(name="score_difference", value=number(one.score_), p=number(one.score_p_), note=why))
+    if one.smallest_detectable_ is not None:
+        found.append(Estimate(name="smallest_detectable", value=one.smallest_detectable_))
+    return found
+
+
+def _label(detection: Detection, one: SiteShift) -> list[Estimate]:
+    found = [Estimate(name="reference_prevalence", value=detection.reference_prevalence_)]
+    if one.prevalence_ is None:
+        why = (
+            "not told: few patients with a low or a high score, a column that is not told, or a score whose "
+            f"sensitivity and false positive rate differ by less than {LEAST_APART:g}"
+        )
+        found.append(Estimate(name="estimated_prevalence", value=None, note=why))
+    elif not one.prevalence_.possible_:
+        why = "no frequency of the outcome would give so many, or so few, high scores"
+        found.append(Estimate(name="estimated_prevalence", value=None, note=why))
+    else:
+        own, note = one.prevalence_, "if only the frequency of the outcome differs"
+        found.append(Estimate(name="estimated_prevalence", value=own.value_, low=own.low_, high=own.high_, note=note))
+    if one.label_ is not None:
+        found += _split(one.label_)
+    return found
+
+
+def _split(label: LabelShift) -> list[Estimate]:
+    half = Z975 * label.std_err_
+    return [
+        Estimate(
+            name="label_component", value=label.difference_, low=label.difference_ - half,
+            high=label.difference_ + half, std_err=label.std_err_, p=label.p_,
+            note="difference of the frequency of the outcome that the means along the line between the classes tell",
+        ),
+        Estimate(
+            name="residual", term=f"df={label.degrees_}", value=label.residual_, p=number(label.residual_p_),
+            note="of the means off that line",
+        ),
+    ]  # fmt: skip
+
+
+def _outcomes(found: ScoreShift, labelled: Labelled) -> list[Estimate]:
+    large, slope = Z975 * found.in_the_large_std_err_, Z975 * found.slope_std_err_
+    ratio, low, high = found.observed_expected_
+    return [
+        Estimate(
+            name="calibration_intercept", value=found.in_the_large_, low=found.in_the_large_ - large,
+            high=found.in_the_large_ + large, std_err=found.in_the_large_std_err_, p=found.large_p_,
+            note="in the large",
+        ),
+        Estimate(
+            name="calibration_slope", value=found.slope_, low=found.slope_ - slope, high=found.slope_ + slope,
+            std_err=found.slope_std_err_,
+        ),
+        Estimate(
+            name="calibration", value=None, p=number(labelled.calibration_p), note="of intercept and slope as expected"
+        ),
+        Estimate(name="observed_expected", value=ratio, low=low, high=high),
+        Estimate(
+            name="class_conditional", value=None, p=number(labelled.classes_p),
+            note="of the same scores as in training within both classes",
+        ),
+    ]  # fmt: skip
+
+
+def _said(detection: Detection, one: SiteShift, verdict: Verdict) -> list[str]:
+    with_whom = "the other training hospitals" if one.cohort == detection.compared.cohort else "training"
+    found = [f"{SENTENCES[verdict]}."]
+    if one.smallest_detectable_ is not None:
+        found.append(
+            f"With {one.n_} patients beside {one.others_} of {with_whom}, a standardised difference of "
+            f"{one.smallest_detectable_:.2f} in one column is found with a power of 80 %."
+        )
+    found.append(
+        "Tests of all hospitals and columns together are at 5 % (largest test, "
+        f"{detection.compared.deals} deals of the training patients to hospitals); hospitals with fewer than "
+        f"{LEAST_PATIENTS} patients are not compared."
+    )
+    if one.untold_:
+        found.append(f"Not told: {', '.join(one.untold_)}.")
+    return found
+
+
+def _of_outcomes(study: Study, looked: Looked, labelled: Labelled | None) -> str:
+    if isinstance(looked.labelled, FedmviError):
+        return f"Outcomes could not be used: {refusal(looked.labelled)[1]} {ASSUMPTIONS}"
+    if labelled is None:
+        return ASSUMPTIONS
+    if labelled.error is not None:
+        return f"Outcomes could not be used: {refusal(labelled.error)[1]} {ASSUMPTIONS}"
+    if labelled.found is None:
+        few = f"fewer than {study.limits.min_test_class} patients in a class, or no calibration could be fitted"
+        return f"Outcomes say nothing: {few}. {ASSUMPTIONS}"
+    return (
+        "Outcomes were used when the models were frozen; their two tests of all hospitals are at 5 % together. Outside "
+        "training they allow for what chance and overfitting made of the fit (a slope somewhat below 1)."
+    )

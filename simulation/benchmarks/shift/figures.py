@@ -1,0 +1,293 @@
+"""simulation: benchmarks: shift: what a campaign's areas, looks and corrections say, each number with its interval."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest, t
+
+from common.study.table import FloatArray
+from simulation.benchmarks.shift.campaign import IDENTICAL, RECALIBRATED, Found, Outcome
+from simulation.benchmarks.shift.cohorts import Drawing
+from simulation.benchmarks.shift.detecting import Look
+from simulation.benchmarks.shift.methods import ACTIONS, CEILING, FEDAVG, NOTHING, POOLED, PRIMARY_ACTION
+from simulation.benchmarks.shift.recalibrating import CLOSED, FEW, INTERCEPT, MANY, RULES, Recalibrated
+from simulation.benchmarks.shift.scenarios import JUDGED, NONE, PRIMARY
+from simulation.benchmarks.shift.targets import Target
+
+SMALLEST_COST = 0.03
+"""Mean loss of area below which nothing can be recovered."""
+SLOPES = (0.8, 1.2)
+_RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """The part of what a shift costs that an action brings back: a ratio of means over seeds.
+
+    Attributes
+    ----------
+    cost
+        Mean area of the ceiling less that of the model without any action.
+    fraction, low, high
+        With percentile limits over 10,000 resamples of seeds; None where the cost is below `SMALLEST_COST`.
+    """
+
+    cost: float
+    fraction: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def recovered(action: FloatArray, none: FloatArray, ceiling: FloatArray) -> Recovered:
+    """From (seeds,) areas."""
+    gain, cost = action - none, ceiling - none
+    if not float(cost.mean()) >= SMALLEST_COST:
+        return Recovered(float(cost.mean()))
+    draw = np.random.default_rng(20231)
+    rows = draw.integers(0, cost.size, (_RESAMPLES, cost.size))
+    with np.errstate(divide="ignore"):
+        ratios = gain[rows].mean(axis=1) / cost[rows].mean(axis=1)
+    low, high = np.percentile(ratios, [2.5, 97.5]).tolist()
+    return Recovered(float(cost.mean()), float(gain.mean() / cost.mean()), low, high)
+
+
+def upper_bound(losses: FloatArray) -> float | None:
+    """One-sided 95 % bound of a mean, by Student's t; None from one value."""
+    if losses.size < 2:
+        return None
+    error = float(losses.std(ddof=1)) / np.sqrt(losses.size)
+    return float(losses.mean() + t.ppf(0.95, losses.size - 1) * error)
+
+
+@dataclass(frozen=True)
+class Share:
+    """How often, of how many, with Clopper and Pearson's 95 % limits."""
+
+    times: int
+    of: int
+
+    def report(self) -> dict[str, Any]:
+        """For programs."""
+        if not self.of:
+            return {"times": 0, "of": 0, "share": None, "low": None, "high": None}
+        limits = binomtest(self.times, self.of).proportion_ci()
+        return {
+            "times": self.times,
+            "of": self.of,
+            "share": self.times / self.of,
+            "low": float(limits.low),
+            "high": float(limits.high),
+        }
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """All seeds."""
+
+    found: tuple[Found, ...]
+    drawing: Drawing
+
+    @property
+    def sound(self) -> list[Found]:
+        """Seeds that no error stopped."""
+        return [one for one in self.found if not one.error]
+
+    def outcomes(self, scenario: str) -> list[Outcome]:
+        """One a seed that has it."""
+        return [one.outcomes[scenario] for one in self.sound if scenario in one.outcomes]
+
+    @property
+    def scenarios(self) -> list[str]:
+        """Those with areas."""
+        return [name for name, outcome in self.sound[0].outcomes.items() if outcome.areas] if self.sound else []
+
+    def areas(self, scenario: str, method: str) -> FloatArray | None:
+        """(seeds,); None where some seed has none, or all lack the scenario."""
+        values = [outcome.areas[method] for outcome in self.outcomes(scenario)]
+        known = [value for value in values if value is not None]
+        return np.array(known) if known and len(known) == len(values) else None
+
+    def recovered(self, scenario: str, method: str, none_: str = NOTHING) -> Recovered | None:
+        """What a method brings back; None where some seed has no area.
+
+        `none_` may be `POOLED`: the same model without any action, whose score is not rounded to four decimals.
+        """
+        action, none, ceiling = (self.areas(scenario, name) for name in (method, none_, CEILING))
+        if action is None or none is None or ceiling is None:
+            return None
+        return recovered(action, none, ceiling)
+
+    def loss(self, method: str) -> FloatArray | None:
+        """(seeds,) area that a method loses where nothing differs."""
+        action, none = self.areas(NONE.name, method), self.areas(NONE.name, NOTHING)
+        return None if action is None or none is None else none - action
+
+    def looks(self, scenario: str) -> list[Look]:
+        """Of all seeds."""
+        return [look for outcome in self.outcomes(scenario) for look in outcome.looks]
+
+    def corrections(
+        self, n: int, rule: str, kinds: Sequence[str] = RECALIBRATED, action: str = NOTHING
+    ) -> list[Recalibrated]:
+        """Of all seeds, after shifts of these kinds."""
+        names = {f"{kind}-{JUDGED}" for kind in kinds}
+        every = [c for name in sorted(names) for outcome in self.outcomes(name) for c in outcome.recalibrations]
+        return [c for c in every if (c.action, c.n, c.rule) == (action, n, rule)]
+
+    # ------------------------------------------------------------------------------------------------------- targets
+
+    @property
+    def targets(self) -> list[Target]:
+        """What was asked for, and what was reached, of the kinds of shift that were made."""
+        return [*self._of_actions(), *self._of_looks(), *self._of_corrections()]
+
+    def _of_actions(self) -> list[Target]:
+        targets = []
+        if PRIMARY in self.scenarios:
+            primary = self.recovered(PRIMARY, PRIMARY_ACTION)
+            fraction, low = (primary.fraction, primary.low) if primary else (None, None)
+            targets.append(Target(f"recovered by {PRIMARY_ACTION} after {PRIMARY}", fraction, 0.70))
+            targets.append(Target("its lower 95 % limit", low, 0.50))
+        if NONE.name in self.scenarios:
+            loss = self.loss(PRIMARY_ACTION)
+            bound = None if loss is None else upper_bound(loss)
+            name = f"area lost by {PRIMARY_ACTION} without shift, upper 95 % bound"
+            targets.append(Target(name, bound, 0.005, least=False))
+        return targets
+
+    def _of_looks(self) -> list[Target]:
+        targets = []
+        for scenario in self.scenarios:
+            kind, looks = scenario.rpartition("-")[0], self.looks(scenario)
+            if kind == "appearance" and looks:
+                known = self.recovered(scenario, NOTHING)
+                if known is not None and known.cost >= 0.05:
+                    targets.append(Target(f"power: {scenario}", _found(looks), 0.9))
+            if kind == "label" and looks and scenario != "label-1":
+                targets.append(Target(f"power: {scenario}", _found(looks), 0.9))
+                targets.append(Target(f"power: {scenario}, with outcomes", _found(looks, outcomes=True), 0.9))
+        looks = self.looks(IDENTICAL) if self.sound else []
+        alarms = Share(sum(look.found or bool(look.alarms) for look in looks), len(looks)).report()
+        # More than 5 % only where chance cannot explain it.
+        return [*targets, Target("false alarms, family-wise, lower 95 % limit", alarms["low"], 0.05, least=False)]
+
+    def _of_corrections(self) -> list[Target]:
+        if not self.corrections(MANY, CLOSED):
+            return []
+        slopes = self._slopes(MANY, CLOSED)
+        ratio = self._error_ratio(FEW, INTERCEPT)
+        return [
+            Target(f"slope in {SLOPES[0]} to {SLOPES[1]} by {CLOSED} on {MANY}", slopes["share"], 0.8),
+            Target(f"|logit O/E| after {INTERCEPT} on {FEW}, of that before", ratio, 0.5, least=False),
+        ]
+
+    def _slopes(self, n: int, rule: str, kinds: Sequence[str] = RECALIBRATED, action: str = NOTHING) -> dict[str, Any]:
+        slopes = [c.slope[1] for c in self.corrections(n, rule, kinds, action)]
+        return Share(sum(s is not None and SLOPES[0] <= s <= SLOPES[1] for s in slopes), len(slopes)).report()
+
+    def _error_ratio(self, n: int, rule: str) -> float | None:
+        errors = [c.error for c in self.corrections(n, rule)]
+        return fmean(e[1] for e in errors) / fmean(e[0] for e in errors) if errors else None
+
+    @property
+    def passed(self) -> bool:
+        """Whether no seed failed and no target is missed."""
+        return len(self.sound) == len(self.found) and all(target.met for target in self.targets)
+
+    # -------------------------------------------------------------------------------------------------------- report
+
+    def report(self) -> dict[str, Any]:
+        """For programs."""
+        loss = self.loss(PRIMARY_ACTION) if self.sound else None
+        primary = self.recovered(PRIMARY, PRIMARY_ACTION) if self.sound else None
+        unrounded = self.recovered(PRIMARY, PRIMARY_ACTION, POOLED) if self.sound else None
+        return {
+            "name": "shift",
+            "seeds": [one.seed for one in self.found],
+            "settings": {**asdict(self.drawing), "primary": PRIMARY, "action": PRIMARY_ACTION},
+            "recovered_unlabelled": None if primary is None else asdict(primary),
+            "recovered_unlabelled_unrounded": None if unrounded is None else asdict(unrounded),
+            "no_shift_cost": None if loss is None else upper_bound(loss),
+            "no_shift_costs": {m: None if (x := self.loss(m)) is None else upper_bound(x) for m in (*ACTIONS, FEDAVG)}
+            if self.sound
+            else {},
+            "areas": {name: self._area_report(name) for name in self.scenarios},
+            "recovered": {name: self._recovered_report(name) for name in self.scenarios},
+            "refused": {name: dict(self.outcomes(name)[0].refused) for name in self.scenarios},
+            "detection": self._detection_report(),
+            "recalibration": self._recalibration_report(),
+            "targets": [target.report() for target in self.targets] if self.sound else [],
+            "errors": {one.seed: one.error for one in self.found if one.error},
+            "pass": bool(self.sound) and self.passed,
+        }
+
+    def _area_report(self, scenario: str) -> dict[str, Any]:
+        report = {}
+        for method in self.outcomes(scenario)[0].areas:
+            areas = self.areas(scenario, method)
+            report[method] = None if areas is None else {"mean": float(areas.mean()), "std": _std(areas)}
+        return report
+
+    def _recovered_report(self, scenario: str) -> dict[str, Any]:
+        methods = (*ACTIONS, FEDAVG)
+        return {m: None if (found := self.recovered(scenario, m)) is None else asdict(found) for m in methods}
+
+    def _detection_report(self) -> dict[str, Any]:
+        report: dict[str, Any] = {}
+        for scenario in [*self.scenarios, IDENTICAL] if self.sound else []:
+            looks = self.looks(scenario)
+            if not looks:
+                continue
+            report[scenario] = {
+                "power": Share(sum(look.found for look in looks), len(looks)).report(),
+                "power_with_outcomes": Share(sum(look.found_with_outcomes for look in looks), len(looks)).report(),
+                "training_sites_named": Share(sum(bool(look.alarms) for look in looks), len(looks)).report(),
+                "verdicts": dict(sorted(Counter(look.verdict for look in looks).items())),
+                "verdicts_with_outcomes": dict(sorted(Counter(look.with_outcomes for look in looks).items())),
+            }
+            if scenario == "broken":
+                named = sum("broken" in look.alarms for look in looks)
+                report[scenario]["broken_site_named"] = Share(named, len(looks)).report()
+        if self.sound:
+            alarmed = [look.found or bool(look.alarms) for look in self.looks(IDENTICAL)]
+            report["false_alarms"] = Share(sum(alarmed), len(alarmed)).report()
+        return report
+
+    def _recalibration_report(self) -> dict[str, Any]:
+        report: dict[str, Any] = {}
+        kinds = {"all": RECALIBRATED, **{f"{kind}-{JUDGED}": (kind,) for kind in RECALIBRATED}}
+        for name, chosen in kinds.items() if self.sound else ():
+            for action in (NOTHING, PRIMARY_ACTION):
+                report[name if action == NOTHING else f"{name}, after {action}"] = {
+                    str(n): {rule: self._rule_report(n, rule, chosen, action) for rule in RULES[n]} for n in RULES
+                }
+        priors = {name: [p for o in self.outcomes(name) for p in o.priors] for name in self.scenarios}
+        report["prior"] = {name: _errors(found) for name, found in priors.items() if found}
+        return report
+
+    def _rule_report(self, n: int, rule: str, kinds: Sequence[str], action: str) -> dict[str, Any]:
+        corrections = self.corrections(n, rule, kinds, action)
+        return {
+            **_errors([c.error for c in corrections]),
+            "methods": dict(sorted(Counter(c.method for c in corrections).items())),
+            **({"slope_within": self._slopes(n, rule, kinds, action)} if n == MANY else {}),
+        }
+
+
+def _found(looks: Sequence[Look], *, outcomes: bool = False) -> float:
+    return fmean(look.found_with_outcomes if outcomes else look.found for look in looks)
+
+
+def _errors(errors: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    before, after = (fmean(error[k] for error in errors) if errors else None for k in (0, 1))
+    return {"draws": len(errors), "logit_oe_before": before, "logit_oe_after": after}
+
+
+def _std(areas: FloatArray) -> float | None:
+    return float(areas.std(ddof=1)) if areas.size > 1 else None

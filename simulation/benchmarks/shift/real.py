@@ -1,0 +1,202 @@
+"""simulation: benchmarks: shift: four real centres of heart disease, each left out once.
+
+A model of the other three is looked at in the centre that it never met: ours, and what it gains or loses by ComBat and
+by recalibration; beside it FedAvg, scikit-learn on the pooled rows, and scikit-learn on the centre's own patients, out
+of fold. Missing values are the training centres' means; cholesterol is left out, which one centre never measured.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from common.federation.runner import Conclusion, conclude
+from common.statistics.combat import combat
+from common.statistics.logistic import logistic
+from common.statistics.moments import moments
+from common.statistics.roc import RocResult, roc
+from common.study.recipe import Frame, Impute, Recipe, Score
+from common.study.table import FloatArray
+from simulation.benchmarks.shift.cohorts import stream
+from simulation.benchmarks.shift.methods import COMBAT, FEDAVG, LOCAL, NOTHING, POOLED, Developed, fedavg, stacked
+from simulation.benchmarks.shift.recalibrating import CLOSED, FEW, INTERCEPT, Recalibrated, recalibrated
+from simulation.benchmarks.shift.sites import CALIBRATION, ENDPOINT, TEST, TRAIN, Hospital, frame_of, port_to
+from simulation.exactness.measuring import public_data
+from simulation.importers.heart_disease import SITES, import_heart_disease
+
+FOLDER = "heart_disease_4centres"
+NUMBERS = ("age", "resting_blood_pressure", "maximum_heart_rate", "st_depression")
+"""Columns that ComBat harmonises."""
+INDICATORS = {"sex": "male", "no_chest_pain": "yes", "exercise_angina": "yes"}
+"""Columns that are 1 at this level and 0 at the other."""
+COLUMNS = (*NUMBERS, *INDICATORS)
+DRAWS = 20
+"""How often `FEW` patients of the centre give their outcomes; the others are looked at."""
+_FOLDS = 5
+RULES = (CLOSED, INTERCEPT)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """One centre.
+
+    Attributes
+    ----------
+    n, events
+        Its patients, and those with the disease.
+    areas
+        By method: area under the curve, and DeLong's standard error where there is one.
+    coefficients_apart
+        Largest difference of our coefficients from those of the pooled fit, in their standard errors.
+    recalibrations
+        Of the model without any action, on `FEW` patients.
+    """
+
+    n: int
+    events: int
+    areas: Mapping[str, tuple[float, float | None]]
+    coefficients_apart: float
+    recalibrations: tuple[Recalibrated, ...]
+
+    def report(self) -> dict[str, Any]:
+        """For programs."""
+        recalibration = {}
+        for rule in RULES:
+            errors = [one.error for one in self.recalibrations if one.rule == rule]
+            means = {"logit_oe_before": fmean(e[0] for e in errors), "logit_oe_after": fmean(e[1] for e in errors)}
+            recalibration[rule] = {"draws": len(errors), **means}
+        return {
+            "n": self.n,
+            "events": self.events,
+            "areas": {name: {"auc": area, "std_err": error} for name, (area, error) in self.areas.items()},
+            "coefficients_apart": self.coefficients_apart,
+            "recalibration": recalibration,
+        }
+
+
+@dataclass(frozen=True)
+class RealShift:
+    """All centres."""
+
+    centres: Mapping[str, LeftOut]
+
+    def report(self) -> dict[str, Any]:
+        """For programs."""
+        methods = next(iter(self.centres.values())).areas
+        areas = {name: [centre.areas[name][0] for centre in self.centres.values()] for name in methods}
+        return {
+            "name": "shift",
+            "data": "heart-disease",
+            "centres": {name: centre.report() for name, centre in self.centres.items()},
+            "mean_auc": {name: fmean(values) for name, values in areas.items()},
+            "worst_auc": {name: min(values) for name, values in areas.items()},
+        }
+
+
+def heart_disease() -> RealShift:
+    """Leave each centre out once; `Absent` without the public data."""
+    with TemporaryDirectory(prefix="fedmvi-shift-") as name:
+        folder = Path(name) / "sites"
+        import_heart_disease(public_data(FOLDER), folder)
+        frames = {site: _frame(site, folder / site / "patients.csv") for site in SITES}
+    return RealShift({site: leave_out(site, frames) for site in SITES})
+
+
+def _frame(site: str, path: Path) -> Frame:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns: dict[str, FloatArray] = {
+        name: np.array([float(row[name]) if row[name] else np.nan for row in rows]) for name in NUMBERS
+    }
+    for name, level in INDICATORS.items():
+        columns[name] = np.array([float(row[name] == level) if row[name] else np.nan for row in rows])
+    y = np.array([float(row["disease"] == "yes") for row in rows])
+    return frame_of(columns, y, stream(0, f"keys of {site}"))
+
+
+def leave_out(left: str, frames: Mapping[str, Frame]) -> LeftOut:
+    """Develop without one centre, and look at it there."""
+    train, test = {site: frame for site, frame in frames.items() if site != left}, frames[left]
+    port = port_to({**{site: Hospital({TRAIN: frame}) for site, frame in train.items()}, left: Hospital({TEST: test})})
+    (filling,) = conclude(port, [_filling()])
+    (plain, std_err), (harmonised, _) = conclude(port, [_developed(filling, NOTHING), _developed(filling, COMBAT)])
+    filled = {site: Recipe((filling,)).apply_to(frame) for site, frame in train.items()}
+    (scale,) = conclude(port, [moments(TRAIN, Recipe((filling,)), COLUMNS)])
+    averaged = fedavg(filled, scale.standardising)
+    models = {
+        NOTHING: plain,
+        COMBAT: harmonised,
+        FEDAVG: Developed(Recipe((filling, *averaged.before.steps)), averaged.score),
+    }
+    found: list[RocResult] = conclude(port, [roc(TEST, m.recipe, ENDPOINT, m.score.column) for m in models.values()])
+    areas: dict[str, tuple[float, float | None]] = {
+        name: (result.auc_, result.std_err_) for name, result in zip(models, found, strict=True)
+    }
+    own = Recipe((filling,)).apply_to(test)
+    pooled, coefficients = _pooled(stacked(filled), own)
+    areas |= {POOLED: (pooled, None), LOCAL: (_out_of_fold(own), None)}
+    apart = np.abs(np.array([plain.score.intercept, *plain.score.coefficients]) - coefficients) / std_err
+    y = test.endpoints[ENDPOINT]
+    return LeftOut(test.n, int(y.sum()), areas, float(apart.max()), tuple(_recalibrations(left, plain, test)))
+
+
+def _filling() -> Conclusion[Impute]:
+    found = yield from moments(TRAIN, Recipe(), COLUMNS)
+    return Impute(COLUMNS, tuple(found.mean_.tolist()))
+
+
+def _developed(filling: Impute, action: str) -> Conclusion[tuple[Developed, FloatArray]]:
+    """The model, and the standard errors of its coefficients."""
+    before = Recipe((filling,))
+    if action == COMBAT:
+        fit = yield from combat(TRAIN, before, NUMBERS)
+        before = before.then(fit.step())
+    model = yield from logistic(TRAIN, before, ENDPOINT, COLUMNS)
+    score = Score(action, ENDPOINT, COLUMNS, tuple(model.coef_[1:].tolist()), float(model.coef_[0]))
+    return Developed(before, score), model.std_err_
+
+
+def _pooled(train: Frame, test: Frame) -> tuple[float, FloatArray]:
+    """Area, and coefficients on the columns' own scale, intercept first, of scikit-learn on the pooled rows."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    X = train.matrix(COLUMNS)
+    mean, std = X.mean(axis=0), X.std(axis=0)
+    fit = LogisticRegression(C=np.inf, max_iter=10_000, tol=1e-10).fit((X - mean) / std, train.endpoints[ENDPOINT])
+    coef = fit.coef_[0] / std
+    coefficients = np.append(fit.intercept_[0] - coef @ mean, coef)
+    linear = coefficients[0] + test.matrix(COLUMNS) @ coef
+    return float(roc_auc_score(test.endpoints[ENDPOINT], linear)), coefficients
+
+
+def _out_of_fold(own: Frame) -> float:
+    """Area of a model of the centre's own patients, each scored by a model of the others."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
+    y = own.endpoints[ENDPOINT]
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
+    risk = cross_val_predict(model, own.matrix(COLUMNS), y, cv=folds, method="decision_function")
+    return float(roc_auc_score(y, risk))
+
+
+def _recalibrations(left: str, model: Developed, test: Frame) -> list[Recalibrated]:
+    draw, found = stream(0, f"outcomes of {left}"), []
+    for _ in range(DRAWS):
+        known = np.zeros(test.n, dtype=bool)
+        known[draw.choice(test.n, FEW, replace=False)] = True
+        hospital = Hospital({CALIBRATION: test.keep(known), TEST: test.keep(~known)})
+        found += recalibrated(NOTHING, model, hospital, RULES, slopes=False)
+    return found

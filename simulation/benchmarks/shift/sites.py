@@ -1,0 +1,80 @@
+"""simulation: benchmarks: shift: hospitals in this process, each with its cohorts, behind the port of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import FedmviError
+from common.federation.envelope import Ticket
+from common.federation.ports import InProcess, SitesPort, ungated
+from common.federation.query import Query
+from common.study.harmonisation import Combat
+from common.study.recipe import Frame, Recipe
+from common.study.table import FloatArray
+
+ENDPOINT = "mvi"
+TRAIN, TEST, HERE, CALIBRATION = "train", "external-test", "unlabelled", "calibration"
+"""Cohorts: patients trained on; those of the target whom everything is measured in; others of the target without a
+known outcome; and, disjoint from both, those with one whom risks are recalibrated by."""
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """A site without gate or ledger: one frame a cohort.
+
+    Attributes
+    ----------
+    cohorts
+        Frames by cohort, with columns that need no reading.
+    """
+
+    cohorts: Mapping[str, Frame]
+
+    def frame(self, query: Query) -> Frame:
+        """See `SiteView`."""
+        return self.prepared(query.cohort, query.recipe)
+
+    def prepared(self, cohort: str, recipe: Recipe) -> Frame:
+        """A cohort after a recipe; a step that is fitted on another cohort is given that cohort's patients."""
+        frame = self.cohorts[cohort]
+        for i, step in enumerate(recipe.steps):
+            if isinstance(step, Combat) and step.fit_on:
+                frame = step.apply(frame, Recipe(recipe.steps[:i]).apply_to(self.cohorts[step.fit_on]))
+            else:
+                frame = Recipe((step,)).apply_to(frame)
+        return frame
+
+    def flow(self, cohort: str) -> Sequence[tuple[str, int]]:
+        """Drawn patients have no flow."""
+        raise FedmviError(901, f"no flow into {cohort}")
+
+    def work(self, task: str) -> Mapping[str, NDArray[Any]]:
+        """Nobody does tasks here."""
+        raise FedmviError(511, f"no task {task}")
+
+    def classes(self, cohort: str, endpoint: str) -> tuple[int, int, int]:
+        """See `SiteView`."""
+        y = self.cohorts[cohort].endpoints[endpoint]
+        return int(np.sum(y == 0.0)), int(np.sum(y == 1.0)), int(np.sum(np.isnan(y)))
+
+
+def frame_of(columns: Mapping[str, FloatArray], y: FloatArray, draw: np.random.Generator) -> Frame:
+    """A cohort's frame, with keys of its own."""
+    keys = draw.integers(0, 2**64, size=y.size, dtype=np.uint64)
+    return Frame(columns, {ENDPOINT: y}, y.size, keys)
+
+
+def port_to(hospitals: Mapping[str, Hospital]) -> SitesPort:
+    """The port to these hospitals; each cohort is asked where it is."""
+    cohorts = sorted({cohort for hospital in hospitals.values() for cohort in hospital.cohorts})
+    rosters = {
+        cohort: tuple(sorted(name for name, hospital in hospitals.items() if cohort in hospital.cohorts))
+        for cohort in cohorts
+    }
+    handlers = {name: ungated(hospital) for name, hospital in hospitals.items()}
+    return SitesPort(InProcess(handlers), Ticket("local", "", rosters))
