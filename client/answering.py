@@ -347,7 +347,7 @@ class _Releases:
         if isinstance(ask.question, Query) and left_out(ask.question.recipe):
             signed = self._run.alone if self._run.masks else None
             consent = consenting(self._site.name, self._site.policy, signed, self.roster(ask))
-            own = view.size(ask.cohort) if self._site.name in consent else None
+            own = view.left(ask.question) if self._site.name in consent else None
             gate.admit_centre(ask.question, self.roster(ask), consent, own)
 
     def silent(self, ask: Ask) -> bool:

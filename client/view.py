@@ -290,6 +290,13 @@ class GatedView:
         learners = np.isin(self._table.patients, self.works.facts(task)["patients"])
         return self._pictured.of(self._keys[learners])
 
+    def left(self, query: Query) -> int:
+        """Patients here whom the recipe of a sum leaves if no centre is left out of it; errors of `frame`.
+
+        The site that is left out makes that frame too: the sum with it less that without it is of these patients.
+        """
+        return self.frame(replace(query, recipe=of_everybody(query.recipe))).n
+
     def size(self, cohort: str) -> int:
         """Number of patients of a cohort here."""
         return int(np.count_nonzero(self._members(cohort)))

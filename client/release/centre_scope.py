@@ -138,7 +138,7 @@ def refuse_own_part(query: Query, patients: int, limits: Limits) -> None:
     Parameters
     ----------
     patients
-        Of the cohort here.
+        Here, of those whom the recipe leaves.
 
     Raises
     ------

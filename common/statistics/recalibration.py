@@ -38,6 +38,10 @@ SLOPE_CLASS = 30
 MOSTPARAMETERS = 0.33
 """Most coefficients of a refit, as a share of the patients."""
 
+REFIT_CLASS = 10
+"""Fewest patients of the smaller class for each coefficient of a refit (Peduzzi et al., J Clin Epidemiol 1996;49:1373):
+with fewer its predictions are too extreme, and it is nevertheless what the tests prefer."""
+
 _NO_FIT = frozenset({603, 604, 642, 416})
 """Why a slope has no maximum: then it is no candidate."""
 
@@ -217,7 +221,7 @@ def recalibrate(
     ----------
     columns
         The model's own, all known, if a refit may be a candidate; it is one where its coefficients are at most a third
-        of the patients.
+        of the patients, and a tenth of the smaller class.
     rule
         Closed testing, or what is corrected in any case.
 
@@ -254,7 +258,8 @@ def _candidates(rule: Rule, absent: int, events: int, refitted: int) -> set[Meth
     n = absent + events
     enough = n >= SLOPE_PATIENTS and min(absent, events) >= SLOPE_CLASS and rule is not Rule.INTERCEPT
     found = {Method.NONE, Method.INTERCEPT} | ({Method.SLOPE} if enough else set())
-    refits = enough and rule is Rule.CLOSED_TESTING and 0 < refitted <= MOSTPARAMETERS * n
+    few = refitted > MOSTPARAMETERS * n or min(absent, events) < REFIT_CLASS * refitted
+    refits = enough and rule is Rule.CLOSED_TESTING and refitted > 0 and not few
     return found | ({Method.REFIT} if refits else set())
 
 

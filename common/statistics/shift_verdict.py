@@ -8,7 +8,8 @@ The rule, in this order:
    covariate shift. Both: several. Without two columns, or classes that differ, the kind cannot be told.
 4. Where outcomes may be used, with adjusted p values again: a score that is calibrated leaves 3 as it is, but where
    scores differ within classes the shift is one of covariates. A score that is not calibrated: with the same scores
-   within classes, label shift, or several where 3 found more; with other ones, concept shift.
+   within classes, label shift; with other ones, concept shift. Several where 3 found a shift of covariates, too: a
+   score of distorted predictors is not calibrated either, whatever the outcome depends on.
 """
 
 from __future__ import annotations
@@ -74,6 +75,6 @@ def with_outcomes(before: Verdict, calibration_p: float, classes_p: float) -> Ve
     calibrated, alike = calibration_p > LEVEL, classes_p > LEVEL
     if calibrated:
         return before if alike or before is Verdict.CANNOT_TELL else Verdict.COVARIATE
-    if not alike:
-        return Verdict.CONCEPT
-    return Verdict.SEVERAL if before in (Verdict.COVARIATE, Verdict.SEVERAL) else Verdict.LABEL
+    if before in (Verdict.COVARIATE, Verdict.SEVERAL):
+        return Verdict.SEVERAL
+    return Verdict.LABEL if alike else Verdict.CONCEPT

@@ -36,7 +36,7 @@ def _one(study: Study, left: LeftOutModel, chosen: str) -> Result:
         "sites": sorted(study.cohort(model.cohort).sites),
         "how": "site-alone",
     }
-    estimates, notes, areas = [], [], {}
+    estimates, areas = [], {}
     for site, area in left.areas.items():
         if isinstance(area, Area):
             low, high = max(0.0, area.auc - Z975 * area.std_err), min(1.0, area.auc + Z975 * area.std_err)
@@ -48,7 +48,7 @@ def _one(study: Study, left: LeftOutModel, chosen: str) -> Result:
         else:
             why = refusal(area)[1]
             estimates.append(Estimate(name="auc", term=site, value=None, note=why))
-            notes.append(f"Without {site}: {why}")
+    notes = _refused(left)
     errors = [area for area in left.areas.values() if isinstance(area, FedmviError)]
     if not areas:
         status = refusal(errors[0])[0] if errors else "not-estimable"
@@ -58,3 +58,16 @@ def _one(study: Study, left: LeftOutModel, chosen: str) -> Result:
     if chosen:
         estimates.append(Estimate(name="chosen", term=chosen, value=1.0))
     return Result.model_validate({**base, "estimates": estimates, "note": " ".join([*notes, _HOW])})
+
+
+def _refused(left: LeftOutModel) -> list[str]:
+    """A sentence for each kind of error: the first site's in full, and at which others it was met."""
+    met: dict[int, list[tuple[str, FedmviError]]] = {}
+    for site, area in left.areas.items():
+        if isinstance(area, FedmviError):
+            met.setdefault(area.number, []).append((site, area))
+    return [
+        f"Without {sites[0][0]}: {refusal(sites[0][1])[1]}"
+        + (f" The same without {', '.join(site for site, _ in sites[1:])}." if sites[1:] else "")
+        for sites in met.values()
+    ]

@@ -111,11 +111,11 @@ def test_the_correction_is_that_of_the_calibration_patients_of_the_fourth_centre
     offset = np.sum(np.where(y == 1, np.log(risk), np.log1p(-risk)))
     # At the fourth centre fewer than 30 patients of the cohort are without disease: too few for a slope.
     few = bool(min(np.bincount(y.astype(int))) < 30)
-    terms = frozen_model(run.study, run.results, "clinical-mean").terms
-    refit = sm.Logit(y, sm.add_constant(frame.matrix(terms))).fit(disp=0, tol=1e-14, maxiter=100)
-    assert few is (run.fourth == "va")
-    assert first.value == pytest.approx(2 * ((large if few else refit).llf - offset), abs=1e-8)
-    assert first.term == ("none v intercept" if few else "none v refit")
+    # Elsewhere the smaller class is too small for a refit of the model's eight coefficients.
+    slope = sm.Logit(y, sm.add_constant(logit(risk))).fit(disp=0, tol=1e-14, maxiter=100)
+    assert few is (run.fourth == "va") and min(np.bincount(y.astype(int))) < 80
+    assert first.value == pytest.approx(2 * ((large if few else slope).llf - offset), abs=1e-8)
+    assert first.term == ("none v intercept" if few else "none v slope")
 
 
 def test_the_rest_of_the_centre_sees_both_risks_and_no_calibration_patient(run: Run):

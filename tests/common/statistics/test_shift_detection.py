@@ -396,6 +396,7 @@ class _View:
         (Verdict.COVARIATE, 0.01, 0.5, Verdict.SEVERAL),
         (Verdict.NONE_DETECTED, 0.01, 0.01, Verdict.CONCEPT),
         (Verdict.LABEL, 0.01, 0.01, Verdict.CONCEPT),
+        (Verdict.COVARIATE, 0.01, 0.01, Verdict.SEVERAL),
     ],
 )
 def test_the_rule_with_outcomes(before: Verdict, calibration: float, within: float, after: Verdict) -> None:

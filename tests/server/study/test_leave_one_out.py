@@ -182,7 +182,9 @@ def test_a_site_that_has_not_consented_is_left_out_of_nothing_and_the_result_say
     assert areas["a"].value is not None, "three have not: a sum over these three may be told"
     for site in ("b", "c", "d"):
         assert areas[site].value is None
-        assert f"The site '{site}' has not signed" in areas[site].note and f"Without {site}" in told.note
+        assert f"The site '{site}' has not signed" in areas[site].note
+    assert "Without b: " in told.note and told.note.count("has not signed") == 1
+    assert "The same without c, d." in told.note
     assert results.get("model.plain.auc.train").status == "estimated", "the rest of the study goes on"
 
 
