@@ -20,7 +20,7 @@ from common.federation.totals import DTYPES
 from common.statistics.confusion import ThresholdCounts
 from common.study.centres import Centre, Only, Without, centre_models, centre_of, cut_at, left_out, shift_models
 from common.study.chain import ChainedImpute
-from common.study.protocol import Limits, Study
+from common.study.protocol import Study
 from common.study.recipe import (
     Cut,
     DraftScore,
@@ -129,7 +129,7 @@ def refuse_unsigned(query: Query, roster: Sequence[str], consent: Collection[str
         raise FedmviError(433, ", ".join(others), count=len(others), cohort=query.cohort, limit=min_sites)
 
 
-def refuse_own_part(query: Query, patients: int, limits: Limits) -> None:
+def refuse_own_part(query: Query, patients: int, share: float, min_cell: int) -> None:
     """Refuse a sum without a centre that tells too much of a site which may be left out, this one or another.
 
     The sum with it less that without it is its part, and so is everybody's less the parts of all others. No mask hides
@@ -139,16 +139,18 @@ def refuse_own_part(query: Query, patients: int, limits: Limits) -> None:
     ----------
     patients
         Here, of those whom the recipe leaves.
+    share
+        The largest number of parameters, as a share of them; of folds that are told apart a share of one of them.
 
     Raises
     ------
     FedmviError
         404 too many parameters for its own patients, whose rows they would be; 403 folds of a few of them.
     """
-    if query.parameters > limits.max_parameters * patients:
-        raise FedmviError(404, parameters=query.parameters, fraction=limits.max_parameters)
-    if query.folds and patients // query.folds < limits.min_cell:
-        raise FedmviError(403, cohort=query.cohort, limit=query.folds * limits.min_cell)
+    if query.parameters > share * patients:
+        raise FedmviError(404, parameters=query.parameters, fraction=share)
+    if query.folds and patients // query.folds < min_cell:
+        raise FedmviError(403, cohort=query.cohort, limit=query.folds * min_cell)
 
 
 def zeros(question: Query | Task) -> Summary:

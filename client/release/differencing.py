@@ -196,18 +196,27 @@ class Differencing:
             Those of `admit`; 437 another run was told the sums of the same patients with other numbers: sums that are
             cut and counted in another place tell, with the earlier ones, the patients in between.
         """
-        key = digest(canonical_json(["alone", statistic_key(query)]))
+        profile = isinstance(query, SiteProfile)
+        # Questions that tell nearly the same have other names, and a profile may be one of other columns.
+        self._admit_alone(["study", self._ticket.study, query.cohort], query.cohort, "", "results", counted)
+        what = [query.name, self._ticket.study, query.cohort] if profile else [statistic_key(query)]
+        asked = pack(query, type(query)).digest if profile else ""
+        self._admit_alone(what, query.cohort, asked, query.name, counted)
+
+    def _admit_alone(
+        self, what: Sequence[str], cohort: str, asked: str, title: str, counted: Sequence[Patients]
+    ) -> None:
+        key = digest(canonical_json(["alone", *what]))
         told, run = self._told.of(key), signed(self._ticket, (), self._alone)
-        asked = pack(query, type(query)).digest if isinstance(query, SiteProfile) else ""
         entry = {**run, "patients": [one.digest for one in counted], "asked": asked}
         same = [earlier for earlier in told if earlier["patients"] == entry["patients"]]
         if any(earlier["asked"] != asked and self._another(earlier["run"]) for earlier in same):
-            raise FedmviError(437, f"run {same[0]['run']}", cohort=query.cohort)
+            raise FedmviError(437, f"run {same[0]['run']}", cohort=cohort)
         if any(earlier["asked"] == asked for earlier in same):
             return
         for earlier in told:
             if earlier["run"] != self._run_id:
-                self._compare_patients(f"{query.name} of this site alone", query.cohort, earlier, counted)
+                self._compare_patients(f"{title} of this site alone", cohort, earlier, counted)
         self._told.add(key, entry, {one.digest: one.content for one in counted})
 
     def _another(self, run: str) -> bool:

@@ -163,7 +163,7 @@ class Gate:
         # Without masks the coordinator's program has everybody's part, whoever is left out.
         refuse_unsigned(query, roster, consent, self.limits.min_sites if self.policy.masks == "required" else 0)
         if own is not None:
-            refuse_own_part(query, own, self.limits)
+            refuse_own_part(query, own, self._share(query), self.limits.min_cell)
 
     def admit_filled(self, query: Query, before: Frame) -> None:
         """Refuse a sum without a centre that few patients' filled values tell from the whole: error 434."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from common.errors import FedmviError
 from common.federation.alone import Alone
-from common.federation.query import HIDDEN, Block, Kind, Risk, SiteView, Summary
+from common.federation.query import HIDDEN, MOST_PATIENTS, Block, Kind, Risk, SiteView, Summary
 from common.federation.runner import attempt, together
 from common.statistics.calibration import calibration
 from common.statistics.confusion import wilson
@@ -24,8 +24,11 @@ from common.statistics.distributions import Z975
 from common.statistics.random_effects import MetaAnalysis, Method, meta_analysis
 from common.statistics.refinement import public_thresholds
 from common.statistics.roc import RocResult, roc
+from common.study.ranges import LARGEST
 from common.study.recipe import Cut, Frame, Recipe
 from common.study.table import FloatArray
+
+_LEAST_ERROR = 1e-9
 
 
 def cutoff_of(recipe: Recipe, column: str) -> float | None:
@@ -68,6 +71,22 @@ class CentreAlone(Alone):
         """See `Query`: what the recipe ends in is this score, or its cut-off."""
         last = self.recipe.steps[-1] if self.recipe.steps else None
         return not isinstance(last, Cut) or cutoff_of(self.recipe, self.column) is not None
+
+    def plausible(self, summary: Summary, sites: int) -> bool:
+        """See `Query`: an area is none beyond 1, and what is told of risks is of these patients."""
+        told = [int(summary[name]) for name in ("estimable", "calibrated")]
+        if not super().plausible(summary, sites) or not set(told) <= {0, 1}:
+            return False
+        (auc, error), classes = summary["auc"].tolist(), summary["classes"][:2]
+        # Of the errors that a hospital tells none is so small by chance.
+        sound = 0.0 <= auc <= 1.0 and (error == 0.0 or _LEAST_ERROR <= error <= 1.0)
+        (large, large_error), (slope, slope_error) = summary["large"].tolist(), summary["slope"].tolist()
+        sound = sound and max(abs(large), abs(slope), large_error, slope_error) <= LARGEST
+        sound = sound and min(large_error, slope_error) >= 0.0
+        hidden = int(classes.min()) == HIDDEN
+        events = hidden or not any(told) or int(classes.min()) > 0
+        expected, most = float(summary["expected"]), float(MOST_PATIENTS if hidden else classes.sum())
+        return sound and events and (told[1] == 0 or _LEAST_ERROR < expected <= most + _LEAST_ERROR)
 
     @property
     def coarse(self) -> bool:

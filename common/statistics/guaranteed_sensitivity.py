@@ -118,6 +118,13 @@ class GuaranteedAlone(Alone):
         """See `Query`."""
         return 0.0 < self.target < 1.0
 
+    def plausible(self, summary: Summary, sites: int) -> bool:
+        """See `Query`: a public cut-off, and a limit that is a share."""
+        cutoff, lower = summary["cutoff"].tolist()
+        error = int(summary["error"])
+        share = 0.0 <= cutoff <= 1.0 and 0.0 <= lower <= 1.0
+        return super().plausible(summary, sites) and error >= 0 and share and (error > 0 or cutoff in CUTOFFS)
+
     def words(self) -> str:
         """See `Query`."""
         return (

@@ -30,6 +30,7 @@ from common.statistics.recalibration import (
     closed_tests,
     recalibrate,
 )
+from common.study.ranges import LARGEST
 
 METHODS = tuple(Method)
 
@@ -83,6 +84,21 @@ class RecalibrationAlone(Alone):
     def classes_of(self) -> str:
         """The endpoint."""
         return self.endpoint
+
+    def plausible(self, summary: Summary, sites: int) -> bool:
+        """See `Query`: a correction that sites would freeze (see `correcting.admissible`)."""
+        place, error = int(summary["method"]), int(summary["error"])
+        if not super().plausible(summary, sites) or not 0 <= place < len(METHODS) or min(place, error) < 0:
+            return False
+        names = ("gains", "line", "covariance", "refit", "refit_std_err")
+        numbers = np.concatenate([summary[name] for name in names])
+        intercept, slope = summary["line"].tolist()[:2]
+        method = METHODS[place]
+        line = {
+            Method.NONE: (intercept, slope) == (0.0, 1.0), Method.INTERCEPT: slope == 1.0, Method.SLOPE: slope > 0.0,
+            Method.REFIT: bool(self.refitted),
+        }  # fmt: skip
+        return bool(np.all(np.abs(numbers) <= LARGEST)) and (error > 0 or line[method])
 
     def respond(self, site: SiteView) -> Summary:
         """With fewer than `min_class` patients in a class, or where nothing could be fitted, only counts are told."""

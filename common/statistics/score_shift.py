@@ -21,6 +21,7 @@ from common.federation.runner import attempt
 from common.statistics.calibration import Calibration, calibration, logit
 from common.statistics.counts import hide_in_row
 from common.statistics.distributions import chi2_p, two_sided_p
+from common.study.ranges import LARGEST
 from common.study.recipe import Frame, logistic_function
 from common.study.table import FloatArray
 
@@ -114,6 +115,14 @@ class ScoreShiftAlone(Alone):
     def words(self) -> str:
         """See `Query`."""
         return f"this site's own calibration of {self.column}, and its scores by class of {self.endpoint}"
+
+    def plausible(self, summary: Summary, sites: int) -> bool:
+        """See `Query`."""
+        numbers = np.concatenate([summary[name] for name in ("large", "line", "covariance", "ratio", "apart")])
+        told = int(summary["estimable"])
+        sound = super().plausible(summary, sites) and told in (0, 1) and bool(np.all(np.abs(numbers) <= LARGEST))
+        ratio, low, high = summary["ratio"].tolist()
+        return sound and (told == 0 or 0.0 < low <= ratio <= high)
 
     def consistent(self) -> bool:
         """See `Query`."""

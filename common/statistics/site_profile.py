@@ -29,8 +29,7 @@ BINS = EDGES.size + 1
 FARTHEST = 10.0
 """Standardised values are cut here, so that one wrong value is not the whole mean."""
 
-ALONG = 0.9
-"""Cosine between a score's direction and a column, from which on the score is taken for that column."""
+_ROUNDING = 1e-6
 
 HALVES = 2
 _HALF_BIT = 17
@@ -150,17 +149,31 @@ class SiteProfile(Alone):
         half = half_of(frame.keys)
         return np.array([half == one for one in range(HALVES)], dtype=np.float64)
 
+    def plausible(self, summary: Summary, sites: int) -> bool:
+        """See `Query`: sums are of so many patients, and counts add up to them."""
+        if not super().plausible(summary, sites) or int(summary["n"].min()) < 1 or int(summary["told"].max()) > 1:
+            return False
+        n, sums, square = summary["n"].astype(np.float64), summary["sum"], summary["square"]
+        reach = bool(np.all(np.abs(sums) <= FARTHEST * n[:, np.newaxis] + _ROUNDING))
+        # No spread is negative (Cauchy and Schwarz).
+        spread = reach and bool(np.all(np.square(sums).sum(axis=0) <= square * float(n.max()) + _ROUNDING * n.sum()))
+        spread = spread and bool(np.all(square <= FARTHEST**2 * n.sum() + _ROUNDING))
+        shown = np.vstack([*summary["counts"], np.append(summary["above"], [HIDDEN] * (BINS - 2))])
+        cells = bool(np.all((shown == HIDDEN) | (shown >= self.min_cell)))
+        whole = np.where(shown == HIDDEN, 0, shown).sum(axis=1)
+        return spread and cells and bool(np.all((whole == summary["n"].sum()) | (shown == HIDDEN).all(axis=1)))
+
     def answer(self, frame: Frame) -> Summary:
         """Nothing is told of a column that is the same for all patients here, or of which few have a level."""
         values, half = standardised(frame, self.columns, self.centre, self.scale), half_of(frame.keys)
         told = np.array([self._may_be_told(name, frame.columns[name]) for name in self.columns])
         told &= np.array([uncut(values[half == one], self.min_cell) for one in range(HALVES)]).all(axis=0)
-        values = np.where(told, values, 0.0)
+        values = np.where(told, drawn_in(values, self.min_cell), 0.0)
         counts = np.where(told[self.standard.number_places, np.newaxis], _histogram(self, values), 0)
-        score = self.direction[0] + np.sum(values * self.direction[1:], axis=1)
-        above = np.array([np.count_nonzero(score <= 0), np.count_nonzero(score > 0)], dtype=np.int64)
+        high = self.direction[0] + np.sum(values * self.direction[1:], axis=1) > 0
+        above = np.array([np.count_nonzero(~high), np.count_nonzero(high)], dtype=np.int64)
         shown = merged(counts.astype(np.int64), self.min_cell)
-        if not told.all() or int(above.min()) < self.min_cell or self._beside(above, shown):
+        if not told.all() or int(above.min()) < self.min_cell or self._beside(values, high):
             above = np.full(2, HIDDEN, dtype=np.int64)
         return {
             "n": np.bincount(half, minlength=HALVES).astype(np.int64),
@@ -171,12 +184,13 @@ class SiteProfile(Alone):
             "above": above,
         }
 
-    def _beside(self, above: Counts, shown: Counts) -> bool:
-        """Whether the high scores are those above an edge of the one column that the score is of, but for a few."""
-        weight = np.abs(self.direction[1:])
-        along = weight[self.standard.number_places] > ALONG * np.linalg.norm(weight)
-        apart = np.abs(cumulative(shown)[along][..., np.newaxis] - above.astype(np.float64))
-        return bool(np.any((apart > 0) & (apart < self.min_cell)))
+    def _beside(self, values: FloatArray, high: NDArray[np.bool_]) -> bool:
+        """Whether high scores are those above, or below, an edge of a histogram but for a few patients, whom the
+        difference of both counts would be."""
+        beyond = values[:, self.standard.number_places, np.newaxis] >= EDGES
+        apart = np.count_nonzero(beyond != high[:, np.newaxis, np.newaxis], axis=0)
+        few = np.minimum(apart, high.size - apart)
+        return bool(np.any((few > 0) & (few < self.min_cell)))
 
     def _may_be_told(self, name: str, values: FloatArray) -> bool:
         """Few patients with another value than all others, or with a level, would be what is told.
@@ -200,6 +214,20 @@ def uncut(values: FloatArray, least: int) -> NDArray[np.bool_]:
     inside = len(values) - below - above
     few = ((below > 0) & (below < least)) | ((above > 0) & (above < least))
     found: NDArray[np.bool_] = (inside >= least) | ((inside == 0) & ~few)
+    return found
+
+
+def drawn_in(values: FloatArray, least: int) -> FloatArray:
+    """(n, p) values of which fewer than `least` that are cut on one side are as the farthest one that is not cut.
+
+    Of whole numbers, centred between them, the fraction of the sum would tell how many are cut.
+    """
+    inside, found = np.abs(values) < FARTHEST, values
+    for side in (-1.0, 1.0):
+        beyond = values * side >= FARTHEST
+        farthest = side * np.max(np.where(inside, values * side, -FARTHEST), axis=0)
+        few = inside.any(axis=0) & (np.count_nonzero(beyond, axis=0) < least)
+        found = np.where(beyond & few, farthest, found)
     return found
 
 

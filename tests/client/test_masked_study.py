@@ -55,7 +55,7 @@ def test_masked_and_plain_results_of_the_same_sites_differ_in_their_label_only(h
     unmask(sites)
     plain = study_on(sites, tmp_path / "plain")[1]
     labels = {result["how"] for result in masked["results"]}
-    assert labels == {"exact-masked", "site-alone", "binned(20)"}
+    assert labels == {"exact-masked", "site-alone", "binned(20)", "binned(100)"}
     assert {result["how"] for result in plain["results"]} == {"exact", "site-alone", "binned(20)"}
     for result in (*masked["results"], *plain["results"]):
         result["how"] = ""

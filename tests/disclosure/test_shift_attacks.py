@@ -15,13 +15,15 @@ from common.federation.runner import Conclusion, conclude
 from common.federation.tasks import Freeze, FreezeCorrections
 from common.statistics.by_centre import CentreAlone
 from common.statistics.logistic import LogisticSums
+from common.statistics.penalised_logistic import PenalisedSums
 from common.statistics.risk_quality import RiskQualityAlone
 from common.statistics.roc import RocAlone
 from common.statistics.score_shift import ScoreShiftAlone
 from common.statistics.site_permutation import SitePermutations
 from common.statistics.site_profile import FARTHEST, SiteProfile
 from common.statistics.training_profile import TrainingProfile
-from common.study.recipe import Complete, ModelColumns, Recipe, Score, Select, Without, coded_columns
+from common.study.analyses import FOLDS
+from common.study.recipe import Complete, Fold, ModelColumns, Recipe, Score, Select, Without, coded_columns
 from tests.disclosure.consortium import SITES, Consortium, Row, make, names, recipe, rows_of, write_site
 from tests.disclosure.test_shift import STUDIED, fields, frame_of
 from tests.server.study.left_out_study import ONE_MODEL, OPEN, PLAIN, model, reduced, shift, signal, variables
@@ -170,6 +172,27 @@ def test_the_part_of_a_hospital_left_out_holds_no_rows_where_few_of_its_patients
 
     assert [made.number(site, step(whole)) for site in "abcd"] == [0] * 4
     assert made.number("b", step(without)) == 404
+
+
+def test_the_part_of_a_hospital_left_out_holds_no_rows_of_a_fold(tmp_path: Path) -> None:
+    """Everybody's step less that without a fold is the fold's: of 20 patients, whose rows 40 parameters would be."""
+    features = tuple(f"x{i:02d}" for i in range(40))
+    text = ONE_MODEL + reduced(features) + shift("radiomics")
+    made = make(tmp_path, dict.fromkeys(SITES, featured), study=text, policy=OPEN, masked=True).sign().open()
+    read = ModelColumns("radiomics")
+    whole = Recipe((read, Complete((read.complete,), ("mvi",)), Fold(FOLDS, "mvi")))
+
+    def steps(recipe: Recipe, parameters: int) -> Ask:
+        which, working = np.array([0, FOLDS], dtype=np.uint64), np.tile(np.arange(parameters), 2).astype(np.uint64)
+        sizes = np.full(2, parameters, dtype=np.uint64)
+        return total(PenalisedSums("train", recipe, "mvi", features, "folds", FOLDS + 1, which, np.zeros((2, 41)),
+                                   working, sizes))  # fmt: skip
+
+    patients = made.table("b").n
+    without = Recipe((Without("b"), *whole.steps))
+    assert [made.number(site, steps(whole, 41)) for site in "abcd"] == [0] * 4, patients
+    assert made.number("b", steps(without, 41)) == 404, f"41 parameters of {patients // FOLDS} patients"
+    assert made.number("b", steps(without, patients // FOLDS)) == 0
 
 
 def extreme(rows: list[Row]) -> None:
