@@ -181,6 +181,12 @@ class CaseMixAlone(Alone):
             "prevalence": Block((), Kind.REAL),
         }
 
+    def plausible(self, summary: Summary, sites: int) -> bool:
+        """See `Query`: all are shares, and their errors."""
+        numbers = np.concatenate([summary["auc"], summary["balanced_accuracy"], summary["prevalence"].reshape(1)])
+        sound = super().plausible(summary, sites) and int(summary["estimable"]) in (0, 1)
+        return sound and bool(np.all((numbers >= 0.0) & (numbers <= 1.0)))
+
     def words(self) -> str:
         """See `Query`."""
         return f"this site's own performance of {self.column} as its risks would have it, without a look at outcomes"

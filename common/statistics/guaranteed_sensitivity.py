@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -52,6 +52,19 @@ class GuaranteedSensitivity:
     cutoff_: float
     lower_: float
     positives_: int | None
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row."""
+        return [
+            {
+                "column": self.column,
+                "target": self.target,
+                "cutoff": self.cutoff_,
+                "sensitivity_low": self.lower_,
+                "positives": self.positives_,
+            }
+        ]
 
 
 def most_guaranteed(positives: int) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -108,6 +108,20 @@ class PriorCorrection:
     n_: int
     sensitivity_: float
     false_positive_rate_: float
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row."""
+        return [
+            {
+                "intercept": self.intercept_,
+                "intercept_low": self.low_,
+                "intercept_high": self.high_,
+                "source_prevalence": self.source_,
+                "target_prevalence": self.target_.value_,
+                "n": self.n_,
+            }
+        ]
 
 
 def prior_shift(source: float, target: float) -> float:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -132,6 +133,21 @@ class RecalibrationResult:
     unfit_: Mapping[Method, str]
     n_: int
     events_: int
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a test: `correction`, `against`, `chi2`, `degrees`, `p`, and whether it was taken."""
+        return [
+            {
+                "correction": test.method.value,
+                "against": test.against.value,
+                "chi2": test.chi2,
+                "degrees": test.degrees,
+                "p": test.p,
+                "taken": test.method is self.method_,
+            }
+            for test in self.tests_
+        ]
 
     def apply(self, risk: FloatArray) -> FloatArray:
         """(n,) corrected risks of predicted ones; ValueError for a refit, which needs the model's columns."""

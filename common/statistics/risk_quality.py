@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from common.statistics.counts import Counts, hide_in_row
 from common.statistics.distributions import Z975
 from common.statistics.refinement import public_thresholds
 from common.statistics.roc import roc
+from common.study.ranges import LARGEST
 from common.study.recipe import Recipe
 
 MEASURES = ("auc", "calibration_intercept", "calibration_slope", "observed_expected", "brier", "net_benefit")
@@ -60,6 +61,14 @@ class RiskQuality:
     measures_: Mapping[str, Measured]
     threshold: float
     unfit_: FedmviError | None = None
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a measure: `measure`, `value`, `low`, `high`."""
+        return [
+            {"measure": name, "value": found.value, "low": found.low, "high": found.high}
+            for name, found in self.measures_.items()
+        ]
 
 
 def risk_quality(
@@ -147,6 +156,13 @@ class RiskQualityAlone(Alone):
     def words(self) -> str:
         """See `Query`."""
         return f"this site's own area, calibration, Brier score and net benefit of {self.column} for {self.endpoint}"
+
+    def plausible(self, summary: Summary, sites: int) -> bool:
+        """See `Query`: an area and a Brier score are none beyond 1."""
+        told, measures = summary["told"], summary["measures"]
+        shares = measures[[MEASURES.index("auc"), MEASURES.index("brier")], 0]
+        sound = super().plausible(summary, sites) and bool(np.all((told == 0) | (told == 1)))
+        return sound and bool(np.all(np.abs(measures) <= LARGEST)) and bool(np.all((shares >= 0.0) & (shares <= 1.0)))
 
     @property
     def parameters(self) -> int:

@@ -10,9 +10,11 @@ import pytest
 from common.federation.query import Query
 from common.federation.totals import check_summary
 from common.statistics.by_centre import CentreAlone
+from common.statistics.case_mix import CaseMixAlone
 from common.statistics.guaranteed_sensitivity import GuaranteedAlone
 from common.statistics.recalibration import Rule
 from common.statistics.recalibration_alone import RecalibrationAlone
+from common.statistics.risk_quality import RiskQualityAlone
 from common.statistics.score_shift import ScoreShiftAlone
 from common.statistics.site_profile import SiteProfile
 from common.study.recipe import Frame, Recipe, Score
@@ -24,6 +26,8 @@ OWN: dict[str, Query] = {
     "centre": CentreAlone("t", SCORED, "y", "score.m", 10, min_cell=5),
     "shift": ScoreShiftAlone("t", SCORED, "y", "score.m", 10, np.ones((2, 3)), False, min_cell=5),
     "recalibration": RecalibrationAlone("t", SCORED, "y", "score.m", ("x",), Rule.CLOSED_TESTING, 10, min_cell=5),
+    "case mix": CaseMixAlone("t", SCORED, "score.m", 10, min_cell=5),
+    "quality": RiskQualityAlone("t", SCORED, "y", "score.m", 0.5, 10, min_cell=5),
     "cut-off": GuaranteedAlone("t", SCORED, "y", "score.m", 0.8, 10, min_cell=5),
 }
 
@@ -51,6 +55,8 @@ LIES = [
     ("shift", "ratio", [0.0, 0.0, 0.0]), ("shift", "large", [1e300, 1.0]), ("recalibration", "method", 9),
     ("recalibration", "line", [0.0, -1.0, 0.0, 0.0]), ("recalibration", "line", [1e300, 1.0, 0.0, 0.0]),
     ("cut-off", "cutoff", [0.4123, 0.8]), ("cut-off", "cutoff", [5.0, 0.8]), ("cut-off", "error", -3),
+    ("case mix", "auc", [2.0, 0.1]), ("case mix", "prevalence", 1e300), ("quality", "measures", 1e300),
+    ("quality", "measures", 2.0), ("quality", "told", 3),
 ]  # fmt: skip
 
 

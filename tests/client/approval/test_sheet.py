@@ -58,7 +58,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver.quit()
 
 
-def test_the_sheet_prints_on_at_most_three_sheets_and_fits_every_screen(told: Told, tmp_path: Path, browser: Any):
+def test_the_sheet_prints_on_at_most_four_sheets_and_fits_every_screen(told: Told, tmp_path: Path, browser: Any):
     page = tmp_path / "sheet.html"
     write_sheet(page, told, "Dr. A. Example")
     for width in (360, 768, 1280):
@@ -68,7 +68,7 @@ def test_the_sheet_prints_on_at_most_three_sheets_and_fits_every_screen(told: To
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
     sheets = len(re.findall(rb"/Type\s*/Page[^s]", base64.b64decode(printed["data"])))
-    assert 2 <= sheets <= 3
+    assert 2 <= sheets <= 4
     assert browser.get_log("browser") == []
 
 
