@@ -10,18 +10,14 @@ import pytest
 from server.study.execution import Action
 from server.study.results import Estimate, Result, Results, read_results
 from simulation.importers.folder import ImportReport
-from simulation.running import Simulation
-
-ROOT = Path(__file__).parents[2]
-SHIFT = '\n[shift]\nmodels = ["clinical"]\n'
+from simulation.running import Simulation, shipped_study
 
 
 @pytest.fixture(scope="module")
 def results(imported: Callable[[str], tuple[Path, ImportReport]], tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("shift")
-    text = (ROOT / "studies" / "heart-disease.toml").read_text(encoding="utf-8")
-    (folder / "study.toml").write_text(text + SHIFT, encoding="utf-8")
-    run = Simulation.of(folder / "study.toml", imported("heart-disease")[0], folder / "run", in_process=True)
+    study = shipped_study(Path("heart-disease"))
+    run = Simulation.of(study, imported("heart-disease")[0], folder / "run", in_process=True)
     run.conduct(Action.RUN, lambda _: None)
     return read_results(run.run.results_file)
 
