@@ -1,5 +1,6 @@
 """tests/simulation: where the public data are, and folders imported from them once per session."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 from simulation.importers import IMPORTERS
 from simulation.importers.folder import ImportReport
 from tests.public_data import public
+
+NO_STORE = shutil.ignore_patterns("store")
+"""Copies of hospitals that have told nothing yet: what they told other tests would be compared with what they tell."""
 
 
 @pytest.fixture(scope="session")

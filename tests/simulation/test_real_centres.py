@@ -23,6 +23,7 @@ from server.study.execution import Action
 from server.study.results import Result, read_results
 from simulation.importers.folder import ImportReport
 from simulation.running import Simulation, shipped_study
+from tests.simulation.conftest import NO_STORE
 
 Imported = Callable[[str], tuple[Path, ImportReport]]
 CENTRES = ("cleveland", "hungarian", "switzerland", "va")
@@ -69,7 +70,7 @@ def all_four(text: str) -> str:
 @pytest.fixture(scope="module")
 def run(imported: Imported, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("centres")
-    shutil.copytree(imported("heart-disease")[0], folder / "sites")
+    shutil.copytree(imported("heart-disease")[0], folder / "sites", ignore=NO_STORE)
     for toml in (folder / "sites").glob("*/site.toml"):
         toml.write_text(toml.read_text().replace("[policy]\n", "[policy]\nmay_be_left_out = true\n"))
     path = folder / "study.toml"

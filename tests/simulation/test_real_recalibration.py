@@ -22,6 +22,7 @@ from server.study.execution import Action
 from server.study.results import Estimate, Result, Results, read_results
 from simulation.importers.folder import ImportReport
 from simulation.running import Simulation
+from tests.simulation.conftest import NO_STORE
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +82,7 @@ def run(
     request: pytest.FixtureRequest,
 ) -> Run:
     folder = tmp_path_factory.mktemp(request.param)
-    shutil.copytree(imported("heart-disease")[0], folder / "sites")
+    shutil.copytree(imported("heart-disease")[0], folder / "sites", ignore=NO_STORE)
     return Run(folder, folder / "sites", request.param)
 
 

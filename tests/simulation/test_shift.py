@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +12,16 @@ from server.study.execution import Action
 from server.study.results import Estimate, Result, Results, read_results
 from simulation.importers.folder import ImportReport
 from simulation.running import Simulation, shipped_study
+from tests.simulation.conftest import NO_STORE
 
 
 @pytest.fixture(scope="module")
 def results(imported: Callable[[str], tuple[Path, ImportReport]], tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("shift")
     study = shipped_study(Path("heart-disease"))
-    run = Simulation.of(study, imported("heart-disease")[0], folder / "run", in_process=True)
+    # Hospitals of its own: what they tell of themselves here would be compared with the runs of other tests.
+    sites = shutil.copytree(imported("heart-disease")[0], folder / "sites", ignore=NO_STORE)
+    run = Simulation.of(study, sites, folder / "run", in_process=True)
     run.conduct(Action.RUN, lambda _: None)
     return read_results(run.run.results_file)
 
