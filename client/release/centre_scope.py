@@ -15,8 +15,8 @@ from client.cohort.site import Policy
 from client.release.harmonise_scope import HARMONISES
 from client.release.model_scope import REDUCES
 from common.errors import FedmviError
+from common.federation import totals
 from common.federation.query import Query, Summary, Task
-from common.federation.totals import DTYPES
 from common.statistics.confusion import ThresholdCounts
 from common.study.centres import Centre, Only, Without, centre_models, centre_of, cut_at, left_out, shift_models
 from common.study.chain import ChainedImpute
@@ -157,7 +157,7 @@ def zeros(question: Query | Task) -> Summary:
     """What a site that has nothing to say answers: zeros of the declared shapes, without a look at any patient."""
     if not isinstance(question, Query):
         raise FedmviError(501)
-    return {name: np.zeros(block.shape, DTYPES[block.kind]) for name, block in question.blocks().items()}
+    return totals.zeros(question)
 
 
 def centre_words(question: Query | Task) -> str:

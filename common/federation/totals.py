@@ -16,6 +16,11 @@ DTYPES = {Kind.COUNT: np.int64, Kind.REAL: np.float64, Kind.UPDATE: np.float32}
 """The numbers of a summary, by the kind of their block."""
 
 
+def zeros(query: Query) -> Summary:
+    """A summary of nothing: zeros of the declared shapes and kinds."""
+    return {name: np.zeros(block.shape, DTYPES[block.kind]) for name, block in query.blocks().items()}
+
+
 def check_summary(query: Query, summary: Mapping[str, NDArray[Any]]) -> None:
     """Error 505 unless the summary has exactly the declared blocks, shapes and kinds, all finite."""
     declared = query.blocks()

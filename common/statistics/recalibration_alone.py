@@ -17,8 +17,7 @@ from common.errors import FedmviError
 from common.federation.alone import Alone
 from common.federation.query import HIDDEN, Block, Kind, Risk, SiteView, Summary
 from common.federation.runner import attempt
-from common.statistics.alone_errors import TOO_FEW, alone_error
-from common.statistics.counts import hide_in_row
+from common.statistics.alone_errors import alone_error, counted_alone
 from common.statistics.newton import symmetric
 from common.statistics.recalibration import (
     PARAMETERS,
@@ -102,16 +101,9 @@ class RecalibrationAlone(Alone):
 
     def respond(self, site: SiteView) -> Summary:
         """With fewer than `min_class` patients in a class, or where nothing could be fitted, only counts are told."""
-        frame = site.frame(self)
-        events = int(np.nansum(frame.endpoints[self.endpoint]))
-        summary: Summary = {
-            name: np.zeros(block.shape, dtype=np.int64 if block.kind is Kind.COUNT else np.float64)
-            for name, block in self.blocks().items()
-        }
-        classes = np.array([frame.n - events, events, 0], dtype=np.int64)
-        summary["classes"] = hide_in_row(classes, self.min_cell)
-        if min(events, frame.n - events) < self.min_class:
-            return {**summary, "error": np.array(TOO_FEW, dtype=np.int64)}
+        summary = counted_alone(self, site.frame(self), self.endpoint, self.min_class)
+        if int(summary["error"]):
+            return summary
         asked = recalibrate(self.cohort, self.recipe, self.endpoint, self.column, self.refitted, self.rule)
         found = self.conclude(site, attempt(asked))
         if isinstance(found, FedmviError):

@@ -16,10 +16,10 @@ from common.errors import FedmviError
 from common.federation.alone import Alone
 from common.federation.query import HIDDEN, Block, Kind, Risk, SiteView, Summary
 from common.federation.runner import Conclusion, attempt, together
-from common.statistics.alone_errors import TOO_FEW, alone_error
+from common.statistics.alone_errors import alone_error, counted_alone
 from common.statistics.calibration import Calibration, binned_risks, calibration
 from common.statistics.confusion import confusion
-from common.statistics.counts import Counts, hide_in_row
+from common.statistics.counts import Counts
 from common.statistics.distributions import Z975
 from common.statistics.refinement import public_thresholds
 from common.statistics.roc import roc
@@ -190,16 +190,9 @@ class RiskQualityAlone(Alone):
 
     def respond(self, site: SiteView) -> Summary:
         """With fewer than `min_class` patients in a class, or where nothing could be fitted, only counts are told."""
-        frame = site.frame(self)
-        events = int(np.nansum(frame.endpoints[self.endpoint]))
-        summary: Summary = {
-            name: np.zeros(block.shape, dtype=np.int64 if block.kind is Kind.COUNT else np.float64)
-            for name, block in self.blocks().items()
-        }
-        classes = np.array([frame.n - events, events, 0], dtype=np.int64)
-        summary["classes"] = hide_in_row(classes, self.min_cell)
-        if min(events, frame.n - events) < self.min_class:
-            return {**summary, "error": np.array(TOO_FEW, dtype=np.int64)}
+        summary = counted_alone(self, site.frame(self), self.endpoint, self.min_class)
+        if int(summary["error"]):
+            return summary
         asked = risk_quality(self.cohort, self.recipe, self.endpoint, self.column, self.threshold, self.min_cell)
         found = self.conclude(site, attempt(asked))
         if isinstance(found, FedmviError):

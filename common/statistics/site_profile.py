@@ -46,6 +46,12 @@ def half_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return ((keys >> np.uint64(_HALF_BIT)) & np.uint64(1)).astype(np.int64)
 
 
+def in_halves(frame: Frame) -> FloatArray:
+    """(2, n) 1 for who is in either half, else 0."""
+    half = half_of(frame.keys)
+    return np.array([half == one for one in range(HALVES)], dtype=np.float64)
+
+
 def standardised(frame: Frame, columns: tuple[str, ...], centre: FloatArray, scale: FloatArray) -> FloatArray:
     """(n, p) columns less their centre, in units of their scale, cut at `FARTHEST`; error 501 without keys."""
     if frame.keys.size != frame.n:
@@ -146,8 +152,7 @@ class SiteProfile(Alone):
 
     def influence(self, frame: Frame) -> FloatArray:
         """(2, n) who is in either half: each must be enough patients."""
-        half = half_of(frame.keys)
-        return np.array([half == one for one in range(HALVES)], dtype=np.float64)
+        return in_halves(frame)
 
     def plausible(self, summary: Summary, sites: int) -> bool:
         """See `Query`: sums are of so many patients, and counts add up to them."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from common.federation.codec import FloatField
 from common.federation.query import Block, Kind, Query, Risk, Summary
-from common.statistics.site_profile import BINS, HALVES, Standard, binned, half_of, standardised
+from common.statistics.site_profile import BINS, HALVES, Standard, binned, half_of, in_halves, standardised
 from common.study.recipe import Frame
 from common.study.table import FloatArray
 
@@ -83,8 +83,7 @@ class TrainingProfile(Query):
 
     def influence(self, frame: Frame) -> FloatArray:
         """(2, n) who is in either half: each must be enough patients."""
-        half = half_of(frame.keys)
-        return np.array([half == one for one in range(HALVES)], dtype=np.float64)
+        return in_halves(frame)
 
     def answer(self, frame: Frame) -> Summary:
         """The site's sums; the frame has complete cases, with their endpoint."""
