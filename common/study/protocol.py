@@ -18,6 +18,7 @@ from common.study.characteristics import Characteristics
 from common.study.dictionary import DICTIONARY, ColumnName, Name, Variable
 from common.study.eligibility import Eligibility
 from common.study.features import FEATURE, feature_variable
+from common.study.genomics import Genomics
 from common.study.modelling import SCORE, Choice, FeatureSet, Fixed, Reduction, is_score, score_variable
 from common.study.networks import Network
 from common.study.plain_words import strange_text
@@ -26,6 +27,7 @@ from common.study.reporting import Reporting
 from common.study.shifting import Harmonisation, Recalibration, Shift
 from common.study.shorthand import expand_predictors
 from common.study.subgroups import Subgroups
+from common.study.waiting import Federation
 
 Role = Literal["train", "internal-test", "calibration", "external-test", "outcome", "genomics"]
 CLOSED_ROLES: frozenset[Role] = frozenset({"external-test", "outcome", "genomics"})
@@ -295,31 +297,6 @@ class Limits(_Table):
     min_test_class: int = Field(default=10, ge=5, description="Fewest patients per class for a published AUC.")
 
 
-class Federation(_Table):
-    """`[federation]`: how long a run waits for its sites, and what it does when one stays away."""
-
-    wait_hours: float = Field(
-        default=24.0,
-        ge=0,
-        le=8760,
-        description="How long a site that is not connected, or was lost, is waited for before the run stops.",
-    )
-    deadline_minutes: float = Field(
-        default=60.0,
-        gt=0,
-        le=10080,
-        description="Within how many minutes a connected site must have answered a round; rounds of a network have "
-        "the `deadline_minutes` of [networks.federation].",
-    )
-    missing_site: Literal["stop", "leave-out"] = Field(
-        default="stop",
-        description="What happens when a site stays away longer: the run stops, and may be resumed when the site is "
-        "back; or it begins anew over the other sites, and its results name who was left out. That tells the "
-        "coordinator what the site had added to the sums until then, so that it needs the site's "
-        "`may_be_left_out`. Who was left out once cannot take part later without it.",
-    )
-
-
 class Study(_Table):
     """A whole study protocol."""
 
@@ -337,6 +314,7 @@ class Study(_Table):
     subgroups: tuple[Subgroups, ...] = ()
     shift: Shift | None = None
     recalibrations: tuple[Recalibration, ...] = ()
+    genomics: Genomics | None = None
     limits: Limits = Limits()
     federation: Federation = Federation()
     preparation: Preparation | None = None
@@ -405,8 +383,11 @@ class Study(_Table):
         endpoints = {e.name for e in self.endpoints}
         groups = {c.group for c in self.comparisons} | {a.group for a in self.analyses if a.group is not None}
         used |= {name for model in self.models if model.harmonise is not None for name in model.harmonise.covariates}
-        used |= (groups - endpoints) | {division.variable for part in self.subgroups for division in part.by}
+        used |= {division.variable for part in self.subgroups for division in part.by}
         used |= set(self.characteristics.variables) if self.characteristics is not None else set()
+        expressed = self.genomics.comparisons if self.genomics is not None else ()
+        used |= {name for part in expressed for name in part.covariates}
+        used |= (groups | {part.group for part in expressed}) - endpoints
         used |= set(acquisition_facts(self.preparation))
         return tuple(sorted(name for name in used if not is_score(name)))
 

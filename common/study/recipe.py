@@ -29,6 +29,7 @@ from common.study.drafting import (
     Resample,
     logistic_function,
 )
+from common.study.expressed import EffectiveLibrary, Genes
 from common.study.harmonisation import Combat
 from common.study.made import Made
 from common.study.modelling import is_score
@@ -267,6 +268,7 @@ Step = Annotated[
     | Group
     | Made
     | ModelColumns
+    | Genes
     | Impute
     | ChainedImpute
     | DrawnImpute
@@ -279,7 +281,8 @@ Step = Annotated[
     | Outside
     | Resample
     | DraftScore
-    | Cut,
+    | Cut
+    | EffectiveLibrary,
     Field(discriminator="step"),
 ]
 
@@ -289,7 +292,7 @@ LEAST_DISTINCT = 0.55
 MANY_TERMS = 20
 """So many features take a while to be looked up, and are for every question."""
 
-READING = Without | Only | Select | Group | Made | ModelColumns
+READING = Without | Only | Select | Group | Made | ModelColumns | Genes
 """Steps that read the table, and come before all others."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from common.study.expressed import GeneTable
     from common.study.recipe import CodedColumn
 
 FloatArray = NDArray[np.float64]
@@ -61,6 +62,8 @@ class SiteTable:
         patients whom it does not score. It is no part of the prepared table.
     declared
         The coded columns of models that a recipe names as a whole, by model. It is no part of the prepared table.
+    expression
+        Gene expression, in a study that compares it.
     """
 
     patients: tuple[str, ...]
@@ -70,6 +73,7 @@ class SiteTable:
     labels: tuple[str, ...]
     made: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
     declared: Mapping[str, tuple[CodedColumn, ...]] = field(default_factory=dict)
+    expression: GeneTable | None = None
 
     @property
     def n(self) -> int:

@@ -51,6 +51,9 @@ Statistic = Literal[
     "recalibration",
     "harmonisation",
     "acquisition",
+    "differential-expression",
+    "expression-by-site",
+    "gene-sets",
 ]
 Status = Literal["estimated", "not-estimable", "refused"]
 
@@ -148,6 +151,25 @@ class LogisticModel(_Part):
     )
 
 
+class GeneRows(_Part):
+    """Numbers of genes, column by column."""
+
+    genes: list[str] = Field(description="Symbols, as the protocol has them.")
+    columns: dict[str, list[float | None]] = Field(description="By name, one number a gene.")
+
+
+class GeneSetRow(_Part):
+    """What was found of one set of genes."""
+
+    name: str = Field(description="As the file of sets has it.")
+    size: int = Field(description="Its genes among those that were compared.")
+    score: float | None = Field(default=None, description="Enrichment score, or odds ratio of over-representation.")
+    normalised: float | None = Field(default=None, description="Enrichment score over that of permuted sets.")
+    p: float | None = Field(description="Of the set.")
+    adjusted_p: float | None = Field(description="False discovery rate over the sets.")
+    leading: list[str] = Field(default_factory=list, description="Its leading edge, or its genes that differ.")
+
+
 class Result(_Part):
     """One statistic."""
 
@@ -170,6 +192,8 @@ class Result(_Part):
     curves: list[Curve] = Field(default_factory=list)
     tables: list[CrossTable] = Field(default_factory=list)
     model: LogisticModel | None = Field(default=None, description="Of a fitted model: how to use it.")
+    genes: GeneRows | None = Field(default=None, description="Of gene expression: numbers of every gene.")
+    sets: list[GeneSetRow] = Field(default_factory=list, description="Of gene sets: every set, the strongest first.")
 
 
 class CohortFacts(_Part):
