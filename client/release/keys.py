@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from client.cohort.membership import site_secret
 from client.cohort.site import Site
 from common.errors import FedmviError
@@ -20,6 +22,7 @@ from common.federation.envelope import Ticket
 from common.federation.fixedpoint import Limbs
 from common.federation.identity import Claim, has_signed, identity, identity_key, sign_roster
 from common.federation.masks import KEY_BYTES, mask, mask_context, pair_secret, private_key, public_key
+from common.federation.partners import partners
 from common.federation.query import Ask
 from common.federation.tasks import SignedKey
 from common.files import write_whole
@@ -146,27 +149,39 @@ class MaskKeys:
     def __init__(self, site: Site, study: str, store: str, keys: Mapping[str, str]) -> None:
         self._site, self._study, self._store, self._keys = site, study, store, keys
 
+        self._secrets: dict[str, bytes] = {}
+        self._partners: dict[tuple[str, ...], tuple[str, ...]] = {}
+
     @cached_property
-    def _secrets(self) -> dict[str, bytes]:
-        own = private_key(site_secret(self._site), self._study, self._store)
-        secrets = {}
-        for name, key in self._keys.items():
+    def _own(self) -> X25519PrivateKey:
+        return private_key(site_secret(self._site), self._study, self._store)
+
+    def _secret(self, name: str) -> bytes:
+        if name not in self._secrets:
             try:
-                secrets[name] = pair_secret(self._site.name, own, name, bytes.fromhex(key))
+                self._secrets[name] = pair_secret(self._site.name, self._own, name, bytes.fromhex(self._keys[name]))
             except ValueError as error:  # signed, and yet no key
                 raise FedmviError(419, str(error), site=name) from error
-        return secrets
+        return self._secrets[name]
+
+    def _partners_on(self, roster: tuple[str, ...]) -> tuple[str, ...]:
+        if roster not in self._partners:
+            keys = {name: self._keys[name] for name in roster if name != self._site.name}
+            self._partners[roster] = partners(self._site.name, {**keys, self._site.name: public_key(self._own).hex()})
+        return self._partners[roster]
 
     def masked(self, ticket: Ticket, ask: Ask, blocks: Mapping[str, Limbs]) -> dict[str, Limbs]:
-        """The blocks of a total as they may leave: masked against every other site of the roster.
+        """The blocks of a total as they may leave: masked against every other site of the roster, or on a large one
+        against its `partners`.
 
         Raises
         ------
         FedmviError
             419 a site of the roster without a usable key.
         """
-        others = [name for name in ticket.roster(ask.cohort) if name != self._site.name]
-        for name in others:
-            if name not in self._secrets:
+        roster = ticket.roster(ask.cohort)
+        for name in roster:
+            if name != self._site.name and name not in self._keys:
                 raise FedmviError(419, site=name)
-        return mask(blocks, self._site.name, {n: self._secrets[n] for n in others}, mask_context(ticket, ask))
+        secrets = {name: self._secret(name) for name in self._partners_on(roster)}
+        return mask(blocks, self._site.name, secrets, mask_context(ticket, ask))

@@ -189,7 +189,9 @@ def null_study() -> Study:
         ),
         "analyses": tuple(analysis for analysis in study.analyses if analysis.statistic == "lasso"),
         "models": (*study.models, *developed_models()),
-        "subgroups": (),
+        # What these tell is not looked at here, and takes most of the time.
+        **dict.fromkeys(("subgroups", "recalibrations"), ()),
+        **dict.fromkeys(("shift", "characteristics"), None),
     }
     null = study.model_copy(update=changed)
     if contradictions(null):

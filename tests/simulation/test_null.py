@@ -12,14 +12,14 @@ from simulation.benchmarks.null import DEALT, Found, Null, benchmark_null, deal,
 
 
 def test_studies_of_nothing_end_without_an_error_and_within_chance() -> None:
-    null = benchmark_null(range(1, 21), 1, lambda _: None)
+    null = benchmark_null(range(1, 11), 1, lambda _: None)
     assert null.errors == []
     models = {found: [one.held[found] for one in null.found] for found in null.found[0].held}
     assert set(models) == {"clinical", "clinical-imaging", "reduced", "hybrid"}
     for check, held in zip(null.checks, (models[name] for name in sorted(models)), strict=False):
         assert check.of == sum(one is not None for one in held)
     assert None not in models["clinical"] + models["clinical-imaging"]
-    assert [check.of for check in null.checks[4:]] == [20, 20], "two comparisons"
+    assert [check.of for check in null.checks[4:]] == [10, 10], "two comparisons"
     # Where the reduction keeps nothing there is no score, and no Hybrid on it.
     empty = [one.reduced == 0 for one in null.found]
     assert [one is None for one in models["hybrid"]] == empty and sum(empty) == null.empty_reductions
