@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -40,6 +41,9 @@ POLL_SECONDS = 0.1
 SLOWEST_POLL_SECONDS = 1.0
 TOGETHER = 8
 """Messages of one request to the SuperLink: a request costs it milliseconds, and all that comes back is in memory."""
+
+IN_FLIGHT = 64
+"""Sites that are asked at once. What is on its way lies in the SuperLink's memory, which shall not grow with sites."""
 
 SEARCH_SECONDS = 1.0
 """How often a lost site is looked for."""
@@ -176,11 +180,11 @@ class FlowerTransport:
         for packed in messages.values():
             if id(packed) not in wires:
                 wires[id(packed)] = to_wire(packed)
-        begun = time.monotonic()
-        open_ = {site: _Exchange(site, wires[id(packed)], seconds, begun) for site, packed in messages.items()}
-        self._push(list(open_.values()))
+        waiting = deque((site, wires[id(packed)]) for site, packed in messages.items())
+        open_: dict[str, _Exchange] = {}
         searched, pace = time.monotonic(), Pace(POLL_SECONDS, SLOWEST_POLL_SECONDS, time.monotonic)
-        while open_:
+        while open_ or waiting:
+            self._ask_next(waiting, open_, seconds)
             for site, content in self._pull(list(open_.values())):
                 answer = self._received(site, content)
                 if self._find is not None and failure_of(answer) == DISK_FULL:
@@ -188,6 +192,8 @@ class FlowerTransport:
                     continue
                 del open_[site]
                 yield site, answer
+            if waiting and _answering(open_) < IN_FLIGHT:
+                continue
             if not open_:
                 return
             now = time.monotonic()
@@ -196,6 +202,15 @@ class FlowerTransport:
                 self._search([e for e in open_.values() if e.lost_since is not None and now >= e.not_before])
             self._watch(list(open_.values()), now)
             time.sleep(pace.seconds())
+
+    def _ask_next(self, waiting: deque[tuple[str, Wire]], open_: dict[str, _Exchange], seconds: float) -> None:
+        """Ask the next sites, as many as may be asked at once beside those that are yet to answer."""
+        new = []
+        while waiting and _answering(open_) < IN_FLIGHT:
+            site, wire = waiting.popleft()
+            open_[site] = _Exchange(site, wire, seconds, time.monotonic())
+            new.append(open_[site])
+        self._push(new)
 
     def _push(self, exchanges: Sequence[_Exchange]) -> None:
         """Hand messages over; of a node that has just left, its site counts as lost."""
@@ -334,6 +349,11 @@ class _Exchange:
     def away_until(self, now: float) -> float:
         """For how many seconds the site has been away, over all times that it was lost."""
         return self.away + (0.0 if self.lost_since is None else now - self.lost_since)
+
+
+def _answering(open_: Mapping[str, _Exchange]) -> int:
+    """How many sites are asked and there: whoever is away does not keep others from being asked."""
+    return sum(exchange.lost_since is None for exchange in open_.values())
 
 
 def _told(error: Error, site: str) -> FedmviError:

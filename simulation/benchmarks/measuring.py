@@ -18,6 +18,11 @@ from typing import Any
 Run = Callable[[], Any]
 
 
+def machine() -> dict[str, Any]:
+    """What figures are of."""
+    return {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()}
+
+
 @dataclass(frozen=True)
 class Timed:
     """Seconds of every repeat, and facts that are not times (rounds, bytes).
@@ -58,7 +63,7 @@ class Benchmark:
             "ratios": ratios,
             "ours": _as_dict(self.ours),
             "baselines": [_as_dict(baseline) for baseline in self.baselines],
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
+            "machine": machine(),
             "versions": {name: metadata.version(name) for name in ("fedmvi", *self.libraries)}
             | {"python": platform.python_version()},
             "repeats": len(self.ours.seconds),

@@ -188,6 +188,37 @@ def test_a_site_that_comes_and_goes_is_not_waited_for_without_end(over: Over) ->
     assert nodes.clock < 200.0
 
 
+def test_no_more_sites_are_asked_at_once_than_the_hub_has_room_for_and_who_is_away_keeps_nobody_waiting(
+    over: Over, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is away for a while; every other site answers at its second look."""
+    monkeypatch.setattr(transport, "IN_FLIGHT", 3)
+    open_: set[str] = set()
+    most = 0
+
+    def slowly(site: str) -> Behaviour:
+        def asked(_: Nodes, n: int) -> RecordDict:
+            nonlocal most
+            if site != "s0":
+                open_.add(site)
+            most = max(most, len(open_))
+            return answer(site)
+
+        return asked
+
+    sites = {f"s{i}": slowly(f"s{i}") for i in range(12)}
+    nodes = Nodes(sites, offline={"s0": (0.05, 200.0)})
+    sent = over(nodes, wait_seconds=1000.0)
+    nodes.clock = 0.1
+    found = {}
+    for site, packed in sent.send(dict.fromkeys(sites, QUESTION), 3600.0):
+        open_.discard(site)
+        found[site] = (packed, nodes.clock)
+    assert set(found) == set(sites)
+    assert most == 3
+    assert max(when for site, (_, when) in found.items() if site != "s0") < 100.0 < found["s0"][1]
+
+
 def test_a_silent_site_is_asked_again_ever_more_rarely_and_stops_the_run_at_the_deadline(over: Over) -> None:
     nodes = Nodes({"a": says(None)})
     with pytest.raises(FedmviError, match="503"):

@@ -1,0 +1,117 @@
+"""simulation/scale: runs a study over ever more hospitals on Flower's simulation runtime, and says what each cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from client.preparation.prepare import prepare
+from server.study.execution import Action
+from simulation.benchmarks.measuring import machine
+from simulation.processes import short_temporary_folder
+from simulation.running import Simulation, find_sites
+from simulation.scale.hospitals import Kind, make_sites
+from simulation.scale.memory import watching
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study over so many hospitals cost.
+
+    Attributes
+    ----------
+    seconds
+        From the start of Flower to its end: hospitals were made and prepared before.
+    messages
+        To all hospitals together; each round is one to every hospital that it asks.
+    bytes_to_sites, bytes_from_sites
+        Of all rounds and hospitals.
+    server_peak_mib
+        ServerApp and SuperLink together.
+    server_cpu_seconds
+        Processor time of both.
+    preparing_seconds
+        What making and preparing the hospitals took.
+    """
+
+    study: str
+    sites: int
+    seconds: float
+    messages: int
+    bytes_to_sites: int
+    bytes_from_sites: int
+    server_peak_mib: float
+    server_cpu_seconds: float
+    preparing_seconds: float
+
+    @property
+    def server_ms_a_message(self) -> float:
+        """Processor time of the server for one message to one hospital and its answer, start-up counted in."""
+        return 1000.0 * self.server_cpu_seconds / self.messages
+
+
+def measure(kinds: Sequence[Kind], counts: Sequence[int], progress: Progress) -> list[Cost]:
+    """The cost of every study over every number of hospitals, one after the other.
+
+    Raises
+    ------
+    FedmviError
+        What a run met.
+    """
+    found = []
+    for kind in kinds:
+        for count in counts:
+            with TemporaryDirectory(prefix="fm-", dir=short_temporary_folder()) as name:
+                found.append(_one(kind, count, Path(name), progress))
+    return found
+
+
+def _one(kind: Kind, count: int, folder: Path, progress: Progress) -> Cost:
+    begun = time.monotonic()
+    progress(f"{kind.value}: make and prepare {count} hospitals")
+    # Short names: the paths of all hospitals are handed over in one variable.
+    study_file = make_sites(kind, count, folder / "h")
+    simulation = Simulation.of(study_file, folder / "h" / "sites", folder / "run", in_process=False)
+    if kind is Kind.STATISTICS:
+        study = simulation.run.study()
+        for site in find_sites(folder / "h" / "sites").values():
+            prepare(site, study)
+    ready = time.monotonic()
+    with watching(folder / "run") as seen:
+        simulation.conduct(Action.RUN, lambda step: progress(f"{kind.value}, {count} hospitals: {step}"))
+    facts = simulation.run.facts()
+    return Cost(
+        study=kind.value,
+        sites=count,
+        seconds=time.monotonic() - ready,
+        messages=int(facts["messages"]),
+        bytes_to_sites=int(facts["bytes_to_sites"]),
+        bytes_from_sites=int(facts["bytes_from_sites"]),
+        server_peak_mib=seen.peak_mib,
+        server_cpu_seconds=seen.cpu_seconds,
+        preparing_seconds=ready - begun,
+    )
+
+
+def report(costs: Sequence[Cost]) -> dict[str, Any]:
+    """For programs: every cost, and by study how memory and work of the largest compare with those of the smallest."""
+    studies = list(dict.fromkeys(cost.study for cost in costs))
+    return {
+        "name": "scale",
+        "machine": machine(),
+        "server_peak_mib": {s: {str(c.sites): c.server_peak_mib for c in costs if c.study == s} for s in studies},
+        "memory_ratio": {s: _ratio([c.server_peak_mib for c in costs if c.study == s]) for s in studies},
+        "work_ratio": {s: _ratio([c.server_ms_a_message for c in costs if c.study == s]) for s in studies},
+        "costs": [{**asdict(cost), "server_ms_a_message": cost.server_ms_a_message} for cost in costs],
+    }
+
+
+def _ratio(values: Sequence[float]) -> float:
+    """The last, of most hospitals, over the first."""
+    return values[-1] / values[0]
