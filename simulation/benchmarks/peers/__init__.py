@@ -1,0 +1,1 @@
+"""simulation: benchmarks: peers: the same logistic regression by established tools, on four real centres."""
