@@ -7,7 +7,7 @@ export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>
 export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 
-.PHONY: demo demo-imaging test check install clean
+.PHONY: demo demo-imaging test check docs install clean
 
 install: $(VENV)/.installed
 
@@ -23,6 +23,9 @@ demo: install
 demo-imaging: install
 	$(BIN)/fedmvi-simulate demo-imaging --out runs/demo-imaging
 
+docs: install
+	$(BIN)/python -m mkdocs build --strict
+
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,4 +39,4 @@ test: install
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 clean:
-	rm -rf $(VENV) runs/demo runs/demo-imaging
+	rm -rf $(VENV) site runs/demo runs/demo-imaging

@@ -10,14 +10,20 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
+import click
+import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import client.cli
+import server.cli
+import simulation.cli
 from client.cohort.site import ColumnMap, Images, Policy, SiteHead, Tables
 from common.errors import CATALOGUE
 from common.study import (
     characteristics,
     eligibility,
+    genomics,
     modelling,
     networks,
     preparation,
@@ -170,8 +176,15 @@ def study() -> str:
         (networks.FederatedTraining, "[networks.federation]"),
         (networks.Privacy, "[networks.privacy]"),
         (networks.Projection, "[networks.projection]"),
+        (networks.Adaptation, "[networks.adaptation]"),
     ]
     text += "".join(table(model, heading, _limited) for model, heading in trained)
+    expressed: list[tuple[type[BaseModel], str]] = [
+        (genomics.Genomics, "[genomics]"),
+        (genomics.GeneSets, "[genomics.gene_sets]"),
+        (genomics.ExpressionComparison, "[[genomics.comparisons]]"),
+    ]
+    text += "".join(table(model, heading, _limited) for model, heading in expressed)
     text += "\n## Statistics of [[analyses]]\n\n| `statistic` | what it is | endpoint | on |\n|---|---|---|---|\n"
     for name, kind in ANALYSES.items():
         on = kind.on if kind.fewest < 2 else f"{kind.fewest} or more {kind.on}"
@@ -268,10 +281,59 @@ def _faults() -> str:
     return text
 
 
+PROGRAMS = {
+    "fedmvi-site": (client.cli.app, "At a hospital."),
+    "fedmvi-server": (server.cli.app, "At the coordinator."),
+    "fedmvi-simulate": (simulation.cli.app, "On one machine, over simulated or public patients."),
+}
+
+
+def commands() -> str:
+    """docs/reference/commands.md."""
+    text = MADE + "# Commands\n\nThree programs; `--help` of each says the same.\n"
+    for program, (app, about) in PROGRAMS.items():
+        text += f"\n## {program}\n\n{about}\n"
+        text += "".join(_command(words, command) for words, command in _leaves(program, typer.main.get_command(app)))
+    return text
+
+
+def _leaves(words: str, command: click.Command) -> list[tuple[str, click.Command]]:
+    """All commands that do something, with the words that call them."""
+    if not isinstance(command, click.Group):
+        return [(words, command)]
+    return [leaf for name, inner in command.commands.items() for leaf in _leaves(f"{words} {name}", inner)]
+
+
+def _command(words: str, command: click.Command) -> str:
+    arguments = [p for p in command.params if isinstance(p, click.Argument)]
+    options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
+    named = "".join(f" {p.make_metavar(click.Context(command))}" for p in arguments)
+    text = f"\n### {words}\n\n```\n{words}{named}{' [OPTIONS]' if options else ''}\n```\n\n"
+    text += inspect.cleandoc(command.help or "") + "\n"
+    if command.epilog:
+        text += f"\n{command.epilog.replace('Example: ', 'Example: `', 1)}`\n"
+    if arguments or options:
+        text += "\n| | | default |\n|---|---|---|\n"
+    for one in (*arguments, *options):
+        name = one.make_metavar(click.Context(command)) if isinstance(one, click.Argument) else ", ".join(one.opts)
+        text += f"| `{name}` | {_cell(getattr(one, 'help', None) or '')} | {_default_of(one)} |\n"
+    return text
+
+
+def _default_of(parameter: click.Parameter) -> str:
+    if parameter.required:
+        return "required"
+    default = parameter.default
+    if default in (None, False, "") or callable(default):
+        return ""
+    return f"`{_cell(str(getattr(default, 'value', default)))}`"
+
+
 def pages() -> dict[Path, str]:
     """Every page that is made, by its path."""
     return {
         DOCS / "errors.md": errors(),
+        DOCS / "reference" / "commands.md": commands(),
         DOCS / "reference" / "study.md": study(),
         DOCS / "reference" / "site.md": site(),
         DOCS / "reference" / "dictionary.md": dictionary(),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -50,6 +52,22 @@ def generate() -> ModuleType:
 def test_reference_pages_are_the_generated_ones(generate: ModuleType) -> None:
     stale = [path.name for path, text in generate.pages().items() if path.read_text(encoding="utf-8") != text]
     assert stale == [], "run `python docs/generate.py`"
+
+
+def test_the_documents_are_a_site_without_a_broken_link(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pages = {path.relative_to(ROOT / "docs").with_suffix("") for path in (ROOT / "docs").rglob("*.md")}
+    built = {path.parent.relative_to(tmp_path / "site") for path in (tmp_path / "site").rglob("index.html")}
+    assert pages - {Path("index")} <= built
+    absent = [str(page) for page in pages if f"- {page}.md" not in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")]
+    assert [page for page in absent if page != "index"] == [], "put it among `nav` of mkdocs.yml"
+    for page in (tmp_path / "site").rglob("*.html"):
+        loaded = re.findall(r'<(?:script|link)[^>]+(?:src|href)="(https?://[^"]+)"', page.read_text(encoding="utf-8"))
+        assert [one for one in loaded if "rel=" not in one] == [], "nothing comes from elsewhere"
 
 
 def test_the_reference_of_consortium_files_describes_every_table(generate: ModuleType) -> None:
