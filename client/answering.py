@@ -18,6 +18,7 @@ from client.cohort.site import Site, alone, load_site
 from client.release.accounts import account, question_key
 from client.release.centre_scope import centre_words, consenting, zeros
 from client.release.differencing import Differencing
+from client.release.expression_scope import is_expression
 from client.release.gate import Gate
 from client.release.keys import MaskKeys
 from client.release.ledger import Ledger, ledger_file
@@ -379,6 +380,8 @@ class _Releases:
             if ask.mode is Mode.TOTAL and self._run.masks:
                 blocks = dict(self._keys.masked(self._ticket, ask, blocks))
             counted = 0 if self.silent(ask) else None
+            if is_expression(ask.question):
+                self._differencing.admit_expressed(ask.cohort, view.expressed(ask.question))
             if ask.mode is Mode.TOTAL and counted is None:
                 sets = view.counted(ask.question)
                 self._differencing.admit(ask.question, sets, view.patients(ask.cohort))

@@ -25,6 +25,7 @@ from common.federation.query import MOST_PATIENTS, Receipt
 from common.federation.tasks import Freeze, FreezeCorrections, Open, Sign
 from common.files import make_private, write_whole
 from common.study.centres import remedies
+from common.study.comparing import frozen_names
 from common.study.contradictions import contradictions
 from common.study.correcting import admissible, declared_recalibration
 from common.study.dividing import subgroup_scores
@@ -34,6 +35,7 @@ from common.study.protocol import Study
 from common.study.recipe import Recipe, Score
 from common.study.scores import most_frozen
 from common.study.taking_part import taking_part
+from common.study.withholding import may_be_withheld
 
 
 @dataclass(frozen=True)
@@ -336,18 +338,22 @@ def freeze_run(run: OpenRun, task: Freeze | FreezeCorrections) -> Receipt:
 
 
 def _freeze_models(run: OpenRun, task: Freeze) -> Receipt:
-    """Record what is frozen, once; a second, different manifest is error 411, one beyond the study's models 414.
+    """Record what is frozen, once; a second, different manifest is error 411, one beyond the study's models 414, and so
+    is one that withholds what cannot be.
 
     The receipt counts the runs that have frozen models at this site, this one included: each of them may have
     looked at its closed cohorts.
     """
-    known = {comparison.name for comparison in run.study.comparisons}
+    known = {comparison.name for comparison in run.study.comparisons} | set(frozen_names(run.study))
     scoring = sum(len(network.combinations) * network.seeds for network in run.study.networks)
+    scoring += sum(network.adaptation is not None for network in run.study.networks)
     scoring += subgroup_scores(run.study)
     if len(task.scores) > most_frozen(run.study) + scoring or not known.issuperset(task.comparisons):
         raise FedmviError(414, part="a model or comparison")
     if task.remedy and task.remedy not in remedies(run.study):
         raise FedmviError(414, part="a model or comparison")
+    if not may_be_withheld(run.study, task.withheld):
+        raise FedmviError(414, part="a model")
     path = run.folder / "frozen.npz"
     # What is on disk counts, not what `run` was loaded with: one message may freeze twice.
     if not path.exists():

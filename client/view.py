@@ -18,16 +18,19 @@ from client.learning.work import Works, work_folder
 from client.learning.workbench import Workbench, dealt_folds
 from client.release.centre_scope import filling
 from client.release.differencing import Patients, Register
+from client.release.expression_scope import compares_genes
 from client.release.gate import Gate, Held
 from client.release.recalibration_scope import opens_endpoints, refitted_columns
 from client.release.scope import columns_of
 from client.release.subgroup_scope import before_subset, subset_of
+from client.release.withheld_scope import check_withheld
 from client.run import OpenRun
 from common.errors import FedmviError
 from common.federation.learning import RoundLoss, RoundUpdate
 from common.federation.query import Query, Receipt, Task
 from common.study.centres import left_out, of_everybody, silent
 from common.study.correcting import recalibrations_in
+from common.study.expressed import Genes
 from common.study.harmonisation import Combat
 from common.study.modelling import is_score
 from common.study.networks import Network
@@ -91,21 +94,33 @@ def visible_endpoints(run: OpenRun, table: SiteTable, cohort: str, recipe: Recip
             network = next(n for n in run.study.networks if n.name == step.network)
             for name in (network.grades, network.binary) if opened is not None else ():
                 visible.update(run.study.endpoint(name).keys)
+        if isinstance(step, Genes) and opened is None:
+            raise FedmviError(407, cohort=cohort)
         if isinstance(step, Group) or (isinstance(step, Cut) and step.name == GROUP):
-            # By which scores groups may be formed was decided before (`check_scope`), and the cut-off is frozen.
-            allowed = [
-                c
-                for c in run.study.comparisons
-                if opened is not None
-                and c.name in opened.comparisons
-                and c.cohort == cohort
-                and (c.group == step.by if isinstance(step, Group) else is_score(c.group))
-            ]
-            if not allowed:
-                raise FedmviError(407, cohort=cohort)
-            for comparison in allowed:
-                visible.update(run.study.endpoint(comparison.endpoint).keys)
-    return tuple(name for name in table.endpoints if name in visible)
+            visible |= _beside_groups(run, cohort, recipe, step)
+    # Genes are compared by groups; beside an outcome itself nobody is shown them.
+    expressed = any(isinstance(step, Genes) for step in recipe.steps)
+    return () if expressed else tuple(name for name in table.endpoints if name in visible)
+
+
+def _beside_groups(run: OpenRun, cohort: str, recipe: Recipe, step: Group | Cut) -> set[str]:
+    """The endpoint columns that are offered beside groups: of survival, none where genes are compared; error 407 where
+    no comparison was frozen that has such groups."""
+    opened = run.opened(cohort)
+    if compares_genes(run.study, cohort, recipe, opened):
+        return set()
+    # By which scores groups may be formed was decided before (`check_scope`), and the cut-off is frozen.
+    allowed = [
+        c
+        for c in run.study.comparisons
+        if opened is not None
+        and c.name in opened.comparisons
+        and c.cohort == cohort
+        and (c.group == step.by if isinstance(step, Group) else is_score(c.group))
+    ]
+    if not allowed:
+        raise FedmviError(407, cohort=cohort)
+    return {key for comparison in allowed for key in run.study.endpoint(comparison.endpoint).keys}
 
 
 def _is_looked_at(study: Study, cohort: str, recipe: Recipe) -> bool:
@@ -135,6 +150,7 @@ class GatedView:
         if silent(query.recipe, self._site.name):
             raise FedmviError(501, "a site that has nothing to say makes no frame")
         recipe = of_everybody(query.recipe)
+        check_withheld(self._run, self._site.name, query.cohort, recipe)
         key = (query.cohort, recipe.digest)
         rows = self._members(query.cohort)
         if key not in self._frames:
@@ -214,7 +230,8 @@ class GatedView:
     def bench(self) -> Workbench:
         """Where the run's tasks are done."""
         secret = site_secret(self._site)
-        return Workbench(self._run.study, self.works, self._learners, secret, self.admission.inspect)
+        alone = self._gate.policy.release_alone
+        return Workbench(self._run.study, self.works, self._learners, secret, self.admission.inspect, alone=alone)
 
     def perform(self, task: Task) -> Receipt:
         """See `Worker`; what may be performed is decided before (`Admission`)."""
@@ -296,6 +313,10 @@ class GatedView:
         The site that is left out makes that frame too: the sum with it less that without it is of these patients.
         """
         return self.frame(replace(query, recipe=of_everybody(query.recipe))).n
+
+    def expressed(self, query: Query) -> Patients:
+        """The patients of whose genes an answer tells."""
+        return self._register.of(self._frames[query.cohort, query.recipe.digest].keys)
 
     def size(self, cohort: str) -> int:
         """Number of patients of a cohort here."""

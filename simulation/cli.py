@@ -20,8 +20,12 @@ from server.plan import print_plan
 from server.study.execution import Action
 from server.study.results import read_results
 from server.study.run_directory import RunDirectory
+from simulation import gene_listing
 from simulation.benchmarks import commands as null_commands
+from simulation.benchmarks.expression import commands as expression_commands
 from simulation.benchmarks.measuring import Benchmark
+from simulation.benchmarks.peers import commands as peers_commands
+from simulation.benchmarks.shift import adapting_commands
 from simulation.benchmarks.shift import commands as shift_commands
 from simulation.benchmarks.statistics import benchmark_statistics
 from simulation.chaos import commands as chaos_commands
@@ -32,6 +36,7 @@ from simulation.importers.folder import ImportReport
 from simulation.learning.commands import add_commands
 from simulation.network import commands as network_commands
 from simulation.running import Simulation, shipped_study
+from simulation.scale import commands as scale_commands
 
 app = typer.Typer(
     help="Run federated studies over many sites on one machine.",
@@ -48,8 +53,13 @@ app.add_typer(benchmarks, name="benchmark")
 add_commands(app, benchmarks)
 null_commands.add_commands(benchmarks)
 shift_commands.add_commands(benchmarks)
+peers_commands.add_commands(benchmarks)
+adapting_commands.add_commands(benchmarks)
+expression_commands.add_commands(benchmarks)
 network_commands.add_commands(app, benchmarks)
+gene_listing.add_commands(app)
 chaos_commands.add_commands(app)
+scale_commands.add_commands(app)
 
 StudyFile = Annotated[Path, typer.Argument(help="A study protocol, or the name of a shipped one.")]
 ConsortiumFile = Annotated[

@@ -148,7 +148,7 @@ def make_hospitals(
     return write_sites(
         out,
         f"{consortium.name}/{seed}",
-        [_rows(patients, record.cells) for patients, record in zip(drawn, recorded, strict=True)],
+        [_rows(site, record.cells) for site, record in zip(consortium.sites, recorded, strict=True)],
         about="A simulated hospital: no row and no picture is a patient.",
         # The bytes of the images depend on the scan.
         sources=expect_files(scan.parent, [scan.name]) if (scan := _liver_mask(consortium)) else (),
@@ -210,9 +210,10 @@ def _liver_mask(consortium: Consortium) -> Path | None:
     return Path(named) if named else None
 
 
-def _rows(patients: Patients, cells: Mapping[str, Sequence[str]]) -> SiteRows:
+def _rows(site: Site, cells: Mapping[str, Sequence[str]]) -> SiteRows:
     classes = {level: list(cells["mvi"]).count(level) for level in ("absent", "present")}
-    return SiteRows(patients.site, tuple(cells), tuple(zip(*cells.values(), strict=True)), classes=classes)
+    rows = tuple(zip(*cells.values(), strict=True))
+    return SiteRows(site.name, tuple(cells), rows, classes=classes, min_patients=site.min_patients)
 
 
 def _write_images(folder: Path, booked: Sequence[Appointment], workers: int | None, progress: Progress | None) -> None:

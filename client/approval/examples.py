@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from client.approval.expression_subjects import expression_fields
 from client.approval.shift_subjects import shift_fields
 from client.approval.subject import Subject
 from client.release.recalibration_scope import refitted_columns
@@ -126,9 +127,8 @@ def _values(name: str, mode: Mode, subject: Subject, study: Study) -> dict[str, 
         values["time_weights"] = np.linspace(0.0, 1.0, endpoint.grid_points) if endpoint.timed else np.zeros(0)
     if name == "query.residual_squares":
         values["coefficients"] = np.zeros((len(subject.covariates), p))
-    return (
-        values | _sized(name, p, int(values["levels"])) | _declared(name, subject, study) | shift_fields(subject, study)
-    )
+    values |= _sized(name, p, int(values["levels"])) | _declared(name, subject, study)
+    return values | shift_fields(subject, study) | expression_fields(subject, study)
 
 
 def _declared(name: str, subject: Subject, study: Study) -> dict[str, Any]:

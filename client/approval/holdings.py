@@ -19,12 +19,13 @@ from client.preparation.steps import STEPS
 from common.errors import FedmviError
 from common.federation.codec import from_bytes, unpack
 from common.federation.learning import ExplainPatients, ScorePatients, TrainRound
+from common.networks.adapting import AdaptNetwork
 from common.study.fingerprint import preparation_fingerprint
 from common.study.loader import as_tuples
 from common.study.protocol import Study
 
 RUNS, PREPARED = "runs", "prepared"
-_SCORES, _TRAINING, _PICTURES = ScorePatients.name, TrainRound.name, ExplainPatients.name
+_SCORES, _TRAINING, _PICTURES = {ScorePatients.name, AdaptNetwork.name}, TrainRound.name, ExplainPatients.name
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def tasks_of(site: Site, run_id: str) -> Iterator[tuple[Path, str, list[str]]]:
 
 def has_rows(kind: str, patients: list[str], patient: str) -> bool:
     """Whether what a task made has a row, or a picture, of the patient; pictures name nobody in their facts."""
-    return kind == _PICTURES or (kind == _SCORES and patient in patients)
+    return kind == _PICTURES or (kind in _SCORES and patient in patients)
 
 
 def trained_on(kind: str, patients: list[str], patient: str) -> bool:

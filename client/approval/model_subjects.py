@@ -13,6 +13,7 @@ from client.release.model_scope import REDUCES
 from client.release.network_scope import COLUMNS
 from common.federation.query import Mode
 from common.study.analyses import FOLDS
+from common.study.expressed import Genes
 from common.study.harmonisation import MIN_PATIENTS, Combat
 from common.study.harmonised import harmonised_columns
 from common.study.protocol import Model, Study, Term
@@ -166,7 +167,7 @@ def parts_of(study: Study, model: Model) -> Parts:
         score = (_score(model, (columns[0].name,)),)
         return Parts((), (read,), (), (read.complete,), score, harmonising(study, model))
     plain, steps = needed_columns(study, model), list(harmonising(study, model))
-    reads: list[ModelColumns | Made] = []
+    reads: list[ModelColumns | Made | Genes] = []
     known: list[str] = [column.name for column in plain]
     chain: list[Link] = []
     for term in score_terms(model):

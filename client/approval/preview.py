@@ -31,7 +31,9 @@ from common.errors import FedmviError
 from common.federation.learning import ExplainPatients, RoundLoss, RoundUpdate, ScorePatients, TrainRound
 from common.federation.query import Ask, Kind, Mode, Query, Risk
 from common.federation.tasks import Freeze, FreezeCorrections
+from common.networks.adapting import AdaptNetwork
 from common.study.centres import silent
+from common.study.comparing import frozen_names
 from common.study.correcting import Correction, declared_recalibration
 from common.study.networks import Network
 from common.study.protocol import Study
@@ -238,7 +240,8 @@ class _Trial:
         scoring = [
             Recipe(recipe.steps[: i + 1]).digest for i, step in enumerate(recipe.steps) if isinstance(step, Score | Cut)
         ]
-        frozen = Freeze(tuple(scoring), tuple(comparison.name for comparison in self._study.comparisons))
+        compared = (*(comparison.name for comparison in self._study.comparisons), *frozen_names(self._study))
+        frozen = Freeze(tuple(scoring), compared)
         steps = enumerate(recipe.steps)
         corrections = tuple(
             Correction(step.model, Recipe(recipe.steps[:i]), 0.0, 1.0)
@@ -278,7 +281,7 @@ class _Trial:
         title, rounds = network.title, network.federation.rounds
         also = "and, where cohorts are compared, projections " if network.projection is not None else ""
         everywhere = tuple(dict.fromkeys((network.cohort, *network.evaluate)))
-        tasks = (
+        tasks: tuple[tuple[str, tuple[str, ...], str], ...] = (
             (
                 TrainRound.name,
                 (network.cohort,),
@@ -287,6 +290,9 @@ class _Trial:
             (ScorePatients.name, everywhere, f"score patients by {title}; the scores {also}stay"),
             (ExplainPatients.name, everywhere, f"make pictures of what {title} looks at; they stay"),
         )
+        if network.adaptation is not None:
+            words = f"adapt {title} to this site's own images, and score with it; statistics and scores stay"
+            tasks = (*tasks, (AdaptNetwork.name, network.adaptation.cohorts, words))
         for name, cohorts, words in tasks:
             refusal = self._training(network) if name == TrainRound.name else self._kind(name, Risk.MODEL)
             for cohort in cohorts:

@@ -11,7 +11,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from client.approval.adaptation_subjects import adaptation_subjects
 from client.approval.centre_subjects import centre_subjects
+from client.approval.expression_subjects import expression_subjects
 from client.approval.model_subjects import (
     group_parts,
     harmonisation,
@@ -97,6 +99,7 @@ def subjects_of(study: Study) -> Iterator[Subject]:
         yield from _subgroups(study, subgroups)
     yield from _recalibrations(study)
     yield from shift_subjects(study)
+    yield from expression_subjects(study)
 
 
 def always_admitted(study: Study) -> Iterator[tuple[str, str]]:
@@ -350,7 +353,7 @@ def _projection(study: Study, network: Network) -> Iterator[Subject]:
 
 def _network(study: Study, network: Network) -> Iterator[Subject]:
     part = f"network {network.name}"
-    yield from _projection(study, network)
+    yield from (*_projection(study, network), *adaptation_subjects(study, network))
     yield Subject(part, network.cohort, frozenset({"query.grade_counts"}), endpoint=network.grades)
     named = dict.fromkeys((network.grades, network.binary))
     keys = tuple(key for name in named for key in study.endpoint(name).keys)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from client.approval.expression_words import expression_told, expression_used
 from client.approval.preview import Preview, Release, preview
 from client.approval.records import Record, read_record
 from client.cohort.site import Policy, Site
@@ -127,7 +128,7 @@ def tell(site: Site, study: Study) -> Told:
         cohorts=tuple(_cohorts(site, foreseen)),
         kinds=tuple(_kinds(site, foreseen)),
         also=tuple(sorted({release.words for release in foreseen.releases if not release.declared})),
-        uses=tuple(_uses(study)),
+        uses=tuple(_uses(site, study)),
         leaves=tuple(_leaves(site, study)),
         stays=tuple(_stays(study)),
         limits=tuple(_limits(Gate.of(site.policy, study).limits)),
@@ -270,7 +271,7 @@ def _refusals(foreseen: Preview) -> Iterable[str]:
         yield f"{cohort}: FEDMVI-{number} {why} ({', '.join(parts)})"
 
 
-def _uses(study: Study) -> Iterable[tuple[str, str]]:
+def _uses(site: Site, study: Study) -> Iterable[tuple[str, str]]:
     """What of the patients is read, at this site."""
     variables = [study.variable(name) for name in study.variable_names()]
     facts = acquisition_facts(study.preparation)
@@ -287,18 +288,17 @@ def _uses(study: Study) -> Iterable[tuple[str, str]]:
         yield "How images were acquired", f"as levels: {', '.join(study.variable(name).title for name in facts)}"
     if study.features():
         yield "Features of images", f"{len(study.features())} computed here; they stay"
+    yield from expression_used(site, study)
     for network in study.networks:
         yield f"Network {network.title}", _training(network)
 
 
 def _training(network: Network) -> str:
     jobs = len(network.combinations) * network.seeds * (len(network.held_out) + 1)
-    private = (
-        f"differentially private, epsilon {network.privacy.epsilon:g} a training"
-        if network.privacy is not None
-        else "without differential privacy"
-    )
-    return f"trained here in at most {network.federation.rounds} rounds, {jobs} trainings or fewer, {private}"
+    epsilon = "" if network.privacy is None else f"{network.privacy.epsilon:g}"
+    private = f"differentially private, epsilon {epsilon} a training" if epsilon else "without differential privacy"
+    adapted = "; adapted to a site's own images, whose statistics stay" if network.adaptation is not None else ""
+    return f"trained here in at most {network.federation.rounds} rounds, {jobs} trainings or fewer, {private}{adapted}"
 
 
 def _leaves(site: Site, study: Study) -> Iterable[str]:
@@ -326,6 +326,7 @@ def _leaves(site: Site, study: Study) -> Iterable[str]:
             "How many patients of this site alone have which scanner, spacing and contrast timing, small counts "
             f"hidden. By this site's policy that is {allowed}."
         )
+    yield from expression_told(site, study)
     if study.networks:
         yield "Changes of a network's weights in each round, summed over the sites; a network can tell of its patients."
     if study.federation.missing_site == "leave-out":
@@ -363,6 +364,8 @@ def _stays(study: Study) -> Iterable[str]:
     yield "Patients' ids, and anything by which a patient could be named."
     if study.preparation is not None or study.networks:
         yield "Images, masks, pictures made of them, and the features of single patients."
+    if study.genomics is not None:
+        yield "Gene expression of single patients, and the size of their libraries."
     yield "Scores of single patients, and who is in which cohort or fold."
     yield "The site's secret, its keys, and the files of this hospital."
     yield "Code: this site runs the program that it installed, and none that arrives."

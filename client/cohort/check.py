@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from client.cohort.columns import Columns
-from client.cohort.limits import under_limits
+from client.cohort.expression import read_expression
+from client.cohort.limits import under_limits, without_rna
 from client.cohort.problems import CellError, Problems, worst_first
 from client.cohort.reading import read_patients, read_table
 from client.cohort.sheet import read_sheet
@@ -47,7 +49,9 @@ def check_form(site: Site) -> list[FedmviError]:
 def inspect(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
     """The site's table and all its problems, worst first; with hints on what the gate would refuse."""
     table, problems = read_table(site, study)
-    return table, worst_first(problems + _hints(site, table, study))
+    of_genes = Problems()
+    table = replace(table, expression=read_expression(site, study, table.patients, of_genes))
+    return table, worst_first(problems + of_genes.found + _hints(site, table, study))
 
 
 def _hints(site: Site, table: SiteTable, study: Study) -> list[FedmviError]:
@@ -58,7 +62,7 @@ def _hints(site: Site, table: SiteTable, study: Study) -> list[FedmviError]:
     if table.n == 0:
         return []
     try:
-        return under_limits(site, table, study)
+        return under_limits(site, table, study) + without_rna(site, table, study)
     except FedmviError as error:
         return [error]
 

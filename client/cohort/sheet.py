@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,11 @@ class Sheet:
 def table_path(site: Site) -> Path:
     """Where the patient table is."""
     return site.folder / site.tables.patients
+
+
+def expression_path(site: Site) -> Path:
+    """Where the table of gene expression is."""
+    return site.folder / site.tables.expression
 
 
 def table_text(path: Path, encoding: str) -> str:
@@ -102,7 +108,7 @@ def read_sheet(site: Site, problems: Problems) -> Sheet | None:
     except FedmviError as error:
         problems.found.append(error)
         return None
-    records = _records(text, site.tables.delimiter, file, problems)
+    records = list(rows_of(text, site.tables.delimiter, file, problems))
     if not records or records[0][0] != 1:
         problems.add(206, Place(file, 1), "the first line has no headers")
         return None
@@ -125,19 +131,18 @@ def read_sheet(site: Site, problems: Problems) -> Sheet | None:
     return Sheet(file, header, tuple(row for row, _ in good), tuple(cells for _, cells in good))
 
 
-def _records(text: str, delimiter: str, file: str, problems: Problems) -> list[tuple[int, tuple[str, ...]]]:
-    """(row, stripped cells) of every row that is not blank; the reader goes on after a malformed one."""
+def rows_of(text: str, delimiter: str, file: str, problems: Problems) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """(row, stripped cells) of every row that is not blank; the reader goes on after a malformed one (206)."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    records: list[tuple[int, tuple[str, ...]]] = []
     row = 0
     while True:
         row += 1
         try:
             cells = next(reader)
         except StopIteration:
-            return records
+            return
         except csv.Error as error:
             problems.add(206, Place(file, row), f"line {reader.line_num} of the file: {error}")
             continue
         if any(cell and not cell.isspace() for cell in cells):
-            records.append((row, tuple(cell.strip() for cell in cells)))
+            yield row, tuple(cell.strip() for cell in cells)

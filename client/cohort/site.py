@@ -38,6 +38,11 @@ class Tables(_Table):
     encoding: str = Field(default="utf-8", description="Text encoding of the tables.")
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = Field(default=",", description="Cell separator.")
     missing: tuple[str, ...] = Field(default=("", "NA"), description="Cells that mean missing; case matters.")
+    expression: str = Field(
+        default="expression.csv",
+        description="Path of the table of gene expression, for studies that compare it: a row a gene, a column a "
+        "patient, as .csv, .tsv, .txt (tabs), .parquet or .h5ad.",
+    )
 
 
 class Images(_Table):

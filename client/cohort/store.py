@@ -1,7 +1,7 @@
 """client/cohort: the prepared store: a study's table as typed arrays, whole or absent, tied to its inputs by hashes.
 
-`<store>/prepared/<preparation fingerprint>/` holds patients.parquet and prepared.json, and for a study with images what
-`preparation` adds. The daemon reads nothing else.
+`<store>/prepared/<preparation fingerprint>/` holds patients.parquet and prepared.json, for a study of gene expression
+expression.parquet, and for a study with images what `preparation` adds. The daemon reads nothing else.
 """
 
 from __future__ import annotations
@@ -11,23 +11,27 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohort.sheet import table_path
+from client.cohort.sheet import expression_path, table_path
 from client.cohort.site import Site
 from client.cohort.withdrawn import withdrawn
 from common.errors import FedmviError
 from common.files import sync_folder, write_whole
+from common.study.expressed import GeneTable
 from common.study.fingerprint import canonical_json, digest, library_versions, preparation_fingerprint
+from common.study.genomics import LIBRARY, sequenced_sites
 from common.study.protocol import Study
 from common.study.table import Column, SiteTable
 
 TABLE = "patients.parquet"
+EXPRESSION = "expression.parquet"
+"""The study's genes, a column a patient with RNA; his library is in the table."""
 MANIFEST = "prepared.json"
 STACKS, PIXELS = "stacks", "pixels.npy"
 """ROI stacks of a study with images: stacks/<patient>/<phase>/pixels.npy."""
@@ -45,9 +49,9 @@ def load_prepared(site: Site, study: Study) -> SiteTable:
     """
     folder = store_folder(site, study)
     manifest = _read_manifest(folder)
-    if manifest["inputs"] != table_inputs(site):
-        raise FedmviError(212, "the table, or [tables] or [columns] of site.toml, changed since it was prepared")
-    table = _read_table(folder / TABLE, study)
+    if manifest["inputs"] != table_inputs(site, study):
+        raise FedmviError(212, "the tables, or [tables] or [columns] of site.toml, changed since they were prepared")
+    table = _read_table(folder, study)
     if content_digest(table) != manifest["content"]:
         raise FedmviError(212, f"{folder / TABLE} is damaged: its content does not match its manifest")
     if not withdrawn(site).keys().isdisjoint(table.patients):
@@ -97,6 +101,8 @@ def content_digest(table: SiteTable) -> str:
         "endpoints": sorted(table.endpoints),
         "failed": list(table.failed),
     }
+    if table.expression is not None:
+        head["genes"] = table.expression.genes
     total = hashlib.sha256(canonical_json(head).encode())
     for name in sorted(table.columns):
         total.update(_real_bytes(table.columns[name].values))
@@ -105,6 +111,9 @@ def content_digest(table: SiteTable) -> str:
         total.update(_real_bytes(table.endpoints[name]))
     for fails in table.failed.values():
         total.update(fails.astype("u1").tobytes())
+    if table.expression is not None:
+        total.update(_real_bytes(table.expression.library))
+        total.update(_real_bytes(table.expression.values))
     return total.hexdigest()
 
 
@@ -112,14 +121,22 @@ def _real_bytes(values: NDArray[np.float64]) -> bytes:
     return np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes()
 
 
-def table_inputs(site: Site) -> dict[str, str]:
+def table_inputs(site: Site, study: Study) -> dict[str, str]:
     """Hashes of what the store is made from; [policy] is not among them: changing it changes no data."""
     settings = site.model_dump(mode="json", include={"tables", "columns"})
+    file = settings["tables"].pop("expression")
+    inputs = {"patients": _file_digest(table_path(site)), "site": digest(canonical_json(settings))}
+    if site.name in sequenced_sites(study):
+        inputs["expression"] = digest(f"{file} {_file_digest(expression_path(site))}")
+    return inputs
+
+
+def _file_digest(path: Path) -> str:
+    """Nothing of a file that cannot be read: the check says 204, and no store was ever made from nothing."""
     try:
-        patients = digest(table_path(site).read_bytes())
+        return digest(path.read_bytes())
     except OSError:
-        patients = ""  # the check says 204, and no store was ever made from nothing
-    return {"patients": patients, "site": digest(canonical_json(settings))}
+        return ""
 
 
 def new_manifest(
@@ -204,6 +221,8 @@ def replace_store(
     new = folder.with_name(f".{folder.name}.new")
     new.mkdir(mode=0o700)
     _write_table(new / TABLE, table)
+    if table.expression is not None:
+        _write_expression(new / EXPRESSION, table.patients, table.expression)
     if add is not None:
         add(new)
     manifest = {**manifest, "files": _files_in(new)}
@@ -224,9 +243,8 @@ def _files_in(folder: Path) -> dict[str, str]:
 
 
 def _write_table(path: Path, table: SiteTable) -> None:
-    # Imported here and in `_read_table`: whoever only asks for a digest does not wait for it.
+    # Imported here and wherever it is used: whoever only asks for a digest does not wait for it.
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     arrays: dict[str, Any] = {"patient_id": pa.array(table.patients, pa.string())}
     arrays["label"] = pa.array(table.labels, pa.string())
@@ -235,18 +253,44 @@ def _write_table(path: Path, table: SiteTable) -> None:
         arrays[f"censored:{name}"] = pa.array(column.censored, pa.int8())
     arrays |= {f"endpoint:{key}": pa.array(values, pa.float64()) for key, values in table.endpoints.items()}
     arrays |= {f"failed:{name}": pa.array(fails.astype(np.int8), pa.int8()) for name, fails in table.failed.items()}
+    if table.expression is not None:
+        arrays[LIBRARY] = pa.array(table.expression.library, pa.float64())
+    _write_parquet(path, arrays)
+
+
+def _write_expression(path: Path, patients: Sequence[str], expression: GeneTable) -> None:
+    import pyarrow as pa
+
+    arrays: dict[str, Any] = {"gene": pa.array(expression.genes, pa.string())}
+    for row in np.flatnonzero(~np.isnan(expression.library)).tolist():
+        arrays[f"patient:{patients[row]}"] = pa.array(expression.values[row], pa.float64())
+    _write_parquet(path, arrays)
+
+
+def _write_parquet(path: Path, arrays: Mapping[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(arrays), sink)
     write_whole(path, sink.getvalue().to_pybytes())
 
 
-def _read_table(path: Path, study: Study) -> SiteTable:
+def _read_parquet(path: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    # One thread and no memory map: a message is answered from a short-lived process beside the hospital's work.
+    return pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
+
+
+def _read_table(folder: Path, study: Study) -> SiteTable:
+    import pyarrow as pa
+
+    expression = None
+    path = folder / TABLE
     try:
-        # One thread and no memory map: a message is answered from a short-lived process beside the hospital's work.
-        stored = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
+        stored = _read_parquet(path)
         columns, failed = {}, {}
         endpoints: dict[str, NDArray[np.float64]] = {}
         for name in study.variable_names():
@@ -257,9 +301,22 @@ def _read_table(path: Path, study: Study) -> SiteTable:
         for name in study.exclusions():
             failed[name] = _numpy(stored, f"failed:{name}").astype(np.bool_)
         patients, labels = (tuple(stored[name].to_pylist()) for name in ("patient_id", "label"))
+        if LIBRARY in stored.column_names:
+            library = _numpy(stored, LIBRARY)
+            path = folder / EXPRESSION
+            expression = _read_expression(path, patients, library)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise FedmviError(212, f"{path} is damaged: {error}") from error
-    return SiteTable(patients, columns, endpoints, failed, labels)
+    return SiteTable(patients, columns, endpoints, failed, labels, expression=expression)
+
+
+def _read_expression(path: Path, patients: Sequence[str], library: NDArray[np.float64]) -> GeneTable:
+    """KeyError and errors of reading where the file is not whole."""
+    stored = _read_parquet(path)
+    values = np.full((len(patients), stored.num_rows), np.nan)
+    for row in np.flatnonzero(~np.isnan(library)).tolist():
+        values[row] = _numpy(stored, f"patient:{patients[row]}")
+    return GeneTable(tuple(stored["gene"].to_pylist()), values, library)
 
 
 def _numpy(stored: Any, name: str) -> NDArray[Any]:

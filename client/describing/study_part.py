@@ -13,6 +13,7 @@ from client.cohort.limits import under_limits
 from client.cohort.membership import flow, members
 from client.cohort.site import Site
 from client.cohort.units import Flags
+from client.describing.expressed import ExpressionHere, expression_here
 from client.describing.followed import Followed, classes, followed
 from common.errors import FedmviError
 from common.study.protocol import Cohort, Endpoint, Model, Study
@@ -68,7 +69,10 @@ class ModelHere:
 
 @dataclass(frozen=True)
 class StudyHere:
-    """All of it; `refusals` and `limits` are in words, `unlooked` says why data or policy could not be held up."""
+    """All of it; `refusals` and `limits` are in words, `unlooked` says why data or policy could not be held up.
+
+    `expression` is None where none is compared.
+    """
 
     cohorts: tuple[CohortHere, ...]
     endpoints: tuple[EndpointHere, ...]
@@ -76,6 +80,7 @@ class StudyHere:
     refusals: tuple[str, ...]
     limits: tuple[tuple[str, str], ...]
     unlooked: tuple[str, ...]
+    expression: ExpressionHere | None = None
 
 
 def study_here(site: Site, table: SiteTable, study: Study, kept: Flags) -> StudyHere:
@@ -104,7 +109,8 @@ def study_here(site: Site, table: SiteTable, study: Study, kept: Flags) -> Study
         if here.cohort.name == model.cohort
     )
     endpoints = tuple(_endpoint(table, endpoint, groups) for endpoint in study.endpoints)
-    return StudyHere(cohorts, endpoints, models, refusals, limits, tuple(unlooked))
+    expressed = expression_here(site.name, table, study, ((here.cohort, here.rows) for here in cohorts))
+    return StudyHere(cohorts, endpoints, models, refusals, limits, tuple(unlooked), expressed)
 
 
 def _endpoint(table: SiteTable, endpoint: Endpoint, groups: Mapping[str, Flags]) -> EndpointHere:

@@ -30,6 +30,7 @@ from common.federation.learning import (
     TrainRound,
 )
 from common.federation.query import Ask, Mode, Risk, Task
+from common.networks.adapting import AdaptNetwork
 from common.study.fingerprint import canonical_json
 from common.study.networks import Network
 from common.study.protocol import Limits, Study
@@ -86,7 +87,7 @@ class Admission:
             of an earlier round is gone.
         """
         task = ask.question
-        if not isinstance(task, TrainRound | ScorePatients | ExplainPatients):
+        if not isinstance(task, TrainRound | ScorePatients | ExplainPatients | AdaptNetwork):
             raise FedmviError(501, f"task {ask.question.name}")
         if task.name in self.policy.refused_queries or Risk.MODEL.value not in self.policy.risks:
             raise FedmviError(402, query=task.name)
@@ -94,6 +95,8 @@ class Admission:
             self._round(ask, task, roster)
         elif isinstance(task, ScorePatients):
             self._scores(task)
+        elif isinstance(task, AdaptNetwork):
+            self._adapts(task)
         else:
             self._pictures(task, ask.digest)
 
@@ -260,6 +263,24 @@ class Admission:
         key = canonical_json(["projection", network.name])
         _need(self.works.claim(key, task.model) == task.model, "a second projection of the same network")
 
+    def _adapts(self, task: AdaptNetwork) -> None:
+        """One frozen network of a run, by the study's shrinkage, where the study says so.
+
+        A site's verdict, and its scores, depend on the reference: of several references they would tell in the end how
+        its scores are distributed.
+        """
+        network = self._network(task.network, task.combination, task.seed)
+        adaptation = network.adaptation
+        _need(adaptation is not None and task.cohort in adaptation.cohorts, "an adaptation")
+        _need(adaptation is not None and task.patients == adaptation.patients, "a number of patients")
+        _need(task.reference.sound, "a reference")
+        _need(task.member.fold == WHOLE and not task.member.local, "a fold")
+        self._member(task, network, task.member)
+        if task.model not in self.frozen:
+            raise FedmviError(407, cohort=task.cohort)
+        key = canonical_json(["adaptation", network.name])
+        _need(self.works.claim(key, task.model) == task.model, "a second adaptation of the same network")
+
     def _pictures(self, task: ExplainPatients, digest: str) -> None:
         """Pictures stay, but a site works for what the study declares: a frozen model, or an outer fold's."""
         network = self._network(task.network, task.combination, task.seed)
@@ -275,7 +296,7 @@ class Admission:
         key = canonical_json([what, task.cohort, task.network, list(task.combination), task.seed])
         _need(self.works.claim(key, value) == value, f"a second {what} of the same network")
 
-    def _member(self, task: ScorePatients | ExplainPatients, network: Network, member: Member) -> None:
+    def _member(self, task: ScorePatients | ExplainPatients | AdaptNetwork, network: Network, member: Member) -> None:
         _need(task.cohort in (network.cohort, *network.evaluate), "a cohort")
         _need(member.weights.size == shared_size(self.study, network, task.combination), "weights")
         _need(_usual(member.weights), "a weight")

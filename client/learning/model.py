@@ -16,7 +16,7 @@ from torch import Tensor
 from client.learning.dataset import Learners
 from client.learning.device import Device
 from common.errors import FedmviError
-from common.networks.architecture import CLASSES, architecture_of
+from common.networks.architecture import CLASSES, Architecture, architecture_of
 from common.networks.intensity import normalised
 from common.networks.network import MviNetwork, build
 from common.networks.weights import load_local_state, load_vector, local_state, vector_size
@@ -45,17 +45,22 @@ def load_network(
     FedmviError
         686 weights or state of another network.
     """
-    candidates = [architecture_of(network, sequences, classes) for classes in CLASSES]
-    fitting = [a for a in candidates if vector_size(a) == weights.size]
-    if not fitting:
-        raise FedmviError(686, f"{weights.size} weights for {network.name} on {', '.join(sequences)}")
-    net = build(fitting[0], seed=0)
+    net = build(fitting_architecture(network, sequences, weights), seed=0)
     load_vector(net, weights)
     own = {name: local[name] for name in local_state(net) if name in local}
     if own:
         load_local_state(net, own)
     device.place(net)
     return net
+
+
+def fitting_architecture(network: Network, sequences: tuple[str, ...], weights: NDArray[np.float32]) -> Architecture:
+    """The architecture, of two or three classes, that has as many weights; error 686 if none has."""
+    candidates = [architecture_of(network, sequences, classes) for classes in CLASSES]
+    fitting = [a for a in candidates if vector_size(a) == weights.size]
+    if not fitting:
+        raise FedmviError(686, f"{weights.size} weights for {network.name} on {', '.join(sequences)}")
+    return fitting[0]
 
 
 def images_of(learners: Learners, rows: NDArray[np.int64], device: Device) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,13 @@ from client.learning.engine import loss_sum, train
 from client.learning.model import images_of, load_network
 from client.learning.scoring import estimate_statistics, mean_vectors, probabilities
 from common.federation.learning import LARGEST_CHANGE, TrainRound
+from common.networks.adapting import AdaptNetwork
 from common.networks.architecture import architecture_of
 from common.networks.weights import vector_size
 from common.study.networks import Network
+
+if TYPE_CHECKING:
+    from client.learning.adapting import Adapted
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -104,6 +108,13 @@ def scores_of(
     """(n, classes) probabilities by way of inference."""
     scored = probabilities(network, patients, weights, state)
     return {name: np.asarray(values, dtype=np.float64) for name, values in scored.items()}
+
+
+def adapted(network: Network, patients: Learners, task: AdaptNetwork, seed: bytes) -> Adapted:
+    """Statistics of normalisation by a site's own images, whether they are used, and the scores either way."""
+    from client.learning.adapting import adapt
+
+    return adapt(network, patients, task, seed)
 
 
 def vectors_of(

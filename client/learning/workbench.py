@@ -27,6 +27,7 @@ from common.federation.learning import (
     TrainRound,
 )
 from common.federation.query import Receipt, Task, perform
+from common.networks.adapting import ADAPTED, TOLD, UNADAPTED, AdaptNetwork
 from common.networks.projection import projected, projected_columns
 from common.study.fingerprint import canonical_json
 from common.study.networks import Network
@@ -106,17 +107,29 @@ class Workbench:
         The site's own, from which all that is random in training is drawn: it tells patients apart, and no run.
     inspect
         Called before a training and a scoring; by default nothing is refused.
+    alone
+        Whether a receipt may say what was found of this site alone.
     """
 
     def __init__(
-        self, study: Study, works: Works, learners: Read, secret: bytes, inspect: Inspect = lambda *_: None
+        self,
+        study: Study,
+        works: Works,
+        learners: Read,
+        secret: bytes,
+        inspect: Inspect = lambda *_: None,
+        *,
+        alone: bool = False,
     ) -> None:
-        self.works = works
+        self.works, self._alone = works, alone
         self._study, self._read, self._secret, self._inspect = study, learners, secret, inspect
         self._known: dict[tuple[str, str, tuple[str, ...]], Learners] = {}
 
     def perform(self, task: Task) -> Receipt:
-        """Do a task unless it is done, keep what it makes, and tell its digest and what private training has spent.
+        """Do a task unless it is done, keep what it makes, and tell its digest.
+
+        The receipt also says what private training has spent, and, if the site tells of itself alone, whether a network
+        was adapted.
 
         Raises
         ------
@@ -132,16 +145,19 @@ class Workbench:
                 self._score(task, digest)
             elif isinstance(task, ExplainPatients):
                 self._explain(task, digest)
+            elif isinstance(task, AdaptNetwork):
+                self._adapt(task, digest)
             else:
                 raise FedmviError(501, f"task {task.name}")
         # Again after a crash between the work and this: both may be done twice.
         if isinstance(task, TrainRound):
             self._strip(task)
-        elif isinstance(task, ScorePatients):
+        elif isinstance(task, ScorePatients | AdaptNetwork):
             self.works.claim(score_key(task.cohort, task.model), digest)
         facts = self.works.facts(digest)
-        told = {EPSILON_HUNDREDTHS: int(facts[EPSILON_HUNDREDTHS])} if EPSILON_HUNDREDTHS in facts else {}
-        return {"work": digest, **told}
+        spent = {EPSILON_HUNDREDTHS: int(facts[EPSILON_HUNDREDTHS])} if EPSILON_HUNDREDTHS in facts else {}
+        verdict = {TOLD: str(facts[TOLD])} if self._alone and TOLD in facts else {}
+        return {"work": digest, **spent, **verdict}
 
     def work(self, task: str) -> Mapping[str, NDArray[Any]]:
         """What a task made for queries; error 511 if there is none, or no longer."""
@@ -215,6 +231,21 @@ class Workbench:
             columns |= self._projected(network, task, everybody)
         facts = {"task": task.name, "cohort": task.cohort, "patients": [str(patient) for patient in everybody.ids]}
         self.works.keep(digest, facts, columns)
+
+    def _adapt(self, task: AdaptNetwork, digest: str) -> None:
+        """Statistics and scores are kept as one, so that no score can be of other statistics than are kept."""
+        from client.learning import performing
+
+        network = network_of(self._study, task.network)
+        everybody = self._learners(task.cohort, network, task.combination)
+        named = ["adapt", network.name, list(task.combination), task.seed]
+        seed = hmac.digest(self._secret, canonical_json(named).encode(), hashlib.sha256)
+        found = performing.adapted(network, everybody, task, seed)
+        facts = {
+            "task": task.name, "cohort": task.cohort, TOLD: found.verdict.value,
+            "patients": [str(patient) for patient in everybody.ids],
+        }  # fmt: skip
+        self.works.keep(digest, facts, {ADAPTED: found.after, UNADAPTED: found.before}, found.statistics)
 
     def _projected(self, network: Network, task: ScorePatients, patients: Learners) -> dict[str, FloatArray]:
         """The projections of the patients' vectors by the one network that scores everybody; see `Admission`."""

@@ -97,7 +97,7 @@ def prepare(site: Site, study: Study, *, workers: int | None = None, progress: P
     FedmviError
         212 the files changed while they were read; 377 the store cannot be written.
     """
-    before = table_inputs(site)
+    before = table_inputs(site, study)
     table, problems = inspect(site, study)
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise UnfitDataError(problems)
@@ -115,8 +115,8 @@ def prepare(site: Site, study: Study, *, workers: int | None = None, progress: P
         outside = _out_of_range(table, study)
         if outside:
             raise UnfitDataError(worst_first([*outside, *problems]))
-    if table_inputs(site) != before:
-        raise FedmviError(212, "the table or site.toml changed while it was read")
+    if table_inputs(site, study) != before:
+        raise FedmviError(212, "the tables or site.toml changed while it was read")
     folder = store_folder(site, study)
     with writable(folder.parent), locked(folder.parent):
         manifest = new_manifest(study, table, before, images.manifest() if images else None)

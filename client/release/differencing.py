@@ -120,6 +120,8 @@ def _row_hashes(site: Site, table: SiteTable, stacks: Mapping[str, str]) -> NDAr
     values = [array for column in columns for array in (column.values, column.censored.astype(np.float64))]
     values += [table.endpoints[name] for name in sorted(table.endpoints)]
     values += [table.failed[name].astype(np.float64) for name in sorted(table.failed)]
+    if table.expression is not None:
+        values += [table.expression.library, table.expression.values]
     rows = np.column_stack([np.zeros(table.n), *values])
     rows = np.where(np.isnan(rows), np.nan, rows + 0.0)  # one NaN and one zero, so that equal rows have equal bytes
     secret = site_secret(site)
@@ -202,6 +204,33 @@ class Differencing:
         what = [query.name, self._ticket.study, query.cohort] if profile else [statistic_key(query)]
         asked = pack(query, type(query)).digest if profile else ""
         self._admit_alone(what, query.cohort, asked, query.name, counted)
+
+    def admit_expressed(self, cohort: str, patients: Patients) -> None:
+        """Let leave what is told of the genes of these patients of a cohort, unless few of them are new or missing.
+
+        Comparisons are of patients whose score, group and covariates are known: of two in one run that differ by one
+        patient, all genes of that patient would be the difference. Here no run is exempt but those that the hospital
+        lists.
+
+        Raises
+        ------
+        FedmviError
+            420 patients fewer than a cell, or since an earlier run fewer than `min_patients`, would be told apart.
+        """
+        key = digest(canonical_json(["expression", self._ticket.study, cohort]))
+        told = self._told.of(key)
+        if any(earlier["patients"] == [patients.digest] for earlier in told):
+            return
+        for earlier in told:
+            own = earlier["run"] == self._run_id
+            apart = patients.difference(self._before(earlier)[0])
+            if 0 < apart < (self._limits.min_cell if own else self._limits.min_patients) and (
+                own or earlier["run"] not in self._policy.allow_differences
+            ):
+                local = f"gene expression: {apart} patient(s) apart from what run {earlier['run']} was told"
+                raise FedmviError(420, local, cohort=cohort, limit=self._limits.min_patients)
+        entry = {**signed(self._ticket, (), self._alone), "patients": [patients.digest]}
+        self._told.add(key, entry, {patients.digest: patients.content})
 
     def _admit_alone(
         self, what: Sequence[str], cohort: str, asked: str, title: str, counted: Sequence[Patients]

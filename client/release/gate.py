@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from client.cohort.site import Policy
 from client.release.centre_scope import one_value, refuse_few_filled, refuse_own_part, refuse_unsigned, summed_over
+from client.release.expression_scope import fewest_of_class, refuse_few_expressed, tightened
 from client.release.filling_scope import binary_columns
 from client.release.model_scope import draft_columns, draws_apart
 from client.release.scope import check_scope, elements, level_columns
@@ -22,6 +23,8 @@ from client.release.subgroup_scope import admit_division
 from common.errors import FedmviError
 from common.federation.query import Ask, Mode, Query, Risk
 from common.statistics.variance import LevelCounts
+from common.statistics.voom_sums import ExpressionCounts
+from common.statistics.voom_weights import WeightCounts
 from common.study.analyses import FOLDS
 from common.study.protocol import Limits, Study
 from common.study.recipe import Frame, Outside, Resample, Score
@@ -93,7 +96,8 @@ class Gate:
         # by no other: several limits together would tell the hidden counts. A total must not hide: the sum is wrong.
         if query.hides_below != (self.study.limits.min_cell if ask.mode is Mode.EACH else 0):
             raise FedmviError(402, query=query.name)
-        if not query.pooled and getattr(query, "min_class", self.limits.min_test_class) < self.limits.min_test_class:
+        fewest = fewest_of_class(query, self.limits)
+        if not query.pooled and getattr(query, "min_class", fewest) < fewest:
             raise FedmviError(402, query=query.name)
         check_scope(query, self.study)
         elements(query)
@@ -101,6 +105,8 @@ class Gate:
     def tighten(self, ask: Ask) -> Ask:
         """The question as this site answers it: small counts are hidden by its own limit where that is stricter."""
         query = ask.question
+        if isinstance(query, ExpressionCounts | WeightCounts):
+            return Ask(ask.mode, tightened(query, self.limits))
         if not isinstance(query, Query) or not 0 < query.hides_below < self.limits.min_cell:
             return ask
         # Every query that hides counts has its limit as `min_cell`.
@@ -149,6 +155,7 @@ class Gate:
             if counts.size < 2 or int(counts.min()) < self.limits.min_class:
                 raise FedmviError(405, endpoint=query.levels_of, cohort=query.cohort, limit=self.limits.min_class)
         self._columns(query, frame, held)
+        refuse_few_expressed(query, frame, self.limits)
         self._reference_levels(query, frame)
         self._weigh(query, frame, held)
         return held

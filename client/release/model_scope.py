@@ -19,6 +19,8 @@ from common.statistics.unfit_columns import UnfitColumns
 from common.study.analyses import FOLDS
 from common.study.centres import Only, centre_of, cut_at, shift_models
 from common.study.chain import ChainedImpute
+from common.study.comparing import expressed_groups
+from common.study.expressed import EffectiveLibrary, Genes
 from common.study.harmonisation import Combat
 from common.study.modelling import is_score
 from common.study.protocol import Model, Study
@@ -57,16 +59,18 @@ from common.study.scores import (
 
 LETTERS: Mapping[type, str] = {
     Select: "S", Group: "G", Made: "M", ModelColumns: "P", Impute: "I", ChainedImpute: "I", Complete: "C", Fold: "F",
-    Outside: "O", Resample: "R", DraftScore: "D", Cut: "T", Score: "K", Standardise: "Z", Combat: "H",
+    Outside: "O", Resample: "R", DraftScore: "D", Cut: "T", Score: "K", Standardise: "Z", Combat: "H", Genes: "X",
+    EffectiveLibrary: "L",
 }  # fmt: skip
 """The steps that a study may ask for. Others (drawn imputations) are no part of any study."""
 
 LEAST_SPREAD = 0.25
 """Least mean of 4 s (1 - s) of a draft score s: 1 for one half, 0 for certainties."""
 
-ORDER = re.compile(r"S?G?M*P*H*(CFD)?T*I?C?(FO|R)?(D|[KT]*F?Z?)")
+ORDER = re.compile(r"S?G?X?M*P*H*(CFD)?T*I?C?(FO|R)?(D|[KT]*F?Z?L?)")
 """Columns are read, and harmonised; out-of-fold scores of a reduced model may be added; the rest is filled and
-complete; a part of the patients may be taken; and they are scored, or dealt into folds and standardised."""
+complete; a part of the patients may be taken; and they are scored, or dealt into folds and standardised. Where genes
+are read, libraries are scaled at the end."""
 
 REDUCES = frozenset(
     {
@@ -176,7 +180,8 @@ def _cut(step: Cut, ranges: Mapping[str, Range], query: Query, study: Study) -> 
     if step.name == GROUP:
         asked = (getattr(query, "endpoint", None), query.cohort)
         groups = {c.group for c in study.comparisons if asked == (c.endpoint, c.cohort)}
-        _need(step.cutoff is not None and any(_is_score_of(study, g, step.source) for g in groups), "a group")
+        groups |= expressed_groups(study, query.cohort, query.recipe)
+        _need(step.cutoff is not None and any(is_score_of(study, g, step.source) for g in groups), "a group")
         return
     if step in {cut_at(name, f"score.{name}", step.cutoff) for name in shift_models(study) if step.cutoff is not None}:
         return
@@ -185,12 +190,12 @@ def _cut(step: Cut, ranges: Mapping[str, Range], query: Query, study: Study) -> 
             if not is_score(term.variable) or score_column(study, term) != step.name:
                 continue
             sound = (step.cutoff is None) == (term.coding == "linear") and term.cutoff in (None, step.cutoff)
-            if sound and _is_score_of(study, term.variable, step.source):
+            if sound and is_score_of(study, term.variable, step.source):
                 return
     raise FedmviError(414, step.name, part="a column or cut-off")
 
 
-def _is_score_of(study: Study, name: str, column: str) -> bool:
+def is_score_of(study: Study, name: str, column: str) -> bool:
     """Whether a column may be the score that a predictor or group names."""
     if not is_score(name):
         return False

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from common.errors import FedmviError
 from common.federation.query import Query
+from common.networks.adapting import ADAPTED, UNADAPTED
 from common.networks.projection import LARGEST, projected_columns
 from common.statistics.grades import GradeCounts, GradeTable
 from common.statistics.projection import HalfProducts, LevelSums
@@ -34,6 +35,18 @@ COLUMNS = ("mean", "first", "mean.grade", "first.grade")
 """The columns of a network's scores; the last two are indices of classes."""
 
 
+ADAPTED_COLUMNS = (ADAPTED, UNADAPTED)
+"""The columns of a network that was adapted, and the scores without it."""
+
+OF_ADAPTED = frozenset({"query.recalibration", "query.binned_risks", "query.placements"})
+"""What is asked of them, beyond what every study asks."""
+
+
+def adapted(step: Made) -> bool:
+    """Whether the step reads scores of an adapted network."""
+    return bool(set(step.columns) & set(ADAPTED_COLUMNS))
+
+
 def made_steps(query: Query) -> tuple[Made, ...]:
     """The steps of a query's recipe that read scores of networks."""
     return tuple(step for step in query.recipe.steps if isinstance(step, Made))
@@ -51,6 +64,8 @@ def network_declares(query: Query, study: Study) -> bool:
             for n in study.networks
         )
     if query.name not in QUESTIONS or not steps:
+        return False
+    if any(adapted(step) for step in steps) and (query.name not in OF_ADAPTED or len(steps) > 1):
         return False
     networks = [network for step in steps for network in study.networks if network.name == step.network]
     named = set(getattr(query, "columns", ()))
@@ -106,6 +121,13 @@ def made_ranges(step: Made, query: Query, study: Study) -> Iterator[tuple[str, R
         if step.columns not in _projections(network):
             raise FedmviError(414, ", ".join(step.columns), part="a column")
         yield from ((name, (-LARGEST, LARGEST)) for name in step.names)
+        return
+    if adapted(step):
+        # Both together and nothing else: the same patients have the same two scores, whoever asks.
+        declared = network.adaptation is not None and query.cohort in network.adaptation.cohorts
+        if step.columns != ADAPTED_COLUMNS or step.by_fold or not declared:
+            raise FedmviError(414, ", ".join(step.columns), part="a column")
+        yield from ((name, (0.0, 1.0)) for name in step.names)
         return
     if not step.columns or len(set(step.columns)) < len(step.columns) or not set(step.columns) <= set(COLUMNS):
         raise FedmviError(414, ", ".join(step.columns), part="a column")

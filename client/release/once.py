@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from client.release.expression_scope import expression_values
+from client.release.network_scope import adapted
 from client.release.scope import columns_of
 from client.release.shift_scope import shift_values
 from common.errors import FedmviError
@@ -75,15 +77,18 @@ class Once:
         made = [step for step in query.recipe.steps if isinstance(step, Made)]
         if not query.pooled:
             for scored in made:
-                # Two models' guarded tables of one site would tell whom the two part: one answers there.
-                models = canonical_json(list(scored.models))
-                yield canonical_json(["alone", scored.network, query.cohort]), digest(models), 1
+                # Two models' guarded tables of one site would tell whom the two part: one answers there. Of that one as
+                # adapted there are no tables, only areas (`network_scope`).
+                models, part = canonical_json(list(scored.models)), "adapted" if adapted(scored) else "alone"
+                yield canonical_json([part, scored.network, query.cohort]), digest(models), 1
         if query.once or query.once_by_row:
             # Every network has columns of the same names, whatever it was trained on.
             scores = sorted(model for step in made for model in step.models)
             # A model is developed on everybody, without each fold and on each bootstrap set.
             parts = [f"without {step.fold}" for step in query.recipe.steps if isinstance(step, Outside)]
             parts += [f"set {step.replicate}" for step in query.recipe.steps if isinstance(step, Resample)]
+            # Two models over the same columns, of which one is harmonised, are as different as two over other columns.
+            parts += [f"harmonised {step.model}" for step in query.recipe.steps if isinstance(step, Combat)]
             parts += _centre(query)
             endpoint = getattr(query, "endpoint", "")
             of = [query.name, query.cohort, sorted(columns_of(query)), endpoint, *scores, *parts]
@@ -96,6 +101,7 @@ class Once:
         yield from self._scores(query)
         yield from self._filled(query)
         yield from shift_values(query)
+        yield from expression_values(query, self._study)
         yield from self._harmonised(query)
 
     def _scores(self, query: Query) -> Iterator[tuple[str, str, int]]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from client.release import expression_scope
 from client.release.acquisition_scope import acquisition_columns, acquisition_declares
 from client.release.centre_scope import centres_declare, check_centre
 from client.release.characteristics_scope import (
@@ -51,7 +52,9 @@ from common.statistics.resampling import Resampled
 from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
 from common.study.centres import of_everybody
 from common.study.chain import ChainedImpute
+from common.study.comparing import expressed_groups
 from common.study.correcting import recalibrated_model
+from common.study.expressed import EffectiveLibrary, Genes
 from common.study.harmonisation import Combat
 from common.study.modelling import is_score
 from common.study.protocol import Analysis, Comparison, Endpoint, Model, Study
@@ -121,6 +124,7 @@ def check_scope(query: Query, study: Study) -> None:
     _need(query.consistent(), "a number")
     _need(all(math.isfinite(number) for number in _numbers(query)), "a number")
     ranges = _recipe(query, study)
+    expression_scope.check_numbers(query, ranges)
     named = columns_of(query)
     declared = getattr(query, "columns", ())
     _need(set(named) <= set(ranges) and len(set(declared)) == len(declared), "a column")
@@ -156,7 +160,7 @@ def _declared(query: Query, study: Study) -> None:
         return
     if query.name in ALWAYS or acquisition_declares(query, study) or recalibration_declares(query, study):
         return
-    if shift_declares(query, study) or centres_declare(query, study):
+    if shift_declares(query, study) or centres_declare(query, study) or expression_scope.declares(query, study):
         return
     if IMPUTERS.get(_filling(query, study)) == query.name or network_declares(query, study):
         return
@@ -256,14 +260,19 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
             parts: tuple[Comparison | Analysis, ...] = (*study.comparisons, *study.analyses)
             asked = (getattr(query, "endpoint", None), query.cohort)
             groups = {part.group for part in parts if asked in ((part.endpoint, part.cohort), (None, part.cohort))}
+            groups |= expressed_groups(study, query.cohort, query.recipe)
             _need(step.by in groups and len(step.labels) == _levels(study, step.by), "a group")
             ranges["group"] = (0.0, float(len(step.labels)))
         elif isinstance(step, Made):
             for name, range_ in made_ranges(step, query, study):
                 _need(name not in ranges, "a column")
                 ranges[name] = range_
-        elif isinstance(step, Combat):
-            ranges |= check_harmonising(step, ranges, query, study)
+        elif isinstance(step, Combat | Genes | EffectiveLibrary):
+            ranges |= (
+                check_harmonising(step, ranges, query, study)
+                if isinstance(step, Combat)
+                else expression_scope.added_by(step, ranges, query, study)
+            )
         elif isinstance(step, ModelColumns | Outside | Resample | DraftScore | Cut):
             ranges |= model_step(step, ranges, query, study)
         elif isinstance(step, Impute | ChainedImpute):
@@ -304,6 +313,7 @@ def _complete(study: Study, *, scored: bool) -> set[_Patients]:
 
 def _complete_sets(study: Study, *, scored: bool) -> set[_Patients]:
     found: set[_Patients] = {(frozenset(), keys) for keys in scored_endpoints(study)} if scored else set()
+    found |= {(names, frozenset()) for names in expression_scope.complete_sets(study)}
     sets: list[tuple[frozenset[str], str]] = []
     for model in study.models:
         names = frozenset(column.name for column in needed_columns(study, model))
@@ -332,7 +342,7 @@ def _columns(study: Study, query: Query) -> dict[CodedColumn, Range]:
     if isinstance(query, ClassTable):  # the index of a level is no number for a regression
         terms = tuple(term for a in study.analyses if a.statistic == "chi-square" for term in a.predictors)
         allowed |= {column: (0.0, levels - 1.0) for column, levels in table_columns(study, terms)}
-    return allowed | acquisition_columns(study, query)
+    return allowed | acquisition_columns(study, query) | expression_scope.covariates(query, study)
 
 
 def _predictors(study: Study) -> dict[CodedColumn, Range]:

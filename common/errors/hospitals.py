@@ -37,6 +37,45 @@ ERRORS = {
         "The description of the site's data cannot be written.",
         "Name a new file in a folder that is there, or an earlier description.",
     ),
+    215: ErrorText(
+        "The table of gene expression cannot be read.",
+        "Export it with a row a gene, a column `gene` with its name, and a column a patient, as the guide to prepare "
+        "gene expression says.",
+    ),
+    216: ErrorText(
+        "{count} column(s) of the table of gene expression are of nobody in the table of patients.",
+        "Nothing of them is used. Where they are patients of the study, write their ids as in the table of patients.",
+    ),
+    217: ErrorText(
+        "{count} row(s) of the table of gene expression have no usable name of a gene.",
+        "They count for the libraries only. Where they are genes of the study, write their symbols or Ensembl "
+        "identifiers.",
+    ),
+    218: ErrorText(
+        "A gene is in more than one row of the table of gene expression.",
+        "Keep one row of every gene of the study; rows of other genes count for the library only, and may stay.",
+    ),
+    219: ErrorText(
+        "A spreadsheet has turned {count} name(s) of genes into dates.",
+        "Export the table again without opening it in a spreadsheet; these genes are not found until then.",
+    ),
+    220: ErrorText(
+        "{lacking} of the study's {genes} genes are not in the table of gene expression.",
+        "A gene that one hospital lacks is compared at none. Where the hospital has them under other names, tell the "
+        "coordinator, who can add these to the study's list.",
+    ),
+    221: ErrorText(
+        "Rows of the table of gene expression are sums that a counting program wrote below its genes.",
+        "Nothing need be done: they are left out, of the libraries too.",
+    ),
+    222: ErrorText(
+        "Patients of the cohort '{cohort}' have no gene expression.",
+        "Nothing need be done where they were not sequenced: they are left out of comparisons of expression.",
+    ),
+    223: ErrorText(
+        "Two patients have the very same expression of all genes.",
+        "See whether one sample was exported under two ids.",
+    ),
     301: ErrorText("A patient appears more than once.", "Keep one row a patient."),
     302: ErrorText(
         "A patient id is empty or has characters other than A-Z, a-z, 0-9, _ and - (64 at most).",
@@ -119,5 +158,29 @@ ERRORS = {
     323: ErrorText(
         "The header of '{variable}' names another unit than {unit}.",
         "Declare the column's unit under [columns] in site.toml, or mend the header.",
+    ),
+    324: ErrorText(
+        "A value of gene expression is missing, or not a number.",
+        "Export plain numbers with a decimal point for every gene and patient; leave out patients without RNA, and "
+        "genes that were not measured.",
+    ),
+    325: ErrorText(
+        "A value of gene expression is negative.",
+        "Export counts or transcripts per million as they are, neither logarithms nor centred values.",
+    ),
+    326: ErrorText(
+        "The values of gene expression look like {found}, and the study compares {wanted}.",
+        "Export what the study compares; or tell the coordinator, if no hospital of the study has it.",
+    ),
+    327: ErrorText(
+        "Patients in one table of gene expression have values on different scales.",
+        "Export all patients from the same step of the same program.",
+    ),
+    328: ErrorText(
+        "A patient has no expression of any gene.", "Leave out the column of a patient whose sample could not be used."
+    ),
+    329: ErrorText(
+        "The transcripts per million of some patients do not add up to a million.",
+        "See that the table has all genes, and is not of reads per kilobase (FPKM).",
     ),
 }

@@ -100,5 +100,6 @@ ERRORS = {
         "The port {port} for metrics cannot be had on the loopback address.", "Name a free port, or 0 for no metrics."
     ),
     828: ErrorText("There is no shift of the kind '{kind}'.", "Name one of: {known}."),
+    829: ErrorText("The consortium '{name}' has no gene expression.", "Name a consortium that declares [expression]."),
     901: ErrorText("FedMVI met an error that it does not know.", "Report it with the local log; nothing was released."),
 }

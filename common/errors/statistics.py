@@ -110,10 +110,26 @@ ERRORS = {
         "A covariate explains nearly all of a feature of '{model}', or a feature lies outside its plausible range.",
         "Leave the covariate out of `harmonise`, or mend the range under [[variables]]; sites refuse such numbers.",
     ),
+    645: ErrorText(
+        "The variances of {count} genes of '{cohort}' do not make a smooth trend over their counts.",
+        "Declare more genes in the study: some hundreds, of all levels of expression, make a trend.",
+    ),
     646: ErrorText(
         "How many patients of the cohort '{cohort}' have the outcome cannot be told from the score '{column}': it "
         "hardly parts the classes in training, or all or none would have it.",
         "Correct the risks with outcomes, by another method.",
+    ),
+    647: ErrorText(
+        "DESeq2 is not installed at the site, so its sensitivity analysis was not made there.",
+        "Install it at the site, `pip install 'fedmvi[genomics]'`, or do without it: no other result needs it.",
+    ),
+    648: ErrorText(
+        "DESeq2 is for counts, and the study's gene expression is in transcripts per million.",
+        'Have the hospitals give counts, with scale = "counts", or leave the analysis out: no other result needs it.',
+    ),
+    649: ErrorText(
+        "Fewer than two genes of '{cohort}' can be compared: found at every hospital, in enough patients.",
+        "Check that hospitals name genes alike (`fedmvi-site check`), and `least_per_million` of the study.",
     ),
     650: ErrorText(
         "No two patients of the cohort '{cohort}' can be compared by '{endpoint}'.",
@@ -122,6 +138,12 @@ ERRORS = {
     651: ErrorText(
         "A fold of the cohort '{cohort}' has no event of '{endpoint}', or all of them.",
         "Use fewer folds, or stratify them by the event.",
+    ),
+    658: ErrorText(
+        "The harmonised features of '{model}' are withheld here from patients of '{cohort}': without outcomes it "
+        "cannot be ruled out that more, or fewer, of them have the outcome, and harmonisation would take that away.",
+        "Read the model that is not harmonised; or name the covariates that explain whom hospitals see, `harmonise = "
+        "{{ covariates = [...] }}`, in another study.",
     ),
     659: ErrorText(
         "No signal was found: the score '{model}' has no predictor, so nothing can be built on it.",

@@ -18,4 +18,17 @@ ERRORS = {
         "compared with those of the hospital's other patients, whom the file does not have.",
         "Evaluate the model in a study, in which each hospital harmonises a cohort of its own.",
     ),
+    130: ErrorText(
+        "The file of gene sets '{file}' that the protocol names is not beside it.",
+        "Put the file into the folder of study.toml, under that name.",
+    ),
+    131: ErrorText(
+        "The file of gene sets '{file}' is not the one that the protocol names: its SHA-256 differs.",
+        "Fetch the file again, or write the digest that `sha256sum` prints into [genomics.gene_sets], which makes it "
+        "another study.",
+    ),
+    132: ErrorText(
+        "Line {line} of the file of gene sets '{file}' cannot be read.",
+        "Mend the line: the name of a set that no other line has, a description, and its genes, separated by tabs.",
+    ),
 }

@@ -8,6 +8,7 @@ from typing import ClassVar
 from common.federation.codec import STRICT, pack
 from common.federation.query import Receipt, Task
 from common.study.correcting import Correction
+from common.study.withholding import Withheld
 
 
 def _tells_of_itself(receipt: Receipt) -> bool:
@@ -99,6 +100,9 @@ class Freeze(Task):
     ----------
     remedy
         The model of [shift] that was chosen in training, without any outcome of another cohort; "" for none.
+    withheld
+        Harmonised models, each with a hospital that lets it score none of its patients outside of training, because
+        they may have the outcome more or less often.
     """
 
     name: ClassVar[str] = "task.freeze"
@@ -106,6 +110,7 @@ class Freeze(Task):
     scores: tuple[str, ...]
     comparisons: tuple[str, ...]
     remedy: str = ""
+    withheld: tuple[Withheld, ...] = ()
 
     def plausible(self, receipt: Receipt) -> bool:
         """See `Task`: this manifest is frozen, and not for the first time in less than one run."""
@@ -115,6 +120,8 @@ class Freeze(Task):
     def words(self) -> str:
         """See `Task`."""
         named = f"; of the models of [shift] '{self.remedy}' was chosen" if self.remedy else ""
+        kept = ", ".join(f"'{one.model}' at {one.site}" for one in self.withheld)
+        named += f"; harmonised features are withheld: {kept}" if kept else ""
         return f"freeze {len(self.scores)} model(s) and {len(self.comparisons)} comparison(s){named}"
 
 

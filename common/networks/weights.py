@@ -92,6 +92,31 @@ def shift_logits(
     return moved
 
 
+def statistics_of(net: MviNetwork) -> dict[str, NDArray[np.float32]]:
+    """Running means and variances of all layers, by name; empty for `group`."""
+    return {name: _array(tensor) for name, tensor in net.named_buffers() if name.rsplit(".", 1)[-1] in STATISTICS}
+
+
+def with_statistics(architecture: Architecture, vector: NDArray[np.float32], statistics: Arrays) -> NDArray[np.float32]:
+    """(p,) shared weights of `batch` with other running means and variances, of all layers.
+
+    Raises
+    ------
+    FedmviError
+        686 the vector has another length, or the statistics are not those of its layers.
+    """
+    _check_size(vector_size(architecture), vector)
+    places = {name: (shape, count) for name, shape, count in _layout(architecture) if name.endswith(STATISTICS)}
+    if set(places) != set(statistics) or any(statistics[name].shape != shape for name, (shape, _) in places.items()):
+        raise FedmviError(686, f"statistics of {len(statistics)} tensors for {len(places)}")
+    changed, at = vector.copy(), 0
+    for name, _, count in _layout(architecture):
+        if name in statistics:
+            changed[at : at + count] = statistics[name].reshape(-1)
+        at += count
+    return changed
+
+
 def local_state(net: MviNetwork) -> dict[str, NDArray[np.float32]]:
     """What stays at the site, by name; empty for `group` and `batch`."""
     return {name: _array(tensor) for name, tensor in _local(net)}

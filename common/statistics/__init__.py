@@ -20,8 +20,12 @@ from common.statistics import (
     cox_elastic_net,
     cutoffs,
     decision_curve,
+    deseq_alone,
     dynamic_auc,
     elastic_net,
+    expression,
+    expression_alone,
+    expression_levels,
     firth,
     follow_up,
     grades,
@@ -84,6 +88,8 @@ from common.statistics import (
     univariable,
     variance,
     voom,
+    voom_sums,
+    voom_weights,
 )
 
 __all__ = [
@@ -103,8 +109,12 @@ __all__ = [
     "cox_elastic_net",
     "cutoffs",
     "decision_curve",
+    "deseq_alone",
     "dynamic_auc",
     "elastic_net",
+    "expression",
+    "expression_alone",
+    "expression_levels",
     "firth",
     "follow_up",
     "grades",
@@ -167,4 +177,6 @@ __all__ = [
     "univariable",
     "variance",
     "voom",
+    "voom_sums",
+    "voom_weights",
 ]

@@ -54,8 +54,8 @@ class CentreAlone(Alone):
 
     def blocks(self) -> Mapping[str, Block]:
         """`classes` (3,) as `Classes`; `estimable`, `calibrated` (): whether what follows is told; `auc` (2,) area and
-        DeLong's error; `large`, `slope` (2,) estimate and error; `expected` () sum of the risks; `table` (2, 2) by
-        class and test, a row hidden where one of its cells is small."""
+        DeLong's error; `large`, `slope` (2,) estimate and error; `expected` () sum of the risks, in whole patients;
+        `table` (2, 2) by class and test, a row hidden where one of its cells is small."""
         return {
             "classes": Block((3,), Kind.COUNT),
             "estimable": Block((), Kind.COUNT),
@@ -130,7 +130,7 @@ class CentreAlone(Alone):
             summary["calibrated"] = np.array(1, dtype=np.int64)
             summary["large"] = np.array([fit.in_the_large_, fit.in_the_large_std_err_])
             summary["slope"] = np.array([fit.slope_, float(np.sqrt(fit.covariance_[1, 1]))])
-            summary["expected"] = np.array(fit.expected_)
+            summary["expected"] = np.array(fit.in_whole_patients().expected_)
         return summary
 
     def _table(self, frame: Frame) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

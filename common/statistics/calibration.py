@@ -9,7 +9,7 @@ Newton's method on sums, so they are the fits of the pooled patients.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,11 +22,15 @@ from common.statistics.distributions import Z975, chi2_p
 from common.statistics.logistic import logistic_weight
 from common.statistics.newton import ascend
 from common.statistics.refinement import Counts, Keys, key_values, order_keys, public_thresholds
-from common.study.recipe import Frame, Recipe, logistic_function
+from common.study.recipe import SCORE_DECIMALS, Frame, Recipe, logistic_function
 from common.study.table import FloatArray
 
-RISK_LIMIT = 1e-12
-"""Predicted risks are kept this far from 0 and 1, where the logit is infinite."""
+RISK_LIMIT = 0.5 * 10.0**-SCORE_DECIMALS
+"""Predicted risks are kept this far from 0 and 1, where the logit is infinite: half a unit of a score's last decimal.
+
+A score of 0.0000 says that the risk is below this, and nothing of how far. Taken for much less, its patients would lie
+so far out that they alone were the calibration slope.
+"""
 
 BINS = 10
 MAX_BINS = 50
@@ -36,6 +40,15 @@ def logit(risk: FloatArray) -> FloatArray:
     """log(risk / (1 - risk)), with risks kept off 0 and 1."""
     kept = np.clip(risk, RISK_LIMIT, 1.0 - RISK_LIMIT)
     return np.log(kept) - np.log1p(-kept)
+
+
+def whole_patients(total: float) -> float:
+    """A sum of risks, or of their squared errors, as one site tells it of itself: to the nearest whole patient.
+
+    Each patient adds between 0 and 1. The digits of the sum are those of whoever is neither, and where a score is so
+    steep that all others are, these are one patient's. No site's interval is so narrow that it misses them.
+    """
+    return float(np.round(total))
 
 
 def spline(x: FloatArray, knots: FloatArray) -> FloatArray:
@@ -228,6 +241,10 @@ class Calibration:
         ratio = self.events_ / self.expected_
         half = Z975 * float(np.sqrt((1.0 - self.events_ / self.n_) / self.events_))
         return ratio, ratio * float(np.exp(-half)), ratio * float(np.exp(half))
+
+    def in_whole_patients(self) -> Calibration:
+        """As one site tells it: at least one patient is expected, so that there is a ratio."""
+        return replace(self, expected_=max(whole_patients(self.expected_), 1.0))
 
     @property
     def expected_error(self) -> float:

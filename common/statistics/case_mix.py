@@ -19,6 +19,7 @@ from common.federation.alone import Alone
 from common.federation.query import Block, Kind, Query, Risk, SiteView, Summary, total
 from common.federation.runner import Conclusion
 from common.statistics.by_centre import cutoff_of
+from common.statistics.calibration import whole_patients
 from common.statistics.distributions import Z975
 from common.statistics.refinement import Counts, public_thresholds
 from common.study.recipe import Frame, Recipe
@@ -28,6 +29,8 @@ BINS = 100
 """Bins of a risk: hundredths."""
 
 _ROUNDING = 1e-9
+_DECIMALS = 3
+"""Of what one site tells: a patient's own risk moves an area of some dozens by less."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,8 @@ class CaseMixAlone(Alone):
     min_class: int
 
     def blocks(self) -> Mapping[str, Block]:
-        """`estimable` (); `auc`, `balanced_accuracy` (2,) estimate and error; `prevalence` ()."""
+        """`estimable` (); `auc`, `balanced_accuracy` (2,) estimate and error; `prevalence` () in whole patients; no
+        digits that one patient's risk could be read off."""
         return {
             "estimable": Block((), Kind.COUNT),
             "auc": Block((2,), Kind.REAL),
@@ -209,8 +213,13 @@ class CaseMixAlone(Alone):
             return summary
         found = self.conclude(site, case_mix(self.cohort, self.recipe, self.column))
         summary["estimable"] = np.array(1, dtype=np.int64)
-        summary["auc"] = np.array([found.auc_, found.auc_std_err_])
-        summary["prevalence"] = np.array(found.prevalence_)
+        known = int(np.count_nonzero(~np.isnan(site.frame(self).columns[self.column])))
+        expected = whole_patients(found.prevalence_ * known)
+        smaller = max(min(expected, known - expected), 1.0)
+        summary["auc"] = np.round([found.auc_, found.auc_std_err_], _DECIMALS)
+        summary["prevalence"] = np.array(expected / known)
         if cutoff_of(self.recipe, self.column) is not None:
-            summary["balanced_accuracy"] = np.array([found.balanced_accuracy_, found.balanced_accuracy_std_err_])
+            # A share of the smaller class, in steps of one of its patients.
+            told = whole_patients(found.balanced_accuracy_ * smaller) / smaller
+            summary["balanced_accuracy"] = np.array([told, round(found.balanced_accuracy_std_err_, _DECIMALS)])
         return summary

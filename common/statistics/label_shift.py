@@ -71,6 +71,9 @@ class LabelShift:
         Of no difference along the line.
     residual_, degrees_, residual_p_
         Hotelling's T-squared of what is off the line, its degrees of freedom, and its p value by F; NaN of one column.
+    share_
+        Of the squared distance, in units of the spread within classes, that lies along the line; each part less what
+        chance adds to it. NaN where nothing is left of either.
     """
 
     difference_: float
@@ -79,6 +82,7 @@ class LabelShift:
     residual_: float
     degrees_: int
     residual_p_: float
+    share_: float
 
 
 def label_shift(gap: FloatArray, n: float, others: float, classes: Classes) -> LabelShift | None:
@@ -112,7 +116,10 @@ def label_shift(gap: FloatArray, n: float, others: float, classes: Classes) -> L
     p = float("nan")
     if degrees > 0 and freedom > 0:
         p = float(special.fdtrc(degrees, freedom, residual / degrees * freedom / (n + others - 2.0)))
-    return LabelShift(difference, error, two_sided_p(difference / error), residual, degrees, p)
+    along = max(difference**2 * length - 1.0 / n - 1.0 / others, 0.0)
+    off = max(quadratic - degrees * noise, 0.0)
+    share = along / (along + off) if along + off > 0 else float("nan")
+    return LabelShift(difference, error, two_sided_p(difference / error), residual, degrees, p, share)
 
 
 @dataclass(frozen=True)

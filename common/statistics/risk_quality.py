@@ -17,7 +17,7 @@ from common.federation.alone import Alone
 from common.federation.query import HIDDEN, Block, Kind, Risk, SiteView, Summary
 from common.federation.runner import Conclusion, attempt, together
 from common.statistics.alone_errors import alone_error, counted_alone
-from common.statistics.calibration import Calibration, binned_risks, calibration
+from common.statistics.calibration import Calibration, binned_risks, calibration, whole_patients
 from common.statistics.confusion import confusion
 from common.statistics.counts import Counts
 from common.statistics.distributions import Z975
@@ -72,9 +72,14 @@ class RiskQuality:
 
 
 def risk_quality(
-    cohort: str, recipe: Recipe, endpoint: str, column: str, threshold: float, min_cell: int
+    cohort: str, recipe: Recipe, endpoint: str, column: str, threshold: float, min_cell: int, *, whole: bool = False
 ) -> Conclusion[RiskQuality]:
     """All measures of one column; the rounds of an area, and about seven of the calibration, in lock-step.
+
+    Parameters
+    ----------
+    whole
+        Whether sums of risks and of squared errors are in whole patients, as a site tells them of itself.
 
     Raises
     ------
@@ -89,11 +94,14 @@ def risk_quality(
     )
     low, high = area.interval
     n, events, expected = int(sums["n"][0]), int(sums["events"][0]), float(sums["expected"][0])
+    square = float(sums["square"])
+    if whole:
+        expected, square = max(whole_patients(expected), 1.0), whole_patients(square)
     measures = {
         "auc": Measured(area.auc_, low, high),
         **_calibrated(fit),
         "observed_expected": Measured(*observed_expected(n, events, expected)),
-        "brier": Measured(float(sums["square"]) / n),
+        "brier": Measured(square / n),
         "net_benefit": Measured(_net_benefit(table.counts_[0], threshold, min_cell)),
     }
     unfit = fit if isinstance(fit, FedmviError) else None
@@ -142,8 +150,8 @@ class RiskQualityAlone(Alone):
 
     def blocks(self) -> Mapping[str, Block]:
         """`classes` (3,) as `Classes`; `error`, `unfit` () the numbers of what was met, by all and by the calibration
-        line, or 0; `told` (6, 3) whether there is a
-        number; `measures` (6, 3) value and limits, in the order of `MEASURES`."""
+        line, or 0; `told` (6, 3) whether there is a number; `measures` (6, 3) value and limits, in the order of
+        `MEASURES`, those of sums of risks in whole patients."""
         shape = (len(MEASURES), 3)
         return {
             "classes": Block((3,), Kind.COUNT),
@@ -193,7 +201,9 @@ class RiskQualityAlone(Alone):
         summary = counted_alone(self, site.frame(self), self.endpoint, self.min_class)
         if int(summary["error"]):
             return summary
-        asked = risk_quality(self.cohort, self.recipe, self.endpoint, self.column, self.threshold, self.min_cell)
+        asked = risk_quality(
+            self.cohort, self.recipe, self.endpoint, self.column, self.threshold, self.min_cell, whole=True
+        )
         found = self.conclude(site, attempt(asked))
         if isinstance(found, FedmviError):
             return {**summary, "error": np.array(found.number, dtype=np.int64)}

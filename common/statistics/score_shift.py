@@ -19,6 +19,7 @@ from common.federation.codec import FloatField
 from common.federation.query import Block, Kind, Query, Risk, SiteView, Summary
 from common.federation.runner import attempt
 from common.statistics.calibration import Calibration, calibration, logit
+from common.statistics.chi_square import fisher_exact
 from common.statistics.counts import hide_in_row
 from common.statistics.distributions import chi2_p, two_sided_p
 from common.study.ranges import LARGEST
@@ -99,8 +100,9 @@ class ScoreShiftAlone(Alone):
 
     def blocks(self) -> Mapping[str, Block]:
         """`classes` (3,) as `Classes`, `estimable` (), `large` (2,) calibration in the large and its error, `line` (2,)
-        intercept and slope, `covariance` (3,) of them, lower triangle, `ratio` (3,) observed to expected with its
-        limits, `apart` (2,) difference of the scores from those of training within each class, in standard errors.
+        intercept and slope, `covariance` (3,) of them, lower triangle, `ratio` (3,) observed to expected whole patients
+        with its limits, `apart` (2,) difference of the scores from those of training within each class, in standard
+        errors.
         """
         return {
             "classes": Block((3,), Kind.COUNT),
@@ -146,7 +148,7 @@ class ScoreShiftAlone(Alone):
             summary["large"] = np.array([fit.in_the_large_, fit.in_the_large_std_err_])
             summary["line"] = np.array([fit.intercept_, fit.slope_])
             summary["covariance"] = fit.covariance_[np.tril_indices(2)]
-            summary["ratio"] = np.array(fit.observed_to_expected)
+            summary["ratio"] = np.array(fit.in_whole_patients().observed_to_expected)
             summary["apart"] = self._apart(frame)
         return summary
 
@@ -238,6 +240,27 @@ def score_shift(part: Summary, expected: Expected) -> ScoreShift | None:
         classes_p_=chi2_p(float(np.square(part["apart"]).sum()), CLASSES),
         large_p_=two_sided_p(large / error),
     )
+
+
+def frequency_p(part: Summary, training: FloatArray, *, inside: bool) -> float:
+    """p of the same frequency of the outcome at a site as among the others, by Fisher's exact test; NaN where hidden.
+
+    Where only that differs, it is told by a site's two counts sooner than by what they do to its calibration.
+
+    Parameters
+    ----------
+    part
+        What the site says of itself, see `ScoreShiftAlone`.
+    training
+        (2,) patients of the training cohort by class.
+    inside
+        Whether the site is one of its hospitals; the others are then without it.
+    """
+    own = np.asarray(part["classes"][:CLASSES], dtype=np.int64)
+    others = np.round(training).astype(np.int64) - (own if inside else 0)
+    if int(own.min()) < 0 or int(others.min()) < 0:
+        return float("nan")
+    return fisher_exact(np.array([own, others]))[1]
 
 
 def reference_of(sums: Summary, cohort: str, endpoint: str) -> FloatArray:

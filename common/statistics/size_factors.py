@@ -25,18 +25,44 @@ from common.study.table import FloatArray
 def median_of_ratios(counts: FloatArray, log_means: FloatArray) -> FloatArray:
     """(n,) logarithms of the size factors of (n, genes) counts; `log_means` (genes,) is -inf where there is none.
 
-    A library with a zero in a gene passes that gene over, as DESeq2 does.
+    A library with a zero in a gene passes that gene over, as DESeq2 does; one with zeros in all has no factor, NaN.
     """
     used = np.isfinite(log_means)
     counted = counts[:, used]
     with np.errstate(divide="ignore"):
         ratios = np.where(counted > 0, np.log(counted) - log_means[used], np.nan)
-    return np.asarray(np.nanmedian(ratios, axis=1), dtype=np.float64)
+    factors, known = np.full(len(counts), np.nan), np.isfinite(ratios).any(axis=1)
+    factors[known] = np.nanmedian(ratios[known], axis=1)
+    return factors
+
+
+@dataclass(frozen=True)
+class ZeroCounts(Query):
+    """At how many patients each gene was not found at all."""
+
+    name: ClassVar[str] = "query.zero_counts"
+    risk: ClassVar[Risk] = Risk.SUM
+
+    columns: tuple[str, ...]
+
+    def blocks(self) -> Mapping[str, Block]:
+        """`n` (); `zeros` (genes,)."""
+        return {"n": Block((), Kind.COUNT), "zeros": Block((len(self.columns),), Kind.COUNT)}
+
+    def words(self) -> str:
+        """See `Query`."""
+        return f"in how many patients each of {len(self.columns)} genes is not found, cohort {self.cohort}"
+
+    def answer(self, frame: Frame) -> Summary:
+        """The site's counts."""
+        zeros = np.count_nonzero(frame.matrix(self.columns) == 0, axis=0).astype(np.int64)
+        return {"n": np.array(frame.n, dtype=np.int64), "zeros": zeros}
 
 
 @dataclass(frozen=True)
 class LogCounts(Query):
-    """Sum of the logarithms of each gene's counts, and at how many patients the gene was not found at all."""
+    """Sum of the logarithms of the counts of genes that every patient has; a site refuses others, of which the sum
+    would be over a few."""
 
     name: ClassVar[str] = "query.log_counts"
     risk: ClassVar[Risk] = Risk.SUM
@@ -44,9 +70,8 @@ class LogCounts(Query):
     columns: tuple[str, ...]
 
     def blocks(self) -> Mapping[str, Block]:
-        """`n` (); `log` (genes,) over counts above 0; `zeros` (genes,)."""
-        shape = (len(self.columns),)
-        return {"n": Block((), Kind.COUNT), "log": Block(shape, Kind.REAL), "zeros": Block(shape, Kind.COUNT)}
+        """`log` (genes,)."""
+        return {"log": Block((len(self.columns),), Kind.REAL)}
 
     def words(self) -> str:
         """See `Query`."""
@@ -55,12 +80,7 @@ class LogCounts(Query):
     def answer(self, frame: Frame) -> Summary:
         """The site's sums."""
         counts = frame.matrix(self.columns)
-        found = counts > 0
-        return {
-            "n": np.array(frame.n, dtype=np.int64),
-            "log": np.log(np.where(found, counts, 1.0)).sum(axis=0),
-            "zeros": np.count_nonzero(~found, axis=0).astype(np.int64),
-        }
+        return {"log": np.log(np.where(counts > 0, counts, 1.0)).sum(axis=0)}
 
 
 @dataclass(frozen=True)
@@ -71,6 +91,8 @@ class LibraryLogs(Query):
     ----------
     known, log_means
         The genes that have a geometric mean, and its logarithm.
+    total
+        The column of library sizes; "" for the sum of the counts of `columns`.
     """
 
     name: ClassVar[str] = "query.library_logs"
@@ -79,6 +101,7 @@ class LibraryLogs(Query):
     columns: tuple[str, ...]
     known: tuple[str, ...]
     log_means: FloatField
+    total: str
 
     def blocks(self) -> Mapping[str, Block]:
         """`n`, `factor`, `library`: () each."""
@@ -86,24 +109,21 @@ class LibraryLogs(Query):
 
     def consistent(self) -> bool:
         """See `Query`."""
-        return self.log_means.shape == (len(self.known),) and set(self.known) <= set(self.columns)
+        named = set(self.known)
+        own = named <= set(self.columns) and len(named) == len(self.known) > 0
+        return own and self.log_means.shape == (len(self.known),)
 
     def words(self) -> str:
         """See `Query`."""
         return f"sums of the logarithms of library sizes, cohort {self.cohort}"
 
-    @property
-    def once(self) -> tuple[str, ...]:
-        """See `Query`: other means would weigh single genes."""
-        return ("known", "log_means")
-
     def answer(self, frame: Frame) -> Summary:
         """The site's sums."""
-        counts = frame.matrix(self.columns)
+        library = frame.columns[self.total] if self.total else frame.matrix(self.columns).sum(axis=1)
         return {
             "n": np.array(frame.n, dtype=np.int64),
             "factor": np.array(median_of_ratios(frame.matrix(self.known), self.log_means).sum()),
-            "library": np.array(np.log(counts.sum(axis=1)).sum()),
+            "library": np.array(np.log(library).sum()),
         }
 
 
@@ -141,20 +161,28 @@ class SizeFactors:
         return [{"gene": name, "log_mean": float(mean)} for name, mean in zip(self.genes, self.log_means_, strict=True)]
 
 
-def size_factors(cohort: str, recipe: Recipe, genes: tuple[str, ...]) -> Conclusion[SizeFactors]:
-    """Geometric means of all libraries, and the scale of their factors; two rounds.
+def size_factors(cohort: str, recipe: Recipe, genes: tuple[str, ...], library: str = "") -> Conclusion[SizeFactors]:
+    """Geometric means of all libraries, and the scale of their factors; three rounds.
+
+    Parameters
+    ----------
+    library
+        The column of library sizes; "" for the sum of the genes' counts.
 
     Raises
     ------
     FedmviError
-        601 no patients, or no gene that was found in all of them.
+        601 no patients; 649 no gene that was found in all of them.
     """
-    first = yield total(LogCounts(cohort, recipe, genes))
-    n = int(first["n"])
-    everywhere = first["zeros"] == 0
-    if n == 0 or not bool(everywhere.any()):
-        raise FedmviError(601, "no gene was found in every patient", cohort=cohort)
-    log_means = np.where(everywhere, first["log"] / n, -np.inf)
+    first = yield total(ZeroCounts(cohort, recipe, genes))
+    n, everywhere = int(first["n"]), first["zeros"] == 0
+    if n == 0:
+        raise FedmviError(601, "no patient has RNA", cohort=cohort)
+    if not bool(everywhere.any()):
+        raise FedmviError(649, "no gene was found in every patient", cohort=cohort)
     known = tuple(name for name, found in zip(genes, everywhere, strict=True) if found)
-    second = yield total(LibraryLogs(cohort, recipe, genes, known, log_means[everywhere]))
-    return SizeFactors(genes, log_means, float(second["library"] - second["factor"]) / n, n)
+    second = yield total(LogCounts(cohort, recipe, known))
+    log_means = np.full(len(genes), -np.inf)
+    log_means[everywhere] = second["log"] / n
+    third = yield total(LibraryLogs(cohort, recipe, genes, known, log_means[everywhere], library))
+    return SizeFactors(genes, log_means, float(third["library"] - third["factor"]) / n, n)

@@ -4,245 +4,33 @@ Counts become log2 counts per million; the trend of their variance over their me
 et al., Genome Biol 2014;15:R29), and every gene has a weighted regression, whose variance is shrunk towards the other
 genes' (`moderated`). A dummy variable a hospital would put that hospital's own sums into the total; centring within
 hospitals gives the same coefficients (Frisch & Waugh, Econometrica 1933;1:387), and with weights that differ between
-genes and patients it is centring by each gene's weighted means. Four rounds; counts, library sizes and weights stay.
+genes and patients it is centring by each gene's weighted means. Six rounds: counts come first, so that no sums are
+asked of genes that few patients have, or whose weights single patients out. Of transcripts per million it is limma on
+log2(TPM + 1), without weights, in three. Counts, library sizes and weights stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from common.errors import FedmviError
-from common.federation.codec import FloatField
-from common.federation.query import Block, Kind, Query, Risk, Summary, total
+from common.federation.query import total
 from common.federation.runner import Conclusion
 from common.statistics.distributions import Z975
 from common.statistics.moderated import Prior, posterior, prior_of, two_sided
 from common.statistics.multiplicity import benjamini_hochberg
 from common.statistics.newton import symmetric
-from common.study.recipe import Frame, Recipe
+from common.statistics.voom_sums import MILLION, ExpressionCounts, ExpressionProducts, ExpressionResiduals, Scale
+from common.statistics.voom_weights import WeightCounts, WeightedProducts, WeightedResiduals, smooth
+from common.study.recipe import Recipe
 from common.study.table import FloatArray
 
 SPAN = 0.5
 """Share of the genes that the trend looks at in each place."""
-_MILLION = 1e6
 _DEPENDENT = 1e-10
-
-
-@dataclass(frozen=True)
-class Expressed(Query):
-    """What the questions of a fit share.
-
-    Attributes
-    ----------
-    columns, design
-        Genes, and the columns that explain them; the first is the one of interest.
-    library
-        The column of (effective) library sizes.
-    """
-
-    columns: tuple[str, ...]
-    design: tuple[str, ...]
-    library: str
-
-    @property
-    def parameters(self) -> int:
-        """Coefficients of a gene, with the hospital's own level."""
-        return len(self.design) + 1
-
-    @property
-    def uses(self) -> tuple[str, ...]:
-        """What explains; genes are numbers of everybody."""
-        return self.design
-
-    def consistent(self) -> bool:
-        """See `Query`."""
-        named = (*self.columns, *self.design, self.library)
-        return bool(self.design) and len(set(named)) == len(named)
-
-    def logs(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
-        """(n, genes) log2 counts per million, and (n,) library sizes."""
-        library = frame.columns[self.library]
-        return np.log2((frame.matrix(self.columns) + 0.5) / (library + 1.0)[:, np.newaxis] * _MILLION), library
-
-
-def _centred(values: FloatArray) -> FloatArray:
-    return values - values.mean(axis=0) if len(values) else values
-
-
-@dataclass(frozen=True)
-class ExpressionProducts(Expressed):
-    """Sums for the first regressions, all weights alike: products centred by the hospital's means, and levels."""
-
-    name: ClassVar[str] = "query.expression_products"
-    risk: ClassVar[Risk] = Risk.SUM
-
-    def blocks(self) -> Mapping[str, Block]:
-        """`n`, `sites`, `depth` (): sum of log2(library + 1); `design` (k(k+1)/2,); `cross` (k, genes); (genes,) each:
-        `level`, sums of log2 counts per million, and `absent`, hospitals at which the gene was never found."""
-        k, genes = len(self.design), len(self.columns)
-        return {
-            "n": Block((), Kind.COUNT),
-            "sites": Block((), Kind.COUNT),
-            "depth": Block((), Kind.REAL),
-            "design": Block((k * (k + 1) // 2,), Kind.REAL),
-            "cross": Block((k, genes), Kind.REAL),
-            "level": Block((genes,), Kind.REAL),
-            "absent": Block((genes,), Kind.COUNT),
-        }
-
-    def words(self) -> str:
-        """See `Query`."""
-        return f"sums of products of {len(self.columns)} genes with {len(self.design)} columns, cohort {self.cohort}"
-
-    def answer(self, frame: Frame) -> Summary:
-        """The site's sums."""
-        y, library = self.logs(frame)
-        x = _centred(frame.matrix(self.design))
-        products = x.T @ x
-        return {
-            "n": np.array(frame.n, dtype=np.int64),
-            "sites": np.array(int(frame.n > 0), dtype=np.int64),
-            "depth": np.array(np.log2(library + 1.0).sum()),
-            "design": products[np.tril_indices(len(self.design))],
-            "cross": x.T @ _centred(y),
-            "level": y.sum(axis=0),
-            "absent": np.all(frame.matrix(self.columns) == 0, axis=0).astype(np.int64),
-        }
-
-
-@dataclass(frozen=True)
-class ExpressionResiduals(Expressed):
-    """Sums of squared residuals of the first regressions."""
-
-    name: ClassVar[str] = "query.expression_residuals"
-    risk: ClassVar[Risk] = Risk.SUM
-
-    coefficients: FloatField
-
-    def blocks(self) -> Mapping[str, Block]:
-        """`square` (genes,)."""
-        return {"square": Block((len(self.columns),), Kind.REAL)}
-
-    def consistent(self) -> bool:
-        """See `Query`; coefficients are (k, genes)."""
-        return super().consistent() and self.coefficients.shape == (len(self.design), len(self.columns))
-
-    def words(self) -> str:
-        """See `Query`."""
-        return f"sums of squared residuals of {len(self.columns)} genes, cohort {self.cohort}"
-
-    @property
-    def once(self) -> tuple[str, ...]:
-        """See `Query`."""
-        return ("coefficients",)
-
-    def answer(self, frame: Frame) -> Summary:
-        """The site's sums."""
-        residual = _centred(self.logs(frame)[0]) - _centred(frame.matrix(self.design)) @ self.coefficients
-        return {"square": np.square(residual).sum(axis=0)}
-
-
-@dataclass(frozen=True)
-class Weighted(Expressed):
-    """What the questions of the weighted regressions share.
-
-    Attributes
-    ----------
-    coefficients
-        (k, genes) of the first regressions, whose fitted counts give the weights.
-    trend
-        (2, points) of the square root of the residual standard deviation over the mean log2 count, rising in the first
-        row; constant beyond its ends.
-    """
-
-    coefficients: FloatField
-    trend: FloatField
-
-    def consistent(self) -> bool:
-        """See `Query`."""
-        shapes = self.coefficients.shape == (len(self.design), len(self.columns)) and len(self.trend) == 2
-        if not (super().consistent() and shapes and self.trend.ndim == 2 and self.trend.shape[1] > 1):
-            return False
-        return bool(np.all(np.diff(self.trend[0]) > 0) and np.all(self.trend[1] > 0))
-
-    @property
-    def once(self) -> tuple[str, ...]:
-        """See `Query`."""
-        return ("coefficients", "trend")
-
-    def parts(self, frame: Frame) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """(n, genes) weights and responses, (k, n, genes) columns, both centred by the weighted means of each gene."""
-        y, library = self.logs(frame)
-        x = frame.matrix(self.design)
-        fitted = y.mean(axis=0) + _centred(x) @ self.coefficients if frame.n else y
-        count = fitted + np.log2((library + 1.0) / _MILLION)[:, np.newaxis]
-        weight = np.interp(count, *self.trend) ** -4.0
-        share = weight / weight.sum(axis=0)
-        columns = np.repeat(x.T[:, :, np.newaxis], y.shape[1], axis=2)
-        return weight, y - (share * y).sum(axis=0), columns - np.einsum("ng,kng->kg", share, columns)[:, np.newaxis]
-
-
-@dataclass(frozen=True)
-class WeightedProducts(Weighted):
-    """Sums for the weighted regressions: products centred by the hospital's weighted means."""
-
-    name: ClassVar[str] = "query.weighted_products"
-    risk: ClassVar[Risk] = Risk.SUM
-
-    def blocks(self) -> Mapping[str, Block]:
-        """`design` (genes, k(k+1)/2); `cross` (genes, k)."""
-        k, genes = len(self.design), len(self.columns)
-        return {"design": Block((genes, k * (k + 1) // 2), Kind.REAL), "cross": Block((genes, k), Kind.REAL)}
-
-    def words(self) -> str:
-        """See `Query`."""
-        return f"weighted sums of products of {len(self.columns)} genes, cohort {self.cohort}"
-
-    def answer(self, frame: Frame) -> Summary:
-        """The site's sums."""
-        weight, y, x = self.parts(frame)
-        rows, columns = np.tril_indices(len(self.design))
-        return {
-            "design": np.einsum("ng,png,png->gp", weight, x[rows], x[columns]),
-            "cross": np.einsum("ng,kng,ng->gk", weight, x, y),
-        }
-
-
-@dataclass(frozen=True)
-class WeightedResiduals(Weighted):
-    """Weighted sums of squared residuals of the weighted regressions."""
-
-    name: ClassVar[str] = "query.weighted_residuals"
-    risk: ClassVar[Risk] = Risk.SUM
-
-    fitted: FloatField
-
-    def blocks(self) -> Mapping[str, Block]:
-        """`square` (genes,)."""
-        return {"square": Block((len(self.columns),), Kind.REAL)}
-
-    def consistent(self) -> bool:
-        """See `Query`; `fitted` are the (k, genes) coefficients of the weighted regressions."""
-        return super().consistent() and self.fitted.shape == self.coefficients.shape
-
-    def words(self) -> str:
-        """See `Query`."""
-        return f"weighted sums of squared residuals of {len(self.columns)} genes, cohort {self.cohort}"
-
-    @property
-    def once(self) -> tuple[str, ...]:
-        """See `Query`."""
-        return ("coefficients", "trend", "fitted")
-
-    def answer(self, frame: Frame) -> Summary:
-        """The site's sums."""
-        weight, y, x = self.parts(frame)
-        residual = y - np.einsum("kng,kg->ng", x, self.fitted)
-        return {"square": (weight * np.square(residual)).sum(axis=0)}
 
 
 @dataclass(frozen=True)
@@ -252,19 +40,22 @@ class DifferentialExpression:
     Attributes
     ----------
     genes
-        Those that were found somewhere, in order.
+        Those that were compared, in order.
     log2_fold_change_, std_err_, t_, p_, adjusted_p_
         (genes,) each; the standard error has the moderated variance in it, and p is adjusted by Benjamini & Hochberg.
     mean_
-        (genes,) mean log2 counts per million.
+        (genes,) mean log2 counts per million, or log2(TPM + 1).
     variance_
         (genes,) residual variances of the weighted regressions, before they were shrunk.
     prior_
         What they were shrunk towards.
     degrees_
         Of t: the residual ones and the prior's, never more than all genes have together.
-    n_
-        Patients.
+    n_, high_
+        Patients, and those of them whose first column of the design is 1, if it is 0 or 1 everywhere; else 0.
+    absent_, rare_, apart_
+        How many genes were left out because some hospital has not found them, because too few patients reach so many
+        per million, and because their weights would single patients out (`voom_weights.singled_out`).
     """
 
     genes: tuple[str, ...]
@@ -278,6 +69,10 @@ class DifferentialExpression:
     prior_: Prior
     degrees_: float
     n_: int
+    high_: int
+    absent_: int
+    rare_: int
+    apart_: int
 
     @property
     def summary(self) -> list[dict[str, Any]]:
@@ -301,15 +96,62 @@ class DifferentialExpression:
         ]
 
 
+@dataclass(frozen=True)
+class Found:
+    """Which genes are compared, and over whom: as `DifferentialExpression`; `sites` have patients, and `found` is of
+    whom they tell at least."""
+
+    genes: tuple[str, ...]
+    n: int
+    sites: int
+    high: int
+    absent: int
+    rare: int
+    found: int
+
+
+def found_genes(
+    cohort: str,
+    recipe: Recipe,
+    genes: tuple[str, ...],
+    design: tuple[str, ...],
+    library: str,
+    *,
+    scale: Scale = "counts",
+    least: float = 0.0,
+    fewest: int = 0,
+    found: int = 1,
+) -> Conclusion[Found]:
+    """The genes that every hospital has in `found` patients, and that enough patients have `least` per million of: as
+    many as the smaller group, `fewest` at least; of a first column that is not 0 or 1, half of all. One round."""
+    first = yield total(ExpressionCounts(cohort, recipe, genes, design, library, least, found, scale=scale))
+    n, high, graded = int(first["n"]), int(first["high"]), int(first["graded"]) > 0
+    enough = max(fewest, -(-n // 2) if graded else min(high, n - high))
+    absent = first["absent"] > 0
+    rare = ~absent & (first["reached"] < enough)
+    kept = tuple(gene for gene, out in zip(genes, (absent | rare).tolist(), strict=True) if not out)
+    return Found(kept, n, int(first["sites"]), 0 if graded else high, int(absent.sum()), int(rare.sum()), found)
+
+
 def differential_expression(
-    cohort: str, recipe: Recipe, genes: tuple[str, ...], design: tuple[str, ...], library: str
+    cohort: str,
+    recipe: Recipe,
+    genes: tuple[str, ...],
+    design: tuple[str, ...],
+    library: str,
+    *,
+    scale: Scale = "counts",
+    least: float = 0.0,
+    fewest: int = 0,
+    found: int = 1,
 ) -> Conclusion[DifferentialExpression]:
-    """Moderated t statistics of the first column of the design, gene by gene; four rounds.
+    """Moderated t statistics of the first column of the design, gene by gene; six rounds, or three of TPM.
 
     Parameters
     ----------
     genes
-        Columns of counts. Genes that some hospital never found are left out: their level there is not known.
+        Columns of counts, or of TPM. Those that some hospital has in fewer than `found` patients are left out: their
+        level there is not known. See `found_genes`.
     design
         Columns that explain, the one of interest first; the level of each hospital is absorbed.
     library
@@ -318,26 +160,56 @@ def differential_expression(
     Raises
     ------
     FedmviError
-        601 no patients, or fewer than two genes that vary; 603 columns that are dependent or the same within hospitals.
+        Those of `moderated_tests`.
     """
-    k = len(design)
-    first = yield total(ExpressionProducts(cohort, recipe, genes, design, library))
-    found = first["absent"] == 0
-    kept = tuple(gene for gene, known in zip(genes, found, strict=True) if known)
-    n, degrees = int(first["n"]), int(first["n"]) - int(first["sites"]) - k
-    if n == 0 or degrees < 1 or len(kept) < 2:
-        raise FedmviError(601, f"{n} patients, {len(kept)} genes", cohort=cohort)
+    known = yield from found_genes(
+        cohort, recipe, genes, design, library, scale=scale, least=least, fewest=fewest, found=found
+    )
+    return (yield from moderated_tests(cohort, recipe, known, design, library, scale))
+
+
+def moderated_tests(
+    cohort: str, recipe: Recipe, known: Found, design: tuple[str, ...], library: str, scale: Scale
+) -> Conclusion[DifferentialExpression]:
+    """As `differential_expression`, of genes that are found; five rounds, or two of TPM.
+
+    Raises
+    ------
+    FedmviError
+        601 too few patients; 649 fewer than two genes; 603 columns that are dependent or the same within hospitals;
+        645 variances without a trend.
+    """
+    k, genes = len(design), known.genes
+    degrees = known.n - known.sites - k
+    if known.n == 0 or degrees < 1:
+        raise FedmviError(601, f"{known.n} patients", cohort=cohort)
+    if len(genes) < 2:
+        raise FedmviError(649, f"{len(genes)} genes", cohort=cohort)
+    first = yield total(ExpressionProducts(cohort, recipe, genes, design, library, scale=scale))
     products = symmetric(first["design"], k)
-    _require_full_rank(products, n)
-    start = np.linalg.solve(products, first["cross"][:, found])
-    squares = yield total(ExpressionResiduals(cohort, recipe, kept, design, library, start))
-    mean = first["level"][found] / n
-    curve = trend(mean + float(first["depth"]) / n - np.log2(_MILLION), np.maximum(squares["square"], 0.0) / degrees)
-    sums = yield total(WeightedProducts(cohort, recipe, kept, design, library, start, curve))
+    _require_full_rank(products, known.n)
+    start = np.linalg.solve(products, first["cross"])
+    squares = yield total(ExpressionResiduals(cohort, recipe, genes, design, library, start, scale=scale))
+    mean, variance = first["level"] / known.n, np.maximum(squares["square"], 0.0) / degrees
+    if scale == "tpm":
+        unscaled = np.full(len(genes), np.linalg.inv(products)[0, 0])
+        return _moderated(known, mean, start[0], unscaled, variance, degrees)
+    curve = trend(mean + float(first["depth"]) / known.n - np.log2(MILLION), variance)
+    if not smooth(curve):
+        raise FedmviError(645, count=len(genes), cohort=cohort)
+    check = yield total(WeightCounts(cohort, recipe, genes, design, library, start, curve, known.found))
+    kept = check["apart"] == 0
+    if int(kept.sum()) < 2:
+        raise FedmviError(649, f"{int(kept.sum())} genes whose weights are many patients'", cohort=cohort)
+    genes = tuple(gene for gene, one in zip(genes, kept.tolist(), strict=True) if one)
+    start, mean = start[:, kept], mean[kept]
+    sums = yield total(WeightedProducts(cohort, recipe, genes, design, library, start, curve))
     inverse = np.asarray(np.linalg.inv(symmetric(sums["design"], k)), dtype=np.float64)
     fitted = np.einsum("gij,gj->ig", inverse, sums["cross"])
-    last = yield total(WeightedResiduals(cohort, recipe, kept, design, library, start, curve, fitted))
-    return _moderated(kept, mean, fitted[0], inverse[:, 0, 0], np.maximum(last["square"], 0.0) / degrees, degrees, n)
+    last = yield total(WeightedResiduals(cohort, recipe, genes, design, library, start, curve, fitted))
+    variance = np.maximum(last["square"], 0.0) / degrees
+    known = replace(known, genes=genes)
+    return _moderated(known, mean, fitted[0], inverse[:, 0, 0], variance, degrees, int((~kept).sum()))
 
 
 def _require_full_rank(products: FloatArray, n: int) -> None:
@@ -364,19 +236,33 @@ def trend(level: FloatArray, variance: FloatArray) -> FloatArray:
 
 
 def _moderated(
-    genes: tuple[str, ...],
+    known: Found,
     mean: FloatArray,
     change: FloatArray,
     unscaled: FloatArray,
     variance: FloatArray,
     degrees: int,
-    n: int,
+    apart: int = 0,
 ) -> DifferentialExpression:
     prior = prior_of(variance, degrees)
     std_err = np.sqrt(unscaled * posterior(variance, degrees, prior))
     t = change / std_err
-    total_degrees = min(prior.degrees + degrees, float(degrees * len(genes)))
+    total_degrees = min(prior.degrees + degrees, float(degrees * len(known.genes)))
     p = two_sided(t, total_degrees)
     return DifferentialExpression(
-        genes, change, std_err, t, p, benjamini_hochberg(p), mean, variance, prior, total_degrees, n
+        genes=known.genes,
+        log2_fold_change_=change,
+        std_err_=std_err,
+        t_=t,
+        p_=p,
+        adjusted_p_=benjamini_hochberg(p),
+        mean_=mean,
+        variance_=variance,
+        prior_=prior,
+        degrees_=total_degrees,
+        n_=known.n,
+        high_=known.high,
+        absent_=known.absent,
+        rare_=known.rare,
+        apart_=apart,
     )

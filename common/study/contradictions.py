@@ -8,6 +8,7 @@ from common.study.analyses import ANALYSES
 from common.study.centre_contradictions import centre_contradictions
 from common.study.dictionary import DICTIONARY
 from common.study.features import LINEAR_LIMIT
+from common.study.genomics_contradictions import genomics_contradictions
 from common.study.harmonised import harmonise_contradictions
 from common.study.model_contradictions import model_contradictions
 from common.study.modelling import is_score
@@ -46,7 +47,7 @@ def contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
     for name in sorted(set(study.reporting.site_ethics) - set(study.sites())):
         found.append((("reporting", "site_ethics"), f"'{name}' is not a site of any cohort"))
     found += harmonise_contradictions(study) + shift_contradictions(study)
-    found += recalibration_contradictions(study) + centre_contradictions(study)
+    found += recalibration_contradictions(study) + centre_contradictions(study) + genomics_contradictions(study)
     return found + table_contradictions(study) + network_contradictions(study) + model_contradictions(study)
 
 

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from common.study.genomics import sequenced_sites
 from common.study.protocol import Study
 
 CODE_ROOMS = ("common", "client")
@@ -35,7 +36,7 @@ def study_fingerprint(study: Study) -> str:
 
 
 def preparation_fingerprint(study: Study) -> str:
-    """Names what a site prepares for a study: its variables, endpoints, eligibility and image settings.
+    """Names what a site prepares for a study: its variables, endpoints, eligibility, image settings, and genes.
 
     Studies that agree on these share one prepared store.
     """
@@ -45,6 +46,8 @@ def preparation_fingerprint(study: Study) -> str:
         "eligibility": [[name, rule.model_dump(mode="json")] for name, rule in study.eligibility.rules()],
         "preparation": study.preparation.model_dump(mode="json") if study.preparation else {},
     }
+    if study.genomics is not None:
+        parts["genomics"] = [study.genomics.genes, study.genomics.scale, sorted(sequenced_sites(study))]
     return digest(canonical_json(parts))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+if TYPE_CHECKING:
+    from common.study.protocol import Study
 
 SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", re.ASCII)
 """How a gene is called: HGNC symbols and Ensembl identifiers have nothing else."""
@@ -16,6 +18,15 @@ GENE = "gene."
 """Columns of genes are called `gene.` and the symbol."""
 LIBRARY = "library"
 """The column of library sizes."""
+
+_VERSION = re.compile(r"(ENS[A-Z]{0,6}G\d{11})\.\d+", re.ASCII)
+
+
+def unversioned(name: str) -> str:
+    """An Ensembl identifier of a gene without its version, `ENSG00000131482.9` as `ENSG00000131482`; others as they
+    are, also copies of the Y chromosome (`..._PAR_Y`), which are no genes of their own."""
+    found = _VERSION.fullmatch(name)
+    return found[1] if found else name
 
 
 class _Table(BaseModel):
@@ -40,7 +51,9 @@ class GeneSets(_Table):
     )
     smallest: int = Field(default=15, ge=2, description="Fewest genes of a set that are in the study.")
     largest: int = Field(default=500, ge=2, description="Most of them.")
-    permutations: int = Field(default=1000, ge=100, le=100000, description="Of gene labels, for p values of sets.")
+    permutations: int = Field(
+        default=1000, ge=100, le=100000, description="Random sets by which enrichment scores are normalised."
+    )
 
 
 class ExpressionComparison(_Table):
@@ -112,20 +125,31 @@ class Genomics(_Table):
             return tuple(" ".join(line.split()) for line in lines if line.strip())
         return genes
 
-    @model_validator(mode="after")
-    def _coherent(self) -> Genomics:
-        names = [name for gene in self.gene_list for name in (gene.symbol, *gene.others)]
-        strange = next((name for name in names if not SYMBOL.fullmatch(name)), None)
-        if strange is not None:
-            raise ValueError(f"{strange!r} is no name of a gene")
-        twice = next((name for name, count in Counter(names).items() if count > 1), None)
-        if twice is not None:
-            raise ValueError(f"'{twice}' names two genes, or one twice")
-        if len(self.gene_list) < 2:
-            raise ValueError("`genes` needs at least two lines")
-        return self
+    @field_validator("genes")
+    @classmethod
+    def _one_name_each(cls, genes: tuple[str, ...]) -> tuple[str, ...]:
+        """Every name is of one gene; what is wrong is told with its place in the list."""
+        first: dict[str, int] = {}
+        for number, line in enumerate(genes, start=1):
+            for name in line.split():
+                if not SYMBOL.fullmatch(name):
+                    raise ValueError(f"gene {number} of the list: {name!r} is no name of a gene")
+                if unversioned(name) != name:
+                    raise ValueError(f"gene {number} of the list: write '{unversioned(name)}', without the version")
+                if name in first:
+                    raise ValueError(f"'{name}' is in the list twice, as gene {first[name]} and as gene {number}")
+                first[name] = number
+        if len(genes) < 2:
+            raise ValueError("a gene a line, at least two")
+        return genes
 
 
 def gene_columns(symbols: tuple[str, ...]) -> tuple[str, ...]:
     """What columns of genes are called in a frame."""
     return tuple(GENE + symbol for symbol in symbols)
+
+
+def sequenced_sites(study: Study) -> frozenset[str]:
+    """The sites whose gene expression the study compares; no other site's is read."""
+    compared = {part.cohort for part in study.genomics.comparisons} if study.genomics is not None else set()
+    return frozenset(site for cohort in study.cohorts if cohort.name in compared for site in cohort.sites)

@@ -136,6 +136,10 @@ def line_of(text: str, place: Place) -> int:
         elif re.match(rf"^\s*{re.escape(table)}\s*=", line):
             start = number
             break
+    if len(rest) > 1 and isinstance(rest[0], str) and isinstance(rest[1], int):
+        inner = re.compile(rf"^\s*\[\[\s*{re.escape(table)}\.{re.escape(rest[0])}\s*\]\]")
+        if sum(map(bool, map(inner.match, lines))) > rest[1]:  # written as `[[name.sub]]`
+            return line_of(text, (f"{table}.{rest[0]}", *rest[1:]))
     key = next((part for part in rest if isinstance(part, str)), None)
     if key is not None:
         sub_table = re.compile(rf"^\s*\[{re.escape(table)}\.{re.escape(key)}\]")

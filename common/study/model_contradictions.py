@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.study.modelling import Choice, is_score
-from common.study.protocol import Comparison, Model, Study, Term
+from common.study.protocol import Model, Study, Term
 from common.study.recipe import coded_columns
 from common.study.scores import candidates, named_model, named_network, of_score, score_terms
 
@@ -29,12 +29,13 @@ def model_contradictions(study: Study) -> _Found:
     found += _one_source(study)
     for i, comparison in enumerate(study.comparisons):
         if is_score(comparison.group):
-            found += _group(study, ("comparisons", i, "group"), comparison)
+            found += score_contradictions(study, ("comparisons", i, "group"), comparison.group, comparison.cohort)
     return found
 
 
 def _is_used(study: Study, name: str) -> bool:
     groups = [comparison.group for comparison in study.comparisons]
+    groups += [comparison.group for comparison in study.genomics.comparisons] if study.genomics is not None else []
     terms = [term.variable for model in study.models for term in model.predictors]
     return any(is_score(used) and of_score(used) == name for used in (*groups, *terms))
 
@@ -133,16 +134,17 @@ def _score(study: Study, place: _Place, model: Model, term: Term) -> _Found:
     return found
 
 
-def _group(study: Study, place: _Place, comparison: Comparison) -> _Found:
-    name = of_score(comparison.group)
+def score_contradictions(study: Study, place: _Place, group: str, cohort: str) -> _Found:
+    """Of `score.` and a name, by which groups are formed in a cohort: that it is a score which is known there."""
+    name = of_score(group)
     network = named_network(study, name)
     if network is None:
         models = [model for model in study.models if model.name in candidates(study, name)]
         used = {of_score(term.variable) for model in models for term in score_terms(model)}
-        unseen = [n.name for n in study.networks if n.name in used and comparison.cohort not in (n.cohort, *n.evaluate)]
+        unseen = [n.name for n in study.networks if n.name in used and cohort not in (n.cohort, *n.evaluate)]
         if not models:
             return [(place, f"'{name}' is no model, choice or network")]
-        return [(place, f"'{one}' is not evaluated in '{comparison.cohort}', and '{name}' uses it") for one in unseen]
-    if comparison.cohort not in (network.cohort, *network.evaluate):
-        return [(place, f"'{name}' is not evaluated in '{comparison.cohort}': add it to the network's `evaluate`")]
+        return [(place, f"'{one}' is not evaluated in '{cohort}', and '{name}' uses it") for one in unseen]
+    if cohort not in (network.cohort, *network.evaluate):
+        return [(place, f"'{name}' is not evaluated in '{cohort}': add it to the network's `evaluate`")]
     return []

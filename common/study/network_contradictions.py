@@ -29,6 +29,7 @@ def _of(study: Study, network: Network) -> Iterator[tuple[str, str]]:
     yield from _choices(network)
     yield from _cohorts(study, network)
     yield from _projection(study, network)
+    yield from _adaptation(study, network)
     preparation = study.preparation
     if preparation is None or preparation.stacks is None:
         yield "name", "a network needs ROI stacks: [preparation] with [preparation.stacks]"
@@ -94,6 +95,22 @@ def _projection(study: Study, network: Network) -> Iterator[tuple[str, str]]:
     summed = [c.name for c in study.cohorts if c.name in compared and len(c.sites) >= study.limits.min_sites]
     if not summed:
         yield "projection", f"none of its cohorts has {study.limits.min_sites} sites: nothing can be summed"
+
+
+def _adaptation(study: Study, network: Network) -> Iterator[tuple[str, str]]:
+    if network.adaptation is None:
+        return
+    if network.normalisation != "batch":
+        kept = "has no statistics" if network.normalisation == "group" else "estimates them at every hospital anyway"
+        yield "adaptation", f'it needs `normalisation = "batch"`: {network.normalisation} {kept}'
+    if network.development == "published":
+        yield "adaptation", "it needs `nested`: hospitals are judged by out-of-fold scores of all training patients"
+    roles = {cohort.name: cohort.role for cohort in study.cohorts}
+    for i, name in enumerate(network.adaptation.cohorts):
+        if name in network.adaptation.cohorts[:i]:
+            yield "adaptation", f"'{name}' is named twice"
+        if name not in network.evaluate or roles.get(name) != "external-test":
+            yield "adaptation", f"'{name}' is no external-test cohort in which the network is evaluated"
 
 
 def _endpoints(study: Study, network: Network) -> Iterator[tuple[str, str]]:

@@ -163,6 +163,26 @@ class Projection(_Table):
     )
 
 
+class Adaptation(_Table):
+    """`adaptation`: a network of batch normalisation takes on the statistics of a hospital's images, without labels.
+
+    Each hospital decides for itself, by its scores, and keeps the network as it was trained where another frequency of
+    the endpoint would explain what differs. Both are reported.
+    """
+
+    method: Literal["batch-norm"] = Field(
+        default="batch-norm", description="Means and variances of all normalisation layers are estimated anew."
+    )
+    patients: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=20,
+        description="k: of a hospital's n patients the statistics count n / (n + k), those of training the rest. With "
+        "the default half of them are the hospital's at the fewest patients that are taken, 20.",
+    )
+    cohorts: tuple[str, ...] = Field(
+        min_length=1, max_length=4, description="Of `evaluate`, with the role external-test."
+    )
+
+
 class Network(_Table):
     """`[[networks]]`: a network, the combinations of sequences that are compared, and how it is trained."""
 
@@ -226,6 +246,9 @@ class Network(_Table):
     )
     projection: Projection | None = Field(
         default=None, description="[networks.projection], below. Absent: cohorts are not compared by the network's eye."
+    )
+    adaptation: Adaptation | None = Field(
+        default=None, description="[networks.adaptation], below. Absent: every hospital uses the network as it is."
     )
 
     @model_validator(mode="before")

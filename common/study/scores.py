@@ -110,5 +110,9 @@ def most_frozen(study: Study) -> int:
         if is_score(comparison.group):
             named = candidates(study, of_score(comparison.group))
             most += 1 + max((links(study, name) for name in named), default=0)
+    for compared in study.genomics.comparisons if study.genomics is not None else ():
+        if is_score(compared.group):
+            named = candidates(study, of_score(compared.group))
+            most += 1 + max((links(study, name) for name in named), default=0)
     joint = (analysis.models for analysis in study.analyses if len(analysis.models) > 1)
     return most + sum(links(study, name) for models in joint for name in models)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.study.chain import ChainedImpute
+from common.study.expressed import Genes
 from common.study.harmonisation import Combat
 from common.study.recipe import (
     CodedColumn,
@@ -49,7 +50,7 @@ class Parts:
     """
 
     columns: tuple[CodedColumn, ...]
-    reads: tuple[ModelColumns | Made, ...]
+    reads: tuple[ModelColumns | Made | Genes, ...]
     filling: tuple[Impute | ChainedImpute, ...]
     known: tuple[str, ...]
     chain: tuple[Link, ...]

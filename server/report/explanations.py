@@ -44,10 +44,15 @@ _LEFT: Mapping[Statistic, str] = MappingProxyType(
         "survival": "Survival: the number of events and of censored patients at each recorded time, by group.",
         "analysis": "Further analyses: the sums that each of them needs, in rounds over all sites together; what each "
         "question was is in every site's ledger.",
+        "differential-expression": "Gene expression: of each gene sums over patients of its logarithm, of products "
+        "with the group and covariates, and of squared residuals, and how many patients have it; sums of logarithms "
+        "of library sizes. A patient's expression is not sent, and gene sets are looked for in the results.",
         "network-selection": "Networks: the sums over patients of each weight's change in a round and of the loss; "
         "images, scores and pictures are not sent.",
         "network-combinations": "Networks: the number of patients of each class in ranges of the score.",
         "network-performance": "Networks: the number of patients by true and predicted grade.",
+        "network-adaptation": "Adapted networks: the number of patients of each class in ranges of the scores with and "
+        "without adaptation, and the sums of both calibrations; statistics of layers and scores are not sent.",
         "network-projection": "Networks, cohort against cohort: of a few random projections of the vectors of each "
         "sequence the sums by grade, and the sums and products over either half of the patients; then how many of them "
         "fall into bins of a linear score. Vectors and projections are not sent.",
@@ -62,6 +67,11 @@ _ALONE: Mapping[Statistic, str] = MappingProxyType(
         "auc": "A site alone: its own area under the curve with its standard error, and a coarse curve.",
         "network-performance": "A site alone: areas of a network's scores with their errors and coarse curves, and "
         "its patients by true and predicted grade, small counts hidden.",
+        "network-adaptation": "A site alone: the area of an adapted network's scores with its error and a coarse "
+        "curve, and whether it was adapted.",
+        "differential-expression": "A site alone: its own genes' changes with their errors, t and p values.",
+        "expression-by-site": "A site alone: the mean level of at most 500 genes over its patients, of at most 50 by "
+        "group, in hundredths; and of each gene DESeq2's change, its error and p value.",
         "survival": "A site alone: its own survival curves by the month, rounded numbers at risk, medians and test.",
     }
 )

@@ -19,6 +19,7 @@ from common.files import write_whole
 from server.report import format as fmt
 from server.report.centre_forest import draw_centres
 from server.report.contents import ModelParts, estimate, models, of, role, short_groups, terms, where
+from server.report.expression_figures import draw_expression
 from server.report.forest import describe_forest, draw_forest
 from server.report.looks import look
 from server.report.nomogram import Nomogram, nomograms
@@ -75,8 +76,17 @@ def draw_all(results: Results) -> Mapping[str, Picture]:
             if sum(e.name == "auc" and e.value is not None for e in result.estimates) > 1:
                 figure, words = draw_centres(result, _top(results))
                 pictures.append(_finish(figure, results, slug(result.id), words))
-        pictures += _networks(results)
+        pictures += [*_expression(results), *_networks(results)]
     return {picture.name: picture for picture in pictures}
+
+
+def _expression(results: Results) -> list[Picture]:
+    """Genes that differ, levels of genes, and gene sets."""
+    return [
+        _finish(figure, results, slug(f"{result.id}.{end}"), words)
+        for result in of(results, "differential-expression", "expression-by-site", "gene-sets")
+        for end, (figure, words) in draw_expression(result, _top(results)).items()
+    ]
 
 
 def _networks(results: Results) -> list[Picture]:
@@ -122,7 +132,11 @@ def _finish(figure: Figure, results: Results, name: str, words: tuple[str, str, 
 
 def _wide(name: str) -> bool:
     """Whether a phone shows the left part of the figure first."""
-    return name.startswith(("forest-", "nomogram-", "subgroups.")) or ".centres." in name or name.endswith("centre-out")
+    return (
+        name.startswith(("forest-", "nomogram-", "subgroups."))
+        or ".centres." in name
+        or name.endswith(("centre-out", ".levels"))
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- nomogram

@@ -18,6 +18,7 @@ from server.report.contents import (
     where,
 )
 from server.report.explanations import status_words
+from server.report.expression import sentences as expressed
 from server.report.shift import sentences
 from server.study.results import Result, Results
 
@@ -35,6 +36,7 @@ def headlines(results: Results) -> list[str]:
     told += [sentence for result in of(results, "network-selection") for sentence in _network(results, result)]
     told += sentences(results)
     told += [_survival(result) for result in of(results, "survival")[:_COMPARISONS]]
+    told += expressed(results)[:_COMPARISONS]
     told += [fmt.plain(r.note) for r in of(results, "univariable-logistic") if r.note]
     refused = dict.fromkeys(fmt.plain(r.note) for r in results.results if r.status == "refused")
     return told + [f"Refused: {note}" for note in refused]

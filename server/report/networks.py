@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from server.report import format as fmt
+from server.report.adaptations import adaptations
 from server.report.blocks import Block, Drawing, Paragraph, Row, Section, Table
 from server.report.contents import estimate, of, where
 from server.report.explanations import hidden_note, status_words
@@ -40,6 +41,7 @@ def networks(results: Results, pictures: Pictures) -> Section:
                 part.blocks += _performance(results, result, pictures, detailed=detailed)
         seen = [r for r in of(results, "network-projection") if r.id.split(".")[1] == name]
         part.blocks += projections(seen, pictures)
+        part.blocks += adaptations([r for r in of(results, "network-adaptation") if r.id.split(".")[1] == name])
         part.blocks += [block for r in of(results, "network-pictures") if r.id.split(".")[1] == name
                         for block in _site_pictures(r)]  # fmt: skip
         section.parts.append(part)

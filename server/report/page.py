@@ -25,6 +25,7 @@ from server.report.checklists.section import checklists, filled_checklists, writ
 from server.report.cohorts import endpoints, missing, patients, sample_size
 from server.report.development import choices
 from server.report.explanations import hows, what_left
+from server.report.expression import expression
 from server.report.figures import Picture, draw_all, write_figures
 from server.report.headlines import headlines
 from server.report.networks import networks
@@ -96,6 +97,7 @@ def page_sections(
         subgroups(results, pictures),
         networks(results, pictures),
         survival(results, pictures),
+        expression(results, pictures),
         analyses(results, pictures),
         _method(results),
         _left(results),

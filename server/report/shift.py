@@ -31,7 +31,7 @@ VERDICTS: Mapping[str, str] = MappingProxyType(
 ALPHA = 0.05
 _SENTENCE = re.compile(r"(?<=[.]) (?=[A-Z])")
 
-REMEDIES: tuple[Statistic, ...] = ("harmonisation", "recalibration")
+REMEDIES: tuple[Statistic, ...] = ("harmonisation", "recalibration", "network-adaptation")
 
 
 def shift(results: Results, pictures: Mapping[str, Picture]) -> Section:
@@ -326,7 +326,7 @@ def _first_upper(words: str) -> str:
 
 def _remedy(result: Result, labels: Labels) -> list[Block]:
     if result.status != "estimated":
-        return [Paragraph(f"{fmt.plain(result.title)}. {status_words(result)}", "warning", result.id)]
+        return [Paragraph(f"{fmt.plain(result.title)}. {status_words(result)}", "warning", _anchor(result))]
     if any(e.term in ("before", "after") for e in result.estimates):
         return [_before_after(result)]
     if result.statistic == "harmonisation":
@@ -386,11 +386,14 @@ _MEASURED: Mapping[str, tuple[str, int]] = MappingProxyType(
 
 def _before_after(result: Result) -> Table:
     """A cohort with the model as it was and as corrected, side by side."""
-    rows = []
-    for name, (words, decimals) in _MEASURED.items():
-        sides = [estimate(result, name, side) for side in _SIDES]
-        if any(side is not None for side in sides):
-            rows.append(Row(words, tuple(_interval(side, decimals) for side in sides)))
+    sides = {name: [estimate(result, name, side) for side in _SIDES] for name in _MEASURED}
+    known = [name for name, both in sides.items() if any(side is not None for side in both)]
+    rows = [Row(_MEASURED[n][0], tuple(_interval(side, _MEASURED[n][1]) for side in sides[n])) for n in known]
     notes = (fmt.plain(result.note),) if result.note else ()
-    columns = ("", "Without the correction", "With it")
-    return Table(fmt.plain(result.title), columns, tuple(rows), result.id, notes, how=(result.how,))
+    network = result.statistic == "network-adaptation"
+    columns = ("", "As trained", "As adapted") if network else ("", "Without the correction", "With it")
+    return Table(fmt.plain(result.title), columns, tuple(rows), _anchor(result), notes, how=(result.how,))
+
+
+def _anchor(result: Result) -> str:
+    return "" if result.statistic == "network-adaptation" else result.id

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from common.files import write_whole
 from server.report.contents import of
+from server.report.gene_tables import gene_tables
 from server.study.results import ALL_SITES, Result, Results, Statistic
 
 FILES: Mapping[Statistic, str] = MappingProxyType(
@@ -38,11 +39,15 @@ FILES: Mapping[Statistic, str] = MappingProxyType(
         "recalibration": "recalibration",
         "harmonisation": "harmonisation",
         "acquisition": "acquisition",
+        "differential-expression": "expression",
+        "expression-by-site": "expression_by_site",
+        "gene-sets": "gene_sets",
         "network-selection": "network_selection",
         "network-combinations": "network_combinations",
         "network-training": "network_training",
         "network-performance": "network_performance",
         "network-projection": "network_projection",
+        "network-adaptation": "network_adaptation",
     }
 )
 """The file of each kind of statistic, without `.csv`."""
@@ -53,7 +58,7 @@ _COUNT = ("count", "site", "patients")
 _ESTIMATE = ("estimate", "term", "value", "low", "high", "std_err", "p", "unit", "note")
 _CURVE = ("id", "cohort", "sites", "curve", "x", "y", "low", "high", "at_risk", "unit")
 _CELL = ("id", "cohort", "sites", "table", "true", "predicted", "patients")
-_CURVES: tuple[Statistic, ...] = ("auc", "survival", "analysis", "network-training", "network-performance")
+_CURVES: tuple[Statistic, ...] = ("auc", "survival", "analysis", "gene-sets", "network-training", "network-performance")
 _NUMBERS_OF_PATIENTS = ("patients", "events", "patients_absent", "patients_present")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -81,6 +86,7 @@ def tables(results: Results) -> dict[str, str]:
         texts[f"{FILES[statistic]}_curves"] = csv_text(_CURVE, rows)
     cells = [row for r in of(results, "network-performance") for row in _cells(r, results)]
     texts["network_confusion"] = csv_text(_CELL, cells)
+    texts |= {name: csv_text(header, rows) for name, header, rows in gene_tables(results)}
     return texts
 
 

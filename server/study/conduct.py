@@ -11,6 +11,7 @@ from common.federation.envelope import reported_error
 from common.federation.query import Receipt, perform
 from common.federation.runner import Conclusion, Port, conclude, together
 from common.federation.tasks import Freeze, Open, Sign, SignedKey
+from common.study.comparing import frozen_names
 from common.study.fingerprint import canonical_json, code_fingerprint, preparation_fingerprint, study_fingerprint
 from common.study.modelling import is_score
 from common.study.protocol import Study
@@ -25,11 +26,15 @@ from server.study import (
     drop,
     drop_results,
     evaluation,
+    expression,
+    expression_results,
     harmonise_results,
     leave_one_out,
     leave_one_out_results,
     model_results,
     models,
+    network_adaptation,
+    network_adaptation_results,
     network_development,
     network_evaluation,
     network_pictures,
@@ -43,11 +48,13 @@ from server.study import (
     shift_results,
     subgroups,
     time_analyses,
+    withholding,
 )
 from server.study import reduced as reduced_models
 from server.study.checkpoints import Checkpoints, MemoryCheckpoints
 from server.study.count_tables import publish as publish_counts
 from server.study.counts import count
+from server.study.gene_sets import Sets
 from server.study.models import ScoredModel
 from server.study.network_development import Developed
 from server.study.published import Published, left_out, published_counts
@@ -74,6 +81,7 @@ def conduct(
     *,
     without: Collection[str] = (),
     met: Callable[[dict[str, Receipt]], None] = lambda _: None,
+    sets: Sets | None = None,
 ) -> Conducted:
     """Run all steps: open, count, fit and train, freeze, evaluate, compare.
 
@@ -86,6 +94,8 @@ def conduct(
         Sites of the protocol that stayed away: the study is conducted over the others.
     met
         Is told the receipts of the opening, before anything is asked about patients.
+    sets
+        The gene sets that the protocol names, if it names some.
     """
     kept = MemoryCheckpoints() if checkpoints is None else checkpoints
     study = taking_part(protocol, without)
@@ -113,16 +123,17 @@ def conduct(
     on_others = conclude(port, [models.fit_all(study, known)])[0]
     fitted = _in_order(study, [*reduced, *plain, *on_others])
     results += _published_models(study, fitted, chosen, published)
-    looked = conclude(port, [shift.detect(study, fitted, counts)])[0]
+    looked, adapting = conclude(
+        port, [shift.detect(study, fitted, counts), network_adaptation.make_rules(study, networks, kept)]
+    )
     groups = comparisons.groups_of(study, fitted, known)
+    expressed = expression.groups_of(study, fitted, known)
     progress("freeze the models")
-    recipes = [recipe for model in fitted for recipe in (model.scoring, model.training) if recipe is not None]
-    scores = {digest for recipe in recipes for digest in frozen_prefixes(recipe)} | comparisons.frozen_groups(groups)
-    scores |= score_analyses.frozen_with(study, fitted) | subgroups.frozen_subgroups(study, fitted)
-    scores |= {model for network in networks if isinstance(network, Developed) for model in network.models}
-    scores |= centres.frozen_with_centres(study, fitted)
+    scores = _frozen(study, fitted, networks, adapting) | comparisons.frozen_groups(groups)
+    scores |= expression.frozen_groups(expressed)
     remedy = without_each.chosen if without_each is not None else ""
-    manifest = Freeze(tuple(sorted(scores)), tuple(sorted(c.name for c in study.comparisons)), remedy)
+    named = sorted([*(comparison.name for comparison in study.comparisons), *frozen_names(study)])
+    manifest = Freeze(tuple(sorted(scores)), tuple(named), remedy, withholding.withhold(study, looked))
     # Where nothing is frozen nothing is looked at, and no closed cohort counts as opened.
     frozen = conclude(port, [_perform(manifest)])[0] if manifest.scores or manifest.comparisons else {}
     if frozen and study.recalibrations:
@@ -131,7 +142,7 @@ def conduct(
     progress("evaluate the models and compare survival")
     # What networks score is there before models and groups use it.
     in_cohorts = conclude(port, [network_evaluation.evaluate_all(study, networks, kept)])[0]
-    evaluated, compared, on_scores, in_subgroups, described, acquired, seen, corrected, (in_centres, falls) = conclude(
+    evaluated, compared, on_scores, in_subgroups, described, acquired, seen, corrected, apart, genes = conclude(
         port,
         [
             evaluation.evaluate(study, fitted),
@@ -143,31 +154,52 @@ def conduct(
             shift.look_again(study, fitted, looked),
             recalibration.evaluate_corrections(study, recalibrated),
             together(centres.by_centre(study, fitted), drop.split_drops(study, fitted)),
+            expression.compare_expression(study, expressed),
         ],
     )
-    pictured, projected = conclude(
+    pictured, projected, adapted = conclude(
         port,
         [
             network_pictures.explain_all(networks, kept, progress),
             network_projection.project_all(study, networks, in_cohorts),
+            network_adaptation.adapt_all(study, adapting),
         ],
     )
     endpoints = {model.name: model.endpoint for model in study.models}
     results += [left_out(result, published, endpoints[result.id.split(".")[1]]) for result in evaluated]
     for model in fitted:
         results += reduced_results.publish_optimism(study, model, evaluated)
-    results += harmonise_results.publish_harmonisation(study, fitted, evaluated)
+    results += harmonise_results.publish_harmonisation(study, fitted, evaluated, withholding.suspected(study, looked))
     results += [*compared, *analysed, *by_group, *on_scores, *in_subgroups, *described, *acquired]
     results += shift_results.publish_shift(study, seen)
     results += leave_one_out_results.publish_left_out(study, without_each)
+    in_centres, falls = apart
     results += centres.publish_centres(study, in_centres, drop.tables_of(falls))
     results += drop_results.publish_drops(study, falls, evaluated)
     results += recalibration_results.publish_recalibrations(study, recalibrated)
     results += recalibration_results.publish_evaluations(study, corrected)
     results += [_excluded(study, r, published) for r in network_results.publish_all(study, networks, in_cohorts)]
-    results += network_projection.publish_projections(study, networks, projected)
+    results += [
+        *network_projection.publish_projections(study, networks, projected),
+        *network_adaptation_results.publish_adaptations(study, adapting, adapted),
+    ]
     results += network_pictures.publish_pictures(study, networks, pictured)
+    results += expression_results.publish_expression(study, genes, sets)
     return Conducted(_results(protocol, study, results, opened), opened, frozen, networks)
+
+
+def _frozen(
+    study: Study,
+    fitted: Sequence[ScoredModel],
+    networks: Sequence[Developed | FedmviError],
+    adapting: Sequence[network_adaptation.Rule | FedmviError | None],
+) -> set[str]:
+    """Digests of what makes scores and cut-offs of models, networks, and analyses of them."""
+    recipes = [recipe for model in fitted for recipe in (model.scoring, model.training) if recipe is not None]
+    scores = {digest for recipe in recipes for digest in frozen_prefixes(recipe)}
+    scores |= score_analyses.frozen_with(study, fitted) | subgroups.frozen_subgroups(study, fitted)
+    scores |= {model for network in networks if isinstance(network, Developed) for model in network.models}
+    return scores | centres.frozen_with_centres(study, fitted) | network_adaptation.frozen_models(adapting)
 
 
 def _in_order(study: Study, models_: Sequence[ScoredModel]) -> list[ScoredModel]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from common.federation.learning import ExplainPatients, RoundLoss, RoundUpdate, ScorePatients, TrainRound
 from common.federation.query import Ask
+from common.networks.adapting import AdaptNetwork
 from common.study.protocol import Study
 
 
@@ -33,4 +34,4 @@ def _network(ask: Ask) -> str:
     question = ask.question
     if isinstance(question, TrainRound | RoundUpdate | RoundLoss):
         return question.job.network
-    return question.network if isinstance(question, ScorePatients | ExplainPatients) else ""
+    return question.network if isinstance(question, ScorePatients | ExplainPatients | AdaptNetwork) else ""

@@ -103,7 +103,8 @@ def _execute(run: RunDirectory, transport: Transport, action: Action, progress: 
         write_results(plan(study, journal, met, without=run.left_out), run.plan_file)
         return
     checkpoints = FolderCheckpoints(run.checkpoints)
-    conducted = conduct(study, journal, progress, checkpoints, without=run.left_out, met=met)
+    sets = run.gene_sets()
+    conducted = conduct(study, journal, progress, checkpoints, without=run.left_out, met=met, sets=sets)
     write_models(conducted.networks, checkpoints, run.models)
     facts = run.facts()
     facts |= {

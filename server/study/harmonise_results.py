@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from common.errors import FedmviError
 from common.statistics.combat import CombatFit
+from common.statistics.shift_verdict import Verdict
 from common.study.harmonisation import MIN_PATIENTS
-from common.study.protocol import Study
+from common.study.protocol import Model, Study
+from common.study.shifted import compared_cohorts, compared_model
+from common.study.withholding import withholdable
 from server.study.model_results import model_base
 from server.study.models import ScoredModel, refusal
 from server.study.results import Estimate, Result
 
 
-def publish_harmonisation(study: Study, fitted: Sequence[ScoredModel], evaluated: Sequence[Result]) -> list[Result]:
-    """How the columns of each model are harmonised, and where a hospital had too few patients for it."""
-    return [_result(study, one, evaluated) for one in fitted if one.model.harmonise is not None]
+def publish_harmonisation(
+    study: Study, fitted: Sequence[ScoredModel], evaluated: Sequence[Result], suspected: Mapping[str, Verdict]
+) -> list[Result]:
+    """How the columns of each model are harmonised, and where it is not used: at `suspected` hospitals, and where
+    there were too few patients for it."""
+    return [_result(study, one, evaluated, suspected) for one in fitted if one.model.harmonise is not None]
 
 
-def _result(study: Study, fitted: ScoredModel, evaluated: Sequence[Result]) -> Result:
+def _result(study: Study, fitted: ScoredModel, evaluated: Sequence[Result], suspected: Mapping[str, Verdict]) -> Result:
     model, fit = fitted.model, fitted.harmonised
     base = model_base(study, model, "harmonisation", "harmonisation", "Harmonisation of features")
     if not isinstance(fit, CombatFit):
@@ -35,7 +41,41 @@ def _result(study: Study, fitted: ScoredModel, evaluated: Sequence[Result]) -> R
     places = sorted(one.cohort if one.how != "site-alone" else f"{one.cohort} at {one.sites[0]}" for one in own)
     refused = f": not evaluated are {', '.join(places)}." if places else "; here none was."
     note = f"{_NOTE} A hospital with fewer than {MIN_PATIENTS} patients of a cohort is refused{refused}"
+    estimates += _admitted(study, model, suspected)
+    note = f"{note} {_withheld(study, model, suspected)}"
     return Result.model_validate({**base, "n": fit.n_, "estimates": estimates, "note": note})
+
+
+def _admitted(study: Study, model: Model, suspected: Mapping[str, Verdict]) -> list[Estimate]:
+    """By hospital outside of training: 1 where the model is used, 0 where the first model of [shift] stands for it."""
+    plain = compared_model(study)
+    if plain is None or model not in withholdable(study):
+        return []
+    sites = sorted({site for name in compared_cohorts(study) for site in study.cohort(name).sites})
+    why = {site: f"{verdict.value}: read '{plain.name}' there" for site, verdict in suspected.items()}
+    return [
+        Estimate(name="admitted", term=site, value=float(site not in why), note=why.get(site, "")) for site in sites
+    ]
+
+
+def _withheld(study: Study, model: Model, suspected: Mapping[str, Verdict]) -> str:
+    if study.shift is None:
+        return "Whether hospitals differ in whom they see was not looked at: the study has no [shift]."
+    if model not in withholdable(study):
+        covariates = model.harmonise.covariates if model.harmonise is not None else ()
+        return (
+            f"It is used at every hospital, on the assumption that {', '.join(covariates)} explain whom each sees."
+            if covariates
+            else "It is used at every hospital: [shift] compares them with another training cohort."
+        )
+    rule = (
+        "Decided without outcomes and frozen with the models: it is withheld at a hospital that may have another "
+        "frequency of the outcome, or tells too little of itself; wherever it is part of a sum, that sum is withheld."
+    )
+    if not suspected:
+        return f"{rule} Here it is used at every hospital."
+    places = ", ".join(f"{site} ({verdict.value})" for site, verdict in sorted(suspected.items()))
+    return f"{rule} Withheld at {places}."
 
 
 _NOTE = (

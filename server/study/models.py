@@ -17,6 +17,7 @@ from common.statistics.moments import Moments, moments
 from common.statistics.quantiles import Guard, quantiles
 from common.statistics.roc import RocResult, roc
 from common.study.centres import shift_models
+from common.study.comparing import grouping_scores
 from common.study.harmonised import harmonised_columns, ranges_after
 from common.study.modelling import SCORE, Fixed
 from common.study.protocol import Model, Study
@@ -253,7 +254,8 @@ def _cutoff(
     """Youden's cut-off of the fitted model in its training patients, if groups are formed by its score, centres are
     compared by it, or it is recalibrated."""
     used = {*shift_models(study), *(one.model for one in study.recalibrations)}
-    if not any(c.group == f"{SCORE}{model.name}" for c in study.comparisons) and model.name not in used:
+    grouping = {*(one.group for one in study.comparisons), *grouping_scores(study)}
+    if f"{SCORE}{model.name}" not in grouping and model.name not in used:
         return None
     if isinstance(fit, FedmviError):
         raise fit

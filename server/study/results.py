@@ -41,6 +41,7 @@ Statistic = Literal[
     "network-performance",
     "network-selection",
     "network-projection",
+    "network-adaptation",
     "network-pictures",
     "characteristics",
     "subgroups",
@@ -99,8 +100,12 @@ class Curve(_Part):
     """A curve, coarse enough to be published."""
 
     name: str = Field(description="Which group or model.")
-    x: list[float] = Field(description="False positive rate, time, predicted risk, threshold, or round of training.")
-    y: list[float] = Field(description="True positive rate, survival, observed share, net benefit, or loss.")
+    x: list[float] = Field(
+        description="False positive rate, time, predicted risk, threshold, round of training, or genes of a ranking."
+    )
+    y: list[float] = Field(
+        description="True positive rate, survival, observed share, net benefit, loss, or running enrichment."
+    )
     low: list[float] = Field(default_factory=list, description="Lower 95 % band.")
     high: list[float] = Field(default_factory=list, description="Upper 95 % band.")
     at_risk: list[int | None] = Field(
@@ -175,7 +180,11 @@ class Result(_Part):
 
     id: str = Field(description="Unique, stable name, such as `model.clinical.auc.external-test`.")
     statistic: Statistic
-    kind: str = Field(default="", description="Of an analysis: its statistic as the protocol names it.")
+    kind: str = Field(
+        default="",
+        description="Of an analysis: its statistic as the protocol names it; of gene expression: by group or score, or "
+        "how sets were looked for.",
+    )
     title: str = Field(description="For readers.")
     cohort: str
     sites: list[str]

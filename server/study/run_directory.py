@@ -20,6 +20,7 @@ from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
 from common.study.protocol import Study
 from common.study.taking_part import taking_part
+from server.study.gene_sets import Sets, declared_sets, parse_sets, read_bytes
 
 LOCK_SECONDS = 1.0
 
@@ -38,7 +39,7 @@ class RunDirectory:
         ------
         FedmviError
             213 the folder holds something else, 701 a finished run, 705 one of another study; and those of
-            `load_study`.
+            `load_study` and of gene sets, which are kept with the run.
         """
         study = load_study(study_file)
         run = cls(folder)
@@ -51,7 +52,13 @@ class RunDirectory:
             return run
         if folder.exists() and any(folder.iterdir()):
             raise FedmviError(213, str(folder))
+        declared = declared_sets(study)
+        sets = None if declared is None else read_bytes(study_file.parent / declared.file, declared)
+        if study.genomics is not None and sets is not None:
+            parse_sets(sets, study.genomics)  # what cannot be read is told before anybody is asked
         folder.mkdir(parents=True, exist_ok=True)
+        if sets is not None:
+            write_whole(run.sets_file, sets, 0o644)
         write_whole(run.study_file, study_file.read_bytes(), 0o644)
         run.write_facts({"run_id": _new_id(), "study": study_fingerprint(study), "submitted": _now()})
         return run
@@ -60,6 +67,11 @@ class RunDirectory:
     def study_file(self) -> Path:
         """The protocol as submitted."""
         return self.folder / "study.toml"
+
+    @property
+    def sets_file(self) -> Path:
+        """The gene sets that the protocol names, as submitted."""
+        return self.folder / "gene_sets.gmt"
 
     @property
     def run_file(self) -> Path:
@@ -118,6 +130,14 @@ class RunDirectory:
     def study(self) -> Study:
         """The protocol."""
         return load_study(self.study_file)
+
+    def gene_sets(self) -> Sets | None:
+        """The gene sets of the protocol, if it names a file of them; errors 130 to 132."""
+        study = self.study()
+        declared = declared_sets(study)
+        if study.genomics is None or declared is None:
+            return None
+        return parse_sets(read_bytes(self.sets_file, declared), study.genomics)
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -101,6 +101,14 @@ class Scores:
 
     def network_groups(self, name: str, keys: tuple[str, ...]) -> Recipe | FedmviError:
         """Patients below, and at or above, the cut-off of a network's score, as groups 0 and 1."""
+        found = self.network_scored(name)
+        if isinstance(found, FedmviError):
+            return found
+        parts, column, cutoff = found
+        return grouped(parts, column, cutoff, keys)
+
+    def network_scored(self, name: str) -> tuple[Parts, str, float] | FedmviError:
+        """What makes a network's score anywhere, its column, and its cut-off."""
         found = self._network(name)
         if isinstance(found, FedmviError):
             return found
@@ -108,7 +116,7 @@ class Scores:
         cutoff = network_cutoff(developed, frozen)
         if isinstance(cutoff, FedmviError):
             return cutoff
-        return grouped(parts, source_column(developed.network), cutoff, keys)
+        return parts, source_column(developed.network), cutoff
 
     def _network(self, name: str) -> tuple[Developed, Combination, Frozen, Parts] | FedmviError:
         """A network, its chosen sequences as they are frozen, and what makes their scores; or why there are none."""

@@ -22,6 +22,7 @@ from common.statistics.score_shift import (
     ScoreShift,
     ScoreShiftAlone,
     expected_elsewhere,
+    frequency_p,
     line_covariance,
     middle_of,
     reference_of,
@@ -33,6 +34,7 @@ from common.statistics.shift_verdict import Verdict, with_outcomes
 from common.study.protocol import Study
 from common.study.recipe import Recipe
 from common.study.shifted import compared_cohorts, compared_model, labelled_cohorts, number_columns
+from common.study.table import FloatArray
 from server.study.counts import Counted
 from server.study.models import FittedModel, ScoredModel
 
@@ -48,8 +50,8 @@ class Labelled:
     ----------
     found
         None where too few patients have the outcome, or have it not.
-    calibration_p, classes_p
-        Adjusted for all hospitals and both tests (Holm); NaN where there is nothing.
+    calibration_p, classes_p, frequency_p
+        Adjusted for all hospitals and the three tests (Holm); NaN where there is nothing.
     error
         Why the hospital did not answer; else None.
     """
@@ -57,6 +59,7 @@ class Labelled:
     found: ScoreShift | None
     calibration_p: float
     classes_p: float
+    frequency_p: float
     error: FedmviError | None = None
 
 
@@ -80,7 +83,7 @@ class Looked:
         labelled = self.labelled.get((one.cohort, one.site)) if isinstance(self.labelled, dict) else None
         if labelled is None or labelled.found is None:
             return one.verdict
-        return with_outcomes(one.verdict, labelled.calibration_p, labelled.classes_p)
+        return with_outcomes(one.verdict, labelled.calibration_p, labelled.classes_p, labelled.frequency_p)
 
 
 def detect(study: Study, fitted: Sequence[ScoredModel], counts: Counted) -> Conclusion[Looked | None]:
@@ -153,7 +156,7 @@ def _labelled(study: Study, own: ScoredModel) -> Conclusion[dict[Place, Labelled
     }
     fitted = model.fixed is None
     chance = line_covariance(sums) if fitted else np.zeros((2, 2))
-    return _adjusted(parts, model.cohort, Expected(slope, middle_of(reference), chance))
+    return _adjusted(parts, model.cohort, reference[:, 0], Expected(slope, middle_of(reference), chance))
 
 
 def expected_slope(own: ScoredModel) -> float:
@@ -165,17 +168,24 @@ def expected_slope(own: ScoredModel) -> float:
     return shrinkage(chi2, degrees)
 
 
-def _adjusted(parts: dict[Place, Summary | FedmviError], training: str, elsewhere: Expected) -> dict[Place, Labelled]:
-    """`elsewhere` is the line of other patients than those of training, whose own are among those it was fitted to."""
+def _adjusted(
+    parts: dict[Place, Summary | FedmviError], training: str, classes: FloatArray, elsewhere: Expected
+) -> dict[Place, Labelled]:
+    """`classes` has the patients of training by class; `elsewhere` is the line of other patients than those, whose own
+    are among those it was fitted to."""
     found: dict[Place, ScoreShift | None] = {}
-    for place, part in parts.items():
-        expected = Expected() if place[0] == training else elsewhere
-        found[place] = None if isinstance(part, FedmviError) else score_shift(part, expected)
-    p = np.array(
-        [[np.nan, np.nan] if one is None else [one.calibration_p_, one.classes_p_] for one in found.values()]
-    ).reshape(-1, 2)
-    adjusted = holm(p).tolist()
+    tests = np.full((len(parts), 3), np.nan)
+    for i, (place, part) in enumerate(parts.items()):
+        own = None if isinstance(part, FedmviError) else score_shift(part, _line(place, training, elsewhere))
+        if own is not None and not isinstance(part, FedmviError):
+            tests[i] = own.calibration_p_, own.classes_p_, frequency_p(part, classes, inside=place[0] == training)
+        found[place] = own
+    adjusted = holm(tests).tolist()
     return {
-        place: Labelled(found[place], calibration, classes, part if isinstance(part, FedmviError) else None)
-        for (place, part), (calibration, classes) in zip(parts.items(), adjusted, strict=True)
+        place: Labelled(found[place], line, within, frequency, part if isinstance(part, FedmviError) else None)
+        for (place, part), (line, within, frequency) in zip(parts.items(), adjusted, strict=True)
     }
+
+
+def _line(place: Place, training: str, elsewhere: Expected) -> Expected:
+    return Expected() if place[0] == training else elsewhere

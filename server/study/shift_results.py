@@ -181,6 +181,10 @@ def _outcomes(found: ScoreShift, labelled: Labelled) -> list[Estimate]:
             name="class_conditional", value=None, p=number(labelled.classes_p),
             note="of the same scores as in training within both classes",
         ),
+        Estimate(
+            name="outcome_frequency", value=None, p=number(labelled.frequency_p),
+            note="of the same frequency of the outcome as among the others",
+        ),
     ]  # fmt: skip
 
 
@@ -213,6 +217,6 @@ def _of_outcomes(study: Study, looked: Looked, labelled: Labelled | None) -> str
         few = f"fewer than {study.limits.min_test_class} patients in a class, or no calibration could be fitted"
         return f"Outcomes say nothing: {few}. {ASSUMPTIONS}"
     return (
-        "Outcomes were used when the models were frozen; their two tests of all hospitals are at 5 % together. Outside "
-        "training they allow for what chance and overfitting made of the fit (a slope somewhat below 1)."
+        "Outcomes were used when the models were frozen; their three tests of all hospitals are at 5 % together. "
+        "Outside training they allow for what chance and overfitting made of the fit (a slope somewhat below 1)."
     )

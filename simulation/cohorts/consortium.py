@@ -97,6 +97,11 @@ class Site(_Declared):
     images: ImageFormat | None = Field(default=None, description="As this hospital exports them, if not as all do.")
     masks: MaskFormat | None = Field(default=None, description="As this hospital draws them, if not as all do.")
     flaws: tuple[str, ...] = Field(default=(), description="Names of deliberate faults in this hospital's data.")
+    min_patients: int | None = Field(
+        default=None,
+        ge=5,
+        description="Fewest patients of a cohort here, as its policy says; where absent, it says nothing.",
+    )
 
     @property
     def patients(self) -> int:

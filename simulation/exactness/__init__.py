@@ -3,6 +3,8 @@
 from simulation.exactness import (
     basic,
     description,
+    deseq,
+    enrichment,
     evaluation,
     expression,
     filters,
@@ -47,6 +49,8 @@ CASES = (
     *hazards.CASES,
     *penalised_hazards.CASES,
     *expression.CASES,
+    *deseq.CASES,
+    *enrichment.CASES,
 )
 """Every case there is; one that needs data or golden files says so when it is made."""
 

@@ -57,10 +57,29 @@ def voom() -> Case:
     )
 
 
+def tpm() -> Case:
+    """Moderated t statistics of log2(TPM + 1): of the group alone, and beside age."""
+    table = rna_counts()
+    genes = genes_of(table)
+    counts = table.matrix(genes)
+    million = counts / counts.sum(axis=1)[:, np.newaxis] * 1e6
+    table = replace(table, columns={**table.columns, **dict(zip(genes, million.T, strict=True))})
+    asked = (("group",), ("group", "age"))
+    return Case(
+        table,
+        lambda: [differential_expression(COHORT, Recipe(), genes, design, "library", scale="tpm") for design in asked],
+        lambda found: _limma(found, ("tpm", "tpm_adjusted")),
+    )
+
+
 def _voom(found: list[DifferentialExpression]) -> list[Difference]:
+    return _limma(found, ("plain", "adjusted", "effective"))
+
+
+def _limma(found: list[DifferentialExpression], keys: tuple[str, ...]) -> list[Difference]:
     frozen = golden("expression")
     oracle, rows = f"R limma {frozen['r']['limma']}", []
-    for fit, key in zip(found, ("plain", "adjusted", "effective"), strict=True):
+    for fit, key in zip(found, keys, strict=True):
         theirs: dict[str, Any] = frozen[key]
         if fit.genes != tuple(frozen["found"]):
             raise AssertionError("other genes than R's")
@@ -80,4 +99,4 @@ def _voom(found: list[DifferentialExpression]) -> list[Difference]:
     return rows
 
 
-CASES = (factors, voom)
+CASES = (factors, voom, tpm)

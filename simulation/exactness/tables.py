@@ -267,6 +267,29 @@ def rna_counts() -> Table:
     )  # fmt: skip
 
 
+@cache
+def deseq2_counts() -> Table:
+    """Counts of 10 genes in 100 samples, 50 of condition B, as three sites (made for PyDESeq2, and given to DESeq2)."""
+    import pandas as pd
+
+    folder = public_data("deseq2_reference") / "datasets" / "synthetic"
+    counts = pd.read_csv(folder / "test_counts.csv", index_col=0)
+    samples = pd.read_csv(folder / "test_metadata.csv", index_col=0)
+    columns = {str(gene): counts.loc[gene].to_numpy(np.float64) for gene in counts.index}
+    columns["library"] = np.sum(list(columns.values()), axis=0)
+    columns["group"] = (samples["condition"] == "B").to_numpy(np.float64)
+    site = np.searchsorted([20, 55], np.random.default_rng(2014).permutation(100), side="right")
+    return Table("deseq2-counts", "DESeq2's counts, 3 sites", columns, {}, site)
+
+
+@cache
+def ranked_genes() -> Table:
+    """Statistics of 3,000 genes, the largest first (fgsea's example), as three sites."""
+    folder = public_data("genesets") / "fgsea_reference" / "inputs"
+    read = {name: np.loadtxt(folder / f"{name}.tsv", skiprows=1) for name in ("stats", "batchcpp_stats")}
+    return Table("ranked-genes", "fgsea's ranked genes", read, {}, np.arange(3000) % 3)
+
+
 TABLES = (
     breast_cancer,
     recidivism,
@@ -282,6 +305,8 @@ TABLES = (
     breast_wide,
     dcurves,
     rna_counts,
+    deseq2_counts,
+    ranked_genes,
 )
 """All of them."""
 

@@ -37,6 +37,8 @@ approved_studies = ["any"]
 # A real site decides this for itself.
 release_alone = true
 """
+LEAST = "min_patients = {least}\n"
+"""A line of the policy."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class SiteRows:
         What was joined in it, such as the centres of a pooled site; empty where it is one centre.
     classes
         Patients per class of the main endpoint, for the report.
+    min_patients
+        What the site's policy says; it says nothing where absent.
     """
 
     name: str
@@ -62,6 +66,7 @@ class SiteRows:
     rows: tuple[tuple[str, ...], ...]
     members: tuple[str, ...] = ()
     classes: Mapping[str, int] = field(default_factory=dict)
+    min_patients: int | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +209,7 @@ def write_sites(
 def _write_site(folder: Path, importer: str, site: SiteRows, about: str) -> None:
     folder.mkdir()
     text = SITE_TOML.format(about=about, name=site.name)
+    text += "" if site.min_patients is None else LEAST.format(least=site.min_patients)
     (folder / "site.toml").write_text(text, encoding="utf-8", newline="\n")
     with (folder / "patients.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")

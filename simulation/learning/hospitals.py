@@ -166,7 +166,7 @@ def _fill_store(site: Site, study: Study, preparation: Preparation, grades: dict
             write_whole(new / DRAWN, (json.dumps(asdict(drawing), sort_keys=True) + "\n").encode())
 
         with locked(folder.parent):
-            replace_store(folder, table, new_manifest(study, table, table_inputs(site), images.manifest()), add)
+            replace_store(folder, table, new_manifest(study, table, table_inputs(site, study), images.manifest()), add)
 
 
 def _outcomes(

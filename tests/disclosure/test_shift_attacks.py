@@ -14,6 +14,7 @@ from common.federation.query import Ask, each, perform, total
 from common.federation.runner import Conclusion, conclude
 from common.federation.tasks import Freeze, FreezeCorrections
 from common.statistics.by_centre import CentreAlone
+from common.statistics.case_mix import CaseMixAlone
 from common.statistics.logistic import LogisticSums
 from common.statistics.penalised_logistic import PenalisedSums
 from common.statistics.risk_quality import RiskQualityAlone
@@ -210,7 +211,7 @@ def frozen_at_d(made: Consortium, coefficients: tuple[float, ...]) -> Recipe:
     manifest = Freeze((whole.digest, recipe(made.study, "risk").digest), ())
     assert made.number("d", perform(manifest)) == 0
     assert made.number("d", perform(FreezeCorrections(pack(manifest, Freeze).digest, ()))) == 0
-    assert (made.frame("d", whole, "external").columns["albumin"] == 22.4).sum() == 1
+    assert (made.frame("d", whole, "external").columns["albumin"] < 23).sum() == 1
     return whole
 
 
@@ -367,22 +368,28 @@ def test_what_one_question_told_of_a_site_is_not_taken_from_another_in_a_later_r
     assert answer.error == 420
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="exact sums of risks of one site hold whatever a score of the coordinator's making puts into their digits",
-)
-def test_a_frozen_score_of_two_levels_and_one_patient_tells_nothing_of_him(tmp_path: Path) -> None:
-    """Half of the patients have the risk 0, half 1, by a binary predictor; what is left of the sum is one patient's."""
+@pytest.mark.parametrize("what", ["quality", "centre", "shift", "mix"])
+def test_a_frozen_score_of_two_levels_and_one_patient_tells_nothing_of_him(tmp_path: Path, what: str) -> None:
+    """Half of the patients have the risk 0, half 1, by a binary predictor; one has another. Whatever value he has, what
+    the hospital tells of itself is the same, to the last bit: no digit of it is his."""
+    told = []
+    for i, albumin in enumerate(("22.4", "22.2", "22.45")):
 
-    def change(rows: list[Row]) -> None:
-        extreme(rows)
-        rows[6]["cirrhosis"] = "no"
+        def change(rows: list[Row], albumin: str = albumin) -> None:
+            extreme(rows)
+            rows[6] |= {"cirrhosis": "no", "albumin": albumin}
 
-    made = make(tmp_path, {**TRAINED, "d": change}, study=alone_text(SEVERAL), sites=ALONE).open(*ALONE)
-    whole = frozen_at_d(made, (-3.0, 0.0, 200.0))
-    answer = made.put("d", each(RiskQualityAlone("external", whole, "mvi", "score.risk", 0.5, 10, min_cell=5)))[0]
-    if answer.error:
-        return
-    risk = (answer.blocks["classes"][1] / answer.blocks["measures"][3, 0]) % 1.0
-    albumin = 22.5 - np.log(risk / (1 - risk)) / 3.0
-    assert abs(albumin - 22.4) > 0.05, f"albumin {albumin}"
+        text = alone_text(SEVERAL) + '\n[shift]\nmodels = ["risk"]\n'
+        made = make(tmp_path / str(i), {**TRAINED, "d": change}, study=text, sites=ALONE).open(*ALONE)
+        whole = frozen_at_d(made, (-3.0, 0.0, 200.0))
+        reference = np.array([[50.0, -0.2, 1.0], [50.0, 0.2, 1.0]])
+        asks = {
+            "quality": RiskQualityAlone("external", whole, "mvi", "score.risk", 0.5, 10, min_cell=5),
+            "centre": CentreAlone("external", whole, "mvi", "score.risk", 10, min_cell=5),
+            "shift": ScoreShiftAlone("external", whole, "mvi", "score.risk", 10, reference, False, min_cell=5),
+            "mix": CaseMixAlone("external", whole, "score.risk", 10, min_cell=5),
+        }
+        answer = made.put("d", each(asks[what]))[0]
+        told.append(answer.error or {name: block.tobytes() for name, block in answer.blocks.items()})
+    assert told[0] == told[1] == told[2]
+    assert what != "quality" or isinstance(told[0], dict), "or nothing is tried"

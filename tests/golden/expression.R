@@ -17,6 +17,15 @@ fitted <- function(library, terms) {
        prior_degrees = fit$df.prior, mean = fit$Amean)
 }
 
+# Transcripts per million, here of one length: no weights, the trend of none.
+tpm <- function(terms) {
+  million <- t(t(counts) / colSums(counts) * 1e6)
+  design <- cbind(sapply(terms, function(term) data[[term]]), model.matrix(~ 0 + factor(data$site)))
+  fit <- eBayes(lmFit(log2(million[found, ] + 1), design))
+  list(coef = fit$coefficients[, 1], t = fit$t[, 1], p = fit$p.value[, 1], adjusted = p.adjust(fit$p.value[, 1], "BH"),
+       std_err = sqrt(fit$s2.post) * fit$stdev.unscaled[, 1], prior_degrees = fit$df.prior, mean = fit$Amean)
+}
+
 # DESeq2's definition, in R's own words: medians of ratios to geometric means of the genes without a zero.
 log_means <- rowMeans(log(counts))
 factors <- apply(counts, 2, function(cnts) exp(median((log(cnts) - log_means)[is.finite(log_means) & cnts > 0])))
@@ -30,6 +39,8 @@ result <- list(
   plain = fitted(library, "group"),
   adjusted = fitted(library, c("group", "age")),
   effective = fitted(effective, "group"),
+  tpm = tpm("group"),
+  tpm_adjusted = tpm(c("group", "age")),
   size_factors = factors,
   effective_library = effective
 )

@@ -18,6 +18,7 @@ from common.federation.runner import conclude
 from simulation.benchmarks.shift import campaign as campaigns
 from simulation.benchmarks.shift import commands
 from simulation.benchmarks.shift.campaign import IDENTICAL, Found, Outcome, one_seed, run_campaign
+from simulation.benchmarks.shift.centres import HEART_DISEASE, TCGA_LIHC
 from simulation.benchmarks.shift.cohorts import Drawing, draw_alike, draw_target, draw_training, stream
 from simulation.benchmarks.shift.detecting import Look, model_of, prior_error
 from simulation.benchmarks.shift.figures import Campaign, Share, recovered, upper_bound
@@ -40,7 +41,7 @@ from simulation.benchmarks.shift.methods import (
 from simulation.benchmarks.shift.patients import DIFFERENCES, PREVALENCE, draw_patients, true_log_odds
 from simulation.benchmarks.shift.pictures import PLAIN, draw_pictures
 from simulation.benchmarks.shift.preparation import landmarks, standardised
-from simulation.benchmarks.shift.real import heart_disease
+from simulation.benchmarks.shift.real import each_left_out
 from simulation.benchmarks.shift.recalibrating import CLOSED, FEW, INTERCEPT, MANY, Recalibrated, logit, recalibrated
 from simulation.benchmarks.shift.scenarios import (
     EVALUATION_SEED,
@@ -381,7 +382,7 @@ def test_four_real_centres_are_left_out_in_turn() -> None:
         public_data("heart_disease_4centres")
     except Absent as absent:
         pytest.skip(str(absent))
-    report = heart_disease().report()
+    report = each_left_out(HEART_DISEASE).report()
     assert {name: (c["n"], c["events"]) for name, c in report["centres"].items()} == {
         "cleveland": (303, 139), "hungarian": (294, 106), "switzerland": (123, 115), "va": (200, 149)
     }  # fmt: skip
@@ -390,4 +391,22 @@ def test_four_real_centres_are_left_out_in_turn() -> None:
         areas = {name: row["auc"] for name, row in centre["areas"].items()}
         assert areas[NOTHING] == pytest.approx(areas[POOLED], abs=2e-3), "scores have four decimals"
     assert report["worst_auc"][NOTHING] < report["mean_auc"][NOTHING]
+    json.dumps(report, allow_nan=False)
+
+
+def test_the_centres_of_tcga_are_left_out_in_turn_the_small_ones_in_groups() -> None:
+    try:
+        public_data("tcga_lihc")
+    except Absent as absent:
+        pytest.skip(str(absent))
+    report = each_left_out(TCGA_LIHC).report()
+    centres = {name: (c["n"], c["events"]) for name, c in report["centres"].items()}
+    assert (centres["DD"], centres["G3"]) == ((141, 31), (29, 8))
+    assert sum(n for n, _ in centres.values()) == 304 and sum(events for _, events in centres.values()) == 94
+    for name, centre in report["centres"].items():
+        areas = {method: row["auc"] for method, row in centre["areas"].items()}
+        assert areas[NOTHING] == pytest.approx(areas[POOLED], abs=0.01), (
+            "scores have four decimals, centres 26 patients"
+        )
+        assert bool(centre["recalibration"]) is (name == "DD"), "30 of 29 patients leave nobody to look at"
     json.dumps(report, allow_nan=False)

@@ -47,6 +47,7 @@ NOT_SITE_INVARIANT: dict[str, str] = {
     "concordance_inside_sites_by_day": "pairs inside sites",
     "concordance_inside_sites_by_month": "pairs inside sites",
     "voom": "a level of each gene for each site",
+    "tpm": "a level of each gene for each site",
     "penalised_hazards": "a baseline hazard for each site",
     "penalised_hazards_in_one_stratum": "a baseline hazard for each site",
 }

@@ -13,15 +13,16 @@ from rich.table import Column, Table
 from common.errors import FedmviError
 from common.terminal import EXIT_PROBLEMS, err, need, out, print_json
 from simulation.benchmarks.shift.campaign import Found, run_campaign
+from simulation.benchmarks.shift.centres import REAL, RealData
 from simulation.benchmarks.shift.cohorts import Drawing
 from simulation.benchmarks.shift.detecting import PATIENTS
 from simulation.benchmarks.shift.figures import Campaign, Recovered
 from simulation.benchmarks.shift.methods import ACTIONS, CEILING, COMBAT, FEDAVG, LOCAL, NOTHING, POOLED
-from simulation.benchmarks.shift.real import heart_disease
+from simulation.benchmarks.shift.real import each_left_out
 from simulation.benchmarks.shift.scenarios import ALL_KINDS, EVALUATION_SEED
 from simulation.exactness.measuring import Absent
 
-Data = Literal["simulated", "heart-disease"]
+Data = Literal["simulated", "heart-disease", "tcga-lihc"]
 
 
 def add_commands(benchmarks: typer.Typer) -> None:
@@ -37,9 +38,7 @@ def shift(
     kind: Annotated[
         list[str] | None, typer.Option(help=f"A kind of shift, or several; all by default: {', '.join(ALL_KINDS)}.")
     ] = None,
-    data: Annotated[
-        Data, typer.Option(help="Simulated pictures, or four real centres, each left out once.")
-    ] = "simulated",
+    data: Annotated[Data, typer.Option(help="Simulated pictures, or real centres, each left out once.")] = "simulated",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a processor.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
@@ -48,8 +47,8 @@ def shift(
     Exit code 1 if a target is missed or a seed failed; by how much is printed.
     """
     need("exactness", "sklearn")
-    if data == "heart-disease":
-        _real(json_=json_)
+    if data in REAL:
+        _real(REAL[data], json_=json_)
         return
     unknown = sorted(set(kind or ()) - set(ALL_KINDS))
     if unknown:
@@ -70,9 +69,9 @@ def shift(
         raise typer.Exit(EXIT_PROBLEMS)
 
 
-def _real(*, json_: bool) -> None:
+def _real(data: RealData, *, json_: bool) -> None:
     try:
-        found = heart_disease()
+        found = each_left_out(data)
     except Absent as absent:
         err.print(f"Not measured: {escape(str(absent))}.")
         return
@@ -81,14 +80,19 @@ def _real(*, json_: bool) -> None:
         return
     methods = (NOTHING, COMBAT, FEDAVG, POOLED, LOCAL)
     title = "Area under the curve in the centre that was left out (standard error)"
-    table = Table("centre", "patients", "with disease", *methods, title=title, title_justify="left", box=SIMPLE)
+    heads = ("centre", "patients", "with the outcome", *methods, "verdict", "ComBat in a study")
+    table = Table(*heads, title=title, title_justify="left", box=SIMPLE)
     for name, centre in found.centres.items():
         areas = [
             f"{area:.3f}" + ("" if error is None else f" ({error:.3f})")
             for area, error in (centre.areas[method] for method in methods)
         ]
-        table.add_row(name, str(centre.n), str(centre.events), *areas)
+        table.add_row(
+            name, str(centre.n), str(centre.events), *areas, centre.verdict, "withheld" if centre.withheld else "used"
+        )
     out.print(table)
+    if data.note:
+        out.print(data.note)
 
 
 def _print(campaign: Campaign) -> None:

@@ -20,9 +20,9 @@ from common.statistics.prior_correction import prior_shift
 from common.statistics.score_shift import (
     Expected,
     ScoreMoments,
-    ScoreShift,
     ScoreShiftAlone,
     expected_elsewhere,
+    frequency_p,
     line_covariance,
     middle_of,
     reference_of,
@@ -35,6 +35,7 @@ from common.study.recipe import Frame, Recipe, logistic_function
 from simulation.benchmarks.shift.methods import NOTHING, Developed, developed
 from simulation.benchmarks.shift.patients import PREVALENCE
 from simulation.benchmarks.shift.recalibrating import logit
+from simulation.benchmarks.shift.scenarios import TRAINING_SITES
 from simulation.benchmarks.shift.sites import ENDPOINT, TRAIN, Hospital, port_to
 
 PATIENTS = 100
@@ -97,7 +98,7 @@ def look(train: Mapping[str, Frame], target: Frame, model: Developed) -> Look:
     return Look(str(found.verdict), alarms, reference, prevalence, _named(found.verdict, later))
 
 
-def _scores(model: Developed) -> Conclusion[ScoreShift | None]:
+def _scores(model: Developed) -> Conclusion[tuple[float, float, float] | None]:
     """As a study does it once outcomes may be used: the score is expected to be as overfitted as its own test says."""
     recipe, score = Recipe().then(model.score), model.score
     sums = yield total(ScoreMoments(TRAIN, recipe, ENDPOINT, score.column))
@@ -109,14 +110,19 @@ def _scores(model: Developed) -> Conclusion[ScoreShift | None]:
     answer: Summary | FedmviError = parts["target"]
     if isinstance(answer, FedmviError):
         return None
-    return score_shift(answer, Expected(slope, middle_of(reference), line_covariance(sums)))
-
-
-def _named(before: Verdict, found: ScoreShift | None) -> str:
+    found = score_shift(answer, Expected(slope, middle_of(reference), line_covariance(sums)))
     if found is None:
+        return None
+    return found.calibration_p_, found.classes_p_, frequency_p(answer, reference[:, 0], inside=False)
+
+
+def _named(before: Verdict, tests: tuple[float, float, float] | None) -> str:
+    """Adjusted as for as many hospitals as are looked at: each of those that train has three tests in a study, too."""
+    if tests is None:
         return ""
-    calibration, classes = holm(np.array([found.calibration_p_, found.classes_p_])).tolist()
-    return str(with_outcomes(before, calibration, classes))
+    family = np.vstack([tests, np.ones((TRAINING_SITES, 3))])
+    calibration, classes, frequency = holm(family)[0].tolist()
+    return str(with_outcomes(before, calibration, classes, frequency))
 
 
 def model_of(train: Mapping[str, Frame]) -> Developed:

@@ -1,18 +1,16 @@
-"""simulation: benchmarks: shift: four real centres of heart disease, each left out once.
+"""simulation: benchmarks: shift: real centres, each left out once.
 
-A model of the other three is looked at in the centre that it never met: ours, and what it gains or loses by ComBat and
-by recalibration; beside it FedAvg, scikit-learn on the pooled rows, and scikit-learn on the centre's own patients, out
-of fold. Missing values are the training centres' means; cholesterol is left out, which one centre never measured.
+A model of the others is looked at in the centre that it never met: ours, and what it gains or loses by ComBat and by
+recalibration; beside it FedAvg, scikit-learn on the pooled rows, and scikit-learn on the centre's own patients, out of
+fold. Missing values are the training centres' means. What is said of the centre without its outcomes, and so whether a
+study would use ComBat there, stands beside what it does.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,23 +20,21 @@ from common.statistics.combat import combat
 from common.statistics.logistic import logistic
 from common.statistics.moments import moments
 from common.statistics.roc import RocResult, roc
+from common.statistics.shift_detection import Compared, Detection, detect_shift
+from common.statistics.shift_verdict import suspects_another_case_mix
 from common.study.recipe import Frame, Impute, Recipe, Score
 from common.study.table import FloatArray
+from simulation.benchmarks.shift.centres import RealData
 from simulation.benchmarks.shift.cohorts import stream
+from simulation.benchmarks.shift.detecting import DEALS, MIN_CELL
 from simulation.benchmarks.shift.methods import COMBAT, FEDAVG, LOCAL, NOTHING, POOLED, Developed, fedavg, stacked
 from simulation.benchmarks.shift.recalibrating import CLOSED, FEW, INTERCEPT, Recalibrated, recalibrated
-from simulation.benchmarks.shift.sites import CALIBRATION, ENDPOINT, TEST, TRAIN, Hospital, frame_of, port_to
-from simulation.exactness.measuring import public_data
-from simulation.importers.heart_disease import SITES, import_heart_disease
+from simulation.benchmarks.shift.sites import CALIBRATION, ENDPOINT, TEST, TRAIN, Hospital, port_to
 
-FOLDER = "heart_disease_4centres"
-NUMBERS = ("age", "resting_blood_pressure", "maximum_heart_rate", "st_depression")
-"""Columns that ComBat harmonises."""
-INDICATORS = {"sex": "male", "no_chest_pain": "yes", "exercise_angina": "yes"}
-"""Columns that are 1 at this level and 0 at the other."""
-COLUMNS = (*NUMBERS, *INDICATORS)
 DRAWS = 20
 """How often `FEW` patients of the centre give their outcomes; the others are looked at."""
+LEAST_RECALIBRATED = 100
+"""Of a smaller centre too few patients are left to see what recalibration did."""
 _FOLDS = 5
 RULES = (CLOSED, INTERCEPT)
 
@@ -56,7 +52,9 @@ class LeftOut:
     coefficients_apart
         Largest difference of our coefficients from those of the pooled fit, in their standard errors.
     recalibrations
-        Of the model without any action, on `FEW` patients.
+        Of the model without any action, on `FEW` patients; none of a small centre.
+    verdict, withheld
+        What is said of the centre without outcomes, and whether a study would withhold ComBat there.
     """
 
     n: int
@@ -64,11 +62,13 @@ class LeftOut:
     areas: Mapping[str, tuple[float, float | None]]
     coefficients_apart: float
     recalibrations: tuple[Recalibrated, ...]
+    verdict: str
+    withheld: bool
 
     def report(self) -> dict[str, Any]:
         """For programs."""
         recalibration = {}
-        for rule in RULES:
+        for rule in RULES if self.recalibrations else ():
             errors = [one.error for one in self.recalibrations if one.rule == rule]
             means = {"logit_oe_before": fmean(e[0] for e in errors), "logit_oe_after": fmean(e[1] for e in errors)}
             recalibration[rule] = {"draws": len(errors), **means}
@@ -78,13 +78,16 @@ class LeftOut:
             "areas": {name: {"auc": area, "std_err": error} for name, (area, error) in self.areas.items()},
             "coefficients_apart": self.coefficients_apart,
             "recalibration": recalibration,
+            "verdict": self.verdict,
+            "combat_withheld": self.withheld,
         }
 
 
 @dataclass(frozen=True)
 class RealShift:
-    """All centres."""
+    """All centres of one data set."""
 
+    data: RealData
     centres: Mapping[str, LeftOut]
 
     def report(self) -> dict[str, Any]:
@@ -93,42 +96,29 @@ class RealShift:
         areas = {name: [centre.areas[name][0] for centre in self.centres.values()] for name in methods}
         return {
             "name": "shift",
-            "data": "heart-disease",
+            "data": self.data.name,
             "centres": {name: centre.report() for name, centre in self.centres.items()},
             "mean_auc": {name: fmean(values) for name, values in areas.items()},
             "worst_auc": {name: min(values) for name, values in areas.items()},
         }
 
 
-def heart_disease() -> RealShift:
+def each_left_out(data: RealData) -> RealShift:
     """Leave each centre out once; `Absent` without the public data."""
-    with TemporaryDirectory(prefix="fedmvi-shift-") as name:
-        folder = Path(name) / "sites"
-        import_heart_disease(public_data(FOLDER), folder)
-        frames = {site: _frame(site, folder / site / "patients.csv") for site in SITES}
-    return RealShift({site: leave_out(site, frames) for site in SITES})
+    frames = data.frames()
+    return RealShift(data, {site: leave_out(site, frames, data) for site in frames})
 
 
-def _frame(site: str, path: Path) -> Frame:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns: dict[str, FloatArray] = {
-        name: np.array([float(row[name]) if row[name] else np.nan for row in rows]) for name in NUMBERS
-    }
-    for name, level in INDICATORS.items():
-        columns[name] = np.array([float(row[name] == level) if row[name] else np.nan for row in rows])
-    y = np.array([float(row["disease"] == "yes") for row in rows])
-    return frame_of(columns, y, stream(0, f"keys of {site}"))
-
-
-def leave_out(left: str, frames: Mapping[str, Frame]) -> LeftOut:
+def leave_out(left: str, frames: Mapping[str, Frame], data: RealData) -> LeftOut:
     """Develop without one centre, and look at it there."""
     train, test = {site: frame for site, frame in frames.items() if site != left}, frames[left]
     port = port_to({**{site: Hospital({TRAIN: frame}) for site, frame in train.items()}, left: Hospital({TEST: test})})
-    (filling,) = conclude(port, [_filling()])
-    (plain, std_err), (harmonised, _) = conclude(port, [_developed(filling, NOTHING), _developed(filling, COMBAT)])
+    (filling,) = conclude(port, [_filling(data)])
+    (plain, std_err), (harmonised, _) = conclude(
+        port, [_developed(filling, NOTHING, data), _developed(filling, COMBAT, data)]
+    )
     filled = {site: Recipe((filling,)).apply_to(frame) for site, frame in train.items()}
-    (scale,) = conclude(port, [moments(TRAIN, Recipe((filling,)), COLUMNS)])
+    (scale,) = conclude(port, [moments(TRAIN, Recipe((filling,)), data.columns)])
     averaged = fedavg(filled, scale.standardising)
     models = {
         NOTHING: plain,
@@ -140,44 +130,60 @@ def leave_out(left: str, frames: Mapping[str, Frame]) -> LeftOut:
         name: (result.auc_, result.std_err_) for name, result in zip(models, found, strict=True)
     }
     own = Recipe((filling,)).apply_to(test)
-    pooled, coefficients = _pooled(stacked(filled), own)
-    areas |= {POOLED: (pooled, None), LOCAL: (_out_of_fold(own), None)}
+    pooled, coefficients = _pooled(stacked(filled), own, data)
+    areas |= {POOLED: (pooled, None), LOCAL: (_out_of_fold(own, data), None)}
     apart = np.abs(np.array([plain.score.intercept, *plain.score.coefficients]) - coefficients) / std_err
-    y = test.endpoints[ENDPOINT]
-    return LeftOut(test.n, int(y.sum()), areas, float(apart.max()), tuple(_recalibrations(left, plain, test)))
+    y, enough = test.endpoints[ENDPOINT], test.n >= LEAST_RECALIBRATED
+    detection: Detection = conclude(port, [_detection(plain, filling, data, stacked(filled))])[0]
+    seen = detection.of(TEST, left)
+    return LeftOut(
+        test.n, int(y.sum()), areas, float(apart.max()),
+        tuple(_recalibrations(left, plain, test)) if enough else (),
+        seen.verdict.value, suspects_another_case_mix(seen.verdict, seen.label_),
+    )  # fmt: skip
 
 
-def _filling() -> Conclusion[Impute]:
-    found = yield from moments(TRAIN, Recipe(), COLUMNS)
-    return Impute(COLUMNS, tuple(found.mean_.tolist()))
+def _detection(model: Developed, filling: Impute, data: RealData, train: Frame) -> Conclusion[Detection]:
+    score, recipe = model.score, Recipe((filling,))
+    numbers = (*data.measured, *data.kept)
+    compared = Compared(
+        TRAIN, recipe, ENDPOINT, score.names, numbers, score.intercept, score.coefficients,
+        float(train.endpoints[ENDPOINT].mean()), ((TEST, recipe),), DEALS, MIN_CELL,
+    )  # fmt: skip
+    return detect_shift(compared)
 
 
-def _developed(filling: Impute, action: str) -> Conclusion[tuple[Developed, FloatArray]]:
+def _filling(data: RealData) -> Conclusion[Impute]:
+    found = yield from moments(TRAIN, Recipe(), data.columns)
+    return Impute(data.columns, tuple(found.mean_.tolist()))
+
+
+def _developed(filling: Impute, action: str, data: RealData) -> Conclusion[tuple[Developed, FloatArray]]:
     """The model, and the standard errors of its coefficients."""
     before = Recipe((filling,))
     if action == COMBAT:
-        fit = yield from combat(TRAIN, before, NUMBERS)
+        fit = yield from combat(TRAIN, before, data.measured)
         before = before.then(fit.step())
-    model = yield from logistic(TRAIN, before, ENDPOINT, COLUMNS)
-    score = Score(action, ENDPOINT, COLUMNS, tuple(model.coef_[1:].tolist()), float(model.coef_[0]))
+    model = yield from logistic(TRAIN, before, ENDPOINT, data.columns)
+    score = Score(action, ENDPOINT, data.columns, tuple(model.coef_[1:].tolist()), float(model.coef_[0]))
     return Developed(before, score), model.std_err_
 
 
-def _pooled(train: Frame, test: Frame) -> tuple[float, FloatArray]:
+def _pooled(train: Frame, test: Frame, data: RealData) -> tuple[float, FloatArray]:
     """Area, and coefficients on the columns' own scale, intercept first, of scikit-learn on the pooled rows."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
 
-    X = train.matrix(COLUMNS)
+    X = train.matrix(data.columns)
     mean, std = X.mean(axis=0), X.std(axis=0)
     fit = LogisticRegression(C=np.inf, max_iter=10_000, tol=1e-10).fit((X - mean) / std, train.endpoints[ENDPOINT])
     coef = fit.coef_[0] / std
     coefficients = np.append(fit.intercept_[0] - coef @ mean, coef)
-    linear = coefficients[0] + test.matrix(COLUMNS) @ coef
+    linear = coefficients[0] + test.matrix(data.columns) @ coef
     return float(roc_auc_score(test.endpoints[ENDPOINT], linear)), coefficients
 
 
-def _out_of_fold(own: Frame) -> float:
+def _out_of_fold(own: Frame, data: RealData) -> float:
     """Area of a model of the centre's own patients, each scored by a model of the others."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -188,7 +194,7 @@ def _out_of_fold(own: Frame) -> float:
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
     y = own.endpoints[ENDPOINT]
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
-    risk = cross_val_predict(model, own.matrix(COLUMNS), y, cv=folds, method="decision_function")
+    risk = cross_val_predict(model, own.matrix(data.columns), y, cv=folds, method="decision_function")
     return float(roc_auc_score(y, risk))
 
 

@@ -30,14 +30,14 @@ from simulation.running import Simulation, shipped_study
 from tests.client.approval.asked import Heard, heard_in_simulations, heard_of, key_of
 from tests.disclosure.consortium import SITES, STUDY, Consortium, further, make
 from tests.server.study.test_analyses import study_text
-from tests.server.study.test_network_conduct import HEAD, MASKED, NETWORK, set_policy
+from tests.server.study.test_network_conduct import GRADED, HEAD, MASKED, NETWORK, set_policy
 from tests.simulation.conftest import imported, public_data  # noqa: F401 - fixtures
 
 FEW = dict.fromkeys(("hospital-a", "hospital-b", "hospital-c", "hospital-d", "external-e", "external-f"), 60)
 ONE_ROUND = {"rounds": 1, "epochs": 1, "tables": ""}
 NETWORKS = (
     HEAD
-    + NETWORK.format(name="graded", endpoint="grade", further='present = "mvi"\nevaluate = ["external"]',
+    + NETWORK.format(name="graded", endpoint="grade", further=GRADED,
                      strategy="fedavg", **ONE_ROUND)
     + NETWORK.format(name="local", endpoint="mvi", further='normalisation = "silobn"', strategy="scaffold", **ONE_ROUND)
 )  # fmt: skip

@@ -358,7 +358,7 @@ def test_prepared_features_are_described_and_pictures_are_linked_not_shown(
     table = replace(table, columns={**table.columns, **features}, failed=failed)
     store = store_folder(site, study)
     store.parent.mkdir(parents=True)
-    replace_store(store, table, new_manifest(study, table, table_inputs(site), {"content": ""}))
+    replace_store(store, table, new_manifest(study, table, table_inputs(site, study), {"content": ""}))
     (store / "stacks.html").write_text("pictures")
     found = describe(site, study)
     assert found.images is not None and found.images.prepared == table.n - 2

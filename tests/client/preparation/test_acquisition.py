@@ -227,7 +227,7 @@ def test_other_seconds_of_a_manifest_are_seen_though_no_file_changed(make_site: 
     assert levels_of(load_prepared(site, study), "contrast_delay_arterial") == ["over 40 to 60 s"]
 
 
-def test_a_hospital_reads_before_it_approves_what_is_kept_of_headers(study: Study) -> None:
-    told = dict(_uses(study))
+def test_a_hospital_reads_before_it_approves_what_is_kept_of_headers(study: Study, make_site: MakeSite) -> None:
+    told = dict(_uses(make_site(), study))
     assert "Scanner's vendor" in told["How images were acquired"]
     assert "Variables" not in told

@@ -20,7 +20,7 @@ from common.statistics.calibration import (
 )
 from common.statistics.hosmer_lemeshow import hosmer_lemeshow
 from common.statistics.refinement import order_keys
-from common.study.recipe import Recipe, logistic_function
+from common.study.recipe import SCORE_DECIMALS, Recipe, logistic_function
 from simulation.views import COHORT, federation_of
 
 
@@ -64,6 +64,23 @@ def test_risks_of_0_and_1_keep_everything_finite() -> None:
     fit = fit_of(risk, y, site)
     assert np.isfinite([fit.slope_, fit.intercept_, fit.in_the_large_, fit.expected_error]).all()
     assert fit.bin_n_.sum() == 300
+
+
+def test_a_score_of_nought_lies_half_a_unit_of_its_last_decimal_away_and_is_not_the_whole_slope() -> None:
+    """Two of 300 patients of whom the model was sure have the endpoint all the same."""
+    risk, y, site = cohort(n=300, seed=8)
+    risk, y[:2] = np.round(risk, SCORE_DECIMALS), 1.0
+    slopes = []
+    for score in (0.001, 0.0):
+        risk[:2] = score
+        kept = np.clip(risk, 5e-5, 1.0 - 5e-5)
+        oracle = sm.Logit(y, sm.add_constant(np.log(kept / (1.0 - kept)))).fit(disp=0, tol=1e-14)
+        fit = fit_of(risk, y, site)
+        assert fit.slope_ == pytest.approx(oracle.params[1], rel=1e-9)
+        slopes.append(fit.slope_)
+    far = np.clip(risk, 1e-12, None)
+    before = sm.Logit(y, sm.add_constant(np.log(far / (1.0 - far)))).fit(disp=0, tol=1e-14).params[1]
+    assert abs(slopes[1] - slopes[0]) < 0.5 * abs(before - slopes[0])
 
 
 def test_a_risk_on_an_edge_is_in_the_bin_below() -> None:

@@ -356,7 +356,7 @@ def test_outcomes_tell_a_frequency_from_another_relation() -> None:
     parts = conclude(port, [asked(each(question))])[0]
     found = {site: score_shift(part, Expected()) for site, part in parts.items()}  # type: ignore[attr-defined]
     told = {
-        site: with_outcomes(Verdict.NONE_DETECTED, own.calibration_p_, own.classes_p_)
+        site: with_outcomes(Verdict.NONE_DETECTED, own.calibration_p_, own.classes_p_, np.nan)
         for site, own in found.items() if own is not None
     }  # fmt: skip
     assert told == {"same": Verdict.NONE_DETECTED, "frequent": Verdict.LABEL, "weaker": Verdict.CONCEPT}
@@ -386,21 +386,30 @@ class _View:
 
 
 @pytest.mark.parametrize(
-    ("before", "calibration", "within", "after"),
+    ("before", "calibration", "within", "frequency", "after"),
     [
-        (Verdict.NONE_DETECTED, 0.5, 0.5, Verdict.NONE_DETECTED),
-        (Verdict.LABEL, 0.5, 0.5, Verdict.LABEL),
-        (Verdict.LABEL, 0.5, 0.01, Verdict.COVARIATE),
-        (Verdict.CANNOT_TELL, 0.5, 0.01, Verdict.CANNOT_TELL),
-        (Verdict.NONE_DETECTED, 0.01, 0.5, Verdict.LABEL),
-        (Verdict.COVARIATE, 0.01, 0.5, Verdict.SEVERAL),
-        (Verdict.NONE_DETECTED, 0.01, 0.01, Verdict.CONCEPT),
-        (Verdict.LABEL, 0.01, 0.01, Verdict.CONCEPT),
-        (Verdict.COVARIATE, 0.01, 0.01, Verdict.SEVERAL),
+        (Verdict.NONE_DETECTED, 0.5, 0.5, 0.5, Verdict.NONE_DETECTED),
+        (Verdict.NONE_DETECTED, 0.5, 0.5, np.nan, Verdict.NONE_DETECTED),
+        (Verdict.NONE_DETECTED, 0.5, 0.5, 0.01, Verdict.LABEL),
+        (Verdict.COVARIATE, 0.5, 0.5, 0.01, Verdict.COVARIATE),
+        (Verdict.SEVERAL, 0.5, 0.5, 0.01, Verdict.SEVERAL),
+        (Verdict.LABEL, 0.5, 0.5, 0.5, Verdict.LABEL),
+        (Verdict.LABEL, 0.5, 0.01, 0.5, Verdict.COVARIATE),
+        (Verdict.NONE_DETECTED, 0.5, 0.01, 0.01, Verdict.COVARIATE),
+        (Verdict.CANNOT_TELL, 0.5, 0.01, 0.5, Verdict.CANNOT_TELL),
+        (Verdict.NONE_DETECTED, 0.01, 0.5, 0.01, Verdict.LABEL),
+        (Verdict.NONE_DETECTED, 0.01, 0.5, np.nan, Verdict.LABEL),
+        (Verdict.NONE_DETECTED, 0.01, 0.5, 0.5, Verdict.CONCEPT),
+        (Verdict.COVARIATE, 0.01, 0.5, 0.01, Verdict.SEVERAL),
+        (Verdict.NONE_DETECTED, 0.01, 0.01, 0.5, Verdict.CONCEPT),
+        (Verdict.LABEL, 0.01, 0.01, 0.01, Verdict.CONCEPT),
+        (Verdict.COVARIATE, 0.01, 0.01, 0.5, Verdict.SEVERAL),
     ],
 )
-def test_the_rule_with_outcomes(before: Verdict, calibration: float, within: float, after: Verdict) -> None:
-    assert with_outcomes(before, calibration, within) is after
+def test_the_rule_with_outcomes(
+    before: Verdict, calibration: float, within: float, frequency: float, after: Verdict
+) -> None:
+    assert with_outcomes(before, calibration, within, frequency) is after
 
 
 def test_overfitting_is_expected_elsewhere() -> None:
@@ -426,7 +435,7 @@ def test_overfitting_is_expected_elsewhere() -> None:
             question = ScoreShiftAlone("o", Recipe(), "y", "score.m", 10, own, False, min_cell=5)
             answered = score_shift(question.respond(other), expected)
             assert answered is not None
-            told.append(with_outcomes(Verdict.NONE_DETECTED, answered.calibration_p_, answered.classes_p_))
+            told.append(with_outcomes(Verdict.NONE_DETECTED, answered.calibration_p_, answered.classes_p_, np.nan))
             slopes.append((slope, answered.slope_))
     # Two tests at 5 % each; taken as it is, hardly any such score would be said to hold elsewhere.
     assert plain.count(Verdict.NONE_DETECTED) < 20

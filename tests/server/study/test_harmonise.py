@@ -158,6 +158,18 @@ def test_missing_values_are_filled_on_the_common_scale_and_covariates_are_not(tm
     assert value(moments, "mean", "x01") == pytest.approx(np.nanmean(pooled), rel=1e-9)
 
 
+def test_a_reduced_model_and_the_same_harmonised_are_developed_in_one_run(tmp_path: Path):
+    """Both are of the same columns: what is set once a run for the one is not what is set for the other."""
+    reduction = "reduction = { count = 4 }"
+    text = STUDY + variables() + model("plain", reduction, predictors=FEATURES[6:11])
+    text += model("twin", reduction, "harmonise = {}", predictors=FEATURES[6:11])
+    made = make(tmp_path, dict.fromkeys(SITES, scanned), study=text, masked=True).sign()
+    results = conduct(made.study, made.port(), lambda _: None).results
+    for name in ("plain", "twin"):
+        for part in ("coefficients", "cross-validated", "auc.external"):
+            assert results.get(f"model.{name}.{part}").status == "estimated", (name, part)
+
+
 def test_a_harmonised_model_is_not_handed_on_nor_one_that_is_built_on_it(run: Run):
     for name in ("combat", "hybrid"):
         with pytest.raises(FedmviError, match="120"):

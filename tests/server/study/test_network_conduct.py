@@ -102,12 +102,18 @@ strategy = "{strategy}"
 {tables}
 """
 
+GRADED = """present = "mvi"
+evaluate = ["external"]
+normalisation = "batch"
+adaptation = { cohorts = ["external"] }
+"""
+
 STUDY = HEAD + "".join(
     NETWORK.format(
         name=name, endpoint=endpoint, further=further, strategy=strategy, rounds=rounds, epochs=epochs, tables=tables
     )
     for name, endpoint, further, strategy, rounds, epochs, tables in (
-        ("graded", "grade", 'present = "mvi"\nevaluate = ["external"]', "fedavg", 2, 4, ""),
+        ("graded", "grade", GRADED, "fedavg", 2, 4, ""),
         ("local", "mvi", 'normalisation = "silobn"', "scaffold", 1, 4, ""),
         ("private", "mvi", "", "fedprox", 1, 1, "[networks.privacy]\nepsilon = 50.0\ndelta = 1e-3"),
     )
@@ -167,6 +173,14 @@ def test_every_kind_of_training_passes_the_gate_under_masks_and_is_reported(mask
     assert results["network.graded.combinations.train"]["how"] == "exact-masked"
     alone = results["network.graded.performance.t1v.external.d"]
     assert (alone["status"], alone["how"]) == ("estimated", "site-alone")
+
+
+def test_a_hospital_by_itself_adapts_the_network_and_tells_whether_and_how_well(masked: Simulation) -> None:
+    adapted = results_of(masked)["network.graded.adaptation.external.d"]
+    assert (adapted["status"], adapted["how"], adapted["n"]) == ("estimated", "site-alone", 25)
+    area, decision = adapted["estimates"]
+    assert (area["name"], area["term"], decision["name"], decision["term"]) == ("auc", "after", "adapted", "d")
+    assert decision["value"] in (0.0, 1.0) and decision["note"]
 
 
 def test_three_grades_pass_the_gate_with_fewer_of_a_grade_in_a_fold_than_a_class_needs(masked: Simulation) -> None:

@@ -46,10 +46,10 @@ def sites_with(consortium: Consortium, label: str) -> int:
     return sum(any(group.label == label for group in site.groups) for site in consortium.sites)
 
 
-def test_eight_consortia_are_shipped() -> None:
+def test_nine_consortia_are_shipped() -> None:
     assert shipped_consortia() == (
         "ct-as-published", "ct-federated", "demo", "demo-imaging", "hostile", "mri-as-published", "mri-federated",
-        "tiny",
+        "radiogenomics", "tiny",
     )  # fmt: skip
 
 
