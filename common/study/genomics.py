@@ -52,7 +52,10 @@ class GeneSets(_Table):
     smallest: int = Field(default=15, ge=2, description="Fewest genes of a set that are in the study.")
     largest: int = Field(default=500, ge=2, description="Most of them.")
     permutations: int = Field(
-        default=1000, ge=100, le=100000, description="Random sets by which enrichment scores are normalised."
+        default=1000,
+        ge=100,
+        le=100000,
+        description="Random sets of genes with which a set is compared; no p is smaller than one over them.",
     )
 
 

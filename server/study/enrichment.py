@@ -1,9 +1,10 @@
 """server/study: which sets of genes the genes that differ belong to, from their published statistics alone.
 
 *Preranked.* Genes are ranked by their moderated t, and a set's enrichment score is the largest deviation of a sum that
-rises at its genes and falls at the others (Subramanian et al., PNAS 2005;102:15545). Its p value is that of sets of as
-many genes drawn at random, by the multilevel splitting of fgsea (Korotkevich et al., bioRxiv 060012), which gseapy
-computes; p values are adjusted by Benjamini & Hochberg.
+rises at its genes and falls at the others (Subramanian et al., PNAS 2005;102:15545). Its p value is that among sets of
+as many genes drawn at random, and the false discovery rate compares its normalised score with those of all sets' random
+ones, as in that paper; gseapy computes both. Its multilevel splitting, which has smaller p values, is not used: of some
+rankings it does not come to an end.
 
 *Over-representation.* Whether genes that differ are in a set more often than others that were compared: the upper tail
 of the hypergeometric distribution.
@@ -31,9 +32,6 @@ from server.study.subject import number
 
 DRAWN = 4
 """At most so many sets are told with their running sum."""
-_SAMPLE = 101
-"""Sets in a level of the splitting: fgsea's default."""
-_SMALLEST_P = 1e-50
 
 
 @dataclass(frozen=True)
@@ -115,22 +113,23 @@ def preranked(ranking: Ranking, sets: Mapping[str, Collection[str]], declared: G
         rnk=pd.DataFrame({"gene": names, "statistic": _apart(ranking.statistics)}),
         gene_sets={name: [names[place] for place in own] for name, own in places.items()},
         outdir=None, min_size=2, max_size=len(names), permutation_num=declared.permutations, ascending=None, threads=1,
-        no_plot=True, seed=seed, verbose=False, method="multilevel", sample_size=_SAMPLE, eps=_SMALLEST_P,
+        no_plot=True, seed=seed, verbose=False,
     ).results  # fmt: skip
     scored = {name: found[name] for name in places}
-    p = np.array([float(row["pval"]) for row in scored.values()])
-    adjusted = benjamini_hochberg(p)
+    # None of the random sets is stronger than some: that is told as fewer than one of them, never as 0.
+    least = 1.0 / declared.permutations
+    p, adjusted = (np.array([max(float(row[key]), least) for row in scored.values()]) for key in ("pval", "fdr"))
     rows = [
         GeneSetRow(
             name=name,
             size=len(places[name]),
             score=float(row["es"]),
             normalised=number(float(row["nes"])),
-            p=number(float(row["pval"])),
+            p=number(float(chance)),
             adjusted_p=number(float(level)),
             leading=leading_edge(ranking, places[name]),
         )
-        for (name, row), level in zip(scored.items(), adjusted, strict=True)
+        for (name, row), chance, level in zip(scored.items(), p, adjusted, strict=True)
     ]
     return sorted(rows, key=_strongest)
 

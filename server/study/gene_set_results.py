@@ -41,9 +41,10 @@ def gene_sets_of(study: Study, base: Mapping[str, Any], genes: ComparedGenes, se
 
 
 _PRERANKED = (
-    "Enrichment of genes ranked by t, its p values by random sets of as many genes (fgsea; Korotkevich et al., bioRxiv "
-    "060012), FDR by Benjamini & Hochberg. Random sets take genes for independent: genes that go together make their "
-    "set look enriched too often (Wu & Smyth, Nucleic Acids Res 2012;40:e133)."
+    "Enrichment of genes ranked by t, its p values by random sets of as many genes and FDR by their normalised scores "
+    "(GSEA; Subramanian et al., PNAS 2005;102:15545); no p is told as less than one over the random sets. Random sets "
+    "take genes for independent: genes that go together make their set look enriched too often (Wu & Smyth, Nucleic "
+    "Acids Res 2012;40:e133)."
 )
 _OVER = (
     "Genes with an FDR below 5 %, higher and lower ones together, against all that were compared: upper tail of the "
