@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.report import format as fmt
 from server.report.blocks import Block, Paragraph, Row, Table
-from server.report.contents import estimate, where
+from server.report.contents import estimate, interval_words, where
 from server.report.explanations import status_words
 from server.study.results import Estimate, Result
 
@@ -26,7 +26,7 @@ def _table(result: Result) -> Table:
     for name, (words, decimals) in _MEASURED.items():
         sides = [estimate(result, name, side) for side in ("before", "after")]
         if any(side is not None for side in sides):
-            rows.append(Row(words, tuple(_interval(side, decimals) for side in sides)))
+            rows.append(Row(words, tuple(interval_words(side, decimals) for side in sides)))
     notes = [_difference(estimate(result, "auc_difference", ""))]
     notes += [f"{fmt.plain(e.term)}: {fmt.plain(e.note)}." for e in result.estimates if e.name == "adapted"]
     notes += list(dict.fromkeys(fmt.plain(e.note) for e in result.estimates if e.name in _MEASURED and e.note))
@@ -40,12 +40,4 @@ def _difference(found: Estimate | None) -> str:
     if found is None or found.value is None:
         return ""
     p = "" if found.p is None else f", {fmt.p_words(found.p)}"
-    return f"AUC as adapted less as trained, in the same patients: {_interval(found, 3)}{p} (DeLong)."
-
-
-def _interval(found: Estimate | None, decimals: int) -> str:
-    if found is None or found.value is None:
-        return fmt.MISSING
-    if found.low is None or found.high is None:
-        return f"{found.value:.{decimals}f}"
-    return f"{found.value:.{decimals}f} ({found.low:.{decimals}f} to {found.high:.{decimals}f})"
+    return f"AUC as adapted less as trained, in the same patients: {interval_words(found, 3)}{p} (DeLong)."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from server.report.format import per, plain, unit
+from server.report.format import MISSING, per, plain, unit
 from server.study.results import Estimate, Result, Results, Statistic
 
 PREDICTION_ROLES = ("train", "internal-test", "calibration", "external-test")
@@ -79,6 +79,15 @@ def estimate(result: Result | None, name: str, term: str | None = None) -> Estim
         if found.name == name and term in (None, found.term):
             return found
     return None
+
+
+def interval_words(found: Estimate | None, decimals: int) -> str:
+    """An estimate with its interval, where it has one."""
+    if found is None or found.value is None:
+        return MISSING
+    if found.low is None or found.high is None:
+        return f"{found.value:.{decimals}f}"
+    return f"{found.value:.{decimals}f} ({found.low:.{decimals}f} to {found.high:.{decimals}f})"
 
 
 def terms(*parts: Result | None) -> list[str]:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from server.report import format as fmt
 from server.report.blocks import Block, Bullets, Drawing, Paragraph, Row, Section, Table
-from server.report.contents import Labels, estimate, of, where
+from server.report.contents import Labels, estimate, interval_words, of, where
 from server.report.explanations import status_words
 from server.report.figures import Picture, slug
 from server.study.results import Estimate, Result, Results, Statistic
@@ -102,7 +102,7 @@ def _commoner(result: Result) -> str:
     ratio = estimate(result, "observed_expected")
     if ratio is not None and ratio.value is not None:
         more = "more" if ratio.value > 1.0 else "less"
-        return f"{more} common than the model expects (observed / expected {_interval(ratio, 2)})"
+        return f"{more} common than the model expects (observed / expected {interval_words(ratio, 2)})"
     before, there = estimate(result, "reference_prevalence"), estimate(result, "estimated_prevalence")
     if before is None or there is None or before.value is None or there.value is None:
         return "more or less common than in training"
@@ -246,15 +246,7 @@ def _cell(name: str, found: Estimate | None) -> str:
         return fmt.MISSING
     if name in _SHARES:
         return fmt.share_interval(found.value, found.low, found.high)
-    return _interval(found, 3 if name in ("auc", "net_benefit") else 2)
-
-
-def _interval(found: Estimate | None, decimals: int) -> str:
-    if found is None or found.value is None:
-        return fmt.MISSING
-    if found.low is None or found.high is None:
-        return f"{found.value:.{decimals}f}"
-    return f"{found.value:.{decimals}f} ({found.low:.{decimals}f} to {found.high:.{decimals}f})"
+    return interval_words(found, 3 if name in ("auc", "net_benefit") else 2)
 
 
 def _together(result: Result) -> str:
@@ -297,7 +289,7 @@ def _drop(result: Result) -> Block:
         return Paragraph(f"{fmt.plain(result.title)}. {status_words(result)}", "warning", result.id)
     metrics = [term for term in _METRICS if any(e.term == term for e in result.estimates)]
     rows = [
-        Row(words, tuple(_interval(estimate(result, name, term), 3) for term in metrics), strong=name in _PARTS)
+        Row(words, tuple(interval_words(estimate(result, name, term), 3) for term in metrics), strong=name in _PARTS)
         for name, words in ({**_STEPS, **_PARTS}).items()
     ]
     notes = [
@@ -361,7 +353,7 @@ def _corrected(result: Result) -> Table:
     rows = []
     for found in result.estimates:
         head = _TESTS.get(found.name, fmt.plain(f"{found.name} {found.term}").replace("_", " ").strip())
-        text = "not estimable" if found.value is None else _with_p(_interval(found, 3), found)
+        text = "not estimable" if found.value is None else _with_p(interval_words(found, 3), found)
         rows.append(Row(head[:1].upper() + head[1:], (text, fmt.plain(found.note))))
     notes = [fmt.plain(result.note)] if result.note else []
     patients = [f"{result.n} patients" if result.n is not None else "", f"{result.events} with the endpoint"
@@ -388,7 +380,7 @@ def _before_after(result: Result) -> Table:
     """A cohort with the model as it was and as corrected, side by side."""
     sides = {name: [estimate(result, name, side) for side in _SIDES] for name in _MEASURED}
     known = [name for name, both in sides.items() if any(side is not None for side in both)]
-    rows = [Row(_MEASURED[n][0], tuple(_interval(side, _MEASURED[n][1]) for side in sides[n])) for n in known]
+    rows = [Row(_MEASURED[n][0], tuple(interval_words(side, _MEASURED[n][1]) for side in sides[n])) for n in known]
     notes = (fmt.plain(result.note),) if result.note else ()
     network = result.statistic == "network-adaptation"
     columns = ("", "As trained", "As adapted") if network else ("", "Without the correction", "With it")

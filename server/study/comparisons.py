@@ -17,7 +17,7 @@ from common.study.modelling import is_score
 from common.study.protocol import Comparison, Endpoint, Study
 from common.study.recipe import Complete, Group, Recipe
 from common.study.scores import candidates, named_model, named_network, of_score
-from common.study.scoring import frozen_prefixes, grouped
+from common.study.scoring import Parts, frozen_prefixes, grouped
 from common.study.table import FloatArray
 from server.study.evaluation import alone_base
 from server.study.models import FittedModel, ScoredModel, refusal
@@ -48,9 +48,17 @@ def _grouping(
 ) -> Recipe | FedmviError:
     if not is_score(comparison.group):
         return comparison_recipe(study, comparison)
-    keys, name = study.endpoint(comparison.endpoint).keys, of_score(comparison.group)
+    scored = frozen_score(study, comparison.group, fitted, scores)
+    return scored if isinstance(scored, FedmviError) else grouped(*scored, study.endpoint(comparison.endpoint).keys)
+
+
+def frozen_score(
+    study: Study, group: str, fitted: Sequence[ScoredModel], scores: Scores
+) -> tuple[Parts, str, float] | FedmviError:
+    """What makes the score of a model or network anywhere, its column, and its frozen cut-off; or why there is none."""
+    name = of_score(group)
     if named_network(study, name) is not None:
-        return scores.network_groups(name, keys)
+        return scores.network_scored(name)
     model = next((one for one in fitted if one.model.name == scores.chosen.get(name, name)), None)
     fit = model.fit if isinstance(model, FittedModel) else None
     if isinstance(fit, FedmviError):
@@ -59,7 +67,7 @@ def _grouping(
         return FedmviError(659, model=name)
     if isinstance(model.cutoff, FedmviError):
         return model.cutoff
-    return grouped(model.parts, model.score.column, model.cutoff, keys)
+    return model.parts, model.score.column, model.cutoff
 
 
 def compare(study: Study, grouping: Groups) -> Conclusion[list[Result]]:

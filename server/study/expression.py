@@ -20,10 +20,10 @@ from common.study.genomics import LIBRARY, ExpressionComparison, Genomics, gene_
 from common.study.modelling import is_score
 from common.study.protocol import Study
 from common.study.recipe import Recipe
-from common.study.scores import GROUP, named_network, of_score
-from common.study.scoring import Parts, frozen_prefixes
-from server.study.comparisons import group_labels
-from server.study.models import FittedModel, ScoredModel
+from common.study.scores import GROUP
+from common.study.scoring import frozen_prefixes
+from server.study.comparisons import frozen_score, group_labels
+from server.study.models import ScoredModel
 from server.study.score_inputs import Scores
 
 
@@ -84,26 +84,11 @@ def _grouped(
 ) -> Grouped | FedmviError:
     if not is_score(comparison.group):
         return Grouped(declared_groups(study, comparison, group_labels(study, comparison.group)))
-    name = of_score(comparison.group)
-    network = named_network(study, name)
-    scored = _scored(fitted, scores.chosen.get(name, name)) if network is None else scores.network_scored(name)
+    scored = frozen_score(study, comparison.group, fitted, scores)
     if isinstance(scored, FedmviError):
         return scored
     parts, column, cutoff = scored
     return Grouped(scored_groups(study, comparison, parts, column, cutoff), column)
-
-
-def _scored(fitted: Sequence[ScoredModel], name: str | None) -> tuple[Parts, str, float] | FedmviError:
-    """What makes a model's score anywhere, its column, and its frozen cut-off."""
-    model = next((one for one in fitted if one.model.name == name), None)
-    fit = model.fit if isinstance(model, FittedModel) else None
-    if isinstance(fit, FedmviError):
-        return fit
-    if model is None or model.parts is None or model.score is None or model.cutoff is None:
-        return FedmviError(659, model=name or "")
-    if isinstance(model.cutoff, FedmviError):
-        return model.cutoff
-    return model.parts, model.score.column, model.cutoff
 
 
 def compare_expression(study: Study, groups: Groups) -> Conclusion[list[Compared]]:

@@ -12,7 +12,7 @@ from common.study.harmonisation import Combat
 from common.study.protocol import Model, Study, Term
 from common.study.recipe import CodedColumn, Complete, Cut, DraftScore, Fold, Impute, Made, ModelColumns, Recipe, Select
 from common.study.scores import named_network, of_score, score_column, source_column
-from common.study.scoring import Parts, grouped
+from common.study.scoring import Parts
 from server.study.network_development import Developed
 from server.study.network_scores import COLUMNS, Combination, Frozen
 from server.study.reduced import Chosen, ReducedModel
@@ -98,14 +98,6 @@ class Scores:
         use = found.parts if cut is None else _with(found.parts, cut)
         read = ModelColumns(found.model.name)
         return ScoreInput(term.variable, found.model.name, cut, None, read, found.draft, "", use)
-
-    def network_groups(self, name: str, keys: tuple[str, ...]) -> Recipe | FedmviError:
-        """Patients below, and at or above, the cut-off of a network's score, as groups 0 and 1."""
-        found = self.network_scored(name)
-        if isinstance(found, FedmviError):
-            return found
-        parts, column, cutoff = found
-        return grouped(parts, column, cutoff, keys)
 
     def network_scored(self, name: str) -> tuple[Parts, str, float] | FedmviError:
         """What makes a network's score anywhere, its column, and its cut-off."""

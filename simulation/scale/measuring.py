@@ -13,7 +13,7 @@ from client.preparation.prepare import prepare
 from server.study.execution import Action
 from simulation.benchmarks.measuring import machine
 from simulation.processes import short_temporary_folder
-from simulation.running import Simulation, find_sites
+from simulation.running import Simulation
 from simulation.scale.hospitals import Kind, make_sites
 from simulation.scale.memory import watching
 
@@ -80,7 +80,7 @@ def _one(kind: Kind, count: int, folder: Path, progress: Progress) -> Cost:
     simulation = Simulation.of(study_file, folder / "h" / "sites", folder / "run", in_process=False)
     if kind is Kind.STATISTICS:
         study = simulation.run.study()
-        for site in find_sites(folder / "h" / "sites").values():
+        for site in simulation.sites.values():
             prepare(site, study)
     ready = time.monotonic()
     with watching(folder / "run") as seen:
