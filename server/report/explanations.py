@@ -22,6 +22,7 @@ _HOW: Mapping[str, str] = MappingProxyType(
         "site-alone": "The cohort has too few sites to hide one among the others. Each site computed its own result "
         "and released it, with small counts hidden; nothing was pooled.",
         "private": "Random noise was added for differential privacy with this epsilon.",
+        "simulated": "Computed from the rows of all patients, which only a simulation has.",
     }
 )
 

@@ -261,6 +261,8 @@ def _cutoff(
         raise fit
     if isinstance(fit, Fixed):
         coef, intercept = fit.coefficients, fit.intercept
+    elif fit.separated_:
+        return None  # there is no score either
     else:
         coef, intercept = tuple(map(float, fit.coef_[1:])), float(fit.coef_[0])
     draft = DraftScore(model.name, model.endpoint, names, (coef,), (intercept,))
@@ -297,6 +299,9 @@ def filling_of(
         guard = Guard(low, high, study.limits.min_cell)
         fit = yield from quantiles(model.cohort, select, tuple(names[i] for i in numbers), (0.5,), guard)
         values[numbers] = fit.at(0.5)
+    unknown = [name for name, value in zip(names, values, strict=True) if np.isnan(value)]
+    if unknown:
+        raise FedmviError(611, column=unknown[0], cohort=model.cohort)
     return (Impute(names, tuple(values.tolist())),)
 
 

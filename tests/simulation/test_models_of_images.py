@@ -34,7 +34,8 @@ from server.study.execution import Action
 from server.study.models import ScoredModel
 from server.study.results import read_results
 from simulation.importers.folder import introduce
-from simulation.running import Simulation
+from simulation.pooled_and_alone import developments
+from simulation.running import Simulation, find_sites
 from tests.disclosure.consortium import rows_of, write_site
 
 SITES = ("a", "b", "c")
@@ -251,6 +252,23 @@ def test_the_hybrid_is_one_file_with_the_model_that_the_choice_took(run: Run) ->
     filled = {patient for patient, p in given.items() if p.filled}
     assert len(filled) == PATIENTS / 25 and {p.filled for p in given.values()} == {(), ("cirrhosis",)}
     assert all(p.low is not None and p.low < p.probability < p.high for p in given.values())  # type: ignore[operator]
+
+
+def test_models_of_scores_are_developed_on_pooled_rows_and_by_each_hospital_alone(run: Run) -> None:
+    study = load_study(run.folder / "study.toml")
+    looked = study.model_copy(
+        update={"models": tuple(model.model_copy(update={"evaluate": ("train",)}) for model in study.models)}
+    )
+    found = {r.id: r for r in developments(looked, find_sites(run.sites))}
+    assert set(found) == {f"model.{m.name}.pooled-and-alone.train" for m in study.models if m.fixed is None}
+    ways = ["federated", "pooled", *(f"alone: {site}" for site in SITES)]
+    results = read_results(run.folder / "results.json")
+    for name in ("portal", "few"):  # apparent areas, which the run tells of these models as well
+        areas = {e.term: e.value for e in found[f"model.{name}.pooled-and-alone.train"].estimates if e.name == "auc"}
+        own = results.get(f"model.{name}.auc.train").estimates[0].value
+        assert list(areas) == ways and areas["federated"] == pytest.approx(own, abs=EXACT)
+    hybrid = {e.term: e.value for e in found["model.hybrid.pooled-and-alone.train"].estimates if e.name == "auc"}
+    assert all(hybrid[way] is not None for way in ("federated", "pooled"))
 
 
 def test_a_score_is_cut_where_training_froze_it(run: Run) -> None:
