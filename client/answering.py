@@ -16,7 +16,7 @@ import numpy as np
 
 from client.cohort.site import Site, alone, load_site
 from client.release.accounts import account, question_key
-from client.release.centre_scope import centre_words, consenting, zeros
+from client.release.centre_scope import centre_words, consenting, refuse_left_apart, zeros
 from client.release.differencing import Differencing
 from client.release.expression_scope import is_expression
 from client.release.gate import Gate
@@ -344,7 +344,9 @@ class _Releases:
         return self._ticket.roster(ask.cohort)
 
     def admit_centre(self, ask: Ask, gate: Gate, view: GatedView) -> None:
-        """Refuse a sum without a hospital where it must not be told apart; errors of `Gate.admit_centre`."""
+        """Refuse what would tell a hospital apart that must not be; errors of `Gate.admit_centre`, 408 and 438."""
+        if isinstance(ask.question, Query) and self._run.masks:
+            refuse_left_apart(ask.question, self._site.name, self._run.tells, self.roster(ask), gate.limits.min_sites)
         if isinstance(ask.question, Query) and left_out(ask.question.recipe):
             signed = self._run.alone if self._run.masks else None
             consent = consenting(self._site.name, self._site.policy, signed, self.roster(ask))

@@ -22,15 +22,16 @@ from common.federation.codec import from_bytes, pack, to_bytes, unpack
 from common.federation.envelope import Ticket
 from common.federation.identity import Claim
 from common.federation.query import MOST_PATIENTS, Receipt
-from common.federation.tasks import Freeze, FreezeCorrections, Open, Sign
+from common.federation.tasks import Freeze, FreezeCorrections, Open, Sign, SignedKey
 from common.files import make_private, write_whole
 from common.study.centres import remedies
 from common.study.comparing import frozen_names
 from common.study.contradictions import contradictions
 from common.study.correcting import admissible, declared_recalibration
+from common.study.declarations import as_tuples
 from common.study.dividing import subgroup_scores
 from common.study.fingerprint import canonical_json, code_fingerprint, digest, library_versions, study_fingerprint
-from common.study.loader import as_tuples, refuse_late_knowledge
+from common.study.loader import refuse_late_knowledge
 from common.study.protocol import Study
 from common.study.recipe import Recipe, Score
 from common.study.scores import most_frozen
@@ -57,6 +58,8 @@ class OpenRun:
         masked.
     alone
         Those of the other sites whose own sums may be told, as signed.
+    tells
+        The sites that tell results of themselves alone, as signed; this one may be among them.
     """
 
     folder: Path
@@ -68,6 +71,7 @@ class OpenRun:
     keys: Mapping[str, str] = field(default_factory=dict)
     patients: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     alone: tuple[str, ...] = ()
+    tells: tuple[str, ...] = ()
     corrections: FreezeCorrections | None = None
 
     def is_frozen(self, scoring: Recipe) -> bool:
@@ -188,17 +192,18 @@ def sign_run(site: Site, ticket: Ticket, task: Sign) -> Receipt:
         401 not approved, 411 another study, 412 other rosters, 502 other code, 322 no site.secret, 212 not prepared.
     """
     study = _checked(site, ticket, task)
-    alone = site.policy.may_be_left_out
+    alone, tells = site.policy.may_be_left_out, site.policy.release_alone
     receipt: Receipt = {
         "site": site.name,
         "code": task.code,
         "masks": site.policy.masks,
         "alone": "yes" if alone else "no",
+        "tells": "yes" if tells else "no",
     }
     if site.policy.masks == "required":
         patients = _patients(site, study)
         key = mask_key(site, ticket.study, store_digest(site, study))
-        signature = signature_of(site, ticket, Claim(key, patients, alone))
+        signature = signature_of(site, ticket, Claim(key, patients, alone, tells))
         receipt |= {"mask_key": key, "patients": patients, "signature": signature}
     return receipt
 
@@ -230,6 +235,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         "patients": {name: _cohort_sizes(name, entry.patients) for name, entry in entries.items()},
         "alone": tuple(sorted(name for name, entry in entries.items() if entry.alone)),
         "own": masks and site.policy.may_be_left_out,
+        "tells": tuple(sorted(_telling(site, entries))) if masks else (),
         "identities": {name: trusted[name].hex() for name in keys},
     }
     folder = run_folder(site, ticket.run_id)
@@ -243,6 +249,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         consent = {
             "alone": tuple(name for name in earlier["alone"] if name in record["alone"]),
             "own": earlier["own"],
+            "tells": tuple(name for name in earlier["tells"] if name in record["tells"]),
         }
         _refuse_consent_taken_back(site, earlier)
         if earlier | consent != record | consent:
@@ -261,9 +268,16 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         "store": store,
         "masks": site.policy.masks,
         "alone": "yes" if site.policy.may_be_left_out else "no",
+        "tells": "yes" if site.policy.release_alone else "no",
         "under_limits": canonical_json([hint.public() for hint in hints]),
         **library_versions(),
     }
+
+
+def _telling(site: Site, signed: Mapping[str, SignedKey]) -> list[str]:
+    """The sites that tell results of themselves alone, this one among them if it does."""
+    own = [site.name] if site.policy.release_alone else []
+    return [*own, *(name for name, entry in signed.items() if entry.tells)]
 
 
 def _refuse_other_masks(site: Site, record: Mapping[str, Any]) -> None:
@@ -277,10 +291,12 @@ def _refuse_other_masks(site: Site, record: Mapping[str, Any]) -> None:
 
 
 def _refuse_consent_taken_back(site: Site, record: Mapping[str, Any]) -> None:
-    """Error 430 if the site had signed that it may be left out, and may not be now: others repeat what they answered
-    while it consented."""
+    """Error 430 if the site had signed that it may be left out, or tells results of itself alone, and does not now:
+    others repeat, or have told, what they may while it consents."""
     if record["own"] and not site.policy.may_be_left_out:
-        raise FedmviError(430)
+        raise FedmviError(430, policy="may_be_left_out")
+    if site.name in record["tells"] and not site.policy.release_alone:
+        raise FedmviError(430, policy="release_alone")
 
 
 def load_run(site: Site, ticket: Ticket) -> OpenRun:
@@ -324,6 +340,7 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
         record["keys"],
         record["patients"],
         tuple(record["alone"]),
+        tuple(record["tells"]),
         corrections,
     )
 

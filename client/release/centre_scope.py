@@ -16,7 +16,7 @@ from client.release.harmonise_scope import HARMONISES
 from client.release.model_scope import REDUCES
 from common.errors import FedmviError
 from common.federation import totals
-from common.federation.query import Query, Summary, Task
+from common.federation.query import Query, Risk, Summary, Task
 from common.statistics.confusion import ThresholdCounts
 from common.study.centres import Centre, Only, Without, centre_models, centre_of, cut_at, left_out, shift_models
 from common.study.chain import ChainedImpute
@@ -109,6 +109,30 @@ def consenting(own: str, policy: Policy, signed: Collection[str] | None, roster:
     """
     others = (roster if policy.release_alone else ()) if signed is None else signed
     return {*others} - {own} | ({own} if policy.may_be_left_out else set())
+
+
+def refuse_left_apart(query: Query, own: str, tells: Collection[str], roster: Sequence[str], min_sites: int) -> None:
+    """Refuse a profile of this site where, with the others' profiles, it leaves of a sum that of few who tell none.
+
+    Parameters
+    ----------
+    own
+        This site's name.
+    tells
+        The sites that have signed that they tell results of themselves alone.
+
+    Raises
+    ------
+    FedmviError
+        408 this site has signed that it tells none; 438 few others have.
+    """
+    if query.pooled or query.risk is not Risk.PROFILE or len(roster) < min_sites:
+        return
+    if own not in tells:
+        raise FedmviError(408)
+    silent_ = [site for site in roster if site not in tells]
+    if 0 < len(silent_) < min_sites:
+        raise FedmviError(438, ", ".join(silent_), count=len(silent_), cohort=query.cohort, limit=min_sites)
 
 
 def refuse_unsigned(query: Query, roster: Sequence[str], consent: Collection[str], min_sites: int) -> None:

@@ -128,7 +128,7 @@ def verified(site: Site, ticket: Ticket, signed: Sequence[SignedKey]) -> dict[st
         entry = given.get(name)
         if entry is None:
             raise FedmviError(419, site=name)
-        claim = Claim(entry.key, entry.patients, entry.alone)
+        claim = Claim(entry.key, entry.patients, entry.alone, entry.tells)
         if not has_signed(trusted[name], ticket, name, claim, entry.signature):
             raise FedmviError(419, site=name)
         found[name] = entry

@@ -119,8 +119,8 @@ ERRORS = {
         "the ledger with your copies of it.",
     ),
     430: ErrorText(
-        "The site had signed for this run that it may be left out, and does not allow that any more.",
-        "Start a new run; or the hospital sets `may_be_left_out` under [policy] in site.toml again.",
+        "The site had signed for this run that it allows `{policy}`, and does not any more.",
+        "Start a new run; or the hospital sets `{policy}` under [policy] in site.toml again.",
     ),
     431: ErrorText(
         "Subgroups by '{variable}' in the cohort '{cohort}' would tell few patients of this site apart: a level, those "
@@ -155,5 +155,10 @@ ERRORS = {
         "This site told an earlier run the sums and counts of the same patients of '{cohort}', with other numbers.",
         "The site's log names the earlier run: the hospital may list it in `allow_differences` under [policy] in "
         "site.toml; else nothing is told of this site alone, and whether it differs cannot be told.",
+    ),
+    438: ErrorText(
+        "Of the cohort '{cohort}' {count} site(s) tell nothing of themselves alone: what all others tell would leave "
+        "their part of the sums, and a sum needs {limit} sites.",
+        "Ask them to set `release_alone` under [policy] in site.toml, or do without what hospitals tell of themselves.",
     ),
 }

@@ -2,14 +2,15 @@
 
 A site has one long-term Ed25519 key (RFC 8032), derived from its own secret; the hospitals tell each other its public
 half themselves. With it a site signs, for one run: the study, all rosters, its mask key for the study, how many
-patients it has in each cohort, and whether it may be left out. Whoever has checked every site's signature knows that
-all of them saw the same study and rosters, whose the keys are, and over how many patients sums are, although everything
-was carried by a coordinator whom nobody needs to trust for it.
+patients it has in each cohort, whether it may be left out, and whether it tells results of itself alone. Whoever has
+checked every site's signature knows that all of them saw the same study and rosters, whose the keys are, and over how
+many patients sums are, although everything was carried by a coordinator whom nobody needs to trust for it.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -45,17 +46,26 @@ class Claim:
         JSON: its patients in each of its cohorts, rounded down.
     alone
         Whether its own sums may be told: then a study may go on without it.
+    tells
+        Whether it tells guarded results of itself alone: what others tell leaves of a sum what those tell who do not.
     """
 
     mask_key: str
     patients: str
     alone: bool
+    tells: bool
 
 
 def statement(ticket: Ticket, site: str, claim: Claim) -> bytes:
     """What `site` signs: study, run, the sites of every cohort, its name, and what it says of itself."""
-    rosters = {cohort: list(sites) for cohort, sites in ticket.rosters.items()}
-    return canonical_json([_ROSTER, ticket.study, ticket.run_id, rosters, site, asdict(claim)]).encode()
+    rosters = tuple((cohort, tuple(sites)) for cohort, sites in ticket.rosters.items())
+    return f"{_run(ticket.study, ticket.run_id, rosters)[:-1]},{canonical_json([site, asdict(claim)])[1:]}".encode()
+
+
+@lru_cache(maxsize=2)
+def _run(study: str, run_id: str, rosters: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
+    """What all statements of a run begin with: a site checks as many as there are other sites."""
+    return canonical_json([_ROSTER, study, run_id, {cohort: list(sites) for cohort, sites in rosters}])
 
 
 def sign_roster(key: Ed25519PrivateKey, ticket: Ticket, site: str, claim: Claim) -> str:

@@ -20,9 +20,9 @@ class Sign(Task):
     """First exchange of an opening: the site checks the study, the rosters and the code, and signs them.
 
     The study travels as data (its canonical JSON), never as code. The receipt has the site's name, code
-    fingerprint, whether it masks, and whether its own sums may be told (`alone`: yes or no); if it masks, also its
-    public mask key for the study and its signature (see `identity`), both in hexadecimal, and its patients in each
-    cohort.
+    fingerprint, whether it masks, whether its own sums may be told (`alone`: yes or no), and whether it tells results
+    of itself alone (`tells`); if it masks, also its public mask key for the study and its signature (see `identity`),
+    both in hexadecimal, and its patients in each cohort.
     """
 
     name: ClassVar[str] = "task.sign"
@@ -53,6 +53,8 @@ class SignedKey:
         JSON: its patients in each of its cohorts, rounded down.
     alone
         Whether its own sums may be told: then a study may go on without it.
+    tells
+        Whether it tells guarded results of itself alone.
     """
 
     __pydantic_config__ = STRICT
@@ -60,6 +62,7 @@ class SignedKey:
     key: str
     patients: str
     alone: bool
+    tells: bool
     signature: str
 
 

@@ -145,7 +145,8 @@ def test_who_once_signed_that_it_may_not_be_left_out_is_held_to_that(made: Conso
 def test_410_a_second_opening_with_other_keys_even_if_signed(made: Consortium):
     made.sign().open()
     secret = bytes.fromhex((made.folders["c"] / "site.secret").read_text())
-    signature = sign_roster(identity_key(secret), made.ticket, "c", Claim("ab" * 32, "{}", alone=False))
+    tells = load_site(made.folders["c"]).policy.release_alone
+    signature = sign_roster(identity_key(secret), made.ticket, "c", Claim("ab" * 32, "{}", alone=False, tells=tells))
     assert refusal(forge(made, "c", key="ab" * 32, patients="{}", signature=signature), "a") == (410, "")
     made.sign().open("a")
     assert made.number("a", CLASSES) == 0
@@ -192,7 +193,7 @@ def test_417_a_hospital_that_would_count_as_two(made: Consortium):
 @pytest.mark.parametrize("text", ["", "zz", "\u00e4" * 64, "00" * 31, "00" * 33])
 def test_what_is_no_key_is_refused_with_a_number(made: Consortium, text: str):
     made.sign()
-    made.signed = tuple(SignedKey(e.site, text, e.patients, e.alone, text) for e in made.signed)
+    made.signed = tuple(SignedKey(e.site, text, e.patients, e.alone, e.tells, text) for e in made.signed)
     assert refusal(made, "a")[0] == 419
 
 

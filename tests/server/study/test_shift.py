@@ -124,7 +124,7 @@ def test_results_are_the_same_again(made: Consortium, results: Results) -> None:
     assert shifts(again) == shifts(results)
 
 
-def test_a_hospital_that_tells_nothing_alone_cannot_be_told_and_others_go_on(tmp_path_factory: pytest.TempPathFactory):
+def test_one_hospital_that_tells_nothing_is_not_left_over_by_what_others_tell(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("shy")
     made = make(folder, {"e": older}, study=STUDIED, masked=True)
     for site in "bd":
@@ -132,11 +132,11 @@ def test_a_hospital_that_tells_nothing_alone_cannot_be_told_and_others_go_on(tmp
         text = (folder / "new" / site / "site.toml").read_text()
         (made.folders[site] / "site.toml").write_text(text)
     found = shifts(conduct(made.study, made.port(), lambda _: None).results)
-    for name in ("shift.train.b", "shift.external.d"):
-        assert (found[name].verdict, found[name].status) == ("cannot-tell", "refused")
-        assert not found[name].estimates
-    assert found["shift.external.e"].verdict in ("covariate", "several", "concept")
-    assert found["shift.train.a"].status == "estimated"
+    assert {name.rpartition(".")[2]: (r.verdict, r.status) for name, r in found.items()} == dict.fromkeys(
+        "abcdef", ("cannot-tell", "refused")
+    )
+    assert not any(r.estimates for r in found.values())
+    assert "FEDMVI-438" in found["shift.external.e"].note and "FEDMVI-408" in found["shift.external.d"].note
 
 
 def test_a_reduced_model_is_compared_by_the_columns_that_are_left(tmp_path_factory: pytest.TempPathFactory) -> None:
