@@ -1,7 +1,8 @@
 """common/statistics: gene expression between groups across sites: libraries on one scale, then limma-voom.
 
 Size factors by the median of ratios of all hospitals, and differential expression with libraries of that size. Which
-genes are compared is decided by their share of the whole library, before libraries are scaled.
+genes are compared is decided by their share of the whole library, before libraries are scaled; those that many patients
+lack have no part in the trend of weights (`MOST_ZEROS`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from common.study.genomics import LIBRARY
 from common.study.recipe import Recipe
 
 Libraries = Literal["effective", "total"]
+
+MOST_ZEROS = 0.1
+"""The largest share of patients without a gene whose counts have weights. Counts of twenty and more are hardly ever 0
+by chance; genes that more patients lack are off in some, and logarithms of their counts have two humps."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ def expression(
     least: float = 0.0,
     fewest: int = 0,
     found: int = 1,
+    zeros: float = MOST_ZEROS,
 ) -> Conclusion[Expression]:
     """Size factors where they are asked for, and differential expression; eight rounds, six with total libraries,
     three of TPM. Parameters as of `differential_expression`.
@@ -67,7 +73,9 @@ def expression(
         601 too few patients; 649 fewer than two genes, or none in every patient; 603 columns that say nothing of their
         own.
     """
-    known = found_genes(cohort, recipe, columns, design, LIBRARY, scale=scale, least=least, fewest=fewest, found=found)
+    known = found_genes(
+        cohort, recipe, columns, design, LIBRARY, scale=scale, least=least, fewest=fewest, found=found, zeros=zeros
+    )
     if scale == "tpm" or libraries == "total":
         genes: Found = yield from known
         fit = yield from moderated_tests(cohort, recipe, genes, design, LIBRARY, scale)

@@ -108,18 +108,18 @@ class ExpressionAlone(GenesAlone):
 
     libraries: Libraries
 
-    def blocks(self) -> Mapping[str, Block]:
-        """As `GenesAlone`, and `t`, `mean` (genes,) each, `degrees` () of t, 0 for infinitely many."""
-        return {**super().blocks(), "degrees": Block((), Kind.REAL)}
-
     @property
     def told(self) -> tuple[str, ...]:
-        """See `GenesAlone`."""
-        return ("change", "std_err", "t", "p", "mean")
+        """As `GenesAlone`, and `t`, `mean`, and `degrees` of t, 0 for infinitely many."""
+        return ("change", "std_err", "t", "p", "mean", "degrees")
 
     def words(self) -> str:
         """See `Query`."""
         return f"this site's own differential expression of {len(self.columns)} genes by {self.design[0]}"
+
+    def plausible(self, summary: Summary, sites: int) -> bool:
+        """See `Query`."""
+        return super().plausible(summary, sites) and bool(np.all(summary["degrees"] >= 0))
 
     def respond(self, site: SiteView) -> Summary:
         """With fewer than `min_class` patients in a group, or where nothing could be fitted, only counts are told."""
@@ -140,10 +140,9 @@ class ExpressionAlone(GenesAlone):
         if isinstance(answer, FedmviError):
             return {**summary, "error": np.array(answer.number, dtype=np.int64)}
         fit = answer.fit
-        degrees = fit.degrees_ if np.isfinite(fit.degrees_) else 0.0
-        own = (fit.log2_fold_change_, fit.std_err_, fit.t_, fit.p_, fit.mean_)
-        summary |= placed(self, fit.genes, own)
-        return {**summary, "degrees": np.array(np.round(degrees, DECIMALS))}
+        degrees = np.where(np.isfinite(fit.degrees_), fit.degrees_, 0.0)
+        own = (fit.log2_fold_change_, fit.std_err_, fit.t_, fit.p_, fit.mean_, degrees)
+        return summary | placed(self, fit.genes, own)
 
 
 def placed(query: GenesAlone, genes: tuple[str, ...], values: tuple[FloatArray, ...]) -> Summary:
@@ -179,12 +178,11 @@ def genes_error(query: GenesAlone, number: int) -> FedmviError:
 
 @dataclass(frozen=True)
 class GenesTold:
-    """What one site told of its genes: those that it compared, (genes,) arrays by name, and degrees of freedom of t."""
+    """What one site told of its genes: those that it compared, and (genes,) arrays by name."""
 
     genes: tuple[str, ...]
     classes: tuple[int, int]
     values: Mapping[str, FloatArray]
-    degrees: float
 
 
 def read_genes(query: GenesAlone, summary: Summary) -> GenesTold | FedmviError:
@@ -195,5 +193,4 @@ def read_genes(query: GenesAlone, summary: Summary) -> GenesTold | FedmviError:
     kept = summary["kept"] == 1
     low, high = (int(count) for count in summary["classes"])
     names = tuple(name for name, known in zip(query.columns, kept.tolist(), strict=True) if known)
-    degrees = float(summary["degrees"]) if "degrees" in summary else 0.0
-    return GenesTold(names, (low, high), {name: summary[name][kept] for name in query.told}, degrees or np.inf)
+    return GenesTold(names, (low, high), {name: summary[name][kept] for name in query.told})

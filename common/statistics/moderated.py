@@ -74,10 +74,10 @@ def posterior(variances: FloatArray, degrees: int, prior: Prior) -> FloatArray:
     return (prior.degrees * prior.variance + degrees * variances) / (prior.degrees + degrees)
 
 
-def two_sided(t: FloatArray, degrees: float) -> FloatArray:
-    """p values of t statistics; normal ones with infinitely many degrees of freedom."""
+def two_sided(t: FloatArray, degrees: FloatArray) -> FloatArray:
+    """(genes,) p values of t statistics; normal ones with infinitely many degrees of freedom."""
     from scipy import special
 
-    if np.isinf(degrees):
-        return np.asarray(special.erfc(np.abs(t) / np.sqrt(2.0)))
-    return np.asarray(2.0 * special.stdtr(degrees, -np.abs(t)))
+    normal = np.isinf(degrees)
+    student = 2.0 * special.stdtr(np.where(normal, 1.0, degrees), -np.abs(t))
+    return np.asarray(np.where(normal, special.erfc(np.abs(t) / np.sqrt(2.0)), student))

@@ -31,7 +31,10 @@ def median_of_ratios(counts: FloatArray, log_means: FloatArray) -> FloatArray:
     counted = counts[:, used]
     with np.errstate(divide="ignore"):
         ratios = np.where(counted > 0, np.log(counted) - log_means[used], np.nan)
-    factors, known = np.full(len(counts), np.nan), np.isfinite(ratios).any(axis=1)
+    finite = np.isfinite(ratios)
+    if used.any() and bool(finite.all()):  # as a rule, and many times as fast
+        return np.asarray(np.median(ratios, axis=1))
+    factors, known = np.full(len(counts), np.nan), finite.any(axis=1)
     factors[known] = np.nanmedian(ratios[known], axis=1)
     return factors
 

@@ -5,16 +5,21 @@ et al., Genome Biol 2014;15:R29), and every gene has a weighted regression, whos
 genes' (`moderated`). A dummy variable a hospital would put that hospital's own sums into the total; centring within
 hospitals gives the same coefficients (Frisch & Waugh, Econometrica 1933;1:387), and with weights that differ between
 genes and patients it is centring by each gene's weighted means. Six rounds: counts come first, so that no sums are
-asked of genes that few patients have, or whose weights single patients out. Of transcripts per million it is limma on
-log2(TPM + 1), without weights, in three. Counts, library sizes and weights stay.
+asked of genes that few patients have, and no weighted ones of genes whose weights single patients out. Of transcripts
+per million it is limma on log2(TPM + 1), without weights, in three. Counts, library sizes and weights stay.
+
+The trend is one of genes that are there. Those that many patients lack altogether have two humps, a variance that no
+count explains, and pull the trend up for all genes of their level: they may be left out of it (`zeros`). They, and
+those whose weights single patients out, have an ordinary regression of log counts, with their own variance.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import FedmviError
 from common.federation.query import total
@@ -31,6 +36,8 @@ from common.study.table import FloatArray
 SPAN = 0.5
 """Share of the genes that the trend looks at in each place."""
 _DEPENDENT = 1e-10
+
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,18 @@ class DifferentialExpression:
     prior_
         What they were shrunk towards.
     degrees_
-        Of t: the residual ones and the prior's, never more than all genes have together.
+        (genes,) of t: the residual ones and the prior's, never more than all genes have together; of genes without
+        weights the residual ones.
+    weighted_
+        (genes,) whether a gene has weights, as all of TPM have, which are 1; the variance of others is their own.
     n_, high_
         Patients, and those of them whose first column of the design is 1, if it is 0 or 1 everywhere; else 0.
-    absent_, rare_, apart_
-        How many genes were left out because some hospital has not found them, because too few patients reach so many
-        per million, and because their weights would single patients out (`voom_weights.singled_out`).
+    absent_, rare_
+        How many genes were left out because some hospital has not found them, and because too few patients reach so
+        many per million.
+    sparse_, apart_
+        How many have no weights because too many patients lack them, and because weights would single patients out
+        (`voom_weights.singled_out`).
     """
 
     genes: tuple[str, ...]
@@ -67,11 +80,13 @@ class DifferentialExpression:
     mean_: FloatArray
     variance_: FloatArray
     prior_: Prior
-    degrees_: float
+    degrees_: FloatArray
+    weighted_: Flags
     n_: int
     high_: int
     absent_: int
     rare_: int
+    sparse_: int
     apart_: int
 
     @property
@@ -102,6 +117,7 @@ class Found:
     whom they tell at least."""
 
     genes: tuple[str, ...]
+    sparse: Flags
     n: int
     sites: int
     high: int
@@ -121,16 +137,28 @@ def found_genes(
     least: float = 0.0,
     fewest: int = 0,
     found: int = 1,
+    zeros: float = 1.0,
 ) -> Conclusion[Found]:
     """The genes that every hospital has in `found` patients, and that enough patients have `least` per million of: as
-    many as the smaller group, `fewest` at least; of a first column that is not 0 or 1, half of all. One round."""
+    many as the smaller group, `fewest` at least; of a first column that is not 0 or 1, half of all. Those of counts
+    that more than a share of `zeros` of the patients lack are sparse. One round."""
     first = yield total(ExpressionCounts(cohort, recipe, genes, design, library, least, found, scale=scale))
     n, high, graded = int(first["n"]), int(first["high"]), int(first["graded"]) > 0
     enough = max(fewest, -(-n // 2) if graded else min(high, n - high))
     absent = first["absent"] > 0
     rare = ~absent & (first["reached"] < enough)
-    kept = tuple(gene for gene, out in zip(genes, (absent | rare).tolist(), strict=True) if not out)
-    return Found(kept, n, int(first["sites"]), 0 if graded else high, int(absent.sum()), int(rare.sum()), found)
+    kept = np.flatnonzero(~(absent | rare))
+    sparse = (n - first["had"] > zeros * n) & (scale == "counts")
+    return Found(
+        genes=tuple(genes[i] for i in kept),
+        sparse=sparse[kept],
+        n=n,
+        sites=int(first["sites"]),
+        high=0 if graded else high,
+        absent=int(absent.sum()),
+        rare=int(rare.sum()),
+        found=found,
+    )
 
 
 def differential_expression(
@@ -144,6 +172,7 @@ def differential_expression(
     least: float = 0.0,
     fewest: int = 0,
     found: int = 1,
+    zeros: float = 1.0,
 ) -> Conclusion[DifferentialExpression]:
     """Moderated t statistics of the first column of the design, gene by gene; six rounds, or three of TPM.
 
@@ -156,6 +185,8 @@ def differential_expression(
         Columns that explain, the one of interest first; the level of each hospital is absorbed.
     library
         The column of library sizes, or of effective ones (`size_factors`).
+    zeros
+        The largest share of patients without a gene that has weights; with 1, limma-voom of all.
 
     Raises
     ------
@@ -163,7 +194,7 @@ def differential_expression(
         Those of `moderated_tests`.
     """
     known = yield from found_genes(
-        cohort, recipe, genes, design, library, scale=scale, least=least, fewest=fewest, found=found
+        cohort, recipe, genes, design, library, scale=scale, least=least, fewest=fewest, found=found, zeros=zeros
     )
     return (yield from moderated_tests(cohort, recipe, known, design, library, scale))
 
@@ -191,25 +222,40 @@ def moderated_tests(
     start = np.linalg.solve(products, first["cross"])
     squares = yield total(ExpressionResiduals(cohort, recipe, genes, design, library, start, scale=scale))
     mean, variance = first["level"] / known.n, np.maximum(squares["square"], 0.0) / degrees
+    tests = _Tests(mean, start[0].copy(), np.full(len(genes), np.linalg.inv(products)[0, 0]), variance)
     if scale == "tpm":
-        unscaled = np.full(len(genes), np.linalg.inv(products)[0, 0])
-        return _moderated(known, mean, start[0], unscaled, variance, degrees)
-    curve = trend(mean + float(first["depth"]) / known.n - np.log2(MILLION), variance)
+        return _moderated(known, tests, degrees, np.ones(len(genes), dtype=np.bool_))
+    dense = np.flatnonzero(~known.sparse)
+    genes = tuple(known.genes[i] for i in dense)
+    if dense.size < 2:
+        raise FedmviError(649, f"{dense.size} genes that most patients have", cohort=cohort)
+    curve = trend(mean[dense] + float(first["depth"]) / known.n - np.log2(MILLION), variance[dense])
     if not smooth(curve):
         raise FedmviError(645, count=len(genes), cohort=cohort)
-    check = yield total(WeightCounts(cohort, recipe, genes, design, library, start, curve, known.found))
-    kept = check["apart"] == 0
-    if int(kept.sum()) < 2:
-        raise FedmviError(649, f"{int(kept.sum())} genes whose weights are many patients'", cohort=cohort)
-    genes = tuple(gene for gene, one in zip(genes, kept.tolist(), strict=True) if one)
-    start, mean = start[:, kept], mean[kept]
-    sums = yield total(WeightedProducts(cohort, recipe, genes, design, library, start, curve))
+    check = yield total(WeightCounts(cohort, recipe, genes, design, library, start[:, dense], curve, known.found))
+    dense = dense[check["apart"] == 0]
+    if dense.size < 2:
+        raise FedmviError(649, f"{dense.size} genes whose weights are many patients'", cohort=cohort)
+    genes, begun = tuple(known.genes[i] for i in dense), start[:, dense]
+    sums = yield total(WeightedProducts(cohort, recipe, genes, design, library, begun, curve))
     inverse = np.asarray(np.linalg.inv(symmetric(sums["design"], k)), dtype=np.float64)
     fitted = np.einsum("gij,gj->ig", inverse, sums["cross"])
-    last = yield total(WeightedResiduals(cohort, recipe, genes, design, library, start, curve, fitted))
-    variance = np.maximum(last["square"], 0.0) / degrees
-    known = replace(known, genes=genes)
-    return _moderated(known, mean, fitted[0], inverse[:, 0, 0], variance, degrees, int((~kept).sum()))
+    last = yield total(WeightedResiduals(cohort, recipe, genes, design, library, begun, curve, fitted))
+    tests.change[dense], tests.unscaled[dense] = fitted[0], inverse[:, 0, 0]
+    tests.variance[dense] = np.maximum(last["square"], 0.0) / degrees
+    weighted = np.zeros(len(known.genes), dtype=np.bool_)
+    weighted[dense] = True
+    return _moderated(known, tests, degrees, weighted)
+
+
+@dataclass(frozen=True)
+class _Tests:
+    """(genes,) each: mean level, change, its unscaled variance, and the residual variance."""
+
+    mean: FloatArray
+    change: FloatArray
+    unscaled: FloatArray
+    variance: FloatArray
 
 
 def _require_full_rank(products: FloatArray, n: int) -> None:
@@ -235,34 +281,31 @@ def trend(level: FloatArray, variance: FloatArray) -> FloatArray:
     return np.array([x, y])
 
 
-def _moderated(
-    known: Found,
-    mean: FloatArray,
-    change: FloatArray,
-    unscaled: FloatArray,
-    variance: FloatArray,
-    degrees: int,
-    apart: int = 0,
-) -> DifferentialExpression:
-    prior = prior_of(variance, degrees)
-    std_err = np.sqrt(unscaled * posterior(variance, degrees, prior))
-    t = change / std_err
-    total_degrees = min(prior.degrees + degrees, float(degrees * len(known.genes)))
-    p = two_sided(t, total_degrees)
+def _moderated(known: Found, tests: _Tests, degrees: int, weighted: Flags) -> DifferentialExpression:
+    """Variances shrunk towards each other, but those of genes without weights."""
+    own = tests.variance
+    prior = prior_of(own[weighted], degrees)
+    std_err = np.sqrt(tests.unscaled * np.where(weighted, posterior(own, degrees, prior), own))
+    t = tests.change / std_err
+    together = min(prior.degrees + degrees, float(degrees * int(weighted.sum())))
+    freedom = np.where(weighted, together, float(degrees))
+    p = two_sided(t, freedom)
     return DifferentialExpression(
         genes=known.genes,
-        log2_fold_change_=change,
+        log2_fold_change_=tests.change,
         std_err_=std_err,
         t_=t,
         p_=p,
         adjusted_p_=benjamini_hochberg(p),
-        mean_=mean,
-        variance_=variance,
+        mean_=tests.mean,
+        variance_=own,
         prior_=prior,
-        degrees_=total_degrees,
+        degrees_=freedom,
+        weighted_=weighted,
         n_=known.n,
         high_=known.high,
         absent_=known.absent,
         rare_=known.rare,
-        apart_=apart,
+        sparse_=int(known.sparse.sum()),
+        apart_=int((~weighted & ~known.sparse).sum()),
     )

@@ -120,10 +120,10 @@ class ExpressionCounts(Expressed):
     def blocks(self) -> Mapping[str, Block]:
         """`n`, `sites`, `high` (): patients whose first column of the design is 1, `graded` (): sites where it is
         something else than 0 or 1; (genes,) each: `absent`, sites at which fewer than `found` patients have the gene,
-        and `reached`, patients with `least` per million."""
+        `had`, patients with it, and `reached`, patients with `least` per million."""
         shape = (len(self.columns),)
         counts = {name: Block((), Kind.COUNT) for name in ("n", "sites", "high", "graded")}
-        return counts | {"absent": Block(shape, Kind.COUNT), "reached": Block(shape, Kind.COUNT)}
+        return counts | {name: Block(shape, Kind.COUNT) for name in ("absent", "had", "reached")}
 
     def consistent(self) -> bool:
         """See `Query`."""
@@ -137,10 +137,11 @@ class ExpressionCounts(Expressed):
         """The site's counts."""
         library, first = frame.columns[self.library], frame.columns[self.design[0]]
         graded = not bool(np.isin(first, (0.0, 1.0)).all())
-        absent, reached = np.zeros((2, len(self.columns)), dtype=np.int64)
+        absent, had, reached = np.zeros((3, len(self.columns)), dtype=np.int64)
         for genes in blocks_of(len(self.columns)):
             values = frame.matrix(self.columns[genes])
-            absent[genes] = np.count_nonzero(values > 0, axis=0) < self.found if frame.n else 0
+            had[genes] = np.count_nonzero(values > 0, axis=0)
+            absent[genes] = had[genes] < self.found if frame.n else 0
             reached[genes] = np.count_nonzero(reaching(values, library, self.scale, self.least), axis=0)
         return {
             "n": np.array(frame.n, dtype=np.int64),
@@ -148,6 +149,7 @@ class ExpressionCounts(Expressed):
             "high": np.array(0 if graded else int(first.sum()), dtype=np.int64),
             "graded": np.array(int(graded), dtype=np.int64),
             "absent": absent,
+            "had": had,
             "reached": reached,
         }
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from common.statistics.distributions import Z975
 from common.study.genomics import GENE
@@ -25,7 +26,7 @@ class ComparedGenes:
     Attributes
     ----------
     degrees
-        Of t.
+        Of t, 0 or infinite where it is normal.
     """
 
     genes: tuple[str, ...]
@@ -35,7 +36,7 @@ class ComparedGenes:
     p: FloatArray
     adjusted_p: FloatArray
     mean: FloatArray
-    degrees: float
+    degrees: FloatArray
 
     @property
     def differing(self) -> list[str]:
@@ -47,7 +48,8 @@ class ComparedGenes:
         """As they are published."""
         from scipy import special
 
-        half = Z975 if math.isinf(self.degrees) else float(special.stdtrit(self.degrees, 0.975))
+        student = np.isfinite(self.degrees) & (self.degrees > 0)
+        half = np.where(student, special.stdtrit(np.where(student, self.degrees, 1.0), 0.975), Z975)
         columns = {
             "log2_fold_change": self.change,
             "low": self.change - half * self.std_err,
@@ -57,6 +59,7 @@ class ComparedGenes:
             "p": self.p,
             "adjusted_p": self.adjusted_p,
             "mean": self.mean,
+            "degrees": np.where(student, self.degrees, np.inf),
         }
         return gene_rows(self.genes, columns)
 

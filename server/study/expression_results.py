@@ -8,7 +8,7 @@ from typing import Any
 
 from common.errors import FedmviError
 from common.federation.query import HIDDEN
-from common.statistics.expression import Expression
+from common.statistics.expression import MOST_ZEROS, Expression
 from common.statistics.expression_alone import GenesTold
 from common.statistics.multiplicity import benjamini_hochberg
 from common.study.genomics import ExpressionComparison
@@ -32,13 +32,23 @@ def publish_expression(study: Study, found: Sequence[Compared], sets: Sets | Non
     for compared in found:
         base = _base(study, compared.comparison)
         if compared.pooled is None:
-            results += _alone(study, compared, base, sets)
+            own = _alone(study, compared, base, sets)
         elif isinstance(compared.pooled, FedmviError):
             status, why = refusal(compared.pooled)
-            results.append(Result.model_validate({**base, "status": status, "note": why}))
+            own = [Result.model_validate({**base, "status": status, "note": why})]
         else:
-            results += _pooled(study, compared, compared.pooled, base, sets)
+            own = _pooled(study, compared, compared.pooled, base, sets)
+        results += [_with_groups(study, compared.comparison, result) for result in own]
     return results
+
+
+def _with_groups(study: Study, comparison: ExpressionComparison, result: Result) -> Result:
+    """What has a number a gene says what the groups are called: that of code 0 is `low` in columns of levels."""
+    if result.genes is None:
+        return result
+    labels = group_labels(study, comparison.group)[:2]
+    named = [Estimate(name="group", term=label, value=float(code)) for code, label in enumerate(labels)]
+    return result.model_copy(update={"estimates": [*result.estimates, *named]})
 
 
 def _base(study: Study, comparison: ExpressionComparison) -> dict[str, Any]:
@@ -75,11 +85,17 @@ def _note(study: Study, comparison: ExpressionComparison) -> str:
         if scale == "counts"
         else "log2(TPM + 1) by limma (Smyth, Stat Appl Genet Mol Biol 2004;3:3)"
     )
+    sparse = (
+        f" Genes that more than {MOST_ZEROS:.0%} of the patients lack, or whose weights would single patients out: "
+        "ordinary t of log counts without weights."
+        if scale == "counts"
+        else ""
+    )
     alike = ", ".join(study.variable(name).title for name in comparison.covariates)
     beside_it = f" and with {alike} held alike" if alike else ""
     return (
         f"{told} {method}, within hospitals{beside_it}; moderated t, p values adjusted by Benjamini & Hochberg "
-        "(FDR: the expected share of false ones among genes that are said to differ)."
+        f"(FDR: the expected share of false ones among genes that are said to differ).{sparse}"
     )
 
 
@@ -95,8 +111,11 @@ def _pooled(
         symbols_of(fit.genes), step * fit.log2_fold_change_, step * fit.std_err_, fit.t_, fit.p_, fit.adjusted_p_,
         fit.mean_, fit.degrees_,
     )  # fmt: skip
-    left = {"genes_absent": fit.absent_, "genes_rare": fit.rare_, "genes_apart": fit.apart_}
-    estimates = [*genes.counted, *(Estimate(name=name, value=float(value)) for name, value in left.items())]
+    parts_of = {"absent": fit.absent_, "rare": fit.rare_, "sparse": fit.sparse_, "apart": fit.apart_}
+    estimates = [
+        *genes.counted,
+        *(Estimate(name=f"genes_{name}", value=float(count)) for name, count in parts_of.items()),
+    ]
     if comparison.by == "group":
         cell, parts = study.limits.min_cell, (fit.n_ - fit.high_, fit.high_)
         labels = group_labels(study, comparison.group)
@@ -108,7 +127,7 @@ def _pooled(
     estimates += [
         Estimate(name="prior_variance", value=number(fit.prior_.variance)),
         Estimate(name="prior_degrees", value=number(fit.prior_.degrees), note=_degrees_note(fit.prior_.degrees)),
-        Estimate(name="degrees", value=number(fit.degrees_)),
+        Estimate(name="degrees", value=number(float(fit.degrees_.max()))),
     ]
     whole = Result.model_validate({**base, "n": fit.n_, "estimates": estimates, "genes": genes.rows})
     reference = dict.fromkeys(base["sites"], genes)
@@ -149,5 +168,5 @@ def _told(comparison: ExpressionComparison, told: GenesTold) -> ComparedGenes:
     v = told.values
     return ComparedGenes(
         symbols_of(told.genes), step * v["change"], step * v["std_err"], v["t"], v["p"], benjamini_hochberg(v["p"]),
-        v["mean"], told.degrees,
+        v["mean"], v["degrees"],
     )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from common.statistics.expression import MOST_ZEROS
 from common.statistics.size_factors import SizeFactors, size_factors
 from common.statistics.voom import DifferentialExpression, differential_expression
 from common.study.recipe import Recipe
@@ -44,15 +45,24 @@ def _factors(counts: FloatArray, fit: SizeFactors) -> list[Difference]:
 
 
 def voom() -> Case:
-    """Moderated t statistics of all genes: of the group alone, beside age, and with effective library sizes."""
+    """Moderated t statistics of all genes: of the group alone, beside age, and with effective library sizes; and as
+    studies have them, where genes that many patients lack are compared without weights."""
     table = rna_counts()
     genes = genes_of(table)
     effective = np.array(golden("expression")["effective_library"])
     table = replace(table, columns={**table.columns, "effective": effective})
-    asked = ((("group",), "library"), (("group", "age"), "library"), (("group",), "effective"))
+    asked = (
+        (("group",), "library", 1.0),
+        (("group", "age"), "library", 1.0),
+        (("group",), "effective", 1.0),
+        (("group", "age"), "effective", MOST_ZEROS),
+    )
     return Case(
         table,
-        lambda: [differential_expression(COHORT, Recipe(), genes, design, library) for design, library in asked],
+        lambda: [
+            differential_expression(COHORT, Recipe(), genes, design, library, zeros=zeros)
+            for design, library, zeros in asked
+        ],
         _voom,
     )
 
@@ -73,13 +83,17 @@ def tpm() -> Case:
 
 
 def _voom(found: list[DifferentialExpression]) -> list[Difference]:
-    return _limma(found, ("plain", "adjusted", "effective"))
+    sparse = tuple(gene for gene, one in zip(found[3].genes, found[3].weighted_.tolist(), strict=True) if not one)
+    if sparse != tuple(golden("expression")["sparse"]["sparse"]):
+        raise AssertionError("other sparse genes than R's")
+    return _limma(found, ("plain", "adjusted", "effective", "sparse"))
 
 
 def _limma(found: list[DifferentialExpression], keys: tuple[str, ...]) -> list[Difference]:
     frozen = golden("expression")
-    oracle, rows = f"R limma {frozen['r']['limma']}", []
+    rows = []
     for fit, key in zip(found, keys, strict=True):
+        oracle = f"R limma {frozen['r']['limma']}{' and lm' if key == 'sparse' else ''}"
         theirs: dict[str, Any] = frozen[key]
         if fit.genes != tuple(frozen["found"]):
             raise AssertionError("other genes than R's")

@@ -15,7 +15,7 @@ from common.federation.query import HIDDEN, Query
 from common.federation.runner import conclude
 from common.statistics import deseq_alone, voom, voom_sums, voom_weights
 from common.statistics.deseq_alone import DeseqAlone
-from common.statistics.expression import Expression, expression
+from common.statistics.expression import MOST_ZEROS, Expression, expression
 from common.statistics.expression_alone import ExpressionAlone, GenesTold, read_genes
 from common.statistics.expression_levels import DECIMALS, MOST_GROUPED, ExpressionLevels
 from common.statistics.size_factors import size_factors
@@ -64,11 +64,39 @@ def test_genes_are_compared_that_enough_patients_have_and_others_are_counted() -
     rare = ~absent & (reached < smaller)
     assert (fit.n_, fit.high_) == (96, int(group.sum()))
     assert (fit.absent_, fit.rare_) == (absent.sum(), rare.sum()) and rare.sum() > 20
-    assert len(fit.genes) + fit.absent_ + fit.rare_ + fit.apart_ == len(genes)
-    kept = {name for name, out in zip(genes, absent | rare, strict=True) if not out}
-    assert set(fit.genes) <= kept
+    assert fit.genes == tuple(name for name, out in zip(genes, absent | rare, strict=True) if not out)
     graded = of_sites(table, ("age",), least=500.0).fit
     assert graded.high_ == 0 and graded.rare_ == np.count_nonzero(~(found == 0).any(axis=1) & (reached < 48))
+
+
+def test_genes_without_weights_have_an_ordinary_t_and_no_part_in_that_of_others() -> None:
+    """Those that many patients lack, and those whose weights would single patients out; also see exactness."""
+    table = rna_counts()
+    whole = of_sites(table, ("group", "age"), found=5, libraries="total").fit
+    lacking = np.mean(table.matrix(whole.genes) == 0, axis=0) > MOST_ZEROS
+    apart = ~whole.weighted_ & ~lacking
+    assert not whole.weighted_[lacking].any() and lacking.sum() == whole.sparse_ > 50
+    assert apart.sum() == whole.apart_ > 5
+    x = np.column_stack([table.columns["group"], table.columns["age"], *(table.site == s for s in range(4))])
+    y = np.log2((table.matrix(whole.genes) + 0.5) / (table.columns["library"][:, None] + 1.0) * 1e6)
+    fitted, squares = np.linalg.lstsq(x, y)[:2]
+    t = fitted[0] / np.sqrt(np.linalg.inv(x.T @ x)[0, 0] * squares / 90.0)
+    assert whole.t_[~whole.weighted_] == pytest.approx(t[~whole.weighted_], rel=1e-8)
+    assert set(whole.degrees_[~whole.weighted_]) == {90.0} and whole.degrees_[whole.weighted_].min() > 90.0
+
+    sparse = {gene for gene, one in zip(whole.genes, lacking.tolist(), strict=True) if one}
+
+    def of(keep: bool) -> Table:
+        names = [n for n in table.columns if not n.startswith("gene") or (n in sparse) == keep]
+        return Table(table.key, table.title, {name: table.columns[name] for name in names}, {}, table.site)
+
+    fit = of_sites(of(False), ("group", "age"), found=5, libraries="total").fit
+    assert set(fit.genes) == set(whole.genes) - sparse and fit.sparse_ == 0
+    assert fit.t_ == pytest.approx(whole.t_[~lacking], rel=1e-8)
+    assert of_sites(table, found=5, scale="tpm").fit.weighted_.all()
+    with pytest.raises(FedmviError) as caught:
+        of_sites(of(True), found=5, libraries="total")
+    assert caught.value.number == 649
 
 
 def test_effective_libraries_are_those_of_size_factors_over_the_whole_library() -> None:
@@ -86,7 +114,7 @@ def test_effective_libraries_are_those_of_size_factors_over_the_whole_library() 
     columns = {**table.columns, "effective": effective}
     direct = conclude(
         federation_of(columns, {}, table.site),
-        [differential_expression(COHORT, Recipe(), genes, ("group",), "effective")],
+        [differential_expression(COHORT, Recipe(), genes, ("group",), "effective", zeros=MOST_ZEROS)],
     )[0]
     assert found.fit.genes == direct.genes
     assert found.fit.t_ == pytest.approx(direct.t_, abs=1e-9)
