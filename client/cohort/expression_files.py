@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import re
 import warnings
+import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,7 +17,7 @@ import numpy as np
 
 from client.cohort.cells import parse_number
 from client.cohort.problems import Place, Problems
-from client.cohort.sheet import expression_path, rows_of, table_text
+from client.cohort.sheet import decoded, expression_path, rows_of, table_text
 from client.cohort.site import Site
 from common.errors import FedmviError
 from common.study.table import FloatArray
@@ -24,7 +26,12 @@ from common.terminal import need
 NAMES = ("gene_id", "gene", "symbol", "gene_name", "__index_level_0__")
 """Columns that name genes; where there are several, the first of these is what a gene is called in messages."""
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".h5ad")
+PACKED = ".gz"
+"""Behind the suffix of a text."""
+MOST_UNPACKED = 2**30
+"""Bytes of a text that was packed, enough for sixty thousand genes of two thousand patients."""
 
+_TEXTS = SUFFIXES[:3]
 _PLAIN = re.compile(r"[0-9.eE+\- ]*", re.ASCII)
 _TRIES = 5
 
@@ -75,21 +82,42 @@ def read_matrix(site: Site, patients: Collection[str], problems: Problems) -> Ma
     Raises
     ------
     FedmviError
-        203, 204, 205 see `table_text`; 215 not of a kind that is known, or damaged; 804 a library is not installed.
+        203, 204, 205 see `table_text`; 215 not of a kind that is known, damaged, or too large when unpacked; 804 a
+        library is not installed.
     """
     path, file = expression_path(site), site.tables.expression
     if not path.is_file():
-        near = [p.name for p in sorted(path.parent.glob("expression.*")) if p.suffix in SUFFIXES and p.is_file()]
+        near = [p.name for p in sorted(path.parent.glob("expression.*")) if _kind(p) in SUFFIXES and p.is_file()]
         hint = f'; there is {near[0]}: write `expression = "{near[0]}"` under [tables] in site.toml' if near else ""
         raise FedmviError(204, f"{path}{hint}")
     if path.suffix == ".parquet":
         return _from_parquet(path, file, patients, problems)
     if path.suffix == ".h5ad":
         return _from_anndata(path, file, patients, problems)
-    if path.suffix not in SUFFIXES:
-        raise FedmviError(215, f"{file}: the name ends in none of {', '.join(SUFFIXES)}")
-    delimiter = site.tables.delimiter if path.suffix == ".csv" else "\t"
-    return _from_text(table_text(path, site.tables.encoding), delimiter, file, patients, problems)
+    kind, encoding = _kind(path), site.tables.encoding
+    if kind not in _TEXTS:
+        known = ", ".join(SUFFIXES)
+        raise FedmviError(215, f"{file}: the name ends in none of {known}; texts may have {PACKED} behind it")
+    packed = path.suffix == PACKED
+    text = decoded(_unpacked(path, file), path, encoding) if packed else table_text(path, encoding)
+    return _from_text(text, site.tables.delimiter if kind == ".csv" else "\t", file, patients, problems)
+
+
+def _kind(path: Path) -> str:
+    """The suffix of the table, whether it is packed or not; only texts may be."""
+    inner = Path(path.name.removesuffix(PACKED)).suffix
+    return inner if path.suffix != PACKED or inner in _TEXTS else PACKED
+
+
+def _unpacked(path: Path, file: str) -> bytes:
+    try:
+        with gzip.open(path) as stream:
+            data = stream.read(MOST_UNPACKED + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FedmviError(215, f"{file}: {error}") from error
+    if len(data) > MOST_UNPACKED:
+        raise FedmviError(215, f"{file}: unpacked it has more than {MOST_UNPACKED / 2**30:g} GiB")
+    return data
 
 
 def _from_text(text: str, delimiter: str, file: str, patients: Collection[str], problems: Problems) -> Matrix | None:

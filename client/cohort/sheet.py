@@ -57,17 +57,28 @@ def table_text(path: Path, encoding: str) -> str:
     Raises
     ------
     FedmviError
-        203 an encoding that Python does not know, 204 no such file, 205 not in that encoding; `local` names the line
-        and the encoding that the bytes look like.
+        204 no such file, and those of `decoded`.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CellError(204, f"{path}: {error.strerror}", place=Place(path.name)) from error
+    return decoded(data, path, encoding)
+
+
+def decoded(data: bytes, path: Path, encoding: str) -> str:
+    """The text of a table's bytes, without a byte order mark.
+
+    Raises
+    ------
+    FedmviError
+        203 an encoding that Python does not know, 205 not in that encoding; `local` names the line and the encoding
+        that the bytes look like.
     """
     try:
         codec = codecs.lookup(encoding).name
     except LookupError as error:
         raise FedmviError(203, f"site.toml: [tables] encoding: {error}", count=1) from error
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CellError(204, f"{path}: {error.strerror}", place=Place(path.name)) from error
     # A byte order mark proves UTF-8, whatever was declared.
     codec = "utf-8-sig" if codec == "utf-8" or data.startswith(codecs.BOM_UTF8) else codec
     try:

@@ -13,9 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from common.errors import FedmviError
 from common.files import make_private
+from common.study.declarations import SiteName, as_tuples, toml_problems
 from common.study.dictionary import Name
-from common.study.loader import as_tuples, toml_problems
-from common.study.protocol import SiteName
 
 Risk = Literal["SUM", "CELLS", "RANK", "PROFILE", "MODEL"]
 
@@ -41,7 +40,7 @@ class Tables(_Table):
     expression: str = Field(
         default="expression.csv",
         description="Path of the table of gene expression, for studies that compare it: a row a gene, a column a "
-        "patient, as .csv, .tsv, .txt (tabs), .parquet or .h5ad.",
+        "patient, as .csv, .tsv, .txt (tabs), any of these with .gz behind it, .parquet or .h5ad.",
     )
 
 

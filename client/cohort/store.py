@@ -243,28 +243,40 @@ def _files_in(folder: Path) -> dict[str, str]:
 
 
 def _write_table(path: Path, table: SiteTable) -> None:
-    # Imported here and wherever it is used: whoever only asks for a digest does not wait for it.
-    import pyarrow as pa
-
-    arrays: dict[str, Any] = {"patient_id": pa.array(table.patients, pa.string())}
-    arrays["label"] = pa.array(table.labels, pa.string())
+    arrays = {"patient_id": _texts(table.patients), "label": _texts(table.labels)}
     for name, column in table.columns.items():
-        arrays[f"value:{name}"] = pa.array(column.values, pa.float64())
-        arrays[f"censored:{name}"] = pa.array(column.censored, pa.int8())
-    arrays |= {f"endpoint:{key}": pa.array(values, pa.float64()) for key, values in table.endpoints.items()}
-    arrays |= {f"failed:{name}": pa.array(fails.astype(np.int8), pa.int8()) for name, fails in table.failed.items()}
+        arrays[f"value:{name}"] = _numbers(column.values, np.float64)
+        arrays[f"censored:{name}"] = _numbers(column.censored, np.int8)
+    arrays |= {f"endpoint:{key}": _numbers(values, np.float64) for key, values in table.endpoints.items()}
+    arrays |= {f"failed:{name}": _numbers(fails, np.int8) for name, fails in table.failed.items()}
     if table.expression is not None:
-        arrays[LIBRARY] = pa.array(table.expression.library, pa.float64())
+        arrays[LIBRARY] = _numbers(table.expression.library, np.float64)
     _write_parquet(path, arrays)
 
 
 def _write_expression(path: Path, patients: Sequence[str], expression: GeneTable) -> None:
+    arrays = {"gene": _texts(expression.genes)}
+    for row in np.flatnonzero(~np.isnan(expression.library)).tolist():
+        arrays[f"patient:{patients[row]}"] = _numbers(expression.values[row], np.float64)
+    _write_parquet(path, arrays)
+
+
+def _numbers(values: NDArray[Any], kind: type[np.float64 | np.int8]) -> Any:
+    """One column without nulls; not by `pyarrow.array`, which loads pandas wherever that is installed."""
+    # Imported here and wherever it is used: whoever only asks for a digest does not wait for it.
     import pyarrow as pa
 
-    arrays: dict[str, Any] = {"gene": pa.array(expression.genes, pa.string())}
-    for row in np.flatnonzero(~np.isnan(expression.library)).tolist():
-        arrays[f"patient:{patients[row]}"] = pa.array(expression.values[row], pa.float64())
-    _write_parquet(path, arrays)
+    row = np.ascontiguousarray(values, dtype=kind)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(row.dtype), row.size, [None, pa.py_buffer(row)])
+
+
+def _texts(texts: Sequence[str]) -> Any:
+    """The same of words: their bytes one after another, and where each begins."""
+    import pyarrow as pa
+
+    words = [text.encode() for text in texts]
+    begins = np.cumsum([0, *map(len, words)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(words), pa.py_buffer(begins), pa.py_buffer(b"".join(words)))
 
 
 def _write_parquet(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from common.errors import FedmviError
 from common.federation.query import SiteView, Summary
+from common.statistics.deseq_steps import coefficients, dispersions
 from common.statistics.expression_alone import GenesAlone, placed
 from common.statistics.voom_sums import reaching
 from common.study.genomics import LIBRARY
@@ -87,10 +88,42 @@ class DeseqAlone(GenesAlone):
 
 
 def _inference() -> DefaultInference:
-    """PyDESeq2's own, in one thread; the least squares that it begins with for all genes at once, a third faster."""
+    """PyDESeq2's own, in one thread; its longest steps are taken for all genes at once, many times faster."""
     from pydeseq2.default_inference import DefaultInference
 
     class AtOnce(DefaultInference):  # type: ignore[misc] # the library has no types
+        def irls(
+            self,
+            counts: FloatArray,
+            size_factors: FloatArray,
+            design_matrix: FloatArray,
+            disp: FloatArray,
+            min_mu: float,
+            beta_tol: float,
+        ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_]]:
+            known = {"size_factors": size_factors, "design_matrix": design_matrix, "min_mu": min_mu}
+            found = coefficients(counts, size_factors, design_matrix, disp, min_mu, beta_tol)
+            left = np.flatnonzero(~found.converged)
+            if left.size:  # PyDESeq2 has another way for those that diverge
+                rest = super().irls(counts=counts[:, left], disp=disp[left], beta_tol=beta_tol, **known)
+                found.beta[left], found.mu[:, left], found.leverage[:, left], found.converged[left] = rest
+            return found.beta, found.mu, found.leverage, found.converged
+
+        def alpha_mle(
+            self,
+            counts: FloatArray,
+            design_matrix: FloatArray,
+            mu: FloatArray,
+            alpha_hat: FloatArray,
+            min_disp: float,
+            max_disp: float,
+            prior_disp_var: float | None = None,
+            **_: bool,
+        ) -> tuple[FloatArray, NDArray[np.bool_]]:
+            prior = None if prior_disp_var is None else (alpha_hat, prior_disp_var)
+            found = dispersions(counts, design_matrix, mu, (min_disp, max_disp), prior)
+            return found, np.ones(found.size, dtype=bool)
+
         def lin_reg_mu(
             self, counts: FloatArray, size_factors: FloatArray, design_matrix: FloatArray, min_mu: float
         ) -> FloatArray:

@@ -56,6 +56,8 @@ class Table:
     notes: tuple[str, ...] = ()
     by_site: bool = False
     """Whether the columns are sites, whose names must not be broken."""
+    listing: bool = False
+    """Whether the last column is words, which may be broken."""
     how: tuple[str, ...] = ()
 
 

@@ -33,8 +33,23 @@ def patients(results: Results) -> Section:
     )
     section.blocks.append(Paragraph(intro))
     for result in of(results, "patient-flow"):
-        section.blocks += _count_table(results, [result], f"Patient flow, cohort {fmt.plain(result.cohort)}", _step)
+        caption = f"Patient flow, cohort {fmt.plain(result.cohort)}"
+        section.blocks += _count_table(results, [result, *_sequenced(results, result.cohort)], caption, _step)
     return section
+
+
+def _sequenced(results: Results, cohort: str) -> list[Result]:
+    """Comparisons of expression with the steps from the cohort to them; one for all that have the same steps."""
+    found: dict[tuple[int | None, ...], list[Result]] = {}
+    for result in of(results, "differential-expression"):
+        if result.cohort == cohort and result.counts:
+            found.setdefault(tuple(row.pooled for row in result.counts), []).append(result)
+    shared = []
+    for alike in found.values():
+        title = "Gene expression" if len(found) == 1 else "; ".join(result.title for result in alike)
+        # Their first row is the flow's last; the name of the result is that of the table of genes.
+        shared.append(alike[0].model_copy(update={"id": "", "title": title, "counts": alike[0].counts[1:]}))
+    return shared
 
 
 def endpoints(results: Results) -> Section:
@@ -94,8 +109,10 @@ def _short(result: Result) -> bool:
     return needed is not None and needed.value is not None and result.n is not None and result.n < needed.value
 
 
-def _step(_: Result, row: Count) -> str:
+def _step(result: Result, row: Count) -> str:
     name = fmt.plain(row.name)
+    if result.statistic == "differential-expression":
+        return f"{fmt.plain(result.title)}: {name}"
     if name in _FLOW_WORDS:
         return _FLOW_WORDS[name][0].upper() + _FLOW_WORDS[name][1:]
     if name.startswith("excluded by "):

@@ -8,13 +8,16 @@ import numpy as np
 
 from server.report import format as fmt
 from server.report.blocks import Block, Bullets, Drawing, Paragraph, Row, Section, Table
-from server.report.contents import estimate, of, short_groups
+from server.report.contents import estimate, of
 from server.report.explanations import status_words
-from server.report.expression_figures import DIFFERING
+from server.report.expression_figures import group_names
 from server.report.figures import Picture, slug
+from server.study.enrichment import enriched
 from server.study.results import Estimate, GeneSetRow, Result, Results
 
 _GENES, _SETS, _LEADING = 20, 20, 8
+_WEAK = 5
+"""So many sets are shown where fewer are enriched."""
 _FIT = 4
 """So many hospitals' levels fit a phone."""
 _CAUTION = (
@@ -33,7 +36,7 @@ def expression(results: Results, pictures: Mapping[str, Picture]) -> Section:
     found = of(results, "differential-expression", "expression-by-site", "gene-sets")
     if not found:
         return section
-    predicted = any(result.id.count(".") == 1 and "score" in result.title for result in found)
+    predicted = any(result.kind == "score" or group_names(result)[2] == "high score" for result in found)
     section.blocks.append(Bullets((*sentences(results), *([_PREDICTED] if predicted else []), _CAUTION)))
     heads = list(dict.fromkeys(result.id.split(".")[1] for result in found))
     for name in heads:
@@ -65,8 +68,8 @@ def _sentence(results: Results, result: Result) -> str:
 
 
 def _second_group(result: Result) -> str:
-    common, groups = short_groups(result)
-    return f"'{f'{common}: ' if common else ''}{groups[-1]}'" if groups else "the second group"
+    common, _, second = group_names(result)
+    return f"'{f'{common}: ' if common else ''}{second}'"
 
 
 def _whole(found: Estimate | None) -> str:
@@ -92,7 +95,7 @@ def _strongest(results: Results, result: Result) -> str:
 def _first(found: Result | None) -> GeneSetRow | None:
     """The strongest set of a search, if it is enriched."""
     row = found.sets[0] if found is not None and found.sets else None
-    return row if row is not None and row.adjusted_p is not None and row.adjusted_p < DIFFERING else None
+    return row if row is not None and enriched(row) else None
 
 
 def _named(row: GeneSetRow) -> str:
@@ -129,12 +132,12 @@ def _genes(result: Result) -> Table:
         change = _interval(*(columns[name][i] for name in ("log2_fold_change", "low", "high")))
         mean, own, adjusted = (columns[name][i] for name in ("mean", "p", "adjusted_p"))
         level = fmt.MISSING if mean is None else f"{mean:.1f}"
-        rows.append(Row(fmt.plain(names[i]), (change, level, fmt.p_value(own), fmt.p_value(adjusted))))
+        rows.append(Row(fmt.plain(names[i]), (change, fmt.small_p(own), fmt.small_p(adjusted), level)))
     head = "Change for 0.1 more of the score (95 % CI)" if result.kind == "score" else "log2 fold change (95 % CI)"
-    notes = [fmt.plain(result.note), _left_out(result), _patients(result), _where(result)]
+    notes = [fmt.plain(result.note), _left_out(result), _unweighted(result), _patients(result), _where(result)]
     return Table(
         f"Genes with the smallest p values: {fmt.plain(result.title)}",
-        ("Gene", head, "Mean log2", "p", "FDR"),
+        ("Gene", head, "p", "FDR", "Mean log2"),
         tuple(rows),
         result.id,
         tuple(note for note in notes if note),
@@ -152,10 +155,21 @@ def _left_out(result: Result) -> str:
     words = {
         "genes_absent": "that some hospital has in too few patients",
         "genes_rare": "that are too low in too many",
+    }
+    return _counted(result, "Genes not compared", words)
+
+
+def _unweighted(result: Result) -> str:
+    words = {
+        "genes_sparse": "that too many patients lack",
         "genes_apart": "whose weights would make single patients count for most",
     }
+    return _counted(result, "Genes compared without weights", words)
+
+
+def _counted(result: Result, head: str, words: Mapping[str, str]) -> str:
     told = [f"{_whole(found)} {told}" for name, told in words.items() if (found := estimate(result, name)) is not None]
-    return f"Genes not compared: {', '.join(told)}." if told else ""
+    return f"{head}: {', '.join(told)}." if told else ""
 
 
 def _patients(result: Result) -> str:
@@ -213,20 +227,21 @@ def _share(found: Estimate | None) -> str:
 
 
 def _sets(result: Result) -> Block:
-    if not result.sets:
-        return Paragraph(f"{fmt.plain(result.title)}. {fmt.plain(result.note)}", "note", result.id, how=(result.how,))
     ranked = result.kind == "preranked"
-    rows = tuple(Row(fmt.plain(row.name), _set_cells(row, ranked=ranked)) for row in result.sets[:_SETS])
+    shown = result.sets[: max(_WEAK, min(_SETS, sum(map(enriched, result.sets))))]
+    rows = tuple(Row(fmt.plain(row.name), _set_cells(row, ranked=ranked)) for row in shown if ranked or row.leading)
+    if not rows:
+        return Paragraph(f"{fmt.plain(result.title)}. {fmt.plain(result.note)}", "note", result.id, how=(result.how,))
     first = ("Enrichment score", "Normalised") if ranked else ("Odds ratio",)
     last = "Leading edge" if ranked else "Genes that differ"
     columns = ("Gene set", "Genes", *first, "p", "FDR", last)
     notes = (fmt.plain(result.note), f"All sets, and all their genes, are in tables/{slug(result.id)}.csv.")
-    return Table(fmt.plain(result.title), columns, rows, result.id, notes, how=(result.how,))
+    return Table(fmt.plain(result.title), columns, rows, result.id, notes, how=(result.how,), listing=True)
 
 
 def _set_cells(row: GeneSetRow, *, ranked: bool) -> tuple[str, ...]:
     more = ", ..." if len(row.leading) > _LEADING else ""
     leading = f"{', '.join(fmt.plain(gene) for gene in row.leading[:_LEADING])}{more}" or fmt.MISSING
-    score = fmt.MISSING if row.score is None else f"{row.score:.2f}"
-    strength = (score, fmt.MISSING if row.normalised is None else f"{row.normalised:.2f}") if ranked else (score,)
-    return (str(row.size), *strength, fmt.p_value(row.p), fmt.p_value(row.adjusted_p), leading)
+    scores = [fmt.MISSING if score is None else f"{score:.2f}" for score in (row.score, row.normalised)]
+    strength = scores if ranked else (fmt.ratio(row.score),)
+    return (str(row.size), *strength, fmt.small_p(row.p), fmt.small_p(row.adjusted_p), leading)

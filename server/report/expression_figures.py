@@ -17,19 +17,19 @@ from server.report.contents import estimate, where
 from server.report.looks import look
 from server.report.subgroup_forest import Words
 from server.report.svg import new_figure
+from server.study.compared_genes import DIFFERING
 from server.study.results import Curve, GeneSetRow, Result
 
-DIFFERING = 0.05
 HEAT_GENES = 30
 """So many genes are in the figure of levels."""
 _UP, _DOWN, _REST = "#d55e00", "#0072b2", "#9a9a9a"
 _PALE = (247, 247, 247)
+_FITS, _LONGEST = 7, 16
+"""So many letters fit over a column of levels, and so many are shown upright beside it."""
 _LABELS = 10
 _GRID = 160
 """Points of genes that do not differ are drawn once for so many places along each axis."""
 _SMALLEST = 1e-300
-
-_GROUPS = "high is at or above the cut-off of the score, or the second level of what is compared, and low the others"
 
 Drawn = tuple[Figure, Words]
 
@@ -52,9 +52,31 @@ def draw_expression(result: Result, top: float) -> Mapping[str, Drawn]:
 # ------------------------------------------------------------------------------------------------------- volcano
 
 
+def group_names(result: Result) -> tuple[str, str, str]:
+    """What the groups have in common, such as `Microvascular invasion`, and the two: `absent`, `present`."""
+    names = [fmt.plain(e.term) for e in sorted(result.estimates, key=lambda e: e.value or 0.0) if e.name == "group"]
+    heads = {name.partition(": ")[0] for name in names}
+    if len(names) != 2:
+        return "", "low", "high"
+    if len(heads) == 1 and all(": " in name for name in names):
+        return heads.pop(), names[0].partition(": ")[2], names[1].partition(": ")[2]
+    return "", names[0], names[1]
+
+
 def change_words(result: Result) -> str:
     """What a change is of."""
-    return "log2 change for 0.1 more of the score" if result.kind == "score" else "log2 fold change, high v low"
+    if result.kind == "score":
+        return "log2 change for 0.1 more of the score"
+    _, first, second = group_names(result)
+    return f"log2 fold change, {second} v {first}"
+
+
+def _group_words(result: Result) -> str:
+    """For captions: which groups these are, in a sentence."""
+    head, first, second = group_names(result)
+    if second == "high score":
+        return f"High: the score of {head} is at or above the cut-off that training chose; low: it is below."
+    return f"Groups: {f'{head} ' if head else ''}{first} and {second}."
 
 
 def _numbers(result: Result, name: str) -> list[float]:
@@ -92,7 +114,7 @@ def _volcano(result: Result, top: float) -> Drawn:
     title = f"Change and p value of every gene: {fmt.plain(result.title)}"
     caption = (
         f"Cohort {where(result)}. One point a gene; the names are those of the smallest p values. Grey points that "
-        f"would lie on each other are drawn once.{'' if result.kind == 'score' else f' Here {_GROUPS}.'}"
+        f"would lie on each other are drawn once.{'' if result.kind == 'score' else f' {_group_words(result)}'}"
     )
     return figure, (title, caption, f"{title}. {told[0].strip()}; {told[1].strip()}.")
 
@@ -142,10 +164,14 @@ def heat_genes(result: Result) -> list[str]:
 def _levels(result: Result, top: float) -> Drawn:
     columns, genes = heat_columns(result), heat_genes(result)
     table = np.array([_numbers(result, f"{part} {site}")[: len(genes)] for site, part in columns]).T
-    table = table - table.mean(axis=1, keepdims=True)
+    # Hospitals' own levels would hide what differs inside them; columns come in pairs.
+    table = table - np.repeat((table[:, ::2] + table[:, 1::2]) / 2, 2, axis=1)
     reach = max(float(np.abs(table).max()), 0.01)
     cell, row, left, below = 0.42, 0.165, 0.95, 0.75
-    over = 0.3 + 0.2
+    _, *names = group_names(result)
+    words = dict(zip(("low", "high"), (name.removesuffix(" score") for name in names), strict=True))
+    long = max(map(len, words.values())) > _FITS
+    over = 0.5 + (0.07 * _LONGEST if long else 0.0)
     width, height = left + cell * len(columns) + 0.15, top + over + row * len(genes) + below
     figure = new_figure(max(width, 4.2), height)
     whole = figure.get_figwidth()
@@ -155,22 +181,24 @@ def _levels(result: Result, top: float) -> Drawn:
         for j, value in enumerate(line):
             axes.add_patch(Rectangle((j, i), 1, 1, facecolor=_shade(value / reach), edgecolor="none"))
     axes.set(xlim=(0, len(columns)), ylim=(len(genes), 0), yticks=np.arange(len(genes)) + 0.5, yticklabels=genes)
-    axes.set_xticks(np.arange(len(columns)) + 0.5, [part for _, part in columns])
+    shown = [textwrap.shorten(words[part], _LONGEST, placeholder="...") for _, part in columns]
+    axes.set_xticks(np.arange(len(columns)) + 0.5, shown, rotation=90 if long else 0)
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelsize=7.5)
     for name in ("left", "bottom"):
         axes.spines[name].set_visible(False)
     for site in dict.fromkeys(site for site, _ in columns):
         places = [j for j, (other, _) in enumerate(columns) if other == site]
-        axes.annotate(_short(site, len(places)), ((places[0] + places[-1] + 1) / 2, 0), (0, 16), ha="center",
-                      textcoords="offset points", fontsize=7.5, weight="bold", annotation_clip=False)  # fmt: skip
+        middle, above = (places[0] + places[-1] + 1) / 2, 72 * (over - 0.28)
+        axes.annotate(_short(site, len(places)), (middle, 0), (0, above), ha="center", textcoords="offset points",
+                      fontsize=7.5, weight="bold", annotation_clip=False)  # fmt: skip
         axes.axvline(places[0], color="white", linewidth=2.0)
     _scale(figure, reach, left, whole, height)
     title = f"Levels by hospital and group: {fmt.plain(result.title)}"
     caption = (
         f"Cohort {where(result)}. Mean log2 expression of the genes with the smallest p values, by hospital and group, "
-        f"less the mean of the gene's row; {_GROUPS}. A hospital shows its groups where both have enough patients. No "
-        "patient is shown."
+        f"less the mean of the hospital's two groups. {_group_words(result)} A hospital shows its groups where both "
+        "have enough patients. No patient is shown."
     )
     sites = ", ".join(dict.fromkeys(fmt.plain(site) for site, _ in columns))
     return figure, (title, caption, f"{title}. {len(genes)} genes; {sites}. The numbers are in tables/*.csv.")
@@ -199,7 +227,7 @@ def _scale(figure: Figure, reach: float, left: float, width: float, height: floa
     axes.tick_params(length=0)
     for name in ("left", "bottom"):
         axes.spines[name].set_visible(False)
-    axes.set_xlabel("log2, less the gene's mean", fontsize=7.5, labelpad=1)
+    axes.set_xlabel("log2, less the hospital's mean", fontsize=7.5, labelpad=1)
 
 
 # ---------------------------------------------------------------------------------------------------- components
@@ -275,4 +303,4 @@ def _panel(axes: Axes, curve: Curve, row: GeneSetRow, place: int) -> str:
 def set_words(row: GeneSetRow) -> str:
     """How strong a set is."""
     normalised = "" if row.normalised is None else f"NES {row.normalised:.2f}, "
-    return f"{normalised}FDR {fmt.p_value(row.adjusted_p)}"
+    return f"{normalised}FDR {fmt.small_p(row.adjusted_p)}"

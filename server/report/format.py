@@ -45,6 +45,11 @@ def p_value(p: float | None) -> str:
     return f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
+def small_p(p: float | None) -> str:
+    """A p value among thousands: where others stop at 0.001 it goes on with two digits and a power of ten."""
+    return f"{p:.1e}" if p is not None and 0 < p < 0.001 else p_value(p)
+
+
 def p_words(p: float | None) -> str:
     """A p value for a sentence: `p = 0.030` or `p < 0.001`."""
     text = p_value(p)

@@ -31,6 +31,7 @@ from server.report.headlines import headlines
 from server.report.networks import networks
 from server.report.nomogram_page import write_nomograms
 from server.report.performance import model_sections, survival
+from server.report.pooled_and_alone import pooled_and_alone
 from server.report.preparation import preparation
 from server.report.shift import shift
 from server.report.subgroups import subgroups
@@ -93,6 +94,7 @@ def page_sections(
         preparation(results),
         model_sections(results, pictures),
         choices(results),
+        pooled_and_alone(results),
         shift(results, pictures),
         subgroups(results, pictures),
         networks(results, pictures),
@@ -172,7 +174,7 @@ _FACTS = {
     "sites": "Libraries and prepared data",
     "external_openings": "Openings of external cohorts so far, by any run",
 }
-_NOT_LIBRARIES = ("site", "code", "store", "masks", "alone", "under_limits", "without")
+_NOT_LIBRARIES = ("site", "code", "store", "masks", "alone", "tells", "under_limits", "without")
 
 
 def _fact(key: str, value: object) -> str:

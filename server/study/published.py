@@ -53,10 +53,25 @@ def left_out(result: Result, published: Published, endpoint: str, why: str = "a 
         if count is None:
             return result
         known += count
-    less = known - result.n
+    return _counted_out(result, published, ("in the cohort, endpoint known", known), why)
+
+
+def not_sequenced(result: Result, published: Published) -> Result:
+    """A comparison of gene expression with the patients counted whom it leaves out, as they lack what it needs."""
+    if result.n is None or result.statistic != "differential-expression" or result.how == "site-alone":
+        return result
+    known = published.row(result.cohort, "", ("n",)).pooled
+    if known is None:
+        return result
+    return _counted_out(result, published, ("in the cohort", known), "no RNA-seq, or another value is missing")
+
+
+def _counted_out(result: Result, published: Published, whole: tuple[str, int], why: str) -> Result:
+    name, known = whole
+    less = known - (result.n or 0)
     shown = None if 0 < less < published.study.limits.min_cell else less
     rows = [
-        Count(name="in the cohort, endpoint known", pooled=known),
+        Count(name=name, pooled=known),
         Count(name=f"left out: {why}", pooled=shown),
         Count(name="in the analysis", pooled=result.n),
     ]

@@ -97,7 +97,10 @@ def test_csv_tsv_parquet_and_h5ad_of_one_matrix_are_one_store(folder: Path) -> N
     )
     anndata.AnnData(scipy.sparse.csr_matrix(values.T.astype(np.float32)), obs, ids).write_h5ad(folder / "y.h5ad")
     digests = set()
-    for file in ("expression.csv", "x.tsv", "x.parquet", "y.parquet", "x.h5ad", "y.h5ad"):
+    for plain in ("expression.csv", "x.tsv"):
+        (folder / f"{plain}.gz").write_bytes(gzip.compress((folder / plain).read_bytes()))
+    packed = ("expression.csv.gz", "x.tsv.gz")
+    for file in ("expression.csv", "x.tsv", *packed, "x.parquet", "y.parquet", "x.h5ad", "y.h5ad"):
         (folder / "site.toml").write_text(f'[site]\nname = "a"\n[tables]\nexpression = "{file}"\n')
         digests.add(prepare(load_site(folder), study).digest)
     assert len(digests) == 1
@@ -222,6 +225,10 @@ def test_losses_are_told_and_weighed(kept: int, severity: Severity, folder: Path
         ("expression.xlsx", b"PK", 215),
         ("expression.parquet", b"PAR1 nonsense PAR1", 215),
         ("expression.h5ad", b"\x89HDF nonsense", 215),
+        ("expression.csv.gz", b"gene,p1,p2\nGENE1,1,2\n", 215),
+        ("expression.csv.gz", gzip.compress(b"gene,p1,p2\n" * 99)[:-12], 215),
+        ("expression.csv.gz", gzip.compress(b"gene,p1\nG\xe9ne,3\n"), 205),
+        ("expression.parquet.gz", b"", 215),
         ("expression.csv", b"p1,p2,p3\n1,2,3\n", 215),
         ("expression.csv", b"gene;p1;p2\nGENE1;1;2\n", 215),
         ("expression.csv", b"gene,p1,p2\n", 215),
@@ -236,6 +243,19 @@ def test_what_is_no_table_of_genes_has_one_number(file: str, content: bytes | No
         (folder / file).write_bytes(content)
     table, problems = read(folder, genomic_study())
     assert table is None and [p.number for p in problems] == [number]
+
+
+def test_a_packed_file_that_unpacks_to_more_than_any_table_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "site.toml").write_text('[site]\nname = "a"\n[tables]\nexpression = "expression.csv.gz"\n')
+    text = as_text(named(), PATIENTS, counts()).encode()
+    (folder / "expression.csv.gz").write_bytes(gzip.compress(text))
+    monkeypatch.setattr("client.cohort.expression_files.MOST_UNPACKED", len(text))
+    assert read(folder, genomic_study())[0] is not None
+    monkeypatch.setattr("client.cohort.expression_files.MOST_UNPACKED", len(text) - 1)
+    table, (problem,) = read(folder, genomic_study())
+    assert table is None and problem.number == 215 and "unpacked" in problem.local
 
 
 def test_an_h5ad_of_anything_but_numbers_is_refused(folder: Path) -> None:

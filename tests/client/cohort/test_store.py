@@ -14,7 +14,7 @@ import pytest
 
 from client.cohort import store
 from client.cohort.reading import read_table
-from client.cohort.site import load_site
+from client.cohort.site import Site, load_site
 from client.cohort.store import load_prepared, store_digest, store_folder
 from client.preparation.prepare import UnfitDataError, prepare
 from common.errors import FedmviError, Severity
@@ -128,7 +128,19 @@ def test_nothing_prepared_is_212(make_site: Any, study: Study) -> None:
         store_digest(make_site(), study)
 
 
-def test_loading_needs_neither_pandas_nor_charset_normalizer(make_site: Any, study: Study) -> None:
+def test_writing_and_loading_need_no_pandas_which_pyarrow_would_load(make_site: Any, study: Study) -> None:
+    code = """
+import pickle, sys
+from client.cohort.store import load_prepared
+from client.preparation.prepare import prepare
+site, study = pickle.loads(sys.stdin.buffer.read())
+prepare(site, study)
+print([m for m in ("pandas",) if m in sys.modules])
+"""
+    _prints_nothing(code, make_site(), study)
+
+
+def test_loading_needs_no_charset_normalizer_either(make_site: Any, study: Study) -> None:
     site = make_site()
     prepare(site, study)
     code = """
@@ -137,6 +149,10 @@ from client.cohort.store import load_prepared
 load_prepared(*pickle.loads(sys.stdin.buffer.read()))
 print([m for m in ("pandas", "charset_normalizer", "scipy", "torch") if m in sys.modules])
 """
+    _prints_nothing(code, site, study)
+
+
+def _prints_nothing(code: str, site: Site, study: Study) -> None:
     root = Path(store.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code], input=pickle.dumps((site, study)), capture_output=True, check=True, cwd=root

@@ -22,9 +22,10 @@ from server.study.execution import Action
 from server.study.results import read_results
 from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
-from simulation.running import Simulation, shipped_study
+from simulation.running import Simulation
+from simulation.shipped import shipped_study
 
-NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w])")
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[-+]\d+)?(?![\w])")
 CITED = re.compile(r"[A-Z][\w.&' ]*(?: et al\.)?,? \(?[^()]*(?:19|20)\d\d(?:;[\d:e]+)?[^()]*\)|\([^()]*(?:19|20)\d\d\)")
 
 
@@ -88,7 +89,8 @@ def unknown(page: str, content: dict[str, Any]) -> list[str]:
     known = numbers(content)
 
     def missing(token: str) -> bool:
-        half = 0.5 * 10.0 ** -len(token.partition(".")[2]) * (1 + 1e-9)
+        digits, _, power = token.partition("e")
+        half = 0.5 * 10.0 ** (int(power or 0) - len(digits.partition(".")[2])) * (1 + 1e-9)
         place = bisect.bisect_left(known, float(token) - half)
         return place == len(known) or known[place] > float(token) + half
 

@@ -27,6 +27,11 @@ def test_p_values(p: float | None, text: str, words: str) -> None:
     assert fmt.p_words(p) == words
 
 
+def test_p_values_among_thousands_go_on_where_others_stop() -> None:
+    found = [fmt.small_p(p) for p in (2.63e-18, 0.000999, 0.0304, 0.0, None)]
+    assert found == ["2.6e-18", "1.0e-03", "0.030", "<0.001", "–"]
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [

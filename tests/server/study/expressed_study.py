@@ -81,9 +81,14 @@ def quoted(names: tuple[str, ...]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def protocol(scale: str = "counts", sites: tuple[str, ...] = SITES, digest: str = "0" * 64) -> str:
+def protocol(
+    scale: str = "counts",
+    sites: tuple[str, ...] = SITES,
+    digest: str = "0" * 64,
+    genes: tuple[str, ...] = GENES,
+) -> str:
     """The study as it is written."""
-    return _TEXT.format(scale=scale, sites=quoted(sites), genes=quoted(GENES), digest=digest)
+    return _TEXT.format(scale=scale, sites=quoted(sites), genes=quoted(genes), digest=digest)
 
 
 def expressed_study(scale: str = "counts", sites: tuple[str, ...] = SITES) -> Study:
