@@ -12,6 +12,7 @@ LONGEST = (
     "e2e/test_simulation.py",
     "e2e/test_survival.py",
     "e2e/test_deployment.py",
+    "docs/test_deployment.py",
     "client/preparation/test_prepare.py",
     "simulation/test_runtime.py",
     "e2e/test_chaos.py",
@@ -22,6 +23,7 @@ LONGEST = (
     "client/test_masked_study.py",
     "server/study/test_resume.py",
     "simulation/test_exactness.py",
+    "docs/test_pages.py",
 )
 """The longest first; all others follow in their usual order. A file stays with one worker, which shares its set-up."""
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from client.cohort.site import Site, load_site
-from client.node.enrolment import is_enrolled, load_enrolment
-from client.release.countersigned import Countersigned, read_countersigned
-from client.release.extracts import FORMATS, Chosen, verify_copy
-from client.release.ledger import Ledger, LedgerState, ledger_file
-from common.files import write_whole
-from common.study.fingerprint import study_fingerprint
-from common.study.loader import load_study
 from common.terminal import EXIT_PROBLEMS, out, print_json
+
+if TYPE_CHECKING:
+    from client.cohort.site import Site
+    from client.release.countersigned import Countersigned
+    from client.release.extracts import Chosen
+    from client.release.ledger import LedgerState
 
 SiteFolder = Annotated[Path, typer.Option("--site", help="The site's folder, the one with site.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -40,6 +38,9 @@ def add_commands(app: typer.Typer) -> None:
 
 def show(site: SiteFolder = Path(), study: Study = "", since: Since = None, json_: AsJson = False) -> None:
     """List everything that left, oldest first."""
+    from client.cohort.site import load_site
+    from client.release.ledger import Ledger, ledger_file
+
     chosen = _chosen(study, since)
     entries = [entry for entry in Ledger(ledger_file(load_site(site))).entries() if chosen.has(entry)]
     if json_:
@@ -75,6 +76,10 @@ def verify(
     if file is not None:
         _verify_copy(file, json_)
         return
+    from client.cohort.site import load_site
+    from client.release.countersigned import read_countersigned
+    from client.release.ledger import Ledger, ledger_file
+
     loaded = load_site(site)
     state = Ledger(ledger_file(loaded)).verify()
     countersigned = read_countersigned(loaded)
@@ -98,7 +103,7 @@ def _print_state(state: LedgerState, countersigned: Countersigned | None, *, mis
         cut = f" but {len(state.cut)} that a crash cut short ({_listed(state.cut)})" if state.cut else ""
         out.print(f"{state.lines} lines, all whole{cut}; head {state.head}")
     if countersigned is None:
-        out.print("Not countersigned yet: lines that were cut off the end could not be missed.")
+        out.print("Not countersigned yet: nobody would notice if lines had been cut off the end.")
     elif stranger:
         out.print("The countersigned head is signed by another key than that of this site's coordinator.")
     elif missing:
@@ -116,6 +121,8 @@ def _listed(lines: tuple[int, ...]) -> str:
 
 def _has(site: Site, state: LedgerState, countersigned: Countersigned) -> bool:
     """Whether the countersigned line is in the ledger, as far as the chain is whole."""
+    from client.release.ledger import Ledger, ledger_file
+
     head = countersigned.signed.head
     before_the_break = not state.broken_at or head.lines < state.broken_at
     return before_the_break and Ledger(ledger_file(site)).find(head) is not None
@@ -123,10 +130,14 @@ def _has(site: Site, state: LedgerState, countersigned: Countersigned) -> bool:
 
 def _stranger(site: Site, countersigned: Countersigned) -> bool:
     """Whether another key than the coordinator's signed the head."""
+    from client.node.enrolment import is_enrolled, load_enrolment
+
     return is_enrolled(site) and load_enrolment(site).coordinator != countersigned.coordinator
 
 
 def _verify_copy(file: Path, json_: bool) -> None:
+    from client.release.extracts import verify_copy
+
     state = verify_copy(file)
     if json_:
         print_json({"lines": state.lines, "head": state.head, "broken_at": state.broken_at or None,
@@ -151,6 +162,11 @@ def export(
     since: Since = None,
 ) -> None:
     """Write a copy of the ledger for the data-protection officer: the whole chain, or an extract of it."""
+    from client.cohort.site import load_site
+    from client.release.extracts import FORMATS
+    from client.release.ledger import Ledger, ledger_file
+    from common.files import write_whole
+
     if out_.suffix not in FORMATS:
         raise typer.BadParameter(f"the name must end in {' or '.join(FORMATS)}", param_hint="--out")
     loaded = load_site(site)
@@ -167,8 +183,13 @@ def _fingerprint(study: str) -> str:
         return study
     if not Path(study).is_file():
         raise typer.BadParameter("name the study's file, or 8 digits of its fingerprint", param_hint="--study")
+    from common.study.fingerprint import study_fingerprint
+    from common.study.loader import load_study
+
     return study_fingerprint(load_study(Path(study)))
 
 
 def _chosen(study: str, since: datetime | None) -> Chosen:
+    from client.release.extracts import Chosen
+
     return Chosen(_fingerprint(study), since.date().isoformat() if since else "")

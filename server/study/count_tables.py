@@ -106,7 +106,13 @@ def _evaluation_size(study: Study, model: Model, cohort: str, shown: Published) 
         "title": f"Sample size for evaluating {model.title} in {cohort}",
     }
     if n is None or events is None:
-        return _result(study, cohort, [], note="Too few patients of a class for a count to be shown.", **facts)
+        return _result(
+            study,
+            cohort,
+            [],
+            note="A count that this needs is hidden: it is small, or would give a small one away.",
+            **facts,
+        )
     parameters = len(coded_columns(study, model.predictors))
     enough = min(events, n - events) >= EVALUATION_EVENTS
     word = "meet" if enough else "fall short of"

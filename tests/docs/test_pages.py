@@ -1,0 +1,154 @@
+"""docs: whoever follows the tutorial and the guides, from the first line to the last, gets what they promise.
+
+What a page takes for granted, such as a study or patients, is made here. Guides of a deployment are followed in
+`test_deployment.py`, and the page about the report where there is one, in `tests/e2e/test_simulation.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from client.cohort.site import load_site
+from client.release.keys import own_key
+from server.study.execution import Action
+from simulation.cohorts.consortium import load_consortium
+from simulation.hospitals import make_hospitals
+from simulation.network.example import make_example_hospitals, write_example_study
+from simulation.running import Simulation
+from tests.docs.elsewhere import ELSEWHERE, is_elsewhere
+from tests.docs.reader import DOCS, ROOT, Reader, Said, sections, typed_on
+from tests.public_data import public
+
+PAGES = sorted(path.relative_to(DOCS).as_posix() for path in (*DOCS.glob("tutorial/*.md"), *DOCS.glob("howto/*.md")))
+FOLLOWED_ELSEWHERE = {
+    "tutorial/reading-a-report.md": "e2e/test_simulation.py",
+    **dict.fromkeys(
+        (
+            "howto/provision-a-consortium.md", "howto/join-a-consortium.md", "howto/add-a-site.md",
+            "howto/plan-a-study.md", "howto/deploy.md", "howto/recover-from-a-crash.md", "howto/rotate-keys.md",
+        ),
+        "docs/test_deployment.py",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
+    return Reader(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three simulated hospitals, and a study over them with the names that the guides use."""
+    folder = tmp_path_factory.mktemp("hospitals")
+    make_example_hospitals(folder / "sites")
+    study = write_example_study(folder / "study.toml", "study", models=True)
+    text = study.read_text(encoding="utf-8").replace('name = "clinical"', 'name = "hybrid"')
+    study.write_text(text, encoding="utf-8")
+    return folder
+
+
+def nothing(reader: Reader, hospitals: Path) -> None:
+    """For a page that brings all that it needs."""
+
+
+def a_table(reader: Reader, hospitals: Path) -> None:
+    """A study, and the hospital's export in place of the empty table that `init` makes."""
+    shutil.copy(hospitals / "study.toml", reader.folder)
+
+    def put(said: Said) -> None:
+        table = (hospitals / "sites" / "hospital-a" / "patients.csv").read_text(encoding="utf-8")
+        (reader.folder / "hospital-a" / "patients.csv").write_text(table, encoding="utf-8")
+
+    reader.after = {"fedmvi-site init": put}
+    reader.answers = {"fedmvi-site approve": "study\n"}
+    reader.changes = {"5f1c...e0": own_key(load_site(hospitals / "sites" / "hospital-b"))}
+
+
+def a_prepared_site(reader: Reader, hospitals: Path) -> None:
+    """A site that has prepared the study and approved nothing; its patients have ids as in the guide."""
+    shutil.copy(hospitals / "study.toml", reader.folder)
+    site = shutil.copytree(hospitals / "sites" / "hospital-a", reader.folder / "hospital-a")
+    table = site / "patients.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("\nhospital-a-", "\nP"), encoding="utf-8")
+    own = site / "site.toml"
+    own.write_text(own.read_text(encoding="utf-8").replace('["any"]', "[]"), encoding="utf-8")
+    assert reader.run("fedmvi-site prepare study.toml --site hospital-a").code == 0
+    reader.answers = {"fedmvi-site approve": "study\n"}
+
+
+def a_finished_run(reader: Reader, hospitals: Path) -> None:
+    """A run with a model, and a table of new patients."""
+    sites = shutil.copytree(hospitals / "sites", reader.folder / "sites")
+    run = reader.folder / "hub" / "runs" / "study"
+    Simulation.of(hospitals / "study.toml", sites, run, in_process=True).conduct(Action.RUN, lambda _: None)
+    (sites / "hospital-a").rename(reader.folder / "hospital-a")
+    head, *rows = (hospitals / "sites" / "hospital-b" / "patients.csv").read_text(encoding="utf-8").splitlines(True)
+    (reader.folder / "new-patients.csv").write_text(head + "".join(rows[:5]), encoding="utf-8")
+
+
+def simulated_hospitals(reader: Reader, hospitals: Path) -> None:
+    """The hospitals that the worked example names."""
+    assert reader.run("fedmvi-simulate cohort demo --out sites --seed 7").code == 0
+
+
+def images_of_a_few_patients(reader: Reader, hospitals: Path) -> None:
+    """CT in DICOM, an export of the PACS, and a study; whoever should correct the manifest goes by folders instead."""
+    declared = load_consortium("demo-imaging")
+    group = declared.sites[0].groups[0].model_copy(update={"patients": 2, "present": 1})
+    few = declared.sites[0].model_copy(update={"groups": (group,)})
+    make_hospitals(declared.model_copy(update={"sites": (few,)}), reader.folder / "sites", 7, workers=1)
+    site = (reader.folder / "sites" / few.name).rename(reader.folder / "hospital-a")
+    shutil.copy(ROOT / "studies" / "demo-imaging.toml", reader.folder / "study.toml")
+    shutil.copytree(site / "images", reader.folder / "export")
+    reader.changes = {"/archive/export": "export", "/mnt/pacs-export": "export"}
+    reader.after = {"fedmvi-site discover": lambda said: (site / "manifest.csv").unlink()}
+
+
+def published_data(reader: Reader, hospitals: Path) -> None:
+    """The three data sets, where they are."""
+    folders = {"tcga_lihc": "tcga_lihc", "heart_disease": "heart_disease_4centres", "asaur": "hcc_resection_asaur"}
+    reader.changes = {f"path/to/{name}": str(public(folder)) for name, folder in folders.items()}
+
+
+BEFORE: dict[str, Callable[[Reader, Path], None]] = {
+    "howto/prepare-a-site.md": a_table,
+    "howto/approve-a-study.md": a_prepared_site,
+    "howto/use-a-model.md": a_finished_run,
+    "howto/write-a-study.md": simulated_hospitals,
+    "howto/public-data.md": published_data,
+    "howto/prepare-images.md": images_of_a_few_patients,
+    "howto/name-the-images.md": images_of_a_few_patients,
+}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in FOLLOWED_ELSEWHERE])
+def test_a_page_can_be_followed_to_its_end(reader: Reader, hospitals: Path, page: str) -> None:
+    if all(is_elsewhere(page, typed.line) for typed in typed_on(DOCS / page)):
+        return
+    BEFORE.get(page, nothing)(reader, hospitals)
+    reader.follow(page)
+
+
+def test_what_is_not_typed_here_is_done_by_the_test_that_is_named() -> None:
+    for page, listed in ELSEWHERE.items():
+        pages = [page] if page else PAGES
+        lines = [typed.line for each in pages for typed in typed_on(DOCS / each)]
+        for one in listed:
+            assert one.words in (ROOT / "tests" / one.test).read_text(encoding="utf-8"), one
+            assert any(line.startswith(one.begins) for line in lines), f"no longer there: {page} {one}"
+    for page, test in FOLLOWED_ELSEWHERE.items():
+        assert f'"{page}"' in (ROOT / "tests" / test).read_text(encoding="utf-8"), page
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_a_page_stands_in_a_block_that_says_so(page: str) -> None:
+    """A block without a language is an output, a file or a tree: nobody would type it here."""
+    for _, language, text in sections((DOCS / page).read_text(encoding="utf-8")):
+        if language not in ("sh", "console"):
+            assert not re.search(r"^(\$ |fedmvi-)", text, re.MULTILINE), text
