@@ -6,6 +6,7 @@ connected one that stays silent, because a message may have got lost on the way.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections import deque
@@ -44,6 +45,10 @@ TOGETHER = 8
 
 IN_FLIGHT = 64
 """Sites that are asked at once. What is on its way lies in the SuperLink's memory, which shall not grow with sites."""
+
+IN_FLIGHT_BY_PROCESSOR = 8
+"""The same in a simulation, for each processor of the machine: so many are busy with one each, and the engine looks at
+every message on its way once for every site, ten times a second."""
 
 SEARCH_SECONDS = 1.0
 """How often a lost site is looked for."""
@@ -127,6 +132,8 @@ class FlowerTransport:
         How long a lost site is waited for.
     signer, ledgers
         Signs the messages, and keeps the heads of the sites' ledgers; None where sites are not enrolled.
+    simulated
+        Whether the sites are simulated: fewer are asked at once, and they are looked at more often.
     """
 
     def __init__(
@@ -137,9 +144,14 @@ class FlowerTransport:
         wait_seconds: float = 0.0,
         signer: Signer | None = None,
         ledgers: LedgerHeads | None = None,
+        *,
+        simulated: bool = False,
     ) -> None:
         self._grid, self._nodes, self._find, self._wait = grid, dict(nodes), find, wait_seconds
         self._signer, self._ledgers = signer, ledgers
+        self._most = min(IN_FLIGHT, IN_FLIGHT_BY_PROCESSOR * (os.cpu_count() or 1)) if simulated else IN_FLIGHT
+        # In a simulation sites and grid are on one machine, and looking costs next to nothing.
+        self._slowest = POLL_SECONDS if simulated else SLOWEST_POLL_SECONDS
 
     @classmethod
     def connect(
@@ -167,7 +179,7 @@ class FlowerTransport:
             there |= set(nodes)
             missing = [site for site in sites if site not in nodes]
             if not missing:
-                return cls(grid, nodes, find, wait_seconds, signer, ledgers)
+                return cls(grid, nodes, find, wait_seconds, signer, ledgers, simulated=names is SiteNames.REPORTED)
             if time.monotonic() > begun + wait_seconds:
                 never = tuple(site for site in missing if site not in there)
                 why = f"{', '.join(missing)}: not there after {wait_seconds:g} seconds"
@@ -182,7 +194,7 @@ class FlowerTransport:
                 wires[id(packed)] = to_wire(packed)
         waiting = deque((site, wires[id(packed)]) for site, packed in messages.items())
         open_: dict[str, _Exchange] = {}
-        searched, pace = time.monotonic(), Pace(POLL_SECONDS, SLOWEST_POLL_SECONDS, time.monotonic)
+        searched, pace = time.monotonic(), Pace(POLL_SECONDS, self._slowest, time.monotonic)
         while open_ or waiting:
             self._ask_next(waiting, open_, seconds)
             for site, content in self._pull(list(open_.values())):
@@ -192,7 +204,7 @@ class FlowerTransport:
                     continue
                 del open_[site]
                 yield site, answer
-            if waiting and _answering(open_) < IN_FLIGHT:
+            if waiting and _answering(open_) < self._most:
                 continue
             if not open_:
                 return
@@ -206,7 +218,7 @@ class FlowerTransport:
     def _ask_next(self, waiting: deque[tuple[str, Wire]], open_: dict[str, _Exchange], seconds: float) -> None:
         """Ask the next sites, as many as may be asked at once beside those that are yet to answer."""
         new = []
-        while waiting and _answering(open_) < IN_FLIGHT:
+        while waiting and _answering(open_) < self._most:
             site, wire = waiting.popleft()
             open_[site] = _Exchange(site, wire, seconds, time.monotonic())
             new.append(open_[site])
@@ -366,6 +378,13 @@ def _told(error: Error, site: str) -> FedmviError:
 
 def _reported(grid: Grid, nodes: list[int]) -> dict[int, str]:
     """What nodes say that they are called; error 508 for one that does not say it, 201 for one that cannot."""
+    names: dict[int, str] = {}
+    for some in batched(nodes, IN_FLIGHT):
+        names |= _reported_at_once(grid, some)
+    return names
+
+
+def _reported_at_once(grid: Grid, nodes: Sequence[int]) -> dict[int, str]:
     waiting: dict[str, int] = {}
     for node in nodes:
         asked = Message(RecordDict(), dst_node_id=node, message_type=NAME_TYPE, ttl=NAME_SECONDS)
@@ -375,15 +394,14 @@ def _reported(grid: Grid, nodes: list[int]) -> dict[int, str]:
     limit = time.monotonic() + NAME_SECONDS
     names: dict[int, str] = {}
     while waiting:
-        for message_id in list(waiting):
-            for reply in grid.pull_messages([message_id]):
-                node = waiting.pop(message_id)
-                if reply.has_error():
-                    raise FedmviError(508, f"Flower error {reply.error.code}", site=str(node))
-                told = reply.content.config_records["name"]
-                if "site" not in told:
-                    raise FedmviError(201, f"node {node} reports error {told.get('error')!r}")
-                names[node] = str(told["site"])
+        for reply in grid.pull_messages(list(waiting)):
+            node = waiting.pop(reply.metadata.reply_to_message_id)
+            if reply.has_error():
+                raise FedmviError(508, f"Flower error {reply.error.code}", site=str(node))
+            told = reply.content.config_records["name"]
+            if "site" not in told:
+                raise FedmviError(201, f"node {node} reports error {told.get('error')!r}")
+            names[node] = str(told["site"])
         if waiting and time.monotonic() > limit:
             raise FedmviError(508, f"no answer in {NAME_SECONDS:g} seconds", site=str(next(iter(waiting.values()))))
         if waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from client.app import SITES_VARIABLE
+from client.node.folder import SITES_VARIABLE
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _TAIL_LINES = 25
@@ -86,8 +87,12 @@ def child_environment(
     ray_folder: Path,
     sites: list[Path],
     extra: Mapping[str, str],
+    ray_address: str | None = None,
 ) -> dict[str, str]:
-    """The environment of all processes of a run, into which no Flower or Ray setting of the caller leaks."""
+    """The environment of all processes of a run, into which no Flower or Ray setting of the caller leaks.
+
+    With the address of a Ray cluster, what the caller has of its secret (`RAY_AUTH_*`) is kept.
+    """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_"))}
     environment = inherited | dict(extra)
     # Without compiled modules every start takes twice as long.
@@ -95,26 +100,41 @@ def child_environment(
     # Flower's HTTP client obeys proxy settings, also for this machine.
     for name in ("no_proxy", "NO_PROXY"):
         environment[name] = ",".join(filter(None, [environment.get(name, ""), "127.0.0.1", "localhost"]))
+    folders = os.pathsep.join(str(site.resolve()) for site in sites)
+    ray = _own_ray(ray_folder) if ray_address is None else _cluster(ray_address, folders)
     return environment | {
         # Flower's daemons start their helpers by bare name.
         "PATH": os.pathsep.join([str(_scripts()), environment.get("PATH", os.defpath)]),
-        SITES_VARIABLE: os.pathsep.join(str(site.resolve()) for site in sites),
+        SITES_VARIABLE: folders,
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
         "PYTHONUNBUFFERED": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Leave a GPU visible to the clients: all of them share it.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        **ray,
+    }
+
+
+def _own_ray(ray_folder: Path) -> dict[str, str]:
+    return {
         # Always a new Ray instance: without this Ray may attach to one that already runs on the machine.
         "RAY_ADDRESS": "local",
         "RAY_TMPDIR": str(ray_folder),
-        "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(_OBJECT_STORE_BYTES),
-        # Leave a GPU visible to the clients: all of them share it.
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # Ray listens on all addresses of the machine, and who reaches it may run code: it asks for a secret.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
+
+
+def _cluster(address: str, folders: str) -> dict[str, str]:
+    """For a Ray that is there already: its processes inherit nothing of ours, so they are told where sites lie."""
+    told = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH_")}
+    job = {"runtime_env": {"env_vars": {SITES_VARIABLE: folders}}}
+    return {**told, "RAY_ADDRESS": address, "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job)}
 
 
 def _scripts() -> Path:

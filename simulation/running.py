@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,16 +34,8 @@ RECORDS = ("import.json", MADE_UP)
 """What importers and generators leave beside the sites that they made."""
 FEW = 5
 """Smaller counts of repaired cells are not printed."""
-
-
-def shipped_study(name: Path) -> Path:
-    """The protocol that a person means: a file, or a shipped one by its name with or without `.toml`."""
-    if name.is_file():
-        return name
-    shipped = Path(str(resources.files("studies"))) / f"{name.name.removesuffix('.toml')}.toml"
-    if shipped.exists():
-        return shipped
-    raise FedmviError(101, f"{name}: there is no such file, and no shipped study of that name")
+LONGEST_SECONDS, SECONDS_A_SITE = 3600.0, 60.0
+"""After how long a run over Flower is given up: an hour, or longer where there are many sites."""
 
 
 def find_sites(folder: Path) -> dict[str, Site]:
@@ -119,22 +110,27 @@ class Simulation:
         Without Flower: the same questions, gate, encoding and journal in this process. Quicker to start.
     ignored
         Sites of the folder that the study does not name.
+    ray_address
+        Of a Ray cluster whose machines answer for the sites; None: Ray is started on this machine for the run.
     """
 
     run: RunDirectory
     sites: dict[str, Site]
     in_process: bool
     ignored: tuple[str, ...] = ()
+    ray_address: str | None = None
 
     @classmethod
-    def of(cls, study_file: Path, sites: Path, out: Path, *, in_process: bool) -> Simulation:
+    def of(
+        cls, study_file: Path, sites: Path, out: Path, *, in_process: bool, ray_address: str | None = None
+    ) -> Simulation:
         """Check study and sites and make (or find) the run's directory."""
         found = find_sites(sites)
         refuse_made_up_patients(sites, load_study(study_file))
         run = RunDirectory.create(out, study_file)
         chosen = sites_of_study(run.study(), found)
         run.write_facts({**run.facts(), "origin": origin_of(sites)})
-        return cls(run, chosen, in_process, tuple(name for name in found if name not in chosen))
+        return cls(run, chosen, in_process, tuple(name for name in found if name not in chosen), ray_address)
 
     def conduct(self, action: Action, progress: Progress) -> None:
         """Prepare every site and run the study; an interrupted run goes on where it stopped.
@@ -188,6 +184,8 @@ class Simulation:
                     sites=[site.folder for site in self.sites.values()],
                     workdir=self.run.folder,
                     on_line=on_line,
+                    ray_address=self.ray_address,
+                    timeout_s=max(LONGEST_SECONDS, SECONDS_A_SITE * len(self.sites)),
                 )
             except FlowerRuntimeError as error:
                 self.run.log_file.write_text(error.log, encoding="utf-8")

@@ -31,7 +31,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.app import SITES_VARIABLE
+from client.node.folder import SITES_VARIABLE
 from common.deployment.ports import free_port
 from simulation.processes import (
     FlowerRuntimeError,
@@ -83,6 +83,7 @@ def run_on_flower(
     workdir: Path,
     environment: dict[str, str] | None = None,
     cpus: int = 2,
+    ray_address: str | None = None,
     timeout_s: float = 3600.0,
     on_line: Callable[[str], None] | None = None,
 ) -> FlowerRun:
@@ -91,6 +92,9 @@ def run_on_flower(
     Node i has `partition-id` i and finds its folder as entry i of `FEDMVI_SITES`. `run_config` overrides keys
     that the bundle declares. At most `cpus` clients answer at a time. `environment` is added to that of every
     process. `on_line` receives each line of the run's log as it comes, in the calling thread.
+
+    With `ray_address`, `HOST:PORT` of a Ray cluster, its machines answer instead, as many clients at a time as they
+    have processors; they must see `workdir` and the sites under the same paths.
 
     Everything started here has ended when this returns or raises, also on Ctrl-C, SIGTERM and `timeout_s`.
     """
@@ -116,7 +120,7 @@ def run_on_flower(
         flower = _Flower(
             home=home,
             cwd=neutral,
-            environment=child_environment(home, Path(ray_folder), sites, environment or {}),
+            environment=child_environment(home, Path(ray_folder), sites, environment or {}, ray_address),
             log=FollowedLog(Path(own, "run.log"), on_line),
             superlink_log=FollowedLog(Path(own, "superlink.log"), None, skip=_ACCESS_LOG),
             deadline=deadline,
@@ -124,7 +128,7 @@ def run_on_flower(
         )
         try:
             flower.start_superlink()
-            flower.run_app(bundle.resolve(), run_config, nodes=len(sites), cpus=cpus)
+            flower.run_app(bundle.resolve(), run_config, nodes=len(sites), cpus=None if ray_address else cpus)
             ended = time.monotonic()
             status, running_seconds = flower.outcome()
         finally:
@@ -191,7 +195,7 @@ class _Flower:
         )
 
     def run_app(
-        self, bundle: Path, run_config: Mapping[str, str | int | float | bool], *, nodes: int, cpus: int
+        self, bundle: Path, run_config: Mapping[str, str | int | float | bool], *, nodes: int, cpus: int | None
     ) -> None:
         """Let `flwr run` pack and submit the bundle, and pass the run's log on until the run has ended.
 
@@ -202,11 +206,9 @@ class _Flower:
         overrides.write_text(
             "".join(f"{key} = {_toml(value)}\n" for key, value in run_config.items()), encoding="utf-8"
         )
-        federation = {
-            "num-supernodes": nodes,
-            "client-resources-num-cpus": 1,
-            "init-args-num-cpus": cpus,
-        }
+        federation = {"num-supernodes": nodes, "client-resources-num-cpus": 1}
+        if cpus is not None:  # a cluster that is there already has as many as it has
+            federation["init-args-num-cpus"] = cpus
         self.client = client = self._spawn(
             self.log,
             "flwr",

@@ -107,3 +107,32 @@ def add(first: Limbs, second: Limbs) -> Limbs:
             total[limb] = partial + carry
             carry = overflow + (total[limb] < partial).astype(np.uint64)
     return total
+
+
+def take_in(total: Limbs, part: Limbs) -> None:
+    """Add an encoding to another one in place: `add`, for whoever adds many."""
+    carry: NDArray[np.bool_] | None = None
+    for mine, other in zip(_flat(total), _flat(part), strict=True):
+        np.add(mine, other, out=mine)
+        over = mine < other
+        if carry is not None:
+            np.add(mine, carry, out=mine)
+            over |= mine < carry
+        carry = over
+
+
+def take_out(total: Limbs, part: Limbs) -> None:
+    """Subtract an encoding from another one in place: adding its `negative`, for whoever subtracts many."""
+    borrow: NDArray[np.bool_] | None = None
+    for mine, other in zip(_flat(total), _flat(part), strict=True):
+        under = mine < other
+        np.subtract(mine, other, out=mine)
+        if borrow is not None:
+            under |= mine < borrow
+            np.subtract(mine, borrow, out=mine)
+        borrow = under
+
+
+def _flat(limbs: Limbs) -> Limbs:
+    """A view of (limbs, numbers): arrays wrap around in silence, a single number would warn."""
+    return limbs.reshape(len(limbs), -1)

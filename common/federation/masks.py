@@ -74,15 +74,15 @@ def mask(
     context
         Names study, run, question and roster; two questions never have the same.
     """
-    names = sorted(blocks)
-    masked = {name: blocks[name] for name in names}
+    masked = {name: blocks[name].copy(order="C") for name in sorted(blocks)}
+    numbers = sum(block.size for block in masked.values())
     for peer, secret in sorted(secrets.items()):
-        stream = _stream(derive(secret, _STREAM + context), sum(blocks[name].size for name in names))
+        stream = _stream(derive(secret, _STREAM + context), numbers)
+        change = fixedpoint.take_in if site < peer else fixedpoint.take_out
         position = 0
-        for name in names:
-            part = stream[position : position + blocks[name].size].reshape(blocks[name].shape)
-            position += blocks[name].size
-            masked[name] = fixedpoint.add(masked[name], part if site < peer else fixedpoint.negative(part))
+        for block in masked.values():
+            change(block, stream[position : position + block.size].reshape(block.shape))
+            position += block.size
     return masked
 
 

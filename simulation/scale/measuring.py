@@ -14,7 +14,8 @@ from server.study.execution import Action
 from simulation.benchmarks.measuring import machine
 from simulation.processes import short_temporary_folder
 from simulation.running import Simulation
-from simulation.scale.hospitals import Kind, make_sites
+from simulation.scale.hospitals import make_sites
+from simulation.scale.kinds import Kind
 from simulation.scale.memory import watching
 
 Progress = Callable[[str], None]
@@ -28,14 +29,14 @@ class Cost:
     ----------
     seconds
         From the start of Flower to its end: hospitals were made and prepared before.
-    messages
-        To all hospitals together; each round is one to every hospital that it asks.
+    rounds, messages
+        Each round is a message to every hospital; messages to all of them together.
     bytes_to_sites, bytes_from_sites
         Of all rounds and hospitals.
     server_peak_mib
         ServerApp and SuperLink together.
-    server_cpu_seconds
-        Processor time of both.
+    server_cpu_seconds, sites_cpu_seconds
+        Processor time of both, and of all hospitals together; 0 where these are on a cluster's machines.
     preparing_seconds
         What making and preparing the hospitals took.
     """
@@ -43,11 +44,13 @@ class Cost:
     study: str
     sites: int
     seconds: float
+    rounds: int
     messages: int
     bytes_to_sites: int
     bytes_from_sites: int
     server_peak_mib: float
     server_cpu_seconds: float
+    sites_cpu_seconds: float
     preparing_seconds: float
 
     @property
@@ -55,9 +58,16 @@ class Cost:
         """Processor time of the server for one message to one hospital and its answer, start-up counted in."""
         return 1000.0 * self.server_cpu_seconds / self.messages
 
+    @property
+    def site_ms_a_message(self) -> float:
+        """Processor time of a hospital for one message, start-up of the processes counted in."""
+        return 1000.0 * self.sites_cpu_seconds / self.messages
 
-def measure(kinds: Sequence[Kind], counts: Sequence[int], progress: Progress) -> list[Cost]:
-    """The cost of every study over every number of hospitals, one after the other.
+
+def measure(
+    kinds: Sequence[Kind], counts: Sequence[int], progress: Progress, ray_address: str | None = None
+) -> list[Cost]:
+    """The cost of every study over every number of hospitals, one after the other; `ray_address` as in `Simulation`.
 
     Raises
     ------
@@ -68,16 +78,19 @@ def measure(kinds: Sequence[Kind], counts: Sequence[int], progress: Progress) ->
     for kind in kinds:
         for count in counts:
             with TemporaryDirectory(prefix="fm-", dir=short_temporary_folder()) as name:
-                found.append(_one(kind, count, Path(name), progress))
+                found.append(cost := _one(kind, count, Path(name), progress, ray_address))
+            progress(f"{kind.value}, {count} hospitals: {cost.seconds:.0f} s, server {cost.server_peak_mib:.0f} MiB")
     return found
 
 
-def _one(kind: Kind, count: int, folder: Path, progress: Progress) -> Cost:
+def _one(kind: Kind, count: int, folder: Path, progress: Progress, ray_address: str | None) -> Cost:
     begun = time.monotonic()
     progress(f"{kind.value}: make and prepare {count} hospitals")
     # Short names: the paths of all hospitals are handed over in one variable.
     study_file = make_sites(kind, count, folder / "h")
-    simulation = Simulation.of(study_file, folder / "h" / "sites", folder / "run", in_process=False)
+    simulation = Simulation.of(
+        study_file, folder / "h" / "sites", folder / "run", in_process=False, ray_address=ray_address
+    )
     if kind is Kind.STATISTICS:
         study = simulation.run.study()
         for site in simulation.sites.values():
@@ -90,11 +103,13 @@ def _one(kind: Kind, count: int, folder: Path, progress: Progress) -> Cost:
         study=kind.value,
         sites=count,
         seconds=time.monotonic() - ready,
+        rounds=int(facts["messages"]) // count,
         messages=int(facts["messages"]),
         bytes_to_sites=int(facts["bytes_to_sites"]),
         bytes_from_sites=int(facts["bytes_from_sites"]),
         server_peak_mib=seen.peak_mib,
         server_cpu_seconds=seen.cpu_seconds,
+        sites_cpu_seconds=seen.sites_cpu_seconds,
         preparing_seconds=ready - begun,
     )
 
@@ -108,7 +123,14 @@ def report(costs: Sequence[Cost]) -> dict[str, Any]:
         "server_peak_mib": {s: {str(c.sites): c.server_peak_mib for c in costs if c.study == s} for s in studies},
         "memory_ratio": {s: _ratio([c.server_peak_mib for c in costs if c.study == s]) for s in studies},
         "work_ratio": {s: _ratio([c.server_ms_a_message for c in costs if c.study == s]) for s in studies},
-        "costs": [{**asdict(cost), "server_ms_a_message": cost.server_ms_a_message} for cost in costs],
+        "costs": [
+            {
+                **asdict(cost),
+                "server_ms_a_message": cost.server_ms_a_message,
+                "site_ms_a_message": cost.site_ms_a_message,
+            }
+            for cost in costs
+        ],
     }
 
 

@@ -1,8 +1,8 @@
 """simulation/scale: memory and processor time of the server's processes of a simulated run, as the kernel counts them.
 
 The processes of a run are found by the Flower home that all of them inherit. Of these the SuperLink, its executor, and
-the one in which the ServerApp runs beside Flower's simulation engine are the server; Ray's stand for the hospitals, and
-`flwr` is a person at a terminal.
+the one in which the ServerApp runs beside Flower's simulation engine are the server; Ray's actors stand for the
+hospitals, and `flwr` is a person at a terminal.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 EVERY_SECONDS = 0.5
 SERVER = ("flower-superlink", "flower-superexec", "flwr-simulation", "flwr-serverapp")
 """What the server's processes are called."""
+SITE = "ray::ClientAppActor"
+"""What the names of processes begin with that answer for hospitals, one after the other."""
 _MIB = 1024.0
 
 
@@ -32,11 +34,14 @@ class Watched:
         Processor time of each, by pid.
     names
         What each is called, by pid.
+    site_seconds
+        Processor time of each process that answers for hospitals, by pid.
     """
 
     peak_kib: dict[int, int] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
+    site_seconds: dict[int, float] = field(default_factory=dict)
 
     @property
     def peak_mib(self) -> float:
@@ -45,8 +50,13 @@ class Watched:
 
     @property
     def cpu_seconds(self) -> float:
-        """Of all of them."""
+        """Of all of the server's."""
         return sum(self.seconds.values())
+
+    @property
+    def sites_cpu_seconds(self) -> float:
+        """Of all that answer for hospitals; 0 where these are on other machines."""
+        return sum(self.site_seconds.values())
 
 
 @contextlib.contextmanager
@@ -76,15 +86,19 @@ def _look(marker: bytes, seen: Watched) -> None:
             if not any(part.startswith(marker) for part in environment.split(b"\0")):
                 continue
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if (name := _name(command)) not in SERVER:
+            if (name := _name(command)) not in SERVER and not name.startswith(SITE):
                 continue
             pid = int(entry.name)
             status = (entry / "status").read_text()
             peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
             times = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            seen.names[pid] = name
-            seen.peak_kib[pid] = int(peak.split()[1])
-            seen.seconds[pid] = (int(times[11]) + int(times[12])) / ticks
+            seconds = (int(times[11]) + int(times[12])) / ticks
+            if seen.names.get(int(times[1])) == name:
+                continue  # a fork on its way to another program: its memory is its parent's
+            if name in SERVER:
+                seen.names[pid], seen.peak_kib[pid], seen.seconds[pid] = name, int(peak.split()[1]), seconds
+            else:
+                seen.site_seconds[pid] = seconds
 
 
 def _name(command: str) -> str:

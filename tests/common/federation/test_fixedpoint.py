@@ -92,3 +92,18 @@ def test_random_masks_that_cancel_leave_the_sum_bit_for_bit() -> None:
     plain = fp.decode_real(fp.add(fp.add(encoded[0], encoded[1]), encoded[2]))
     hidden = fp.decode_real(fp.add(fp.add(masked[0], masked[1]), masked[2]))
     assert plain.tobytes() == hidden.tobytes()
+
+
+limbs = st.lists(st.sampled_from([0, 1, 2, 2**63, 2**64 - 2, 2**64 - 1]), min_size=12, max_size=12)
+
+
+@given(limbs, limbs, st.sampled_from([(1, 12), (2, 6), (2, 2, 3), (3, 4)]))
+def test_what_is_taken_in_and_out_in_place_carries_as_a_sum_does(
+    mine: list[int], other: list[int], shape: tuple[int, ...]
+) -> None:
+    total, part = (np.array(numbers, dtype=np.uint64).reshape(shape) for numbers in (mine, other))
+    more, less = total.copy(), total.copy()
+    fp.take_in(more, part)
+    fp.take_out(less, part)
+    assert np.array_equal(more, fp.add(total, part))
+    assert np.array_equal(less, fp.add(total, fp.negative(part)))

@@ -22,6 +22,7 @@ from common.statistics.counts import Missing
 from common.statistics.logistic import logistic
 from common.statistics.moments import Deviations, moments
 from common.study.recipe import Recipe
+from server import transport
 from server.transport import FlowerTransport, SiteNames
 from simulation.views import COHORT, federation_of
 
@@ -111,6 +112,7 @@ def port(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     if request.param == "flower":
         for name in ("_run_id", "_task_id", "_node_id"):  # Flower's own processes set these
             monkeypatch.setattr(TaskIdentity, name, 1)
+        monkeypatch.setattr(transport, "IN_FLIGHT", 2)  # more sites than are asked at once, also for their names
         return over_grid()
     if request.param == "replay":
         recorder = Journal(tmp_path, sites())

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from typer.testing import CliRunner
 
+from common.deployment.ports import free_port
 from common.study.loader import parse_study
 from simulation.cli import app
-from simulation.scale.hospitals import Kind, site_names, study_text
+from simulation.processes import executable, short_temporary_folder, signal_groups
+from simulation.scale.hospitals import site_names, study_text
+from simulation.scale.kinds import Kind
+from simulation.scale.measuring import Cost, report
 from simulation.scale.memory import watching
 
 HOLDS = "import sys, time; held = bytearray({mib} * 2**20); print('ready', flush=True); sys.stdin.read()"
@@ -71,14 +81,51 @@ def test_numbers_of_hospitals_that_make_no_sense_are_refused(text: str) -> None:
     assert "--sites" in found.output
 
 
-def test_a_study_over_more_hospitals_says_what_each_number_of_them_cost() -> None:
-    found = CliRunner().invoke(app, ["scale", "--sites", "3,6", "--study", "statistics", "--json"])
+@contextmanager
+def ray_cluster(folder: Path) -> Iterator[str]:
+    """The address of a Ray cluster on loopback with two processors, which ends with the block."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [
+        executable("ray"), "start", "--head", "--block", "--node-ip-address", "127.0.0.1",
+        "--port", address.partition(":")[2], "--num-cpus", "2", "--object-store-memory", str(10**8),
+        "--ray-client-server-port", str(free_port()), "--dashboard-agent-listen-port", str(free_port()),
+        "--include-dashboard", "false", "--disable-usage-stats", "--temp-dir", str(folder),
+    ]  # fmt: skip
+    with (folder / "start.log").open("wb") as log:
+        started = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        limit = time.monotonic() + 120
+        while b"--block" not in (said := (folder / "start.log").read_bytes()):
+            assert started.poll() is None and time.monotonic() < limit, said.decode()
+            time.sleep(0.2)
+        yield address
+    finally:
+        started.terminate()  # it ends what it started
+        try:
+            started.wait(20)
+        finally:
+            signal_groups({started.pid}, signal.SIGKILL)
+
+
+def test_a_study_runs_on_a_ray_cluster_by_its_address_and_says_what_it_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of simulated runs have a Ray of their own."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    with TemporaryDirectory(prefix="ray-", dir=short_temporary_folder()) as name, ray_cluster(Path(name)) as address:
+        command = ["scale", "--sites", "3", "--study", "statistics", "--ray-address", address, "--json"]
+        found = CliRunner().invoke(app, command)
     assert found.exit_code == 0, found.output
-    report = json.loads(found.stdout)
-    few, many = report["costs"]
-    assert (few["sites"], many["sites"]) == (3, 6)
-    assert many["messages"] == 2 * few["messages"], "as many rounds"
-    assert set(report["server_peak_mib"]["statistics"]) == {"3", "6"}
-    assert all(100 < mib < 5000 for mib in report["server_peak_mib"]["statistics"].values())
-    assert 0.5 < report["memory_ratio"]["statistics"] < 2.0
-    assert many["bytes_to_sites"] > few["bytes_to_sites"] > 0
+    [cost] = json.loads(found.stdout)["costs"]
+    assert cost["sites"] == 3 and cost["messages"] == 3 * cost["rounds"] > 30
+    assert 100 < cost["server_peak_mib"] < 5000
+    assert cost["bytes_from_sites"] > cost["bytes_to_sites"] > 0
+    assert cost["sites_cpu_seconds"] == 0.0, "processes of the cluster answered, and none of the run's"
+
+
+def test_the_largest_number_of_hospitals_is_compared_with_the_smallest() -> None:
+    few = Cost("statistics", 10, 60.0, 20, 220, 10**6, 10**6, 500.0, 11.0, 22.0, 5.0)
+    many = replace(few, sites=100, messages=2200, server_peak_mib=550.0, server_cpu_seconds=55.0)
+    found = report([few, many])
+    assert found["memory_ratio"] == {"statistics": pytest.approx(1.1)}
+    assert found["work_ratio"] == {"statistics": pytest.approx(0.5)}
+    assert found["server_peak_mib"] == {"statistics": {"10": 500.0, "100": 550.0}}
