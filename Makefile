@@ -33,10 +33,10 @@ check: install
 	$(BIN)/lint-imports
 
 # One thread each: workers share the processors, and there is one more of them than the smallest machine has, because
-# tests of daemons mostly wait.
+# tests of daemons mostly wait. Processes that tests start find our modules compiled.
 test: export OMP_NUM_THREADS = 1
 test: install
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 clean:
 	rm -rf $(VENV) site runs/demo runs/demo-imaging

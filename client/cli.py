@@ -1,7 +1,11 @@
-"""client: the command `fedmvi-site`, for a hospital's data manager."""
+"""client: the command `fedmvi-site`, for a hospital's data manager.
+
+A command loads what it needs when it is called, so that `--help` and commands that look at one file answer at once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,24 +13,14 @@ import typer
 from rich.markup import escape
 
 from client.approval import commands as approval_commands
-from client.checking import UNREADABLE, check_all
-from client.cohort.check import as_json
-from client.cohort.ids import assign_ids
 from client.cohort.printing import print_problems
-from client.cohort.site import load_site
-from client.cohort.template import init_site
 from client.exporting import export
-from client.forgetting import forget
 from client.images.libraries import need_image_libraries
 from client.node import commands as node_commands
 from client.node import enrol_commands, watching
 from client.predicting.command import predict
-from client.preparation.prepare import UnfitDataError, prepare
 from client.release import commands as ledger_commands
-from client.release.keys import own_key, trust
-from common.errors import Severity
-from common.study.fingerprint import study_fingerprint
-from common.study.loader import load_study
+from common.errors import FedmviError, Severity
 from common.terminal import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PROBLEMS, err, out, print_json, run_app
 
 app = typer.Typer(
@@ -49,6 +43,8 @@ def init(
     name: Annotated[str, typer.Option(help="The site's name in the consortium.")],
 ) -> None:
     """Make a new site's folder with a commented site.toml."""
+    from client.cohort.template import init_site
+
     for path in init_site(folder, name):
         out.print(f"wrote {escape(str(path))}")
     out.print("Next: put the patients into patients.csv, then run `fedmvi-site check`.")
@@ -71,12 +67,17 @@ def check(
     json_: AsJson = False,
 ) -> None:
     """Find every problem of the site's tables and images in one pass, worst first. Exit code 1 if there are errors."""
+    from client.checking import UNREADABLE, check_all
+    from client.cohort.site import load_site
+
     if assign:
+        from client.cohort.ids import assign_ids
+
         assigned = assign_ids(site)
         err.print(f"{assigned.replaced} ids replaced; the key is in {escape(str(assigned.key))}: keep it here.")
     problems = check_all(site, study, images=not tables_only, html=html, workers=workers)
     if json_:
-        print_json([as_json(problem) for problem in problems])
+        print_json(_as_json(problems))
     else:
         print_problems(problems)
     if any(problem.number in UNREADABLE for problem in problems):
@@ -105,11 +106,13 @@ def describe_command(
     Cohorts, endpoints, every variable, images, what would be refused, and patients to look at. Needs no prepared
     data. Exit code 1 if the data have errors; they are on the page too.
     """
+    from client.cohort.site import load_site
     from client.describing.describe import describe_site
+    from common.study.loader import load_study
 
     described, page = describe_site(load_site(site), load_study(study) if study else None, out_)
     if json_:
-        print_json({"page": page and str(page), "problems": [as_json(problem) for problem in described.problems]})
+        print_json({"page": page and str(page), "problems": _as_json(described.problems)})
     else:
         print_problems(described.problems)
     if page is not None and not json_:
@@ -145,7 +148,7 @@ def discover_command(
     path, done = propose_manifest(folder, out_, site, ids, workers)
     if json_:
         print_json({"manifest": str(path), "rows": [line.model_dump() for line in done.lines],
-                    "problems": [as_json(problem) for problem in done.problems]})  # fmt: skip
+                    "problems": _as_json(done.problems)})  # fmt: skip
     else:
         print_problems(list(done.problems))
         out.print(found_table(done))
@@ -170,7 +173,10 @@ def prepare_command(
     A run may be ended at any moment: the next one goes on from there. Exit code 1 if the table has errors, and then
     nothing was written, or if images of some patients could not be prepared.
     """
+    from client.cohort.site import load_site
     from client.preparation.command import image_progress, images_json, print_images
+    from client.preparation.prepare import UnfitDataError, prepare
+    from common.study.loader import load_study
 
     try:
         with image_progress() as progress:
@@ -180,7 +186,7 @@ def prepare_command(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except UnfitDataError as error:
         if json_:
-            print_json([as_json(problem) for problem in error.problems])
+            print_json(_as_json(error.problems))
         else:
             print_problems(list(error.problems))
         raise typer.Exit(EXIT_PROBLEMS) from error
@@ -199,6 +205,9 @@ def prepare_command(
 @app.command(epilog="Example: fedmvi-site fingerprint study.toml")
 def fingerprint(study: Annotated[Path, typer.Argument(help="The study's protocol.")], json_: AsJson = False) -> None:
     """Print the fingerprint to put under approved_studies in site.toml, once you have read the protocol."""
+    from common.study.fingerprint import study_fingerprint
+    from common.study.loader import load_study
+
     name = study_fingerprint(load_study(study))
     if json_:
         print_json({"fingerprint": name})
@@ -209,6 +218,9 @@ def fingerprint(study: Annotated[Path, typer.Argument(help="The study's protocol
 @app.command(epilog="Example: fedmvi-site key --site hospital-a")
 def key(site: SiteFolder = Path(), json_: AsJson = False) -> None:
     """Print the public key by which other hospitals know this site; give it to them yourself."""
+    from client.cohort.site import load_site
+    from client.release.keys import own_key
+
     loaded = load_site(site)
     if json_:
         print_json({"site": loaded.name, "key": own_key(loaded)})
@@ -223,6 +235,9 @@ def trust_command(
     site: SiteFolder = Path(),
 ) -> None:
     """Trust another hospital's key, so that runs that it has signed can be opened."""
+    from client.cohort.site import load_site
+    from client.release.keys import trust
+
     trust(load_site(site), name, public_key)
     out.print(f"The key of {escape(name)} is trusted.")
 
@@ -237,6 +252,9 @@ def forget_command(
 
     The run cannot be resumed afterwards.
     """
+    from client.cohort.site import load_site
+    from client.forgetting import forget
+
     done = forget(load_site(site), run)
     if json_:
         print_json({"tasks": done.tasks, "answers": done.answers})
@@ -260,6 +278,12 @@ approval_commands.add_commands(app)
 enrol_commands.add_commands(app)
 node_commands.add_commands(app)
 watching.add_commands(app)
+
+
+def _as_json(problems: Iterable[FedmviError]) -> list[dict[str, object]]:
+    from client.cohort.check import as_json
+
+    return [as_json(problem) for problem in problems]
 
 
 def main() -> None:

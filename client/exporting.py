@@ -8,9 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from client.cohort.site import load_site
 from common.errors import FedmviError
-from common.study.loader import load_study
 from common.terminal import need, out
 
 
@@ -31,8 +29,9 @@ def export(
     They are means and variances over all its patients' slices; whoever gets the bundle gets them. No patient is in it.
     """
     need("site", "torch", "safetensors")
-    # Loaded here: no other command but this one needs deep learning.
+    from client.cohort.site import load_site
     from client.learning.exporting import Source, estimated_statistics, export_here, own_statistics
+    from common.study.loader import load_study
 
     protocol, here = load_study(study), load_site(site)
     found = next((n for n in protocol.networks if n.name == network), None)

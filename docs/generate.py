@@ -37,6 +37,7 @@ from common.study.dictionary import DICTIONARY, Variable
 from server.study.results import schema
 from simulation.cohorts import consortium as declared
 from simulation.cohorts.faults import FAULTS
+from simulation.shipped import shipped_consortia
 
 DOCS = Path(__file__).resolve().parent
 MADE = "<!-- Made by docs/generate.py; do not edit. -->\n\n"
@@ -257,7 +258,7 @@ def consortium() -> str:
 def _shipped() -> str:
     text = "\n## Shipped consortia\n\n| name | title | hospitals | patients | images | groups with expression |\n"
     text += "|---|---|---|---|---|---|\n"
-    for name in declared.shipped_consortia():
+    for name in shipped_consortia():
         file = declared.load_consortium(name)
         images = (
             "none" if file.imaging is None else f"{file.imaging.modality.upper()}: {', '.join(file.imaging.acquired)}"

@@ -1,4 +1,7 @@
-"""server: the command `fedmvi-server`, for the consortium's coordinator."""
+"""server: the command `fedmvi-server`, for the consortium's coordinator.
+
+A command loads what it needs when it is called, so that `--help` and small commands answer at once.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,9 @@ from rich.markup import escape
 from common.terminal import out, run_app
 from server.exporting import export
 from server.hub import commands as hub_commands
-from server.hub import metrics
+from server.hub import metrics_command
 from server.provision import commands as provision_commands
 from server.publishing import publish
-from server.study.landmarks import as_toml, standard_scale
-from server.study.results import read_results
-from server.study.run_directory import RunDirectory
 
 __all__ = ["app", "main", "publish"]
 
@@ -31,12 +31,16 @@ app = typer.Typer(
 
 provision_commands.add_commands(app)
 hub_commands.add_commands(app)
-metrics.add_commands(app)
+metrics_command.add_commands(app)
 
 
 @app.command(epilog="Example: fedmvi-server landmarks runs/landmarks >> study.toml")
 def landmarks(folder: Annotated[Path, typer.Argument(help="The run of a study of means of landmarks.")]) -> None:
     """Print the scale to which MR images are standardised (Nyul), as lines for the protocol of the next study."""
+    from server.study.landmarks import as_toml, standard_scale
+    from server.study.results import read_results
+    from server.study.run_directory import RunDirectory
+
     out.print(escape(as_toml(standard_scale(read_results(RunDirectory(folder).results_file)))), end="")
 
 

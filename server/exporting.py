@@ -10,9 +10,6 @@ import typer
 from rich.markup import escape
 
 from common.terminal import need, out
-from server.export.trained import STATISTICS, frozen_cutoffs, trained_weights, unknown
-from server.study.results import read_results
-from server.study.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from common.networks.bundle import Description
@@ -88,6 +85,9 @@ def write_export(folder: Path, name: str, to: Path, combination: str = "", seed:
     from common.networks.weights import load_vector
     from server.export.model_card import Exported, model_card
     from server.export.onnx import write_onnx
+    from server.export.trained import STATISTICS, frozen_cutoffs, trained_weights, unknown
+    from server.study.results import read_results
+    from server.study.run_directory import RunDirectory
 
     run = RunDirectory(folder)
     study, results = run.study(), read_results(run.results_file)

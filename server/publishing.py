@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 from rich.markup import escape
 
 from common.terminal import EXIT_PROBLEMS, need, out, print_json
-from server.study.results import read_results
-from server.study.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from server.study.run_directory import RunDirectory
 
 
 def publish(run: RunDirectory, *, json_: bool) -> None:
@@ -16,6 +19,7 @@ def publish(run: RunDirectory, *, json_: bool) -> None:
     # Loaded here, so that a machine without the report's libraries is told what to install.
     from server.report.headlines import headlines
     from server.report.page import write_report
+    from server.study.results import read_results
 
     results = read_results(run.results_file)
     page = write_report(results, run.facts(), run.folder)

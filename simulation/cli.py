@@ -1,4 +1,7 @@
-"""simulation: the command `fedmvi-simulate`, for a methodologist on one machine."""
+"""simulation: the command `fedmvi-simulate`, for a methodologist on one machine.
+
+A command loads what it needs when it is called: all of it together takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import dataclasses
 import json
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -15,28 +18,26 @@ from rich.table import Column, Table
 
 from common.errors import FedmviError
 from common.terminal import EXIT_PROBLEMS, err, need, out, print_json, run_app
-from server.cli import publish
-from server.plan import print_plan
-from server.study.execution import Action
-from server.study.results import read_results
-from server.study.run_directory import RunDirectory
-from simulation import gene_listing
+from server.publishing import publish
+from server.study.action import Action
+from simulation import gene_listing, pooled_and_alone_command
 from simulation.benchmarks import commands as null_commands
 from simulation.benchmarks.expression import commands as expression_commands
-from simulation.benchmarks.measuring import Benchmark
 from simulation.benchmarks.peers import commands as peers_commands
 from simulation.benchmarks.shift import adapting_commands
 from simulation.benchmarks.shift import commands as shift_commands
-from simulation.benchmarks.statistics import benchmark_statistics
 from simulation.chaos import commands as chaos_commands
-from simulation.cohorts.consortium import Consortium, load_consortium, shipped_consortia
-from simulation.exactness import CASES, KEYS, Measured, as_markdown, measure
 from simulation.importers import IMPORTERS
-from simulation.importers.folder import ImportReport
 from simulation.learning.commands import add_commands
 from simulation.network import commands as network_commands
-from simulation.running import Simulation, shipped_study
 from simulation.scale import commands as scale_commands
+from simulation.shipped import shipped_consortia, shipped_study
+
+if TYPE_CHECKING:
+    from simulation.benchmarks.measuring import Benchmark
+    from simulation.cohorts.consortium import Consortium
+    from simulation.exactness import Measured
+    from simulation.importers.folder import ImportReport
 
 app = typer.Typer(
     help="Run federated studies over many sites on one machine.",
@@ -58,6 +59,7 @@ adapting_commands.add_commands(benchmarks)
 expression_commands.add_commands(benchmarks)
 network_commands.add_commands(app, benchmarks)
 gene_listing.add_commands(app)
+pooled_and_alone_command.add_commands(app)
 chaos_commands.add_commands(app)
 scale_commands.add_commands(app)
 
@@ -95,15 +97,19 @@ def demo_imaging(
 
 def _demonstrate(name: str, folder: Path, *, json_: bool) -> None:
     """Make a consortium's hospitals, where they are not there already, and run the study of its name."""
+    from simulation.cohorts.consortium import load_consortium
+
     _clear_finished_demo(name, folder)
     sites = folder.with_name(f"{folder.name}-sites")
     if not sites.exists():
         _make(load_consortium(name), sites, DEMO_SEED, None)
-    _run(shipped_study(Path(name)), sites, folder, in_process=False, json_=json_)
+    _run(shipped_study(Path(name)), sites, folder, in_process=False, json_=json_, compared=True)
 
 
 def _clear_finished_demo(name: str, folder: Path) -> None:
     """A demo may be run again: what the earlier one wrote, and nothing else, makes way."""
+    from server.study.run_directory import RunDirectory
+
     run = RunDirectory(folder)
     if not run.run_file.exists() or not run.results_file.exists():
         return
@@ -124,6 +130,7 @@ def cohort(
     json_: AsJson = False,
 ) -> None:
     """Make the simulated hospitals that a consortium file declares: tables, images, expression, and the truth."""
+    from simulation.cohorts.consortium import load_consortium
     from simulation.previewing import preview_consortium
 
     declared = load_consortium(consortium)
@@ -172,6 +179,7 @@ def signal(
 ) -> None:
     """Measure how well plain models predict MVI from a consortium's pictures, beside the best that is possible."""
     need("exactness", "sklearn")
+    from simulation.cohorts.consortium import load_consortium
     from simulation.signal import measure_signal
 
     chosen = tested or ["internal-test", "external-test"]
@@ -240,6 +248,10 @@ def plan(
     json_: AsJson = False,
 ) -> None:
     """Before any fit: patients, events, events per parameter and Riley's sample sizes, sites under the limits."""
+    from server.plan import print_plan
+    from server.study.results import read_results
+    from simulation.running import Simulation
+
     simulation = Simulation.of(shipped_study(study), sites, out_, in_process=True)
     simulation.conduct(Action.PLAN, _progress)
     planned = read_results(simulation.run.plan_file)
@@ -269,6 +281,8 @@ def exactness(
 ) -> None:
     """Measure how far every federated statistic is from the pooled one. Exit code 1 if any is beyond its tolerance."""
     need("exactness", "lifelines", "sklearn", "statsmodels", "sksurv", "firthmodels", "mrmr")
+    from simulation.exactness import CASES, KEYS, as_markdown, measure
+
     if data is not None and data not in KEYS:
         raise FedmviError(807, data=data, known=", ".join(sorted(KEYS)))
     measured = measure(CASES, data)
@@ -314,6 +328,8 @@ def benchmark_statistics_(
     Exit code 1 if the two do not give the same features, penalty and numbers.
     """
     need("exactness", "lifelines", "sklearn", "statsmodels", "sksurv", "firthmodels", "mrmr")
+    from simulation.benchmarks.statistics import benchmark_statistics
+
     done = benchmark_statistics(features, patients, sites, repeats, masked=not plain)
     if json_:
         print_json(done.report())
@@ -378,11 +394,17 @@ def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _run(study: Path, sites: Path, folder: Path, *, in_process: bool, json_: bool) -> None:
+def _run(study: Path, sites: Path, folder: Path, *, in_process: bool, json_: bool, compared: bool = False) -> None:
     need("simulation", *([] if in_process else ["ray"]), "matplotlib")
+    from simulation.running import Simulation
+
     simulation = Simulation.of(study, sites, folder, in_process=in_process)
     if not simulation.run.results_file.exists():
         simulation.conduct(Action.RUN, _progress)
+    if compared:
+        from simulation.pooled_and_alone import compare_run
+
+        compare_run(simulation.run, sites, _progress)
     publish(simulation.run, json_=json_)
 
 

@@ -11,8 +11,6 @@ from rich.markup import escape
 
 from common.errors import FedmviError
 from common.terminal import out, print_json
-from simulation.cohorts.consortium import load_consortium
-from simulation.cohorts.gene_lists import write_gene_lists
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -30,6 +28,9 @@ def genes(
 
     The list is for `genes` in [genomics] of a study, and the GMT file for `file` in [genomics.gene_sets], beside it.
     """
+    from simulation.cohorts.consortium import load_consortium
+    from simulation.cohorts.gene_lists import write_gene_lists
+
     declared = load_consortium(consortium)
     if declared.expression is None:
         raise FedmviError(829, name=declared.name)

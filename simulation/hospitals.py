@@ -18,6 +18,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,13 +32,13 @@ from simulation.cohorts.outcomes import endpoints_of
 from simulation.cohorts.patients import GRADES, Patients
 from simulation.cohorts.streams import entropy, stream
 from simulation.cohorts.truth import attainable
-from simulation.imaging.examine import examine
-from simulation.imaging.files import write_examination, write_motion
 from simulation.imaging.findings import Findings, findings_of
-from simulation.imaging.headers import Acquisition
 from simulation.importers.folder import ImportReport, SiteRows, refuse_filled, write_sites
 from simulation.importers.source import expect_files
 from simulation.running import MADE_UP
+
+if TYPE_CHECKING:
+    from simulation.imaging.headers import Acquisition
 
 ASSUMED = (
     "Assumed in every consortium: spread and correlation of laboratory values, differences between hospitals, the "
@@ -92,6 +93,8 @@ class Appointment:
 
     def acquisition(self) -> Acquisition:
         """What headers say."""
+        from simulation.imaging.headers import Acquisition
+
         return Acquisition(
             site=self.site.name,
             scanner=f"{self.imaging.modality.upper()} {self.site.name}",
@@ -225,6 +228,10 @@ def _write_images(folder: Path, booked: Sequence[Appointment], workers: int | No
 
 def _picture(task: tuple[str, Appointment]) -> None:
     """Examine one patient and write what comes of it (in a process of its own)."""
+    # Loaded here: consortia without images do without these libraries.
+    from simulation.imaging.examine import examine
+    from simulation.imaging.files import write_examination, write_motion
+
     folder, booked = Path(task[0]), task[1]
     examination = examine(booked.findings, booked.imaging, booked.site.scanner, booked.stream())
     site = folder / booked.site.name

@@ -43,6 +43,21 @@ def test_a_site_answers_statistics_without_heavy_libraries() -> None:
     assert loaded & heavy == set()
 
 
+@pytest.mark.parametrize("room", ["client", "server"])
+def test_help_is_printed_without_what_any_command_needs(room: str) -> None:
+    code = f"import json, sys, typer, {room}.cli as it; typer.main.get_command(it.app)"
+    code += "; print(json.dumps([*sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert set(json.loads(done.stdout)) & {"numpy", "pydantic", "flwr", "cryptography", "scipy", "jinja2"} == set()
+
+
+def test_a_nodes_supervisor_reads_its_files_without_the_protocol() -> None:
+    """It lives beside the node for as long as the node does, and is what a hospital's start waits for first."""
+    code = "import json, sys, client.node.start; print(json.dumps([*sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert set(json.loads(done.stdout)) & {"numpy", "flwr", "common.study.protocol", "common.statistics"} == set()
+
+
 PICKLING = {(owner, name) for owner in ("torch", "joblib") for name in ("load", "save", "dump")}
 
 

@@ -20,8 +20,8 @@ from common.errors import FedmviError
 from common.federation.codec import from_bytes, unpack
 from common.federation.learning import ExplainPatients, ScorePatients, TrainRound
 from common.networks.adapting import AdaptNetwork
+from common.study.declarations import as_tuples
 from common.study.fingerprint import preparation_fingerprint
-from common.study.loader import as_tuples
 from common.study.protocol import Study
 
 RUNS, PREPARED = "runs", "prepared"

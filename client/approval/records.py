@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from client.cohort.site import Site
 from common.files import make_private, sync_folder, write_whole
+from common.study.declarations import as_tuples
 from common.study.fingerprint import study_fingerprint
-from common.study.loader import as_tuples
 from common.study.protocol import Study
 
 FOLDER = "approvals"

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from client.node.start import start
 from common.observing.logs import LogFormat
 
 
@@ -26,4 +25,6 @@ def add_commands(app: typer.Typer) -> None:
         It connects outwards only, runs only the code that is installed here, and starts again by itself what dies. A
         log line `ready` says that it is connected.
         """
+        from client.node.start import start
+
         start(site, log_format)

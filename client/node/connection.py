@@ -58,6 +58,11 @@ class Step:
     words: str
     error: FedmviError | None = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether there is something to do."""
+        return self.state is State.FAILED
+
 
 @dataclass
 class _Way:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from client.cohort.site import load_site
-from client.node.connection import State, Step, connect
-from client.node.enrolling import enrol, verify_enrolment
-from client.node.enrolment import FOLDER, Enrolment, is_enrolled, load_enrolment
-from common.deployment.passphrases import ask_passphrase
 from common.terminal import EXIT_PROBLEMS, out, print_json
+
+if TYPE_CHECKING:
+    from client.node.connection import Step
+    from client.node.enrolment import Enrolment
 
 SiteFolder = Annotated[Path, typer.Option("--site", help="The site's folder, the one with site.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-_MARKS = {
-    State.PASSED: "[green]ok[/]  ",
-    State.NOTED: "[yellow]note[/]",
-    State.FAILED: "[red]no[/]  ",
-    State.NOT_TRIED: "-   ",
-}
+_MARKS = {"passed": "[green]ok[/]  ", "noted": "[yellow]note[/]", "failed": "[red]no[/]  ", "not tried": "-   "}
+"""By the value of a step's state."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -44,6 +39,11 @@ def _enrol(
 
     Exit code 1 if a step failed: the enrolment is installed then, and `fedmvi-site connect` tests again.
     """
+    from client.cohort.site import load_site
+    from client.node.enrolling import enrol
+    from client.node.enrolment import FOLDER, is_enrolled
+    from common.deployment.passphrases import ask_passphrase
+
     loaded = load_site(site)
     again = is_enrolled(loaded)
     enrolment = enrol(loaded, kit, ask_passphrase(kit, passphrase_file))
@@ -69,6 +69,10 @@ def _connect(site: SiteFolder = Path(), json_: AsJson = False) -> None:
 
     Exit code 1 if a step failed.
     """
+    from client.cohort.site import load_site
+    from client.node.enrolling import verify_enrolment
+    from client.node.enrolment import load_enrolment
+
     enrolment = load_enrolment(load_site(site))
     verify_enrolment(enrolment)
     if not _test(enrolment, json_=json_):
@@ -77,6 +81,8 @@ def _connect(site: SiteFolder = Path(), json_: AsJson = False) -> None:
 
 def _test(enrolment: Enrolment, *, json_: bool) -> bool:
     """Test the connection and print how each step went, as it goes; whether none failed."""
+    from client.node.connection import connect
+
     steps = []
     for step in connect(enrolment):
         steps.append(step)
@@ -84,12 +90,12 @@ def _test(enrolment: Enrolment, *, json_: bool) -> bool:
             _print_step(step)
     if json_:
         print_json(_described(enrolment, steps))
-    return not any(step.state is State.FAILED for step in steps)
+    return not any(step.failed for step in steps)
 
 
 def _print_step(step: Step) -> None:
     number = f"[bold]{step.error.code}[/] " if step.error else ""
-    out.print(f"{_MARKS[step.state]} {step.name:<24} {number}{escape(step.words or step.state.value)}")
+    out.print(f"{_MARKS[step.state.value]} {step.name:<24} {number}{escape(step.words or step.state.value)}")
     if step.error is not None:
         if step.error.local:
             out.print(f"     {escape(step.error.local)}")
@@ -102,7 +108,7 @@ def _described(enrolment: Enrolment, steps: list[Step]) -> dict[str, object]:
         "consortium": enrolment.consortium,
         "hub": f"{enrolment.host}:{enrolment.port}",
         "expires": enrolment.expires.isoformat(),
-        "passed": not any(step.state is State.FAILED for step in steps) if steps else None,
+        "passed": not any(step.failed for step in steps) if steps else None,
         "steps": [
             {"step": step.name, "state": step.state.value, "words": step.words}
             | ({"number": step.error.number, "detail": step.error.local, "do": step.error.do} if step.error else {})

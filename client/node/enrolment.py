@@ -12,7 +12,7 @@ from pydantic import Field
 from client.cohort.site import Site
 from common.deployment.fields import ConsortiumName, Declared, HexKey, Host, Line, Port, read_declared, today
 from common.errors import FedmviError
-from common.study.protocol import SiteName
+from common.study.declarations import SiteName
 
 FOLDER = "enrolment"
 SECRETS = ("node.key", "client.key")

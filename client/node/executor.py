@@ -9,10 +9,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 from flwr.app import Context, Error, Message
 from flwr.common.constant import ErrorCode
 from flwr.supercore.constant import TaskType
@@ -23,7 +26,7 @@ from client.node.folder import NodeFolder
 from client.node.installations import hand_over
 from common.errors import FedmviError
 from common.errors.unforeseen import unforeseen
-from common.federation.envelope import failure, write_answers
+from common.federation.envelope import failure, get_all_ready, write_answers
 from common.federation.records import MESSAGE_TYPE, to_records
 from common.flower.bundle import refuse_other_code
 from common.flower.executor import serve_tasks
@@ -152,7 +155,7 @@ def main(folder: Path, style: LogFormat) -> None:
     node = NodeFolder(site)
     configure(style, node.local_log, part="executor", site=site.name, reads_patients=True)
     refuse_other_flower(NAMES)
-    _load_what_messages_need()
+    load_what_messages_need()
 
     def address() -> str:
         return node.address.read_text(encoding="utf-8")
@@ -160,13 +163,20 @@ def main(folder: Path, style: LogFormat) -> None:
     def run(token: str) -> int:
         return Work(folder).run(address(), token)
 
-    serve_tasks(address, node.secret.read_bytes(), [TaskType.CLIENT_APP], run)
+    serve_tasks(address, node.secret.read_bytes(), [TaskType.CLIENT_APP], run, ahead=work_ahead())
 
 
-def _load_what_messages_need() -> None:
+def load_what_messages_need() -> None:
     """Load once what else each message would load again; what few messages need is not loaded."""
     for library in ("scipy.special", "pyarrow.parquet"):
         __import__(library)
+
+
+def work_ahead() -> Iterator[Callable[[], object]]:
+    """What messages need too, and what may wait until the site is connected."""
+    # The cipher of masks loads its library where it is first used.
+    yield Cipher(AES(bytes(32)), CTR(bytes(16))).encryptor
+    yield from get_all_ready()
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ import typer
 from rich.markup import escape
 
 from client.cohort.printing import print_problems
-from client.cohort.site import Site, load_site
-from client.preparation.prepare import UnfitDataError
 from common.terminal import EXIT_INTERRUPTED, EXIT_PROBLEMS, err, out
 
 if TYPE_CHECKING:
+    from client.cohort.site import Site
     from client.predicting.prediction import Predicted, Prediction
     from common.models.archive import HandedOn
 
@@ -57,8 +56,10 @@ def predict(
     A table with any error is refused as a whole, and nothing is written; exit code 1. A patient whose images cannot be
     prepared, or who withdrew his consent, has a row that says so; exit code 1 then too, and the others are predicted.
     """
+    from client.cohort.site import load_site
     from client.predicting.predict import trusted_model, vouched
     from client.predicting.writing import check_new, write_predictions
+    from client.preparation.prepare import UnfitDataError
 
     if site is None and (patients / SITE_FILE).is_file():
         site = patients

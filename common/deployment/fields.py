@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.study.loader import as_tuples, toml_problems
+from common.study.declarations import as_tuples, toml_problems
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -107,6 +107,11 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
+def get_ready(kind: Any) -> None:
+    """Make what packing and unpacking a kind needs, so that a fork of this process has it: some ten milliseconds."""
+    _adapter(kind)
+
+
 def pack(value: Any, kind: Any = None) -> Packed:
     """Pack a dataclass, or plain dicts, lists, numbers, words and arrays."""
     plain = _adapter(kind).dump_python(value) if kind is not None else value

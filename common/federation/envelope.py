@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from string import Formatter
 from typing import Any
 
 from numpy.typing import NDArray
 
 from common.errors import CATALOGUE, Fact, FedmviError
-from common.federation.codec import STRICT, Packed, Plain, pack, unpack
-from common.federation.query import Ask, Mode, Query, SiteView, Summary, read_ask
+from common.federation.codec import STRICT, Packed, Plain, get_ready, pack, unpack
+from common.federation.query import Ask, Mode, Query, SiteView, Summary, Task, read_ask
 from common.federation.totals import encode_total, plain_total
+from common.study.drafting import Cut, DraftScore
 from common.study.fingerprint import canonical_json, digest
+from common.study.recipe import Recipe, Score
 
 WIRE_VERSION = 1
 MAX_ASKS = 10_000
@@ -242,3 +245,18 @@ def _one(query: Query, site: SiteView) -> Summary | FedmviError:
         return query.respond(site)
     except FedmviError as error:
         return error
+
+
+def get_all_ready() -> Iterator[Callable[[], None]]:
+    """What makes ready all that messages can hold, piece by piece; what every message holds comes first."""
+    for kind in (
+        _Envelope,
+        _Answers,
+        Recipe,
+        Score,
+        Cut,
+        DraftScore,
+        *Query.registry.values(),
+        *Task.registry.values(),
+    ):
+        yield partial(get_ready, kind)

@@ -84,6 +84,7 @@ def serve_tasks(
     ca: bytes | None = None,
     at_once: int = 1,
     poll_seconds: float = 0.1,
+    ahead: Iterable[Callable[[], object]] = (),
 ) -> None:
     """Take tasks of these kinds and do each in a fork, until SIGTERM or SIGINT; a Runtime API that is away is awaited.
 
@@ -104,8 +105,11 @@ def serve_tasks(
         Most tasks at a time.
     poll_seconds
         Shortest time between two looks for a task; the longest is a second.
+    ahead
+        Short pieces of work that every task would else do in its fork. They are done here, one at each look that finds
+        no task, so that they delay neither the start nor a task.
     """
-    executor = _Executor(Runtime(address, ca), secret, list(task_types), run_task, at_once, poll_seconds)
+    executor = _Executor(Runtime(address, ca), secret, list(task_types), run_task, at_once, poll_seconds, ahead)
     executor.serve()
 
 
@@ -118,9 +122,11 @@ class _Executor:
         run_task: Callable[[str], int | None],
         at_once: int,
         poll_seconds: float,
+        ahead: Iterable[Callable[[], object]],
     ) -> None:
         self._runtime, self._secret, self._types, self._run = runtime, secret, task_types, run_task
         self._at_once, self._pace = at_once, Pace(poll_seconds, SLOWEST_POLL_SECONDS)
+        self._ahead = iter(ahead)
         self._client: RuntimeHttpClient | None = None
         self._address = ""
         self._working: dict[int, _Working] = {}
@@ -141,9 +147,16 @@ class _Executor:
                     self._pace.happened()
                     self._begin(token)
                 else:
+                    self._work_ahead()
                     self._wait()
         finally:
             self._end_all()
+
+    def _work_ahead(self) -> None:
+        for work in self._ahead:
+            work()
+            gc.freeze()
+            return
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True

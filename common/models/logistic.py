@@ -20,9 +20,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from common.models.network import Digest, FrozenNetwork
 from common.statistics.distributions import Z975
 from common.study.chain import ChainedImpute
+from common.study.declarations import as_tuples
 from common.study.dictionary import Variable
 from common.study.features import FEATURE
-from common.study.loader import as_tuples
 from common.study.modelling import is_score
 from common.study.preparation import Preparation
 from common.study.protocol import Role, Term

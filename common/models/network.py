@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from common.study.loader import as_tuples
+from common.study.declarations import as_tuples
 from common.study.networks import MAX_SEQUENCES, Network
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -16,8 +16,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from cryptography import x509
-
 from common.errors import FedmviError
 from common.terminal import need
 
@@ -70,6 +68,8 @@ def gauge(name: str, words: str, value: float | None) -> Measure:
 
 def expiry(path: Path) -> float | None:
     """When a certificate ends, in seconds since 1970; None if it cannot be read."""
+    from cryptography import x509
+
     try:
         return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
     except (OSError, ValueError):

@@ -90,7 +90,12 @@ def fingerprint_of_code(files: Iterable[tuple[str, bytes]]) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that can change a number, as far as they are installed."""
+    """Versions of the libraries that can change a number, as far as they are installed; looked up once a process."""
+    return dict(_library_versions())
+
+
+@lru_cache(maxsize=1)
+def _library_versions() -> dict[str, str]:
     wanted = ("flwr", "numpy", "pyarrow", "scipy")
     installed = {distribution.name for name in wanted for distribution in metadata.distributions(name=name)}
     return {name: metadata.version(name) for name in wanted if name in installed}

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from common.study.acquisition import acquisition_facts
 from common.study.analyses import StatisticName
 from common.study.characteristics import Characteristics
+from common.study.declarations import SiteName
 from common.study.dictionary import DICTIONARY, ColumnName, Name, Variable
 from common.study.eligibility import Eligibility
 from common.study.features import FEATURE, feature_variable
@@ -43,8 +44,6 @@ IMAGES = "images"
 """Why a patient is excluded whose images could not be prepared."""
 
 _PRESENT, _ABSENT = ("1", "yes"), ("0", "no")
-
-SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
 class _Table(BaseModel):

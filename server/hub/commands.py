@@ -5,27 +5,20 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.live import Live
 from rich.markup import escape
 
 from common.errors import FedmviError
 from common.observing.logs import LogFormat
-from common.study.loader import load_study
 from common.terminal import EXIT_INTERRUPTED, EXIT_PROBLEMS, err, out, print_json
-from server.hub.folder import Hub, load_hub
-from server.hub.following import follow
-from server.hub.orders import ENDED, HubRun, State, queue_of, run_named, submit
-from server.hub.pulling import pull
-from server.hub.start import read_state, start
-from server.needs import print_needs
-from server.plan import print_plan
 from server.publishing import publish
 from server.study.action import Action
-from server.study.results import read_results
-from server.study.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from server.hub.folder import Hub
+    from server.hub.orders import HubRun
 
 WATCH_SECONDS = 2.0
 
@@ -57,6 +50,8 @@ def _start(
 
     Whatever dies is started again, and runs that were interrupted are taken up where they were.
     """
+    from server.hub.start import start
+
     start(hub, log_format)
 
 
@@ -70,6 +65,12 @@ def _plan(
 
     Nothing is fitted, and only counts are asked.
     """
+    from common.study.loader import load_study
+    from server.hub.folder import load_hub
+    from server.needs import print_needs
+    from server.plan import print_plan
+    from server.study.results import read_results
+
     if hub is None:
         print_needs(load_study(study), json_=json_)
         return
@@ -87,6 +88,10 @@ def _submit(study: StudyFile, hub: HubFolder, name: NewName = "", json_: AsJson 
     With the --name of a run (or plan) of the same study that was stopped or has failed, that one goes on from its
     journal; without, a new run is made.
     """
+    from server.hub.folder import load_hub
+    from server.hub.orders import State, queue_of, submit
+    from server.hub.start import read_state
+
     known = load_hub(hub)
     run = submit(known, study, Action.RUN, name)
     place = [other.name for other in queue_of(known)].index(run.name) + 1 if run.state is State.QUEUED else 0
@@ -100,12 +105,18 @@ def _submit(study: StudyFile, hub: HubFolder, name: NewName = "", json_: AsJson 
 
 def _run(study: StudyFile, hub: HubFolder, name: NewName = "", json_: AsJson = False) -> None:
     """Queue a study, watch it, and write its report. Ctrl-C leaves it running."""
+    from server.hub.folder import load_hub
+
     run = _hand_in(load_hub(hub), study, Action.RUN, name)
     publish(run.run, json_=json_)
 
 
 def _hand_in(hub: Hub, study: Path, action: Action, name: str) -> HubRun:
     """Submit and follow to the end; error 745 at once if the hub does not run."""
+    from server.hub.following import follow
+    from server.hub.orders import submit
+    from server.hub.start import read_state
+
     if read_state(hub) is None:
         raise FedmviError(745, str(hub.folder))
     run = submit(hub, study, action, name)
@@ -127,7 +138,9 @@ def _status(
 
     It works, with what the folder knows, where the hub does not run.
     """
-    # Loaded here: no other command needs gRPC, which takes its time.
+    from rich.live import Live
+
+    from server.hub.folder import load_hub
     from server.hub.showing import shown
     from server.hub.status import status_of
 
@@ -149,6 +162,9 @@ def _status(
 
 def _stop(name: RunName, hub: HubFolder) -> None:
     """Stop a run, or take it out of the queue. What was answered is kept, and `resume` goes on from there."""
+    from server.hub.folder import load_hub
+    from server.hub.orders import ENDED, run_named
+
     run = run_named(load_hub(hub), name)
     if run.state in ENDED:
         raise FedmviError(751, name=name, state=run.state.value, asked="stopped")
@@ -158,6 +174,9 @@ def _stop(name: RunName, hub: HubFolder) -> None:
 
 def _resume(name: RunName, hub: HubFolder) -> None:
     """Queue a run again that was stopped or has failed. It goes on from its journal, and ends with the same results."""
+    from server.hub.folder import load_hub
+    from server.hub.orders import State, run_named
+
     run = run_named(load_hub(hub), name)
     if run.state not in (State.STOPPED, State.FAILED):
         raise FedmviError(751, name=name, state=run.state.value, asked="resumed")
@@ -169,6 +188,10 @@ def _pull(
     name: RunName, hub: HubFolder, out_: Annotated[Path, typer.Option("--out", help="A new folder for the copy.")]
 ) -> None:
     """Copy what of a run is published: results, tables, figures, report, models. Journal and logs stay at the hub."""
+    from server.hub.folder import load_hub
+    from server.hub.orders import State, run_named
+    from server.hub.pulling import pull
+
     run = run_named(load_hub(hub), name)
     if run.state not in (State.FINISHED, State.PLANNED):
         raise FedmviError(751, name=name, state=run.state.value, asked="pulled")
@@ -182,4 +205,8 @@ def _report(
     json_: AsJson = False,
 ) -> None:
     """Write report.html, figures and tables again, from results.json alone."""
+    from server.hub.folder import load_hub
+    from server.hub.orders import run_named
+    from server.study.run_directory import RunDirectory
+
     publish(RunDirectory(Path(run)) if hub is None else run_named(load_hub(hub), run).run, json_=json_)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from common.deployment.fields import ConsortiumName, Declared, Host, Line, Port, read_declared
 from common.errors import FedmviError
-from common.study.protocol import SiteName
+from common.study.declarations import SiteName
 
 SECRETS = ("tls/server.key", "keys/coordinator.key")
 FILES = ("hub.toml", "tls/ca.crt", "tls/server.crt", "tls/server.key", "tls/crl.pem", "keys/coordinator.key")

@@ -6,14 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from common.errors import FedmviError
-from common.observing.logs import LogFormat, configure
-from common.observing.metrics import METRICS_PORT, Kind, Measure, expiry, gauge, moment, serve_until_ended
+from common.observing.metrics import Kind, Measure, expiry, gauge, moment
 from server.hub.control import Control, Node
 from server.hub.folder import Hub, load_hub
 from server.hub.orders import HubRun, State, runs_of
@@ -67,25 +62,6 @@ class HubMetrics:
     def _ask_superlink(self) -> list[Node]:
         with Control(self._hub) as control:
             return control.nodes()
-
-
-def add_commands(app: typer.Typer) -> None:
-    """Add the command to `fedmvi-server`."""
-    app.command(name="metrics", epilog="Example: fedmvi-server metrics --hub /srv/fedmvi/hub --port 9464")(_metrics)
-
-
-def _metrics(
-    hub: Annotated[Path, typer.Option("--hub", envvar="FEDMVI_HUB", help="The hub's folder.")],
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the loopback address.")] = METRICS_PORT,
-    log_format: Annotated[LogFormat, typer.Option("--log-format", help="How the log is written.")] = LogFormat.TEXT,
-) -> None:
-    """Answer Prometheus on the loopback address with how runs and sites are, until the command is ended.
-
-    It runs beside `fedmvi-server start`, as the same user, whether or not that runs.
-    """
-    known = load_hub(hub)
-    configure(log_format, known.state / "log" / "local.log", part="metrics")
-    serve_until_ended(HubMetrics(known), port)
 
 
 def _of_runs(runs: list[HubRun]) -> Iterator[Measure]:

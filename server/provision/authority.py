@@ -25,7 +25,7 @@ from common.deployment.certificates import expiry, load_certificate
 from common.deployment.fields import Declared, today
 from common.errors import FedmviError
 from common.files import sync_folder, write_whole
-from common.study.protocol import SiteName
+from common.study.declarations import SiteName
 from server.provision.certificates import (
     Issuer,
     authority_certificate,

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from common.deployment.passphrases import ask_passphrase
 from common.files import write_whole
 from common.terminal import EXIT_PROBLEMS, err, out, print_json
-from server.provision.consortium import load_consortium
-from server.provision.expiry import SOON_DAYS, expiring_in
-from server.provision.installing import install
-from server.provision.provisioning import Handover, gone, provision, renew, revoke, rotate
+from server.provision import SOON_DAYS
+
+if TYPE_CHECKING:
+    from server.provision.provisioning import Handover
 
 Kits = Annotated[Path, typer.Argument(help="The folder of kits, the one with `authority`.")]
 SiteArgument = Annotated[str, typer.Argument(help="The site's name in the consortium.")]
@@ -79,6 +78,9 @@ def _provision(
 
     Run it again after adding sites to the file: only they, and the hub, get a kit.
     """
+    from server.provision.consortium import load_consortium
+    from server.provision.provisioning import gone, provision
+
     declared, told = load_consortium(consortium), _Told(passphrases)
     provision(declared, out_, told)
     told.show(json_=json_)
@@ -105,6 +107,9 @@ def _install(
     json_: AsJson = False,
 ) -> None:
     """Install the hub's kit, first or again: sites are admitted or admitted no more, runs stay."""
+    from common.deployment.passphrases import ask_passphrase
+    from server.provision.installing import install
+
     done = install(kit, ask_passphrase(kit, passphrase_file), hub)
     admitted = sorted(done.site_keys)
     if json_:
@@ -120,16 +125,22 @@ def _rotate(kits: Kits, site: SiteArgument, passphrases: Passphrases = None, jso
 
     From the moment when the hub's kit is installed the site needs its new kit: agree on a time.
     """
+    from server.provision.provisioning import rotate
+
     _change(lambda told: rotate(kits, site, told), kits, passphrases, json_=json_)
 
 
 def _revoke(kits: Kits, site: SiteArgument, passphrases: Passphrases = None, json_: AsJson = False) -> None:
     """Admit one site no more. It takes effect when the hub's kit is installed."""
+    from server.provision.provisioning import revoke
+
     _change(lambda told: revoke(kits, site, told), kits, passphrases, json_=json_)
 
 
 def _renew(kits: Kits, passphrases: Passphrases = None, json_: AsJson = False) -> None:
     """Give the hub a new certificate before the old one expires. No site has to do anything."""
+    from server.provision.provisioning import renew
+
     _change(lambda told: renew(kits, told), kits, passphrases, json_=json_)
 
 
@@ -147,6 +158,8 @@ def _expiring(
     json_: AsJson = False,
 ) -> None:
     """List the certificates that expire soon, and what to do about each. Exit code 1 if there are any."""
+    from server.provision.expiry import expiring_in
+
     found = expiring_in(folder, days)
     if json_:
         print_json([{"holder": e.holder, "expires": e.expires.isoformat(), "days": e.days} for e in found])

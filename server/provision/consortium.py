@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from common.deployment.fields import ConsortiumName, Declared, Host, Line, Port, read_declared
 from common.errors import FedmviError
-from common.study.protocol import SiteName
+from common.study.declarations import SiteName
 
 _RESERVED = ("hub", "authority", "server")
 

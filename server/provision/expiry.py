@@ -11,9 +11,8 @@ from common.deployment.certificates import expiry, expiry_of
 from common.deployment.fields import today
 from common.errors import FedmviError
 from server.hub.folder import Hub, load_hub
+from server.provision import SOON_DAYS
 from server.provision.authority import FOLDER, Authority
-
-SOON_DAYS = 60
 
 
 @dataclass(frozen=True)

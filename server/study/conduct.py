@@ -57,7 +57,7 @@ from server.study.counts import count
 from server.study.gene_sets import Sets
 from server.study.models import ScoredModel
 from server.study.network_development import Developed
-from server.study.published import Published, left_out, published_counts
+from server.study.published import Published, left_out, not_sequenced, published_counts
 from server.study.reduced import Chosen, ReducedModel
 from server.study.results import CohortFacts, Result, Results, VariableFacts
 from server.study.score_inputs import Scores
@@ -184,7 +184,7 @@ def conduct(
         *network_adaptation_results.publish_adaptations(study, adapting, adapted),
     ]
     results += network_pictures.publish_pictures(study, networks, pictured)
-    results += expression_results.publish_expression(study, genes, sets)
+    results += [not_sequenced(r, published) for r in expression_results.publish_expression(study, genes, sets)]
     return Conducted(_results(protocol, study, results, opened), opened, frozen, networks)
 
 
@@ -272,6 +272,7 @@ def signed_keys(receipts: Mapping[str, Receipt]) -> tuple[SignedKey, ...]:
             str(receipt["mask_key"]),
             str(receipt["patients"]),
             receipt.get("alone") == "yes",
+            receipt.get("tells") == "yes",
             str(receipt["signature"]),
         )
         for site, receipt in sorted(receipts.items())

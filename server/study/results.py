@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from common.errors import FedmviError
 from common.files import write_whole
 from common.models.logistic import Filling
-from common.study.loader import as_tuples
+from common.study.declarations import as_tuples
 from common.study.preparation import Preparation
 from common.study.protocol import Role
 from common.study.reporting import Reporting
@@ -34,6 +34,7 @@ Statistic = Literal[
     "optimism",
     "choice",
     "auc",
+    "pooled-and-alone",
     "survival",
     "analysis",
     "network-training",
@@ -191,7 +192,8 @@ class Result(_Part):
     n: int | None = Field(default=None, description="Patients that entered; None where hidden.")
     events: int | None = Field(default=None, description="Those with the endpoint or event; None where hidden.")
     how: str = Field(
-        description="exact or federated (either may end in -masked), binned(B), guarded(K), site-alone or private(eps)."
+        description="exact or federated (either may end in -masked), binned(B), guarded(K), site-alone, private(eps) "
+        "or simulated."
     )
     status: Status = "estimated"
     verdict: str = Field(default="", description="Of a shift: what kind it is.")

@@ -36,7 +36,8 @@ from server.study.conduct import conduct
 from server.study.results import Result, Results
 from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
-from simulation.running import find_sites, shipped_study
+from simulation.running import find_sites
+from simulation.shipped import shipped_study
 
 LEVEL = 0.95
 ALPHA = 0.05

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.terminal import EXIT_PROBLEMS, err, need, out, print_json
-from simulation.running import shipped_study
+from simulation.shipped import shipped_study
 
 if TYPE_CHECKING:
     from simulation.chaos.campaign import Campaign

@@ -17,9 +17,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.errors import FedmviError
-from common.study.loader import as_tuples, toml_problems
+from common.study.declarations import as_tuples, toml_problems
 from simulation.cohorts.gene_sets import GLUCOSE_METABOLISM
 from simulation.cohorts.published import MARGINS
+from simulation.shipped import shipped_consortia
 
 CT_PHASES = ("plain", "arterial", "portal", "delayed")
 MR_PHASES = ("t1", "t1a", "t1v", "t1d", "t2", "dwi")
@@ -338,12 +339,6 @@ class Consortium(_Declared):
         """The same consortium with other hospitals of so many patients each, MVI drawn at the prevalence."""
         sites = tuple(Site(name=name, groups=(Group(patients=n),)) for name, n in patients.items())
         return self.model_copy(update={"sites": sites})
-
-
-def shipped_consortia() -> tuple[str, ...]:
-    """Names of the consortia that come with the program."""
-    folder = resources.files("simulation") / "consortia"
-    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
 
 
 def load_consortium(which: str | Path) -> Consortium:

@@ -17,8 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from client.cohort.site import load_site
-from client.release.keys import PEERS, own_key, write_peers
 from common.errors import FedmviError
 from simulation.importers.source import Action, SourceFile, Tally
 
@@ -222,6 +220,10 @@ def _write_site(folder: Path, importer: str, site: SiteRows, about: str) -> None
 
 def introduce(folders: Mapping[str, Path]) -> None:
     """Let sites trust each other's keys, as hospitals do among themselves, so that they can mask their sums."""
+    # Loaded here: the command line only wants to know which importers there are.
+    from client.cohort.site import load_site
+    from client.release.keys import PEERS, own_key, write_peers
+
     keys = {name: own_key(load_site(folder)) for name, folder in folders.items()}
     for name, folder in folders.items():
         write_peers(folder / PEERS, {peer: key for peer, key in keys.items() if peer != name})

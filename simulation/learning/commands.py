@@ -11,9 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.files import write_whole
-from common.study.loader import load_study
 from common.terminal import EXIT_PROBLEMS, err, need, out, print_json
-from simulation.running import find_sites, refuse_made_up_patients, shipped_study, sites_of_study
+from simulation.shipped import shipped_study
 
 if TYPE_CHECKING:
     from simulation.benchmarks.measuring import Benchmark
@@ -46,6 +45,7 @@ def stacks(
 ) -> None:
     """Make simulated hospitals whose prepared stores hold ROI stacks of drawn lesions: quick, and without images."""
     need("site", "SimpleITK", "PIL", "pyarrow")
+    from common.study.loader import load_study
     from simulation.learning.hospitals import Drawing, make_learning_hospitals
 
     drawing = Drawing(seed, patients=patients, effect=effect, shift=shift)
@@ -78,7 +78,9 @@ def compare_training_(
     Same settings, seeds, folds and first weights. Pooled training exists in simulations only.
     """
     need("site", "torch", "pyarrow")
+    from common.study.loader import load_study
     from simulation.learning.compare import compare_training
+    from simulation.running import find_sites, refuse_made_up_patients, sites_of_study
 
     protocol = load_study(shipped_study(study))
     refuse_made_up_patients(sites, protocol)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from client.imaging.intensity import normalise
 from common.federation.runner import conclude
 from simulation.benchmarks.shift import campaign as campaigns
-from simulation.benchmarks.shift import commands
+from simulation.benchmarks.shift import showing
 from simulation.benchmarks.shift.campaign import IDENTICAL, Found, Outcome, one_seed, run_campaign
 from simulation.benchmarks.shift.centres import HEART_DISEASE, TCGA_LIHC
 from simulation.benchmarks.shift.cohorts import Drawing, draw_alike, draw_target, draw_training, stream
@@ -233,7 +233,7 @@ def test_a_small_campaign_repeats_itself_and_says_what_was_refused() -> None:
     found = run_campaign([9003], SMALL, 1, lambda one: told.append(one.seed))
     assert told == [9003] and found[0].error == ""
     report = Campaign(found, SMALL).report()
-    commands._print(Campaign(found, SMALL))
+    showing.show_campaign(Campaign(found, SMALL))
     json.dumps(report, allow_nan=False)
     assert report["refused"]["tiny"] == {"combat": 617, "together": 617}
     assert report["areas"]["tiny"]["combat"] is None and report["areas"]["tiny"]["none"] is not None
@@ -362,7 +362,7 @@ def test_the_command_prints_what_was_measured_and_ends_with_1_where_a_target_is_
     def instead(seeds: range, *_: object) -> tuple[Found, ...]:
         return tuple(drawn(seed, gain=gain, seen=seen) for seed in seeds)
 
-    monkeypatch.setattr(commands, "run_campaign", instead)
+    monkeypatch.setattr(campaigns, "run_campaign", instead)
     printed = CliRunner().invoke(app, ["benchmark", "shift"])
     assert printed.exit_code == code, printed.output
     assert ("missed by" in printed.output) is bool(code) and PRIMARY in printed.output

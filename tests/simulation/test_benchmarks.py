@@ -15,7 +15,7 @@ from common.statistics.elastic_net import elastic_net_cv
 from common.statistics.logistic import logistic
 from common.statistics.univariable import univariable
 from common.study.recipe import Recipe
-from simulation import cli
+from simulation.benchmarks import statistics as benchmarked
 from simulation.benchmarks.baselines import pooled_statistics
 from simulation.benchmarks.chain import Chain, Settings
 from simulation.benchmarks.federated_statistics import port_of, run
@@ -51,7 +51,7 @@ def test_a_benchmark_whose_sides_differ_says_so(table: RadiomicsTable, monkeypat
     assert not chain.equals(Chain((*chain.decisions[:-1], (99,)), chain.numbers), {}, TOLERANCE)
     assert chain.equals(chain, {}, TOLERANCE)
     monkeypatch.setattr(pooled_statistics, "_net_benefit", lambda *_: np.ones(99))
-    monkeypatch.setattr(cli, "benchmark_statistics", partial(benchmark_statistics, settings=SMALL))
+    monkeypatch.setattr(benchmarked, "benchmark_statistics", partial(benchmark_statistics, settings=SMALL))
     done = CliRunner().invoke(
         app, ["benchmark", "statistics", "--features", "80", "--patients", "300", "--sites", "3", "--repeats", "1"]
     )

@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from client.cli import app as site_app
 from common.errors import FedmviError
-from simulation.cli import app, shipped_study
+from simulation.cli import app
 from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
+from simulation.shipped import shipped_study
 
 
 def test_a_shipped_study_is_found_by_name_even_beside_a_folder_of_that_name(

@@ -19,7 +19,7 @@ from common.study.expressed import GeneTable
 from common.study.genomics import SYMBOL, Genomics, gene_columns
 from common.study.loader import load_study
 from common.study.recipe import Recipe
-from simulation.running import shipped_study
+from simulation.shipped import shipped_study
 from simulation.views import COHORT, federation_of
 from tests.public_data import public
 

@@ -18,7 +18,7 @@ from simulation.cohorts.consortium import load_consortium
 from simulation.cohorts.expression import gene_truth
 from simulation.cohorts.gene_lists import LARGEST, NULL_SETS, SMALLEST, gene_list, gmt, null_sets
 from simulation.cohorts.gene_sets import GLUCOSE_METABOLISM
-from simulation.running import shipped_study
+from simulation.shipped import shipped_study
 from tests.public_data import public
 
 CONSORTIUM = load_consortium("radiogenomics")

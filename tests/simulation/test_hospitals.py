@@ -17,11 +17,11 @@ from client.cohort.check import check_site
 from client.cohort.site import load_site
 from common.errors import FedmviError, Severity
 from common.study.loader import load_study
-from simulation import hospitals
 from simulation.cohorts import truth
 from simulation.cohorts.clinical import draw_site
 from simulation.cohorts.consortium import Consortium, Group, Trait, load_consortium
 from simulation.hospitals import appointments, make_hospitals, notes_of
+from simulation.imaging import examine as examining
 from simulation.previewing import preview_consortium
 
 SEED = 3
@@ -119,7 +119,7 @@ def test_a_failure_in_the_middle_leaves_nothing(
     consortium: Consortium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = only(consortium, "hospital-a")
-    whole, calls = hospitals.examine, []
+    whole, calls = examining.examine, []
 
     def failing(*args: object) -> object:
         calls.append(args)
@@ -128,7 +128,7 @@ def test_a_failure_in_the_middle_leaves_nothing(
         return whole(*args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(hospitals, "examine", failing)
+        patch.setattr(examining, "examine", failing)
         with pytest.raises(OSError, match="no space"):
             make_hospitals(one, tmp_path / "sites", SEED, workers=1)
     assert len(calls) == 2

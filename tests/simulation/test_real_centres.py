@@ -22,7 +22,8 @@ from common.study.table import FloatArray
 from server.study.execution import Action
 from server.study.results import Result, read_results
 from simulation.importers.folder import ImportReport
-from simulation.running import Simulation, shipped_study
+from simulation.running import Simulation
+from simulation.shipped import shipped_study
 from tests.simulation.conftest import NO_STORE
 
 Imported = Callable[[str], tuple[Path, ImportReport]]

@@ -11,7 +11,8 @@ import pytest
 from server.study.execution import Action
 from server.study.results import Estimate, Result, Results, read_results
 from simulation.importers.folder import ImportReport
-from simulation.running import Simulation, shipped_study
+from simulation.running import Simulation
+from simulation.shipped import shipped_study
 from tests.simulation.conftest import NO_STORE
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from common.terminal import EXIT_PROBLEMS, err, need, out, print_json
-from simulation.benchmarks.peers.measuring import Row, compare, report
-from simulation.exactness.measuring import Absent
+
+if TYPE_CHECKING:
+    from simulation.benchmarks.peers.measuring import Row
 
 
 def add_commands(benchmarks: typer.Typer) -> None:
@@ -32,6 +33,9 @@ def peers(
     """
     need("simulation", "ray", "pyarrow")
     need("exactness", "statsmodels", "sklearn")
+    from simulation.benchmarks.peers.measuring import compare, report
+    from simulation.exactness.measuring import Absent
+
     with TemporaryDirectory(prefix="fedmvi-environments-") as name:
         cache = Path(name) if environments is None else environments
         cache.mkdir(parents=True, exist_ok=True)

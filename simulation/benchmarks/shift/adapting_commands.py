@@ -7,19 +7,16 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
 from common.parallel import in_processes
-from common.study.table import FloatArray
 from common.terminal import EXIT_PROBLEMS, need, out, print_json
-from simulation.benchmarks.shift.figures import recovered, upper_bound
 from simulation.benchmarks.shift.scenarios import EVALUATION_SEED, NONE
-from simulation.benchmarks.shift.targets import Target
 
 if TYPE_CHECKING:
+    from common.study.table import FloatArray
     from simulation.benchmarks.shift.adapting import AdaptedTarget
 
 COST = 0.005
@@ -58,7 +55,11 @@ def adaptation(
 
 def figures(found: list[dict[str, AdaptedTarget]]) -> dict[str, Any]:
     """What all seeds say, by target of adaptation."""
+    import numpy as np
+
     from simulation.benchmarks.shift.adapting import ALWAYS, BY_SCORES, IMAGES, TRAINED, WAYS
+    from simulation.benchmarks.shift.figures import recovered, upper_bound
+    from simulation.benchmarks.shift.targets import Target
 
     def values(name: str, way: str) -> FloatArray:
         return np.array([one[name].areas[way] for one in found])

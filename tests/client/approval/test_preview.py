@@ -26,7 +26,8 @@ from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
 from simulation.importers.folder import ImportReport
 from simulation.learning.hospitals import Drawing, make_learning_hospitals
-from simulation.running import Simulation, shipped_study
+from simulation.running import Simulation
+from simulation.shipped import shipped_study
 from tests.client.approval.asked import Heard, heard_in_simulations, heard_of, key_of
 from tests.disclosure.consortium import SITES, STUDY, Consortium, further, make
 from tests.server.study.test_analyses import study_text

@@ -21,7 +21,7 @@ from common.errors import FedmviError
 from common.study.loader import load_study
 from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
-from simulation.running import shipped_study
+from simulation.shipped import shipped_study
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 

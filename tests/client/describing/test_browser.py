@@ -15,7 +15,7 @@ from client.describing.describe import describe_site
 from common.study.loader import load_study
 from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
-from simulation.running import shipped_study
+from simulation.shipped import shipped_study
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 FLAGS = (

@@ -32,7 +32,7 @@ from common.study.protocol import IMAGES
 from common.study.table import Column
 from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
-from simulation.running import shipped_study
+from simulation.shipped import shipped_study
 from tests.client.preparation.sites import STUDY as WITH_IMAGES
 
 STUDY_FILE = shipped_study(Path("demo"))

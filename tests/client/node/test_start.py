@@ -14,7 +14,7 @@ import pytest
 
 from client.cohort.site import load_site
 from client.node.folder import NodeState
-from client.node.watching import status_of
+from client.node.status import status_of
 from tests.client.node.bare_hub import BIN, BareHub, alive, error_in, wait_until
 
 

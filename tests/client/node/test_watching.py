@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from client.cli import app
 from client.cohort.site import Site, load_site
 from client.node.folder import Health, NodeFolder, NodeState
-from client.node.watching import status_of
+from client.node.status import status_of
 from common.deployment.ports import free_port
 from tests.client.enrolled import enrol
 from tests.disclosure.consortium import rows_of, write_site

@@ -35,7 +35,7 @@ from common.errors import FedmviError, Severity
 from common.models.archive import HandedOn, pack_model, read_model
 from common.models.logistic import FrozenModel
 from common.networks.weights import read_weights
-from common.study.loader import as_tuples
+from common.study.declarations import as_tuples
 from common.study.protocol import Study
 from common.study.recipe import Impute
 from simulation.cohorts.clinical import draw_site

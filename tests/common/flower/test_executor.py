@@ -32,13 +32,16 @@ from common.flower.executor import serve_tasks
 address, folder, at_once = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 if address.startswith("/"):
     address = Path(address).read_text
+made = []
+ahead = [lambda: made.append("one"), lambda: made.append("two"), (folder / "ahead").touch]
 def run(token):
     pid = os.getpid()
     (folder / f"{pid}.begun").write_text(token)
     while not (folder / "go").exists():
         time.sleep(0.01)
+    (folder / "made").write_text(" ".join(made))
     (folder / f"{pid}.done").touch()
-serve_tasks(address, sys.stdin.buffer.read(), ["flwr-clientapp"], run, at_once=at_once, poll_seconds=0.02)
+serve_tasks(address, sys.stdin.buffer.read(), ["flwr-clientapp"], run, at_once=at_once, poll_seconds=0.02, ahead=ahead)
 """
 
 
@@ -114,6 +117,15 @@ def test_only_the_kinds_that_are_asked_for_are_taken(rig: Rig) -> None:
     wait_until(lambda: rig.status(again)[0] == Status.STARTING)
     assert {rig.status(task)[0] for task in others} == {Status.PENDING}
     assert len(rig.begun()) == 2
+
+
+def test_what_is_made_ahead_while_no_task_waits_is_there_in_every_fork(rig: Rig) -> None:
+    rig.serve()
+    wait_until((rig.folder / "ahead").exists)
+    (rig.folder / "go").touch()
+    rig.task()
+    wait_until(rig.done)
+    assert (rig.folder / "made").read_text() == "one two"
 
 
 def test_without_the_secret_no_task_is_given(rig: Rig) -> None:

@@ -9,8 +9,9 @@ from itertools import permutations
 import pytest
 
 from common.errors import FedmviError
+from common.study.declarations import as_tuples
 from common.study.fingerprint import study_fingerprint
-from common.study.loader import as_tuples, parse_study
+from common.study.loader import parse_study
 from common.study.networks import SEQUENCES, Network
 from common.study.protocol import Study
 

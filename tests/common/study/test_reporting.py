@@ -10,7 +10,7 @@ from common.errors import FedmviError
 from common.study.fingerprint import preparation_fingerprint, study_fingerprint
 from common.study.loader import parse_study
 from common.study.reporting import Reporting
-from simulation.running import shipped_study
+from simulation.shipped import shipped_study
 
 TEXT = shipped_study(Path("demo")).read_text(encoding="utf-8")
 

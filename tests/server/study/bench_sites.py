@@ -17,8 +17,8 @@ from client.learning.workbench import Workbench, dealt_folds
 from common.federation.envelope import Ticket
 from common.federation.ports import InProcess, SitesPort, ungated
 from common.federation.query import Query, Receipt, Task
+from common.study.declarations import as_tuples
 from common.study.features import LANDMARKS
-from common.study.loader import as_tuples
 from common.study.networks import Network
 from common.study.protocol import Study
 from common.study.recipe import Fold, Frame, Made

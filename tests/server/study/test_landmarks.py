@@ -7,8 +7,8 @@ import tomllib
 import pytest
 
 from common.errors import FedmviError
+from common.study.declarations import as_tuples
 from common.study.features import LANDMARKS
-from common.study.loader import as_tuples
 from common.study.preparation import Preparation
 from server.study.landmarks import as_toml, standard_scale
 from server.study.results import Estimate, Result, Results

@@ -17,7 +17,7 @@ from common.federation.query import Ask, Query, Receipt, Task
 from common.federation.runner import Reply, conclude
 from common.networks.adapting import ADAPTED, TOLD, UNADAPTED, AdaptNetwork
 from common.study.contradictions import contradictions
-from common.study.loader import as_tuples
+from common.study.declarations import as_tuples
 from common.study.protocol import Study
 from server.report.figures import draw_all
 from server.report.page import render

@@ -27,7 +27,7 @@ from common.networks.projection import DECIMALS, LARGEST, projected, projection_
 from common.networks.weights import to_vector
 from common.statistics.projection import LevelSums
 from common.statistics.roc import RocResult
-from common.study.loader import as_tuples
+from common.study.declarations import as_tuples
 from common.study.protocol import Study
 from common.study.recipe import Fold, Frame
 from common.study.table import FloatArray

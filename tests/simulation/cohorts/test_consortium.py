@@ -20,13 +20,13 @@ from simulation.cohorts.consortium import (
     Consortium,
     Imaging,
     load_consortium,
-    shipped_consortia,
 )
 from simulation.cohorts.expression import draw_expression
 from simulation.cohorts.faults import FAULTS, check_faults
 from simulation.cohorts.truth import attainable
 from simulation.imaging.examine import examine
 from simulation.imaging.findings import findings_of
+from simulation.shipped import shipped_consortia
 
 ROOT = Path(__file__).parents[3]
 PUBLISHED = ("mri-as-published", "mri-federated", "ct-as-published", "ct-federated")

@@ -23,7 +23,7 @@ from simulation.learning.compare import FEDERATED, POOLED
 from simulation.learning.hospitals import Drawing, make_learning_hospitals
 from simulation.learning.learners import drawn_learners
 from simulation.learning.ways import Ways
-from simulation.running import shipped_study
+from simulation.shipped import shipped_study
 
 PAIR = ("t1a", "t1v")
 

@@ -18,7 +18,7 @@ from common.study.protocol import Study
 from simulation.cli import app
 from simulation.learning.hospitals import Drawing, make_learning_hospitals
 from simulation.learning.pictures import FIELD_MM, SLICES, Scanner, draw_patient, draw_scanner
-from simulation.running import shipped_study
+from simulation.shipped import shipped_study
 
 SEQUENCES = ("t1", "t1a", "t1v", "t1d")
 

@@ -28,7 +28,8 @@ from server.report.page import render
 from server.study.execution import Action
 from server.study.results import read_results
 from simulation.learning.hospitals import Drawing, make_learning_hospitals
-from simulation.running import Simulation, shipped_study
+from simulation.running import Simulation
+from simulation.shipped import shipped_study
 from tests.client.approval.asked import Heard, heard_in_simulations, key_of
 from tests.server.report.test_every_number import unknown
 from tests.simulation.learning.handed_on import hand_on

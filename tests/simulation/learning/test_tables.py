@@ -10,7 +10,7 @@ from common.errors import FedmviError
 from common.study.loader import load_study, parse_study
 from simulation.learning.hospitals import Drawing, make_learning_hospitals
 from simulation.learning.tables import draw_tables
-from simulation.running import shipped_study
+from simulation.shipped import shipped_study
 
 MRI = shipped_study(Path("mri-deep-learning")).read_text(encoding="utf-8")
 
