@@ -19,8 +19,7 @@ from client.cohort.membership import members, patient_keys
 from client.cohort.site import Site
 from client.cohort.store import load_prepared
 from common.errors import FedmviError
-from common.federation.envelope import Ticket
-from common.federation.ports import InProcess, SitesPort, ungated
+from common.federation.ports import SitesPort
 from common.federation.query import Query
 from common.federation.runner import conclude
 from common.study.protocol import Model, Study
@@ -34,6 +33,7 @@ from server.study.run_directory import RunDirectory
 from server.study.score_inputs import Scores
 from simulation.learning.comparison import Row, Scored, compare
 from simulation.running import find_sites, sites_of_study
+from simulation.views import over_cohorts
 
 STATISTIC = "pooled-and-alone"
 FEDERATED, POOLED = "federated", "pooled"
@@ -205,12 +205,7 @@ def _pooled(study: Study, held: _Held, sites: Sequence[str]) -> SitesPort:
 
 
 def _port(hospitals: Mapping[str, Rows]) -> SitesPort:
-    cohorts = sorted({cohort for hospital in hospitals.values() for cohort in hospital.cohorts})
-    rosters = {
-        cohort: tuple(sorted(name for name, hospital in hospitals.items() if cohort in hospital.cohorts))
-        for cohort in cohorts
-    }
-    return SitesPort(InProcess({name: ungated(view) for name, view in hospitals.items()}), Ticket("local", "", rosters))
+    return over_cohorts(hospitals, {name: hospital.cohorts for name, hospital in hospitals.items()})
 
 
 def _developed(study: Study, port: SitesPort) -> dict[str, ScoredModel]:

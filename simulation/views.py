@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from common.errors import FedmviError
 from common.federation.envelope import Ticket
 from common.federation.masks import mask, mask_context, pair_secret, private_key, public_key
 from common.federation.ports import Blocks, Hide, InProcess, SitesPort, over_views, ungated
-from common.federation.query import Ask, Query
+from common.federation.query import Ask, Query, SiteView
 from common.study.recipe import Frame
 from common.study.table import FloatArray
 
@@ -78,6 +78,15 @@ def federation_of(
         return over_views(views, [COHORT])
     handlers = {name: ungated(view, named_masks(name, tuple(views))) for name, view in views.items()}
     return SitesPort(InProcess(handlers), Ticket("local", "", {COHORT: tuple(sorted(views))}))
+
+
+def over_cohorts(views: Mapping[str, SiteView], cohorts: Mapping[str, Collection[str]]) -> SitesPort:
+    """A port to sites without gates; each cohort is asked at the sites that have it, by their names."""
+    rosters = {
+        cohort: tuple(sorted(name for name in views if cohort in cohorts[name]))
+        for cohort in sorted({cohort for own in cohorts.values() for cohort in own})
+    }
+    return SitesPort(InProcess({name: ungated(view) for name, view in views.items()}), Ticket("local", "", rosters))
 
 
 def row_keys(n: int) -> NDArray[np.uint64]:

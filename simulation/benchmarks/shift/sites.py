@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import FedmviError
-from common.federation.envelope import Ticket
-from common.federation.ports import InProcess, SitesPort, ungated
+from common.federation.ports import SitesPort
 from common.federation.query import Query
 from common.study.harmonisation import Combat
 from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
+from simulation.views import over_cohorts
 
 ENDPOINT = "mvi"
 TRAIN, TEST, HERE, CALIBRATION = "train", "external-test", "unlabelled", "calibration"
@@ -71,10 +71,4 @@ def frame_of(columns: Mapping[str, FloatArray], y: FloatArray, draw: np.random.G
 
 def port_to(hospitals: Mapping[str, Hospital]) -> SitesPort:
     """The port to these hospitals; each cohort is asked where it is."""
-    cohorts = sorted({cohort for hospital in hospitals.values() for cohort in hospital.cohorts})
-    rosters = {
-        cohort: tuple(sorted(name for name, hospital in hospitals.items() if cohort in hospital.cohorts))
-        for cohort in cohorts
-    }
-    handlers = {name: ungated(hospital) for name, hospital in hospitals.items()}
-    return SitesPort(InProcess(handlers), Ticket("local", "", rosters))
+    return over_cohorts(hospitals, {name: hospital.cohorts for name, hospital in hospitals.items()})
