@@ -310,7 +310,7 @@ class _Releases:
     def __init__(self, site: Site, ticket: Ticket, run: OpenRun, gate: Gate, book: _Book) -> None:
         self._site, self._ticket, self._run, self._limits = site, ticket, run, gate.limits
         self._differencing = Differencing(site, ticket, gate.limits, run.alone if run.masks else None)
-        self._keys = MaskKeys(site, ticket.study, run.store, run.keys)
+        self._keys = MaskKeys(site, ticket.study, run.store, run.keys, run.consents(site.name))
         self._book = book
         self.once = Once(run.folder, run.study)
         self._account = account(site, ticket, run.folder)

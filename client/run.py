@@ -60,6 +60,8 @@ class OpenRun:
         Those of the other sites whose own sums may be told, as signed.
     tells
         The sites that tell results of themselves alone, as signed; this one may be among them.
+    own
+        Whether this site's own sums may be told, as it signed.
     """
 
     folder: Path
@@ -73,6 +75,12 @@ class OpenRun:
     alone: tuple[str, ...] = ()
     tells: tuple[str, ...] = ()
     corrections: FreezeCorrections | None = None
+    own: bool = False
+
+    def consents(self, name: str) -> dict[str, tuple[bool, bool]]:
+        """By site, this one by its name among them, whether it may be left out, and whether it tells of itself."""
+        alone = {*self.alone, *([name] if self.own else [])}
+        return {site: (site in alone, site in self.tells) for site in (name, *self.keys)}
 
     def is_frozen(self, scoring: Recipe) -> bool:
         """Whether the recipe up to a score or cut-off is frozen; one that ends in a corrected score with the
@@ -192,7 +200,7 @@ def sign_run(site: Site, ticket: Ticket, task: Sign) -> Receipt:
         401 not approved, 411 another study, 412 other rosters, 502 other code, 322 no site.secret, 212 not prepared.
     """
     study = _checked(site, ticket, task)
-    alone, tells = site.policy.may_be_left_out, site.policy.release_alone
+    alone, tells = site.policy.may_be_left_out, site.policy.tells
     receipt: Receipt = {
         "site": site.name,
         "code": task.code,
@@ -268,7 +276,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         "store": store,
         "masks": site.policy.masks,
         "alone": "yes" if site.policy.may_be_left_out else "no",
-        "tells": "yes" if site.policy.release_alone else "no",
+        "tells": "yes" if site.policy.tells else "no",
         "under_limits": canonical_json([hint.public() for hint in hints]),
         **library_versions(),
     }
@@ -276,7 +284,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
 
 def _telling(site: Site, signed: Mapping[str, SignedKey]) -> list[str]:
     """The sites that tell results of themselves alone, this one among them if it does."""
-    own = [site.name] if site.policy.release_alone else []
+    own = [site.name] if site.policy.tells else []
     return [*own, *(name for name, entry in signed.items() if entry.tells)]
 
 
@@ -295,7 +303,7 @@ def _refuse_consent_taken_back(site: Site, record: Mapping[str, Any]) -> None:
     others repeat, or have told, what they may while it consents."""
     if record["own"] and not site.policy.may_be_left_out:
         raise FedmviError(430, policy="may_be_left_out")
-    if site.name in record["tells"] and not site.policy.release_alone:
+    if site.name in record["tells"] and not site.policy.tells:
         raise FedmviError(430, policy="release_alone")
 
 
@@ -342,6 +350,7 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
         tuple(record["alone"]),
         tuple(record["tells"]),
         corrections,
+        record["own"],
     )
 
 

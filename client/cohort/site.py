@@ -132,6 +132,11 @@ class Policy(_Table):
     )
     pooled_detail: Literal["exact", "binned"] = Field(default="exact", description="`binned` refuses rank queries.")
 
+    @property
+    def tells(self) -> bool:
+        """Whether this site tells results of itself alone, and none of them is refused by its kind."""
+        return self.release_alone and {"PROFILE", "CELLS"} <= set(self.risks) and not self.refused_queries
+
 
 class Node(_Table):
     """`[node]`: the program that answers for this site, `fedmvi-site start`."""

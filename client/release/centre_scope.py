@@ -16,7 +16,7 @@ from client.release.harmonise_scope import HARMONISES
 from client.release.model_scope import REDUCES
 from common.errors import FedmviError
 from common.federation import totals
-from common.federation.query import Query, Risk, Summary, Task
+from common.federation.query import Query, Summary, Task
 from common.statistics.confusion import ThresholdCounts
 from common.study.centres import Centre, Only, Without, centre_models, centre_of, cut_at, left_out, shift_models
 from common.study.chain import ChainedImpute
@@ -112,7 +112,7 @@ def consenting(own: str, policy: Policy, signed: Collection[str] | None, roster:
 
 
 def refuse_left_apart(query: Query, own: str, tells: Collection[str], roster: Sequence[str], min_sites: int) -> None:
-    """Refuse a profile of this site where, with the others' profiles, it leaves of a sum that of few who tell none.
+    """Refuse sums and means of this site where, with the others', they leave of a total that of few who tell none.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def refuse_left_apart(query: Query, own: str, tells: Collection[str], roster: Se
     FedmviError
         408 this site has signed that it tells none; 438 few others have.
     """
-    if query.pooled or query.risk is not Risk.PROFILE or len(roster) < min_sites:
+    if not query.adds_up or len(roster) < min_sites:
         return
     if own not in tells:
         raise FedmviError(408)

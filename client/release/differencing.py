@@ -198,6 +198,9 @@ class Differencing:
             Those of `admit`; 437 another run was told the sums of the same patients with other numbers: sums that are
             cut and counted in another place tell, with the earlier ones, the patients in between.
         """
+        if query.adds_up and self._alone is not None:
+            # Taken from the sums of another run it leaves those of the sites that this run lacks.
+            self._rosters.admit(query.cohort)
         profile = isinstance(query, SiteProfile)
         # Questions that tell nearly the same have other names, and a profile may be one of other columns.
         self._admit_alone(["study", self._ticket.study, query.cohort], query.cohort, "", "results", counted)

@@ -21,13 +21,15 @@ from common.errors import FedmviError
 from common.federation.envelope import Ticket
 from common.federation.fixedpoint import Limbs
 from common.federation.identity import Claim, has_signed, identity, identity_key, sign_roster
-from common.federation.masks import KEY_BYTES, mask, mask_context, pair_secret, private_key, public_key
+from common.federation.masks import KEY_BYTES, derive, mask, mask_context, pair_secret, private_key, public_key
 from common.federation.partners import partners
 from common.federation.query import Ask
 from common.federation.tasks import SignedKey
 from common.files import write_whole
+from common.study.fingerprint import canonical_json
 
 PEERS = "peers.toml"
+_CONSENTS = b"fedmvi consents 1|"
 
 
 def own_key(site: Site) -> str:
@@ -144,10 +146,20 @@ class MaskKeys:
         The others' mask keys by name, as they were verified when the run was opened.
     study, store
         The study's fingerprint, and the digest of the site's prepared data at the opening.
+    consents
+        By site, what this one holds it to have consented to. Secrets are made of both sites' consents too: where two
+        hold different ones, because somebody was shown a signature that was kept, their masks do not cancel.
     """
 
-    def __init__(self, site: Site, study: str, store: str, keys: Mapping[str, str]) -> None:
-        self._site, self._study, self._store, self._keys = site, study, store, keys
+    def __init__(
+        self,
+        site: Site,
+        study: str,
+        store: str,
+        keys: Mapping[str, str],
+        consents: Mapping[str, tuple[bool, bool]],
+    ) -> None:
+        self._site, self._study, self._store, self._keys, self._consents = site, study, store, keys, consents
 
         self._secrets: dict[str, bytes] = {}
         self._partners: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -159,7 +171,9 @@ class MaskKeys:
     def _secret(self, name: str) -> bytes:
         if name not in self._secrets:
             try:
-                self._secrets[name] = pair_secret(self._site.name, self._own, name, bytes.fromhex(self._keys[name]))
+                shared = pair_secret(self._site.name, self._own, name, bytes.fromhex(self._keys[name]))
+                both = {one: self._consents[one] for one in (name, self._site.name)}
+                self._secrets[name] = derive(shared, _CONSENTS + canonical_json(both).encode())
             except ValueError as error:  # signed, and yet no key
                 raise FedmviError(419, str(error), site=name) from error
         return self._secrets[name]

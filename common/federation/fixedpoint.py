@@ -135,4 +135,7 @@ def take_out(total: Limbs, part: Limbs) -> None:
 
 def _flat(limbs: Limbs) -> Limbs:
     """A view of (limbs, numbers): arrays wrap around in silence, a single number would warn."""
-    return limbs.reshape(len(limbs), -1)
+    flat = limbs.reshape(len(limbs), -1)
+    if limbs.size and not np.may_share_memory(flat, limbs):
+        raise ValueError("limbs that are not in one piece would be copied, and the sum lost")
+    return flat

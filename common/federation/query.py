@@ -205,6 +205,11 @@ class Query(ABC):
         return True
 
     @property
+    def adds_up(self) -> bool:
+        """Whether sums or means follow from what a site tells of itself: taken from a total they leave the others'."""
+        return not self.pooled and self.risk is Risk.PROFILE
+
+    @property
     def series(self) -> tuple[str, int] | None:
         """Of what is asked round after round: the name of the series, and the round.
 

@@ -109,6 +109,11 @@ class ExpressionAlone(GenesAlone):
     libraries: Libraries
 
     @property
+    def adds_up(self) -> bool:
+        """See `Query`: the means of genes are told."""
+        return True
+
+    @property
     def told(self) -> tuple[str, ...]:
         """As `GenesAlone`, and `t`, `mean`, and `degrees` of t, 0 for infinitely many."""
         return ("change", "std_err", "t", "p", "mean", "degrees")

@@ -98,6 +98,11 @@ class ScoreShiftAlone(Alone):
     reference: FloatField
     part: bool
 
+    @property
+    def adds_up(self) -> bool:
+        """See `Query`: the mean score of each class follows from its distance to that of training."""
+        return True
+
     def blocks(self) -> Mapping[str, Block]:
         """`classes` (3,) as `Classes`, `estimable` (), `large` (2,) calibration in the large and its error, `line` (2,)
         intercept and slope, `covariance` (3,) of them, lower triangle, `ratio` (3,) observed to expected whole patients

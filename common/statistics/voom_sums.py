@@ -142,6 +142,7 @@ class ExpressionCounts(Expressed):
             values = frame.matrix(self.columns[genes])
             had[genes] = np.count_nonzero(values > 0, axis=0)
             absent[genes] = had[genes] < self.found if frame.n else 0
+            had[genes] = np.where(absent[genes], 0, had[genes])  # how few have it is nobody's to know
             reached[genes] = np.count_nonzero(reaching(values, library, self.scale, self.least), axis=0)
         return {
             "n": np.array(frame.n, dtype=np.int64),

@@ -310,3 +310,13 @@ def test_what_a_site_finds_alone_is_of_large_enough_groups(made: Consortium) -> 
     assert len(found.genes) == len(FOUND) and min(found.classes) >= 5  # type: ignore[union-attr]
     assert made.number("d", alone(made, min_class=4)) == 402
     assert made.number("d", alone(made, min_cell=3)) == 402
+
+
+def test_how_few_patients_of_a_hospital_have_a_gene_is_not_told_beside_that_they_are_few(tmp_path: Path) -> None:
+    """A site takes its own smallest cell for `found`, whatever is asked, and then tells the count itself."""
+    made = freeze(sequenced(tmp_path))
+    answer = told(made, "d", counts(made, found=1))
+    place = GENES.index(RARE)
+    had = int(np.asarray(answer["had"]).reshape(-1)[place])
+    assert int(np.asarray(answer["absent"]).reshape(-1)[place]) == 1
+    assert had == 0 or had >= 5, f"{had} patient of d has {RARE}"

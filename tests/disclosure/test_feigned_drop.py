@@ -107,6 +107,7 @@ def test_no_question_hands_out_what_takes_a_mask_off(made: Consortium):
         "masks",
         "mask_key",
         "alone",
+        "tells",
         "patients",
         "signature",
     }
@@ -128,7 +129,8 @@ def masked_as(made: Consortium, site: str, ticket: Ticket, ask: Ask, query: Quer
     own = load_site(made.folders[site])
     run = load_run(own, made.ticket)
     assert isinstance(query, LogisticSums)
-    return dict(MaskKeys(own, ticket.study, run.store, run.keys).masked(ticket, ask, plain(made, query, site)))
+    keys = MaskKeys(own, ticket.study, run.store, run.keys, run.consents(site))
+    return dict(keys.masked(ticket, ask, plain(made, query, site)))
 
 
 @pytest.mark.parametrize("roster", [("a", "b", "c", "d"), ("b", "c"), ("b", "c", "d")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,7 @@ class Deployment:
             "fedmvi-site start": self._start_site,
             "fedmvi-server submit": self._submit,
             "fedmvi-server resume": self._resume,
+            "fedmvi-site enrol": self._enrol,
             "fedmvi-server status": lambda line: reader.run(line.removesuffix(" --watch")),
         }
         reader.after = dict.fromkeys(("fedmvi-server provision", "fedmvi-server r"), self._send_kits)
@@ -102,6 +104,15 @@ class Deployment:
         self.network.sites[name] = self.site(name)
         self.network.start_site(name)
         return Said(0, "")
+
+    def _enrol(self, line: str) -> Said:
+        """Where the hub has not taken new keys up yet, look again, as the guide says."""
+        said, site = self.reader.run(line), line.rsplit(maxsplit=1)[-1]
+        limit = time.monotonic() + SECONDS
+        while said.code and "FEDMVI-777" in said.text and time.monotonic() < limit:
+            time.sleep(1.0)
+            said = self.reader.run(f"fedmvi-site connect --site {site}")
+        return said
 
     def _submit(self, line: str) -> Said:
         """While the study goes on, the hub and two hospitals die, and are looked after as the guide says."""

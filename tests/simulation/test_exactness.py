@@ -116,7 +116,7 @@ def test_a_table_whose_data_are_absent_is_not_run_and_says_why(monkeypatch: pyte
     def absent() -> Case:
         raise Absent("its folder is absent")
 
-    monkeypatch.setattr("simulation.cli.CASES", (absent,))
+    monkeypatch.setattr("simulation.exactness.CASES", (absent,))
     done = CliRunner().invoke(app, ["exactness", "--data", "heart-disease"])
     assert done.exit_code == EXIT_PROBLEMS
     assert "not run: its folder is absent" in done.stderr

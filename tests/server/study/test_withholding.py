@@ -145,9 +145,9 @@ def test_a_hospital_with_another_scanner_is_harmonised(tmp_path: Path):
     assert combat > raw + 0.02
 
 
-def test_of_a_hospital_that_tells_nothing_of_itself_nothing_is_known_and_so_it_is_withheld_there(tmp_path: Path):
+def test_where_a_hospital_tells_nothing_of_itself_nothing_is_known_of_any_and_so_it_is_withheld(tmp_path: Path):
     results, _, _ = conducted(tmp_path, ALIKE, policy={"f": POLICY.replace("release_alone = true\n", "")})
-    assert admitted(results) == {"d": 1.0, "e": 1.0, "f": 0.0}
+    assert admitted(results) == {"d": 0.0, "e": 0.0, "f": 0.0}
     assert results.get("model.combat.auc.external").status == "not-estimable"
 
 
