@@ -33,7 +33,7 @@ from server.study.run_directory import RunDirectory
 from server.study.score_inputs import Scores
 from simulation.learning.comparison import Row, Scored, compare
 from simulation.running import find_sites, sites_of_study
-from simulation.views import over_cohorts
+from simulation.views import DrawnView, classes_of, over_cohorts
 
 STATISTIC = "pooled-and-alone"
 FEDERATED, POOLED = "federated", "pooled"
@@ -63,19 +63,28 @@ def compare_run(run: RunDirectory, sites: Path, progress: Progress) -> None:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """A hospital without gate or ledger: the patients of each cohort, as prepared.
+class Rows(DrawnView):
+    """A hospital without gate or ledger: its table, as prepared.
 
     Attributes
     ----------
     study
         Says which columns a reduced model reads.
-    cohorts
-        Tables and (n,) keys of patients by cohort.
+    keys
+        (n,) of the table's patients, see `Frame`.
+    members
+        (n,) who is in each of the study's cohorts, by its name.
     """
 
     study: Study
-    cohorts: Mapping[str, tuple[SiteTable, NDArray[np.uint64]]]
+    table: SiteTable
+    keys: NDArray[np.uint64]
+    members: Mapping[str, NDArray[np.bool_]]
+
+    @property
+    def cohorts(self) -> list[str]:
+        """Those that have patients here."""
+        return [name for name, rows in self.members.items() if rows.any()]
 
     def frame(self, query: Query) -> Frame:
         """See `SiteView`."""
@@ -83,26 +92,18 @@ class Rows:
 
     def prepared(self, cohort: str, recipe: Recipe) -> Frame:
         """The frame of a cohort after a recipe, with its endpoints."""
-        table, keys = self.cohorts[cohort]
         named = {step.model for step in recipe.steps if isinstance(step, ModelColumns)}
         declared = {m.name: needed_columns(self.study, m) for m in self.study.models if m.name in named}
-        everybody = np.ones(table.n, bool)
-        return recipe.apply(
-            replace(table, declared=declared), everybody, tuple(table.endpoints), keys, lambda _: everybody
-        )
+        table = replace(self.table, declared=declared)
+        return recipe.apply(table, self.members[cohort], tuple(table.endpoints), self.keys, self.members.__getitem__)
 
-    def flow(self, cohort: str) -> Sequence[tuple[str, int]]:
-        """Nobody counts patients here."""
-        raise FedmviError(901, f"no flow into {cohort}")
-
-    def work(self, task: str) -> Mapping[str, NDArray[Any]]:
-        """Nobody does tasks here."""
-        raise FedmviError(511, f"no task {task}")
+    def outcomes(self, cohort: str, endpoint: str) -> FloatArray:
+        """(n,) of the cohort's patients."""
+        return self.table.endpoints[endpoint][self.members[cohort]]
 
     def classes(self, cohort: str, endpoint: str) -> tuple[int, int, int]:
         """See `SiteView`."""
-        y = self.cohorts[cohort][0].endpoints[endpoint]
-        return int(np.sum(y == 0.0)), int(np.sum(y == 1.0)), int(np.sum(np.isnan(y)))
+        return classes_of(self.outcomes(cohort, endpoint))
 
 
 def developments(study: Study, sites: Mapping[str, Site], progress: Progress = lambda _: None) -> list[Result]:
@@ -125,15 +126,18 @@ def developments(study: Study, sites: Mapping[str, Site], progress: Progress = l
     for site in sites.values():
         if not site.site.simulated:
             raise FedmviError(817, site=site.name)
-    held = {name: _cohorts(site, study) for name, site in sites.items()}
     whole = _without_optimism(study)
+    held = {name: _rows(site, study) for name, site in sites.items()}
     training = sorted({site for model in whole.models for site in study.cohort(model.cohort).sites})
-    ways = {FEDERATED: training, POOLED: [], **{f"alone: {site}": [site] for site in training}}
+    ways = {
+        FEDERATED: {site: held[site] for site in training},
+        POOLED: {POOLED: _pooled(study, [held[site] for site in training])},
+        **{f"alone: {site}": {site: held[site]} for site in training},
+    }
     fitted = {}
-    for way, developing in ways.items():
+    for way, hospitals in ways.items():
         progress(f"develop the models: {way}")
-        port = _pooled(whole, held, training) if way == POOLED else _hospitals(whole, held, developing)
-        fitted[way] = _developed(whole, port)
+        fitted[way] = _developed(whole, _port(hospitals))
     progress("score the patients of closed cohorts")
     return [
         _result(study, model, cohort, {way: by_name[model.name] for way, by_name in fitted.items()}, held)
@@ -149,24 +153,10 @@ def _without_optimism(study: Study) -> Study:
     return study.model_copy(update={"models": plain})
 
 
-def _cohorts(site: Site, study: Study) -> dict[str, tuple[SiteTable, NDArray[np.uint64]]]:
+def _rows(site: Site, study: Study) -> Rows:
     table = load_prepared(site, study)
-    keys, found = patient_keys(site, table), {}
-    for cohort in study.cohorts:
-        rows = members(site, table, study, cohort)
-        if rows.any():
-            found[cohort.name] = _part(table, rows), keys[rows]
-    return found
-
-
-def _part(table: SiteTable, rows: NDArray[np.bool_]) -> SiteTable:
-    return SiteTable(
-        tuple(patient for patient, inside in zip(table.patients, rows, strict=True) if inside),
-        {name: column.of(rows) for name, column in table.columns.items()},
-        {name: values[rows] for name, values in table.endpoints.items()},
-        {name: fails[rows] for name, fails in table.failed.items()},
-        tuple(label for label, inside in zip(table.labels, rows, strict=True) if inside),
-    )
+    rows = {cohort.name: members(site, table, study, cohort) for cohort in study.cohorts}
+    return Rows(study, table, patient_keys(site, table), rows)
 
 
 def _joined(tables: Sequence[SiteTable]) -> SiteTable:
@@ -188,20 +178,14 @@ def _joined(tables: Sequence[SiteTable]) -> SiteTable:
     )
 
 
-_Held = Mapping[str, Mapping[str, tuple[SiteTable, NDArray[np.uint64]]]]
-
-
-def _hospitals(study: Study, held: _Held, sites: Sequence[str]) -> SitesPort:
-    return _port({site: Rows(study, held[site]) for site in sites})
-
-
-def _pooled(study: Study, held: _Held, sites: Sequence[str]) -> SitesPort:
+def _pooled(study: Study, hospitals: Sequence[Rows]) -> Rows:
     """One hospital that has everybody."""
-    cohorts = {}
-    for cohort in dict.fromkeys(name for site in sites for name in held[site]):
-        parts = [held[site][cohort] for site in sites if cohort in held[site]]
-        cohorts[cohort] = _joined([table for table, _ in parts]), np.concatenate([keys for _, keys in parts])
-    return _port({POOLED: Rows(study, cohorts)})
+    return Rows(
+        study,
+        _joined([one.table for one in hospitals]),
+        np.concatenate([one.keys for one in hospitals]),
+        {c.name: np.concatenate([one.members[c.name] for one in hospitals]) for c in study.cohorts},
+    )
 
 
 def _port(hospitals: Mapping[str, Rows]) -> SitesPort:
@@ -221,7 +205,9 @@ def _needs_network(study: Study, model: Model) -> bool:
     return any(named_network(study, of_score(term.variable)) for term in score_terms(model))
 
 
-def _result(study: Study, model: Model, cohort: str, ways: Mapping[str, ScoredModel], held: _Held) -> Result:
+def _result(
+    study: Study, model: Model, cohort: str, ways: Mapping[str, ScoredModel], held: Mapping[str, Rows]
+) -> Result:
     base: dict[str, Any] = {
         "id": f"model.{model.name}.{STATISTIC}.{cohort}",
         "statistic": STATISTIC,
@@ -246,11 +232,11 @@ def _result(study: Study, model: Model, cohort: str, ways: Mapping[str, ScoredMo
 
 
 def _scores(
-    study: Study, model: Model, cohort: str, ways: Mapping[str, ScoredModel], held: _Held
+    study: Study, model: Model, cohort: str, ways: Mapping[str, ScoredModel], held: Mapping[str, Rows]
 ) -> tuple[FloatArray, dict[str, FloatArray]]:
     """(n,) outcomes, and (n,) scores of every way that gave a model, of the patients whom all of them score."""
-    hospitals = [Rows(study, held[site]) for site in sorted(study.cohort(cohort).sites) if cohort in held[site]]
-    outcomes = np.concatenate([view.cohorts[cohort][0].endpoints[model.endpoint] for view in hospitals])
+    hospitals = [held[site] for site in sorted(study.cohort(cohort).sites) if held[site].members[cohort].any()]
+    outcomes = np.concatenate([view.outcomes(cohort, model.endpoint) for view in hospitals])
     scores = {}
     for way, one in ways.items():
         recipe, score = one.scoring, one.score
@@ -264,7 +250,7 @@ def _scores(
 
 def _score_of(view: Rows, cohort: str, recipe: Recipe, column: str) -> FloatArray:
     """(n,) of all patients of the cohort; NaN for whom the model does not score."""
-    keys = view.cohorts[cohort][1]
+    keys = view.keys[view.members[cohort]]
     frame = view.prepared(cohort, recipe)
     found = np.full(keys.size, np.nan)
     order = np.argsort(keys)

@@ -21,8 +21,25 @@ COHORT = "all"
 """The one cohort of `federation_of`."""
 
 
+class DrawnView:
+    """What views of patients whom nobody counts, and who do no tasks, answer alike."""
+
+    def flow(self, cohort: str) -> Sequence[tuple[str, int]]:
+        """They have no flow."""
+        raise FedmviError(901, f"no flow into {cohort}")
+
+    def work(self, task: str) -> Mapping[str, NDArray[Any]]:
+        """They do no tasks."""
+        raise FedmviError(511, f"no task {task}")
+
+
+def classes_of(outcomes: FloatArray) -> tuple[int, int, int]:
+    """How many of (n,) binary outcomes are 0, 1 and unknown."""
+    return int(np.sum(outcomes == 0.0)), int(np.sum(outcomes == 1.0)), int(np.sum(np.isnan(outcomes)))
+
+
 @dataclass(frozen=True)
-class ArrayView:
+class ArrayView(DrawnView):
     """A site that holds columns and endpoints as arrays; recipes may impute, complete, standardise and score.
 
     Attributes
@@ -41,14 +58,6 @@ class ArrayView:
         """See `SiteView`."""
         n = len(next(iter({**self.columns, **self.endpoints}.values())))
         return query.recipe.apply_to(Frame(self.columns, self.endpoints, n, self.keys))
-
-    def flow(self, cohort: str) -> Sequence[tuple[str, int]]:
-        """Arrays have no flow."""
-        raise FedmviError(901, f"no flow into {cohort}")
-
-    def work(self, task: str) -> Mapping[str, NDArray[Any]]:
-        """Arrays do no tasks."""
-        raise FedmviError(511, f"no task {task}")
 
     def classes(self, cohort: str, endpoint: str) -> tuple[int, int, int]:
         """Arrays have no classes of their own."""

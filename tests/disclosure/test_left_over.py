@@ -10,18 +10,17 @@ import pytest
 
 from common.errors import FedmviError
 from common.federation.query import Ask, each, perform, total
-from common.federation.runner import conclude
 from common.federation.tasks import Freeze
 from common.statistics.expression_alone import ExpressionAlone
 from common.statistics.logistic import LogisticSums
 from common.statistics.score_shift import ScoreMoments
-from common.statistics.site_profile import SiteProfile
 from common.statistics.training_profile import TrainingProfile
 from common.study.scoring import frozen_prefixes
 from tests.disclosure.consortium import POLICY, SITES, STUDY, Consortium, Row, make, names, recipe
 from tests.disclosure.expressed import AGE, FOUND, by_mvi, freeze, products, sequenced
 from tests.disclosure.test_shift import STUDIED, fields, frame_of, score
 from tests.disclosure.test_shift import alone as score_alone
+from tests.disclosure.test_shift_attacks import profile, silenced, summed
 
 TRAINING = ("a", "b", "c")
 SHY = "c"
@@ -35,24 +34,8 @@ def policy(made: Consortium, site: str, old: str, new: str) -> None:
     toml.write_text(text.replace(old, new))
 
 
-def silence(made: Consortium, site: str = SHY) -> None:
-    policy(made, site, "release_alone = true\n", "")
-
-
 def training(made: Consortium) -> Ask:
     return total(TrainingProfile("train", frame_of(made), endpoint="mvi", **fields(made)))
-
-
-def profile(made: Consortium, cohort: str = "train") -> Ask:
-    return each(SiteProfile(cohort, frame_of(made), **fields(made), min_cell=5))
-
-
-def summed(made: Consortium, *asks: Ask) -> list[dict[str, np.ndarray]]:
-    def asking() -> Any:
-        replies = yield tuple(asks)
-        return list(replies)
-
-    return conclude(made.port(), [asking()])[0]
 
 
 def men_left(made: Consortium, whole: dict[str, np.ndarray], told: dict[str, Any]) -> str:
@@ -72,7 +55,7 @@ def told_of(made: Consortium, sites: str, ask: Ask) -> dict[str, Any] | None:
 def test_a_signature_that_was_kept_until_a_hospital_thought_better_of_it_is_no_consent(tmp_path: Path) -> None:
     """c signs while it tells; the coordinator opens the run with that signature after c has stopped telling."""
     made = make(tmp_path, study=STUDIED, masked=True).sign()
-    silence(made)
+    silenced(made, SHY)
     if any(made.number(site, made.opening()) for site in SITES):
         return
     told = told_of(made, "ab", profile(made))
@@ -110,7 +93,7 @@ def test_what_others_told_while_a_hospital_did_is_not_taken_from_a_later_runs_su
     made = make(tmp_path, study=STUDIED, masked=True).sign().open()
     told = told_of(made, "ab", profile(made))
     assert told is not None
-    silence(made)
+    silenced(made, SHY)
     again = made.with_ticket(run_id="run2").sign().open()
     if any(again.number(site, training(again)) for site in TRAINING):
         return
@@ -126,7 +109,7 @@ FOUR = STUDIED.replace('sites = ["a", "b", "c"]', 'sites = ["a", "b", "c", "g"]'
 def test_a_run_without_a_hospital_in_which_all_others_tell_does_not_tell_its_part(tmp_path: Path, first: str) -> None:
     """c agreed to nothing. One run has its sums; in another, feigned to lack it, all others tell."""
     made = make(tmp_path, study=FOUR, masked=True, sites=(*SITES, "g"))
-    silence(made)
+    silenced(made, SHY)
     with_c = made.ticket.rosters
     without_c = {name: tuple(s for s in sites if s != SHY) for name, sites in with_c.items()}
 
@@ -150,7 +133,7 @@ def test_a_run_without_a_hospital_in_which_all_others_tell_does_not_tell_its_par
 def test_means_of_genes_that_others_tell_with_their_tests_do_not_leave_those_of_one(tmp_path: Path) -> None:
     """query.expression_alone has each gene's mean; the sums of levels less those means are the last one's."""
     made = sequenced(tmp_path, masked=True, policy=POLICY)
-    silence(made, "f")
+    silenced(made, "f")
     run = made.with_ticket(run_id="run2").sign().open()
     freeze(run)
     ask = each(ExpressionAlone("rna", by_mvi(run), FOUND, AGE, scale="counts", least=1.0, min_class=5,
@@ -170,7 +153,7 @@ def test_means_of_genes_that_others_tell_with_their_tests_do_not_leave_those_of_
 def test_mean_scores_that_others_tell_by_class_do_not_leave_those_of_one(tmp_path: Path) -> None:
     """ScoreShiftAlone has the mean score of either class; training's sums less the others' are the last one's."""
     made = make(tmp_path, study=STUDIED, masked=True)
-    silence(made)
+    silenced(made, SHY)
     made.sign().open()
     prefixes = tuple(sorted(frozen_prefixes(frame_of(made).then(score(made)))))
     assert [made.number(site, perform(Freeze(prefixes, ()))) for site in SITES] == [0] * 6

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from common.errors import FedmviError
 from common.federation.ports import SitesPort
 from common.federation.query import Query
 from common.study.harmonisation import Combat
 from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
-from simulation.views import over_cohorts
+from simulation.views import DrawnView, classes_of, over_cohorts
 
 ENDPOINT = "mvi"
 TRAIN, TEST, HERE, CALIBRATION = "train", "external-test", "unlabelled", "calibration"
@@ -24,7 +21,7 @@ known outcome; and, disjoint from both, those with one whom risks are recalibrat
 
 
 @dataclass(frozen=True)
-class Hospital:
+class Hospital(DrawnView):
     """A site without gate or ledger: one frame a cohort.
 
     Attributes
@@ -49,18 +46,9 @@ class Hospital:
                 frame = Recipe((step,)).apply_to(frame)
         return frame
 
-    def flow(self, cohort: str) -> Sequence[tuple[str, int]]:
-        """Drawn patients have no flow."""
-        raise FedmviError(901, f"no flow into {cohort}")
-
-    def work(self, task: str) -> Mapping[str, NDArray[Any]]:
-        """Nobody does tasks here."""
-        raise FedmviError(511, f"no task {task}")
-
     def classes(self, cohort: str, endpoint: str) -> tuple[int, int, int]:
         """See `SiteView`."""
-        y = self.cohorts[cohort].endpoints[endpoint]
-        return int(np.sum(y == 0.0)), int(np.sum(y == 1.0)), int(np.sum(np.isnan(y)))
+        return classes_of(self.cohorts[cohort].endpoints[endpoint])
 
 
 def frame_of(columns: Mapping[str, FloatArray], y: FloatArray, draw: np.random.Generator) -> Frame:
