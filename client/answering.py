@@ -377,7 +377,7 @@ class _Releases:
         if not isinstance(ask.question, Query):
             raise FedmviError(501)
         try:
-            check_summary(ask.question, result)
+            check_summary(ask.question, result := self._run.as_signed(ask.question, result, self._limits.min_sites))
             blocks = outgoing(ask, result, len(self._ticket.roster(ask.cohort)), masked=self._run.masks)
             if ask.mode is Mode.TOTAL and self._run.masks:
                 blocks = dict(self._keys.masked(self._ticket, ask, blocks))

@@ -9,21 +9,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from client.cohort.limits import under_limits
-from client.cohort.membership import members
 from client.cohort.site import Site
 from client.cohort.store import load_prepared, store_digest
-from client.release.gate import Gate
-from client.release.keys import mask_key, peers, signature_of, verified
+from client.release.claims import claim_of, cohort_sizes, columns_hidden, hidden_columns, left_untold
+from client.release.keys import Consent, peers, signature_of, verified
 from common.errors import FedmviError
 from common.federation.codec import from_bytes, pack, to_bytes, unpack
 from common.federation.envelope import Ticket
-from common.federation.identity import Claim
-from common.federation.query import MOST_PATIENTS, Receipt
+from common.federation.query import Query, Receipt, Summary
 from common.federation.tasks import Freeze, FreezeCorrections, Open, Sign, SignedKey
 from common.files import make_private, write_whole
+from common.statistics.site_profile import SiteProfile
 from common.study.centres import remedies
 from common.study.comparing import frozen_names
 from common.study.contradictions import contradictions
@@ -60,6 +57,8 @@ class OpenRun:
         Those of the other sites whose own sums may be told, as signed.
     tells
         The sites that tell results of themselves alone, as signed; this one may be among them.
+    hides
+        By site, this one among them, the columns that it hides, as signed; empty where nothing is masked.
     own
         Whether this site's own sums may be told, as it signed.
     """
@@ -74,13 +73,22 @@ class OpenRun:
     patients: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     alone: tuple[str, ...] = ()
     tells: tuple[str, ...] = ()
+    hides: Mapping[str, str] = field(default_factory=dict)
     corrections: FreezeCorrections | None = None
     own: bool = False
 
-    def consents(self, name: str) -> dict[str, tuple[bool, bool]]:
-        """By site, this one by its name among them, whether it may be left out, and whether it tells of itself."""
+    def consents(self, name: str) -> dict[str, Consent]:
+        """By site, this one by its name among them, what it consented to."""
         alone = {*self.alone, *([name] if self.own else [])}
-        return {site: (site in alone, site in self.tells) for site in (name, *self.keys)}
+        return {site: (site in alone, site in self.tells, hides) for site, hides in self.hides.items()}
+
+    def as_signed(self, query: Query, summary: Summary, min_sites: int) -> Summary:
+        """An answer as this site may give it: a profile without the columns that few sites of the cohort hide."""
+        if not isinstance(query, SiteProfile) or not self.masks:
+            return summary
+        return query.without(
+            summary, left_untold(self.hides, self.tells, query.cohort, self.rosters[query.cohort], min_sites)
+        )
 
     def is_frozen(self, scoring: Recipe) -> bool:
         """Whether the recipe up to a score or cut-off is frozen; one that ends in a corrected score with the
@@ -163,32 +171,6 @@ def _checked(site: Site, ticket: Ticket, task: Sign | Open) -> Study:
     return study
 
 
-def _patients(site: Site, study: Study) -> str:
-    """This site's patients in each of its cohorts, as JSON; rounded down to whole `min_cell`s, as nobody needs more.
-
-    The stricter of the study's and the site's own.
-    """
-    table, cell = load_prepared(site, study), Gate.of(site.policy, study).limits.min_cell
-    counted = {
-        cohort.name: int(np.count_nonzero(members(site, table, study, cohort))) // cell * cell
-        for cohort in study.cohorts
-        if site.name in cohort.sites
-    }
-    return canonical_json(counted)
-
-
-def _cohort_sizes(name: str, patients: str) -> dict[str, int]:
-    """What another site signed for; error 419 for anything but numbers of patients."""
-    try:
-        sizes = json.loads(patients)
-        sound = isinstance(sizes, dict) and all(type(n) is int and 0 <= n <= MOST_PATIENTS for n in sizes.values())
-    except (ValueError, RecursionError):
-        sound = False
-    if not sound:
-        raise FedmviError(419, "its numbers of patients", site=name)
-    return {str(cohort): n for cohort, n in sizes.items()}
-
-
 def sign_run(site: Site, ticket: Ticket, task: Sign) -> Receipt:
     """Check the study and the rosters of a run that is to be opened, and sign them, if this site masks.
 
@@ -200,19 +182,17 @@ def sign_run(site: Site, ticket: Ticket, task: Sign) -> Receipt:
         401 not approved, 411 another study, 412 other rosters, 502 other code, 322 no site.secret, 212 not prepared.
     """
     study = _checked(site, ticket, task)
-    alone, tells = site.policy.may_be_left_out, site.policy.tells
     receipt: Receipt = {
         "site": site.name,
         "code": task.code,
         "masks": site.policy.masks,
-        "alone": "yes" if alone else "no",
-        "tells": "yes" if tells else "no",
+        "alone": "yes" if site.policy.may_be_left_out else "no",
+        "tells": "yes" if site.policy.tells else "no",
     }
     if site.policy.masks == "required":
-        patients = _patients(site, study)
-        key = mask_key(site, ticket.study, store_digest(site, study))
-        signature = signature_of(site, ticket, Claim(key, patients, alone, tells))
-        receipt |= {"mask_key": key, "patients": patients, "signature": signature}
+        claim = claim_of(site, ticket.study, study)
+        receipt |= {"mask_key": claim.mask_key, "patients": claim.patients, "hides": claim.hides}
+        receipt["signature"] = signature_of(site, ticket, claim)
     return receipt
 
 
@@ -240,10 +220,11 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         "secret": _secret_digest(site),
         "masks": site.policy.masks,
         "keys": keys,
-        "patients": {name: _cohort_sizes(name, entry.patients) for name, entry in entries.items()},
+        "patients": {name: cohort_sizes(name, entry.patients) for name, entry in entries.items()},
         "alone": tuple(sorted(name for name, entry in entries.items() if entry.alone)),
         "own": masks and site.policy.may_be_left_out,
         "tells": tuple(sorted(_telling(site, entries))) if masks else (),
+        "hides": _hiding(site, study, entries) if masks else {},
         "identities": {name: trusted[name].hex() for name in keys},
     }
     folder = run_folder(site, ticket.run_id)
@@ -286,6 +267,13 @@ def _telling(site: Site, signed: Mapping[str, SignedKey]) -> list[str]:
     """The sites that tell results of themselves alone, this one among them if it does."""
     own = [site.name] if site.policy.tells else []
     return [*own, *(name for name, entry in signed.items() if entry.tells)]
+
+
+def _hiding(site: Site, study: Study, signed: Mapping[str, SignedKey]) -> dict[str, str]:
+    """By site, this one among them, the columns that it hides; error 419 for what is none."""
+    for name, entry in signed.items():
+        columns_hidden(name, entry.hides)
+    return {site.name: hidden_columns(site, study), **{name: entry.hides for name, entry in signed.items()}}
 
 
 def _refuse_other_masks(site: Site, record: Mapping[str, Any]) -> None:
@@ -349,6 +337,7 @@ def load_run(site: Site, ticket: Ticket) -> OpenRun:
         record["patients"],
         tuple(record["alone"]),
         tuple(record["tells"]),
+        record["hides"],
         corrections,
         record["own"],
     )

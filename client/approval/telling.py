@@ -326,6 +326,11 @@ def _leaves(site: Site, study: Study) -> Iterable[str]:
             "How many patients of this site alone have which scanner, spacing and contrast timing, small counts "
             f"hidden. By this site's policy that is {allowed}."
         )
+    if study.shift is not None and site.policy.tells:
+        yield (
+            "The names of columns of [shift] in which few of this site's patients differ from the others, signed when a "
+            "run opens, so that no site tells means of them: what the others told would leave this site's."
+        )
     yield from expression_told(site, study)
     if study.networks:
         yield "Changes of a network's weights in each round, summed over the sites; a network can tell of its patients."

@@ -18,10 +18,11 @@ from client.release.expression_scope import fewest_of_class, refuse_few_expresse
 from client.release.filling_scope import binary_columns
 from client.release.model_scope import draft_columns, draws_apart
 from client.release.scope import check_scope, elements, level_columns
-from client.release.shift_scope import drawn_hospitals_hold
+from client.release.shift_scope import drawn_hospitals_hold, refuse_fine_scale
 from client.release.subgroup_scope import admit_division
 from common.errors import FedmviError
 from common.federation.query import Ask, Mode, Query, Risk
+from common.statistics.score_shift import ScoreMoments
 from common.statistics.variance import LevelCounts
 from common.statistics.voom_sums import ExpressionCounts
 from common.statistics.voom_weights import WeightCounts
@@ -126,7 +127,7 @@ class Gate:
         Raises
         ------
         FedmviError
-            403, 404, 405, 409, 416.
+            403, 404, 405, 409, 416, 439.
         """
         frame = _each_once(query, frame)
         few = patients < self.limits.min_patients or frame.n < self.limits.min_cell
@@ -156,6 +157,7 @@ class Gate:
                 raise FedmviError(405, endpoint=query.levels_of, cohort=query.cohort, limit=self.limits.min_class)
         self._columns(query, frame, held)
         refuse_few_expressed(query, frame, self.limits)
+        refuse_fine_scale(query, frame)
         self._reference_levels(query, frame)
         self._weigh(query, frame, held)
         return held
@@ -186,9 +188,10 @@ class Gate:
         # Counts by level of all patients have no minimum, as those by class of an endpoint have none.
         counted = isinstance(query, LevelCounts)
         drafts = draft_columns(query.recipe)
-        # What one site tells of a score that few of its patients have another value of would be about these few.
+        # What one site tells of a score that few of its patients have another value of would be about these few; so
+        # would a total be that is less what all others tell of theirs.
         scores = drafts | {step.column for step in query.recipe.steps if isinstance(step, Score)}
-        if not query.pooled and any(
+        if (not query.pooled or isinstance(query, ScoreMoments)) and any(
             one_value(frame, name, self.limits.min_cell) for name in scores & set(frame.columns)
         ):
             raise FedmviError(409, "a score: one value", limit=self.limits.min_cell, cohort=query.cohort)

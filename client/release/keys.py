@@ -31,6 +31,9 @@ from common.study.fingerprint import canonical_json
 PEERS = "peers.toml"
 _CONSENTS = b"fedmvi consents 1|"
 
+Consent = tuple[bool, bool, str]
+"""Whether a site may be left out, whether it tells of itself, and the columns that it hides, as of `Claim`."""
+
 
 def own_key(site: Site) -> str:
     """The public key of the site's identity, which the other hospitals need, as 64 hexadecimal digits."""
@@ -130,7 +133,7 @@ def verified(site: Site, ticket: Ticket, signed: Sequence[SignedKey]) -> dict[st
         entry = given.get(name)
         if entry is None:
             raise FedmviError(419, site=name)
-        claim = Claim(entry.key, entry.patients, entry.alone, entry.tells)
+        claim = Claim(entry.key, entry.patients, entry.alone, entry.tells, entry.hides)
         if not has_signed(trusted[name], ticket, name, claim, entry.signature):
             raise FedmviError(419, site=name)
         found[name] = entry
@@ -157,7 +160,7 @@ class MaskKeys:
         study: str,
         store: str,
         keys: Mapping[str, str],
-        consents: Mapping[str, tuple[bool, bool]],
+        consents: Mapping[str, Consent],
     ) -> None:
         self._site, self._study, self._store, self._keys, self._consents = site, study, store, keys, consents
 

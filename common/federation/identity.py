@@ -2,7 +2,7 @@
 
 A site has one long-term Ed25519 key (RFC 8032), derived from its own secret; the hospitals tell each other its public
 half themselves. With it a site signs, for one run: the study, all rosters, its mask key for the study, how many
-patients it has in each cohort, whether it may be left out, and whether it tells results of itself alone. Whoever has
+patients it has in each cohort, whether it may be left out, and what it tells of itself alone. Whoever has
 checked every site's signature knows that all of them saw the same study and rosters, whose the keys are, and over how
 many patients sums are, although everything was carried by a coordinator whom nobody needs to trust for it.
 """
@@ -48,12 +48,15 @@ class Claim:
         Whether its own sums may be told: then a study may go on without it.
     tells
         Whether it tells guarded results of itself alone: what others tell leaves of a sum what those tell who do not.
+    hides
+        JSON: by cohort the columns of which it tells nothing even so, because few of its patients differ in them.
     """
 
     mask_key: str
     patients: str
     alone: bool
     tells: bool
+    hides: str
 
 
 def statement(ticket: Ticket, site: str, claim: Claim) -> bytes:

@@ -22,7 +22,7 @@ class Sign(Task):
     The study travels as data (its canonical JSON), never as code. The receipt has the site's name, code
     fingerprint, whether it masks, whether its own sums may be told (`alone`: yes or no), and whether it tells results
     of itself alone (`tells`); if it masks, also its public mask key for the study and its signature (see `identity`),
-    both in hexadecimal, and its patients in each cohort.
+    both in hexadecimal, its patients in each cohort, and the columns of [shift] that it hides (`hides`).
     """
 
     name: ClassVar[str] = "task.sign"
@@ -55,6 +55,8 @@ class SignedKey:
         Whether its own sums may be told: then a study may go on without it.
     tells
         Whether it tells guarded results of itself alone.
+    hides
+        JSON: by cohort the columns of which it tells nothing even so.
     """
 
     __pydantic_config__ = STRICT
@@ -63,6 +65,7 @@ class SignedKey:
     patients: str
     alone: bool
     tells: bool
+    hides: str
     signature: str
 
 

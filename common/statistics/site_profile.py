@@ -7,7 +7,7 @@ or level with a few patients.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,8 +26,6 @@ EDGES = np.array([-1.2816, -0.8416, -0.5244, -0.2533, 0.0, 0.2533, 0.5244, 0.841
 """Deciles of the standard normal distribution; a value at an edge belongs to the bin above."""
 
 BINS = EDGES.size + 1
-FARTHEST = 10.0
-"""Standardised values are cut here, so that one wrong value is not the whole mean."""
 
 _ROUNDING = 1e-6
 
@@ -53,10 +51,14 @@ def in_halves(frame: Frame) -> FloatArray:
 
 
 def standardised(frame: Frame, columns: tuple[str, ...], centre: FloatArray, scale: FloatArray) -> FloatArray:
-    """(n, p) columns less their centre, in units of their scale, cut at `FARTHEST`; error 501 without keys."""
+    """(n, p) columns less their centre, in units of their scale; error 501 without keys.
+
+    None is cut, however far it lies: the same sums of values as they are, which are told too, less sums of cut ones are
+    those that lie beyond, and centre and scale are the coordinator's.
+    """
     if frame.keys.size != frame.n:
         raise FedmviError(501, "halves are drawn from keys, and the frame has none")
-    return np.clip((frame.matrix(columns) - centre) / scale, -FARTHEST, FARTHEST)
+    return (frame.matrix(columns) - centre) / scale
 
 
 def binned(values: FloatArray) -> NDArray[np.bool_]:
@@ -159,10 +161,9 @@ class SiteProfile(Alone):
         if not super().plausible(summary, sites) or int(summary["n"].min()) < 1 or int(summary["told"].max()) > 1:
             return False
         n, sums, square = summary["n"].astype(np.float64), summary["sum"], summary["square"]
-        reach = bool(np.all(np.abs(sums) <= FARTHEST * n[:, np.newaxis] + _ROUNDING))
         # No spread is negative (Cauchy and Schwarz).
-        spread = reach and bool(np.all(np.square(sums).sum(axis=0) <= square * float(n.max()) + _ROUNDING * n.sum()))
-        spread = spread and bool(np.all(square <= FARTHEST**2 * n.sum() + _ROUNDING))
+        least = np.square(sums).sum(axis=0)
+        spread = bool(np.all(least <= square * float(n.max()) + _ROUNDING * (n.sum() + least)))
         shown = np.vstack([*summary["counts"], np.append(summary["above"], [HIDDEN] * (BINS - 2))])
         cells = bool(np.all((shown == HIDDEN) | (shown >= self.min_cell)))
         whole = np.where(shown == HIDDEN, 0, shown).sum(axis=1)
@@ -172,8 +173,7 @@ class SiteProfile(Alone):
         """Nothing is told of a column that is the same for all patients here, or of which few have a level."""
         values, half = standardised(frame, self.columns, self.centre, self.scale), half_of(frame.keys)
         told = np.array([self._may_be_told(name, frame.columns[name]) for name in self.columns])
-        told &= np.array([uncut(values[half == one], self.min_cell) for one in range(HALVES)]).all(axis=0)
-        values = np.where(told, drawn_in(values, self.min_cell), 0.0)
+        values = np.where(told, values, 0.0)
         counts = np.where(told[self.standard.number_places, np.newaxis], _histogram(self, values), 0)
         high = self.direction[0] + np.sum(values * self.direction[1:], axis=1) > 0
         above = np.array([np.count_nonzero(~high), np.count_nonzero(high)], dtype=np.int64)
@@ -198,42 +198,36 @@ class SiteProfile(Alone):
         return bool(np.any((few > 0) & (few < self.min_cell)))
 
     def _may_be_told(self, name: str, values: FloatArray) -> bool:
-        """Few patients with another value than all others, or with a level, would be what is told.
+        return may_be_told(values, self.min_cell, number=name in self.numbers)
 
-        An indicator with filled values has others between its levels.
-        """
-        known, counts = np.unique(values, return_counts=True)
-        if known.size < 2 or values.size - int(counts.max()) < self.min_cell:
-            return False
-        level = name not in self.numbers or known.size == 2
-        return not level or int(counts[[0, -1]].min()) >= self.min_cell
+    def without(self, summary: Summary, names: Collection[str]) -> Summary:
+        """An answer in which these columns are not told, as if this site itself hid them."""
+        kept = np.array([name not in names for name in self.columns])
+        if kept.all():
+            return summary
+        shown = kept[self.standard.number_places, np.newaxis]
+        return {
+            **summary,
+            "told": np.where(kept, summary["told"], 0),
+            "sum": np.where(kept, summary["sum"], 0.0),
+            "square": np.where(kept, summary["square"], 0.0),
+            "counts": np.where(shown, summary["counts"], HIDDEN),
+            "above": np.full(2, HIDDEN, dtype=np.int64),
+        }
 
 
-def uncut(values: FloatArray, least: int) -> NDArray[np.bool_]:
-    """(p,) whether the sum of (n, p) standardised values is one over enough patients, whatever centre and scale are.
+def may_be_told(values: FloatArray, least: int, *, number: bool) -> bool:
+    """Whether sums of a column are not about fewer than `least` patients: those who have another value than all others,
+    or one of two levels.
 
-    Those who are cut add a constant: what is left would be the sum of the others, who must not be few. Where nobody is
-    left, as where the unit is another one, the sum is a count of those on either side, none of which may be few.
+    Of some of these patients it is not, unless it is of all: whoever leaves takes no value to the others. An indicator
+    with filled values has others between its levels.
     """
-    below, above = (np.count_nonzero(values * side >= FARTHEST, axis=0) for side in (-1, 1))
-    inside = len(values) - below - above
-    few = ((below > 0) & (below < least)) | ((above > 0) & (above < least))
-    found: NDArray[np.bool_] = (inside >= least) | ((inside == 0) & ~few)
-    return found
-
-
-def drawn_in(values: FloatArray, least: int) -> FloatArray:
-    """(n, p) values of which fewer than `least` that are cut on one side are as the farthest one that is not cut.
-
-    Of whole numbers, centred between them, the fraction of the sum would tell how many are cut.
-    """
-    inside, found = np.abs(values) < FARTHEST, values
-    for side in (-1.0, 1.0):
-        beyond = values * side >= FARTHEST
-        farthest = side * np.max(np.where(inside, values * side, -FARTHEST), axis=0)
-        few = inside.any(axis=0) & (np.count_nonzero(beyond, axis=0) < least)
-        found = np.where(beyond & few, farthest, found)
-    return found
+    known, counts = np.unique(values, return_counts=True)
+    if known.size < 2 or values.size - int(counts.max()) < least:
+        return False
+    level = not number or known.size == 2
+    return not level or int(counts[[0, -1]].min()) >= least
 
 
 def _histogram(query: SiteProfile, values: FloatArray) -> Counts:

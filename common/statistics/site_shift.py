@@ -94,7 +94,7 @@ class Tests:
     classifier
         (...,) of the discriminant.
     score
-        (...,) of the mean of the linear predictor.
+        (...,) of the mean of the linear predictor, of the columns that are told.
     """
 
     means: FloatArray
@@ -150,8 +150,9 @@ def tests(sites: Profiles, others: Profiles, covariance: FloatArray, formula: Fl
     share = 1.0 / _positive(sites.size) + 1.0 / _positive(others.size)
     with np.errstate(divide="ignore", invalid="ignore"):
         means = gap / np.sqrt(_positive(variance) * share[..., np.newaxis])
-        spread = np.einsum("i,...ij,j->...", formula, covariance, formula)
-        score = gap @ formula / np.sqrt(_positive(spread)[..., np.newaxis] * share)
+        told = np.where(np.isnan(gap), 0.0, formula)
+        spread = np.einsum("...hi,...ij,...hj->...h", told, covariance, told)
+        score = (np.nan_to_num(gap) * told).sum(axis=-1) / np.sqrt(_positive(spread) * share)
     distances, histograms = _histograms(sites, others)
     separation, error, classifier = _classifier(sites, others, covariance)
     return Tests(means, distances, histograms, separation, error, classifier, score)

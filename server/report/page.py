@@ -174,7 +174,7 @@ _FACTS = {
     "sites": "Libraries and prepared data",
     "external_openings": "Openings of external cohorts so far, by any run",
 }
-_NOT_LIBRARIES = ("site", "code", "store", "masks", "alone", "tells", "under_limits", "without")
+_NOT_LIBRARIES = ("site", "code", "store", "masks", "alone", "tells", "hides", "under_limits", "without")
 
 
 def _fact(key: str, value: object) -> str:

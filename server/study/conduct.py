@@ -273,10 +273,11 @@ def signed_keys(receipts: Mapping[str, Receipt]) -> tuple[SignedKey, ...]:
             str(receipt["patients"]),
             receipt.get("alone") == "yes",
             receipt.get("tells") == "yes",
+            str(receipt["hides"]),
             str(receipt["signature"]),
         )
         for site, receipt in sorted(receipts.items())
-        if {"mask_key", "patients", "signature"} <= set(receipt)
+        if {"mask_key", "patients", "hides", "signature"} <= set(receipt)
     )
 
 

@@ -99,7 +99,7 @@ def _columns(detection: Detection, one: SiteShift) -> list[Estimate]:
     ]
 
 
-_UNTOLD = "not told: the same for all patients there, or a level or bins with few of them"
+_UNTOLD = "not told: the same for all patients, or a level or bins with few of them, there or at few other hospitals"
 
 
 def _estimate(name: str, term: str, value: float, std_err: float, p: float) -> Estimate:
@@ -119,7 +119,7 @@ def _together(one: SiteShift) -> list[Estimate]:
         value, low, high = (number(x) for x in one.area_)
         found.append(Estimate(name="two_sample_auc", value=value, low=low, high=high, p=number(one.area_p_)))
     if one.score_ is not None and one.score_p_ is not None:
-        why = "a column of it is not told" if np.isnan(one.score_) else ""
+        why = "of the columns that are told" if one.untold_ else ""
         found.append(Estimate(name="score_difference", value=number(one.score_), p=number(one.score_p_), note=why))
     if one.smallest_detectable_ is not None:
         found.append(Estimate(name="smallest_detectable", value=one.smallest_detectable_))
@@ -202,7 +202,8 @@ def _said(detection: Detection, one: SiteShift, verdict: Verdict) -> list[str]:
         f"{LEAST_PATIENTS} patients are not compared."
     )
     if one.untold_:
-        found.append(f"Not told: {', '.join(one.untold_)}.")
+        names = ", ".join(one.untold_)
+        found.append(f"Not told, because few patients differ in them here or at few other hospitals: {names}.")
     return found
 
 

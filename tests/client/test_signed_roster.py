@@ -18,7 +18,6 @@ from client.run import load_run
 from common.errors import FedmviError
 from common.federation.identity import Claim, identity_key, sign_roster
 from common.federation.query import Ask, total
-from common.federation.tasks import SignedKey
 from common.statistics.counts import Classes
 from common.statistics.logistic import LogisticSums
 from common.study.recipe import Recipe
@@ -146,7 +145,7 @@ def test_410_a_second_opening_with_other_keys_even_if_signed(made: Consortium):
     made.sign().open()
     secret = bytes.fromhex((made.folders["c"] / "site.secret").read_text())
     tells = load_site(made.folders["c"]).policy.release_alone
-    signature = sign_roster(identity_key(secret), made.ticket, "c", Claim("ab" * 32, "{}", alone=False, tells=tells))
+    signature = sign_roster(identity_key(secret), made.ticket, "c", Claim("ab" * 32, "{}", False, tells, "{}"))
     assert refusal(forge(made, "c", key="ab" * 32, patients="{}", signature=signature), "a") == (410, "")
     made.sign().open("a")
     assert made.number("a", CLASSES) == 0
@@ -193,7 +192,7 @@ def test_417_a_hospital_that_would_count_as_two(made: Consortium):
 @pytest.mark.parametrize("text", ["", "zz", "\u00e4" * 64, "00" * 31, "00" * 33])
 def test_what_is_no_key_is_refused_with_a_number(made: Consortium, text: str):
     made.sign()
-    made.signed = tuple(SignedKey(e.site, text, e.patients, e.alone, e.tells, text) for e in made.signed)
+    made.signed = tuple(replace(e, key=text, signature=text) for e in made.signed)
     assert refusal(made, "a")[0] == 419
 
 

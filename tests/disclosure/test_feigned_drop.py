@@ -108,6 +108,7 @@ def test_no_question_hands_out_what_takes_a_mask_off(made: Consortium):
         "mask_key",
         "alone",
         "tells",
+        "hides",
         "patients",
         "signature",
     }

@@ -16,12 +16,13 @@ from common.federation.tasks import Freeze, FreezeCorrections
 from common.statistics.by_centre import CentreAlone
 from common.statistics.case_mix import CaseMixAlone
 from common.statistics.logistic import LogisticSums
+from common.statistics.moments import Deviations
 from common.statistics.penalised_logistic import PenalisedSums
 from common.statistics.risk_quality import RiskQualityAlone
 from common.statistics.roc import RocAlone
 from common.statistics.score_shift import ScoreShiftAlone
 from common.statistics.site_permutation import SitePermutations
-from common.statistics.site_profile import FARTHEST, SiteProfile
+from common.statistics.site_profile import SiteProfile
 from common.statistics.training_profile import TrainingProfile
 from common.study.analyses import FOLDS
 from common.study.recipe import Complete, Fold, ModelColumns, Recipe, Score, Select, Without, coded_columns
@@ -97,30 +98,46 @@ def test_a_second_run_with_other_shares_tells_no_rows(tmp_path: Path) -> None:
     assert hit == 0, f"{int((n == 1).sum())} differences of one patient, {hit} of {3 * PATIENTS} true rows"
 
 
-def test_a_window_around_the_tail_tells_no_value_of_a_named_hospital(tmp_path: Path) -> None:
-    """Whoever lies outside of the window counts ten; of the one inside the value is what is left."""
+@pytest.mark.parametrize(("centre", "scale"), [(85.0, 1.0), (58.75, 1e-3)])
+def test_no_centre_and_scale_tell_more_of_a_named_hospital_than_its_sum(
+    tmp_path: Path, centre: float, scale: float
+) -> None:
+    """Were values cut, a window around the one old patient would tell his age, and a scale of almost nothing would
+    count those above a threshold, however few they are."""
 
     def old(rows: list[Row]) -> None:
         rows[7]["age"] = "87.5"
 
     made = opened(tmp_path, {"d": old})
-    # The window is 75 to 95 years; nobody but one is older than 60.
-    answer = made.put("d", profile(made, "external", centre=np.array([85.0, 0.5, 0.5, 0.5]),
-                                   scale=np.array([1.0, 0.5, 0.5, 0.5])))[0]  # fmt: skip
-    assert not answer.error
-    n, excess = answer.blocks["n"], answer.blocks["sum"][:, 0] + FARTHEST * answer.blocks["n"]
-    told = f"half {int(excess.argmax())} of {n.tolist()} has one patient of {75 + excess.max()} years"
-    assert answer.blocks["told"][0] == 0 and not answer.blocks["sum"][:, 0].any(), told
+    answer = made.put("d", profile(made, "external", centre=np.array([centre, 0.5, 0.5, 0.5]),
+                                   scale=np.array([scale, 0.5, 0.5, 0.5])))[0]  # fmt: skip
+    ages = made.frame("d", frame_of(made), "external").columns["age"]
+    assert answer.blocks["told"][0] == 1
+    assert answer.blocks["sum"][:, 0].sum() * scale == pytest.approx((ages - centre).sum(), rel=1e-9)
+    assert answer.blocks["square"][0] * scale**2 == pytest.approx(np.square(ages - centre).sum(), rel=1e-9)
 
 
-def test_two_thresholds_next_to_each_other_count_no_single_patient(tmp_path: Path) -> None:
-    """With a scale of almost nothing the sum is an exact count above a threshold, however small it is."""
-    made = opened(tmp_path)
-    answer = made.put("d", profile(made, "external", centre=np.array([58.75, 0.5, 0.5, 0.5]),
-                                   scale=np.array([1e-3, 0.5, 0.5, 0.5])))[0]  # fmt: skip
-    above = ((answer.blocks["sum"][:, 0] / FARTHEST + answer.blocks["n"]) / 2).tolist()
-    truth = made.frame("d", frame_of(made), "external").columns["age"]
-    assert answer.blocks["told"][0] == 0, f"patients above 58.75 by half: {above}; truly {np.sum(truth > 58.75)}"
+def test_sums_of_training_by_a_window_are_the_sums_that_are_told_anyhow(tmp_path: Path) -> None:
+    """Of all hospitals together: the same sums with the one patient cut who lies outside would leave his age."""
+
+    def old(rows: list[Row]) -> None:
+        rows[7]["age"] = "87.5"
+
+    made = opened(tmp_path, {"b": old}, masked=True)
+    window = {"centre": np.array([35.0, 0.5, 0.5, 0.5]), "scale": np.array([4.0, 0.5, 0.5, 0.5])}
+    asked = total(TrainingProfile("train", frame_of(made), endpoint="mvi", **fields(made, **window)))
+    own = names(made.study, "clinical")
+    zero = np.zeros(len(own))
+    whole, moments = summed(made, asked, total(Deviations("train", frame_of(made), own, zero)))
+    left = moments["sum"][0] - (whole["sum"][:, 0].sum() * 4.0 + 35.0 * whole["n"].sum())
+    assert abs(left) < 1e-6, f"a patient is {75 + left} years old"
+
+
+def test_drawn_hospitals_by_a_scale_that_undoes_the_rounding_are_refused(tmp_path: Path) -> None:
+    """Sums of unknown subsets of exact numbers can be solved for the numbers."""
+    made = opened(tmp_path, masked=True)
+    fine = deals(made, 1, 99, shares=np.array([0.5, 0.5]), samples=np.zeros(0), scale=np.array([1e-6, 0.5, 0.5, 0.5]))
+    assert [made.number(site, fine) for site in TRAINING] == [439] * 3
 
 
 def test_further_runs_with_other_scales_tell_no_sorted_values_of_a_named_hospital(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from common.federation.masks import private_key, public_key
 
 SECRET = b"s" * 32
 KEY = identity_key(SECRET)
-CLAIM = Claim("ab" * 32, '{"train":60}', alone=False, tells=False)
+CLAIM = Claim("ab" * 32, '{"train":60}', alone=False, tells=False, hides="{}")
 TICKET = Ticket("run1", "f" * 64, {"train": ("a", "b", "c"), "test": ("d", "e", "f")})
 SIGNATURE = sign_roster(KEY, TICKET, "a", CLAIM)
 
@@ -49,6 +49,7 @@ def test_a_signature_does_not_hold_for_another_site_key_or_identity() -> None:
     assert not has_signed(identity(KEY), TICKET, "a", replace(CLAIM, mask_key="cd" * 32), SIGNATURE)
     assert not has_signed(identity(KEY), TICKET, "a", replace(CLAIM, alone=True), SIGNATURE)
     assert not has_signed(identity(KEY), TICKET, "a", replace(CLAIM, tells=True), SIGNATURE)
+    assert not has_signed(identity(KEY), TICKET, "a", replace(CLAIM, hides='{"train":["age"]}'), SIGNATURE)
     assert not has_signed(identity(identity_key(b"t" * 32)), TICKET, "a", CLAIM, SIGNATURE)
 
 

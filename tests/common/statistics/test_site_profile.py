@@ -11,7 +11,7 @@ from common.errors import FedmviError
 from common.federation.query import HIDDEN, each, total
 from common.federation.runner import Conclusion, conclude
 from common.statistics.site_permutation import STEP, SitePermutations, places
-from common.statistics.site_profile import BINS, EDGES, FARTHEST, SiteProfile, cumulative, half_of, merged
+from common.statistics.site_profile import BINS, EDGES, SiteProfile, cumulative, half_of, may_be_told, merged
 from common.statistics.training_profile import TrainingProfile
 from common.study.recipe import Frame, Recipe
 from simulation.shift_views import port_of
@@ -39,7 +39,7 @@ def profile(own: Frame, min_cell: int = 5) -> dict[str, np.ndarray]:
 
 
 def standard(own: Frame) -> np.ndarray:
-    return np.clip((own.matrix(COLUMNS) - CENTRE) / SCALE, -FARTHEST, FARTHEST)
+    return (own.matrix(COLUMNS) - CENTRE) / SCALE
 
 
 def test_a_profile_is_the_sums_of_the_rows() -> None:
@@ -89,10 +89,42 @@ def test_few_high_scores_are_not_told() -> None:
     assert low.answer(own)["above"].tolist() == [HIDDEN, HIDDEN]
 
 
-def test_one_wrong_value_is_cut() -> None:
+def test_a_wrong_value_is_summed_as_it_is() -> None:
+    """Sums of cut values less those of the values themselves, which are told too, would be those that were cut."""
     own = frame(60)
     own.columns["a"][0] = 1e12  # type: ignore[index]
-    assert abs(profile(own)["sum"]).max() < 60 * FARTHEST
+    assert profile(own)["sum"].sum(axis=0) == pytest.approx(standard(own).sum(axis=0), rel=1e-12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, 2.0, np.nan]), min_size=6, max_size=40),
+    st.lists(st.booleans(), min_size=40, max_size=40),
+    st.floats(0.0, 1.0),
+    st.booleans(),
+)
+def test_what_may_be_told_of_some_patients_may_be_told_of_all(
+    values: list[float], some: list[bool], filled: float, number: bool
+) -> None:
+    """So what a site does not hide when a run opens, it does not hide later, when missing values are filled."""
+    whole = np.array(values)
+    part = whole[np.array(some[: whole.size])]
+    later = np.where(np.isnan(whole), filled, whole)
+    if not number:
+        part, later = np.minimum(part, 1.0), np.minimum(later, 1.0)
+    if may_be_told(part[~np.isnan(part)], 3, number=number):
+        assert may_be_told(later, 3, number=number)
+
+
+def test_a_column_that_others_hide_is_left_out_as_if_it_were_hidden_here() -> None:
+    own = frame(83)
+    question = SiteProfile("train", Recipe(), *STANDARD, min_cell=5)
+    left = question.without(profile(own), {"b"})
+    own.columns["b"][:] = 7.0  # type: ignore[index]
+    hidden = profile(own)
+    assert set(left) == set(hidden)
+    assert all(np.array_equal(left[name], hidden[name]) for name in hidden)
+    assert question.plausible(left, 1)
 
 
 @settings(max_examples=200, deadline=None)

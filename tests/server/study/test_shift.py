@@ -100,8 +100,14 @@ def test_published_differences_are_those_of_the_tables(results: Results, made: C
 def test_a_rare_level_is_not_told_and_said_so(results: Results) -> None:
     rare = results.get("shift.external.f")
     assert of(rare, "standardised_difference")["cirrhosis=yes"].value is None
-    assert "Not told: cirrhosis=yes." in rare.note
+    assert "at few other hospitals: cirrhosis=yes." in rare.note
     assert of(rare, "standardised_difference")["age"].value is not None
+    for other in "de":  # what they told of it would leave that of f
+        found = results.get(f"shift.external.{other}")
+        assert of(found, "standardised_difference")["cirrhosis=yes"].value is None
+        assert of(found, "score_difference")[""].note == "of the columns that are told"
+        assert of(found, "score_difference")[""].value is not None
+    assert of(results.get("shift.train.a"), "standardised_difference")["cirrhosis=yes"].value is not None
 
 
 def test_outcomes_are_used_after_the_freeze_only(heard: tuple[Results, Heard]) -> None:
