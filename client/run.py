@@ -13,7 +13,7 @@ from client.cohort.limits import under_limits
 from client.cohort.site import Site
 from client.cohort.store import load_prepared, store_digest
 from client.release.claims import claim_of, cohort_sizes, columns_hidden, hidden_columns, left_untold
-from client.release.keys import Consent, peers, signature_of, verified
+from client.release.keys import Consent, peers, peers_digest, signature_of, verified
 from common.errors import FedmviError
 from common.federation.codec import from_bytes, pack, to_bytes, unpack
 from common.federation.envelope import Ticket
@@ -226,6 +226,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         "tells": tuple(sorted(_telling(site, entries))) if masks else (),
         "hides": _hiding(site, study, entries) if masks else {},
         "identities": {name: trusted[name].hex() for name in keys},
+        "peers": peers_digest(site) if masks else "",
     }
     folder = run_folder(site, ticket.run_id)
     path = folder / "open.npz"
@@ -236,6 +237,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         _refuse_other_masks(site, earlier)
         # Who has once signed that it must not be left out is held to that, whatever is signed afterwards.
         consent = {
+            "peers": record["peers"],  # of hospitals that are not in this run there may be others now
             "alone": tuple(name for name in earlier["alone"] if name in record["alone"]),
             "own": earlier["own"],
             "tells": tuple(name for name in earlier["tells"] if name in record["tells"]),
@@ -280,7 +282,9 @@ def _refuse_other_masks(site: Site, record: Mapping[str, Any]) -> None:
     """Error 418 if the site masked, or did not, when the run was opened; 417 if it trusts another identity now."""
     if record["masks"] != site.policy.masks:
         raise FedmviError(418, f"at the opening: {record['masks']}; in site.toml now: {site.policy.masks}")
-    trusted = peers(site) if record["identities"] else {}
+    if not record["identities"] or record["peers"] == peers_digest(site):
+        return
+    trusted = peers(site)
     for name, identity in record["identities"].items():
         if name not in trusted or trusted[name].hex() != identity:
             raise FedmviError(417, f"the key of '{name}' is not the one at the opening", site=name)

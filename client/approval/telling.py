@@ -328,8 +328,8 @@ def _leaves(site: Site, study: Study) -> Iterable[str]:
         )
     if study.shift is not None and site.policy.tells:
         yield (
-            "The names of columns of [shift] in which few of this site's patients differ from the others, signed when a "
-            "run opens, so that no site tells means of them: what the others told would leave this site's."
+            "The names of columns of [shift] in which few of this site's patients differ from the others, signed when "
+            "a run opens, so that no site tells means of them: what the others told would leave this site's."
         )
     yield from expression_told(site, study)
     if study.networks:

@@ -162,6 +162,14 @@ def test_417_an_identity_that_was_exchanged_after_the_opening(made: Consortium):
     assert made.number("a", CLASSES) == 0
 
 
+def test_a_hospital_that_is_trusted_later_changes_nothing_of_an_open_run(made: Consortium):
+    made.sign().open()
+    trust(load_site(made.folders["a"]), "z", "13" * 32)
+    assert made.number("a", CLASSES) == 0
+    assert made.number("a", made.opening()) == 0
+    assert made.number("a", CLASSES) == 0
+
+
 def test_418_a_policy_of_masks_that_was_changed_after_the_opening(made: Consortium):
     made.sign().open()
     write_site(made.folders["a"], "a", rows_of("a"), 'masks = "off"\n' + POLICY, masked=True)
