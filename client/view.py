@@ -46,6 +46,7 @@ from common.study.recipe import (
     Recipe,
     Resample,
     Score,
+    SecondReadings,
 )
 from common.study.scores import GROUP, needed_columns
 from common.study.table import SiteTable
@@ -210,7 +211,7 @@ class GatedView:
         """
         models = {model for step in recipe.steps if isinstance(step, Made) for model in step.models}
         made = {model: self.bench.columns(cohort, model, self._table.patients) for model in sorted(models)}
-        named = {step.model for step in recipe.steps if isinstance(step, ModelColumns)}
+        named = {step.model for step in recipe.steps if isinstance(step, ModelColumns | SecondReadings)}
         study = self._run.study
         declared = {m.name: needed_columns(study, m) for m in study.models if m.name in named}
         return replace(self._table, made=made, declared=declared)

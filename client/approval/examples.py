@@ -18,10 +18,12 @@ from client.approval.shift_subjects import shift_fields
 from client.approval.subject import Subject
 from client.release.recalibration_scope import refitted_columns
 from common.federation.query import Ask, Mode, Query
+from common.statistics.icc import Form
 from common.statistics.partial_likelihood import Ties
 from common.statistics.recalibration import Rule
 from common.statistics.refinement import KEY_BITS, MAX_PATIENTS, MAX_ROUNDS
 from common.study.analyses import FOLDS
+from common.study.features import second_reading
 from common.study.protocol import Study
 
 CHOSEN = frozenset(
@@ -125,6 +127,9 @@ def _values(name: str, mode: Mode, subject: Subject, study: Study) -> dict[str, 
         if not subject.levels:
             values["levels"] = len(endpoint.codes)
         values["time_weights"] = np.linspace(0.0, 1.0, endpoint.grid_points) if endpoint.timed else np.zeros(0)
+    if name == "query.site_agreement":
+        values["readers"] = (subject.columns, tuple(second_reading(column) for column in subject.columns))
+        values["form"] = Form.ICC2
     if name == "query.residual_squares":
         values["coefficients"] = np.zeros((len(subject.covariates), p))
     values |= _sized(name, p, int(values["levels"])) | _declared(name, subject, study)

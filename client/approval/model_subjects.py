@@ -45,7 +45,7 @@ from common.study.scores import (
     score_terms,
     source_column,
 )
-from common.study.scoring import Link, Parts
+from common.study.scoring import Link, Parts, read_twice
 
 _MODEL = "0" * 64
 _COEFFICIENT = 0.01
@@ -66,12 +66,14 @@ def reduced_model(study: Study, model: Model) -> Iterator[Subject]:
     parts = [base, base.then(Fold(FOLDS, endpoint), Outside(0))]
     parts += [base.then(Resample(1, endpoint))] if model.optimism else []
     for recipe in parts:
-        marginal = questions - _ON_FEW
+        marginal = questions - _ON_FEW - _TWICE
         yield Subject(part, model.cohort, marginal, recipe, names, endpoint, ranges=ranges, modes=(Mode.TOTAL,))
         yield Subject(
             part, model.cohort, _ON_FEW, recipe.then(Fold(FOLDS, endpoint)), names[:few], endpoint,
             ranges=ranges[:few], modes=(Mode.TOTAL,),
         )  # fmt: skip
+        if study.is_read_twice(model):
+            yield Subject(part, model.cohort, _TWICE, read_twice(recipe), names, ranges=ranges, modes=(Mode.TOTAL,))
     for recipe in (draft_recipe(study, model), *([_replicate(model, base)] if model.optimism else ())):
         yield Subject(
             part, model.cohort, frozenset({_RANKS}), recipe, (f"score.{model.name}",), endpoint, ranges=((0.0, 1.0),),
@@ -79,6 +81,7 @@ def reduced_model(study: Study, model: Model) -> Iterator[Subject]:
         )  # fmt: skip
 
 
+_TWICE = frozenset({"query.site_agreement"})
 _ON_FEW = frozenset(
     {"query.cross_products", "query.endpoint_products", "query.set_moments", "query.penalised", "query.held_out"}
 )

@@ -27,7 +27,7 @@ from common.study.expressed import GeneTable
 from common.study.fingerprint import canonical_json, digest, library_versions, preparation_fingerprint
 from common.study.genomics import LIBRARY, sequenced_sites
 from common.study.protocol import Study
-from common.study.table import Column, SiteTable
+from common.study.table import Column, SiteTable, measured
 
 TABLE = "patients.parquet"
 EXPRESSION = "expression.parquet"
@@ -103,10 +103,14 @@ def content_digest(table: SiteTable) -> str:
     }
     if table.expression is not None:
         head["genes"] = table.expression.genes
+    if table.second:
+        head["second"] = sorted(table.second)
     total = hashlib.sha256(canonical_json(head).encode())
     for name in sorted(table.columns):
         total.update(_real_bytes(table.columns[name].values))
         total.update(table.columns[name].censored.astype("i1").tobytes())
+    for name in sorted(table.second):
+        total.update(_real_bytes(table.second[name].values))
     for name in sorted(table.endpoints):
         total.update(_real_bytes(table.endpoints[name]))
     for fails in table.failed.values():
@@ -247,6 +251,7 @@ def _write_table(path: Path, table: SiteTable) -> None:
     for name, column in table.columns.items():
         arrays[f"value:{name}"] = _numbers(column.values, np.float64)
         arrays[f"censored:{name}"] = _numbers(column.censored, np.int8)
+    arrays |= {f"second:{name}": _numbers(column.values, np.float64) for name, column in table.second.items()}
     arrays |= {f"endpoint:{key}": _numbers(values, np.float64) for key, values in table.endpoints.items()}
     arrays |= {f"failed:{name}": _numbers(fails, np.int8) for name, fails in table.failed.items()}
     if table.expression is not None:
@@ -308,6 +313,7 @@ def _read_table(folder: Path, study: Study) -> SiteTable:
         for name in study.variable_names():
             values, censored = _numpy(stored, f"value:{name}"), _numpy(stored, f"censored:{name}")
             columns[name] = Column(values, study.variable(name).level_names, censored)
+        second = {name: measured(_numpy(stored, f"second:{name}")) for name in study.read_twice()}
         for endpoint in study.endpoints:
             endpoints |= {k: _numpy(stored, f"endpoint:{k}") for k in endpoint.keys}
         for name in study.exclusions():
@@ -319,7 +325,7 @@ def _read_table(folder: Path, study: Study) -> SiteTable:
             expression = _read_expression(path, patients, library)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise FedmviError(212, f"{path} is damaged: {error}") from error
-    return SiteTable(patients, columns, endpoints, failed, labels, expression=expression)
+    return SiteTable(patients, columns, endpoints, failed, labels, expression=expression, second=second)
 
 
 def _read_expression(path: Path, patients: Sequence[str], library: NDArray[np.float64]) -> GeneTable:

@@ -67,9 +67,9 @@ class PreparedImages:
         """Patients who could not be prepared."""
         return frozenset(outcome.patient for outcome in self.outcomes if outcome.failed)
 
-    def feature(self, patient: str, name: str) -> float:
-        """One value of the first reader; NaN where there is none."""
-        return self._values.get(patient, {}).get(name, np.nan)
+    def feature(self, patient: str, name: str, reader: int = 1) -> float:
+        """One reader's value; NaN where there is none."""
+        return self._values[reader].get(patient, {}).get(name, np.nan)
 
     def level(self, patient: str, fact: str) -> str | None:
         """How a patient's images were acquired, as a level of a fact; None where it is not known."""
@@ -140,8 +140,8 @@ class PreparedImages:
         return self.preparation.radiomics is not None and self.preparation.radiomics.second_reader
 
     @cached_property
-    def _values(self) -> Mapping[str, Mapping[str, float]]:
-        return {outcome.patient: outcome.features.get(1, {}) for outcome in self.outcomes}
+    def _values(self) -> Mapping[int, Mapping[str, Mapping[str, float]]]:
+        return {reader: {one.patient: one.features.get(reader, {}) for one in self.outcomes} for reader in (1, 2)}
 
     @cached_property
     def _acquired(self) -> Mapping[str, Mapping[str, str]]:

@@ -27,7 +27,7 @@ from client.preparation.steps import writable
 from common.errors import FedmviError, Severity
 from common.study.acquisition import acquisition_facts
 from common.study.protocol import IMAGES, Study
-from common.study.table import Column, SiteTable
+from common.study.table import Column, SiteTable, measured
 
 if TYPE_CHECKING:
     from client.preparation.images import PreparedImages
@@ -129,8 +129,8 @@ def prepare(site: Site, study: Study, *, workers: int | None = None, progress: P
 def _out_of_range(table: SiteTable, study: Study) -> list[FedmviError]:
     """306 for every feature beyond the range that the study, or its name, promises."""
     found = []
-    for name in study.features():
-        variable, values = study.variable(name), table.columns[name].values
+    for name, column in (*((name, table.columns[name]) for name in study.features()), *table.second.items()):
+        variable, values = study.variable(name), column.values
         low, high = variable.low, variable.high
         if low is None or high is None:
             continue
@@ -150,13 +150,14 @@ def _filled(column: Column, fact: str, patients: Sequence[str], images: Prepared
 def _with_images(table: SiteTable, study: Study, images: PreparedImages) -> SiteTable:
     """The table with the features that the study uses, and how the images were acquired, NaN where a patient has none;
     and with who is left out."""
-    none = np.zeros(table.n, np.int8)
-    added = {
-        name: Column(np.array([images.feature(patient, name) for patient in table.patients]), (), none)
-        for name in study.features()
-    }
+
+    def read(name: str, reader: int = 1) -> Column:
+        return measured(np.array([images.feature(patient, name, reader) for patient in table.patients]))
+
+    added = {name: read(name) for name in study.features()}
+    second = {name: read(name, 2) for name in study.read_twice()}
     facts = acquisition_facts(study.preparation)
     added |= {name: _filled(table.columns[name], name, table.patients, images) for name in facts}
     columns = {name: {**table.columns, **added}[name] for name in study.variable_names()}
     failed = np.array([patient in images.failed for patient in table.patients], dtype=bool)
-    return replace(table, columns=columns, failed={**table.failed, IMAGES: failed})
+    return replace(table, columns=columns, failed={**table.failed, IMAGES: failed}, second=second)

@@ -18,6 +18,7 @@ from common.errors import FedmviError
 from common.federation import totals
 from common.federation.query import Query, Summary, Task
 from common.statistics.confusion import ThresholdCounts
+from common.statistics.icc import SiteAgreement
 from common.study.centres import Centre, Only, Without, centre_models, centre_of, cut_at, left_out, shift_models
 from common.study.chain import ChainedImpute
 from common.study.protocol import Study
@@ -54,7 +55,8 @@ def check_centre(query: Query, study: Study) -> None:
         return
     parts = any(isinstance(step, Outside | Resample | DraftScore | Score | Cut) for step in query.recipe.steps)
     _need(query.pooled and query.name in DEVELOPS and not parts, "a centre")
-    named = {*getattr(query, "columns", ()), *query.uses} - {"fold"}
+    named = {*getattr(query, "columns", ()), *(query.readers[0] if isinstance(query, SiteAgreement) else query.uses)}
+    named -= {"fold"}
     asked = getattr(query, "endpoint", "")
     _need(
         any(

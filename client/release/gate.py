@@ -22,6 +22,7 @@ from client.release.shift_scope import drawn_hospitals_hold, refuse_fine_scale
 from client.release.subgroup_scope import admit_division
 from common.errors import FedmviError
 from common.federation.query import Ask, Mode, Query, Risk
+from common.statistics.icc import SiteAgreement
 from common.statistics.score_shift import ScoreMoments
 from common.statistics.variance import LevelCounts
 from common.statistics.voom_sums import ExpressionCounts
@@ -197,7 +198,8 @@ class Gate:
             raise FedmviError(409, "a score: one value", limit=self.limits.min_cell, cohort=query.cohort)
         if drafts & set(query.uses) and not draws_apart(query.recipe, frame, self.limits.min_cell):
             raise FedmviError(409, "a draft score: few apart", limit=self.limits.min_cell, cohort=query.cohort)
-        for name in query.uses:
+        # What readers agree on is added where enough patients were read twice, and else nothing is (`SiteAgreement`).
+        for name in () if isinstance(query, SiteAgreement) else query.uses:
             values, counts = np.unique(frame.columns[name][~np.isnan(frame.columns[name])], return_counts=True)
             if int(counts.sum()) < self.limits.min_cell:
                 raise FedmviError(409, f"column {name}: few known", limit=self.limits.min_cell, cohort=query.cohort)

@@ -15,12 +15,14 @@ import numpy as np
 from client.release.harmonise_scope import check_scored
 from common.errors import FedmviError
 from common.federation.query import Query
+from common.statistics.icc import SiteAgreement
 from common.statistics.unfit_columns import UnfitColumns
 from common.study.analyses import FOLDS
 from common.study.centres import Only, centre_of, cut_at, shift_models
 from common.study.chain import ChainedImpute
 from common.study.comparing import expressed_groups
 from common.study.expressed import EffectiveLibrary, Genes
+from common.study.features import second_reading
 from common.study.harmonisation import Combat
 from common.study.modelling import is_score
 from common.study.protocol import Model, Study
@@ -39,6 +41,7 @@ from common.study.recipe import (
     Recipe,
     Resample,
     Score,
+    SecondReadings,
     Select,
     Standardise,
     Step,
@@ -58,16 +61,16 @@ from common.study.scores import (
 )
 
 LETTERS: Mapping[type, str] = {
-    Select: "S", Group: "G", Made: "M", ModelColumns: "P", Impute: "I", ChainedImpute: "I", Complete: "C", Fold: "F",
-    Outside: "O", Resample: "R", DraftScore: "D", Cut: "T", Score: "K", Standardise: "Z", Combat: "H", Genes: "X",
-    EffectiveLibrary: "L",
+    Select: "S", Group: "G", Made: "M", ModelColumns: "P", SecondReadings: "A", Impute: "I", ChainedImpute: "I",
+    Complete: "C", Fold: "F", Outside: "O", Resample: "R", DraftScore: "D", Cut: "T", Score: "K", Standardise: "Z",
+    Combat: "H", Genes: "X", EffectiveLibrary: "L",
 }  # fmt: skip
 """The steps that a study may ask for. Others (drawn imputations) are no part of any study."""
 
 LEAST_SPREAD = 0.25
 """Least mean of 4 s (1 - s) of a draft score s: 1 for one half, 0 for certainties."""
 
-ORDER = re.compile(r"S?G?X?M*P*H*(CFD)?T*I?C?(FO|R)?(D|[KT]*F?Z?L?)")
+ORDER = re.compile(r"S?G?X?M*P*A?H*(CFD)?T*I?C?(FO|R)?(D|[KT]*F?Z?L?)")
 """Columns are read, and harmonised; out-of-fold scores of a reduced model may be added; the rest is filled and
 complete; a part of the patients may be taken; and they are scored, or dealt into folds and standardised. Where genes
 are read, libraries are scaled at the end."""
@@ -81,17 +84,23 @@ REDUCES = frozenset(
         "query.set_moments",
         "query.penalised",
         "query.held_out",
+        "query.site_agreement",
     }
 )
 """What the reduction of a model asks, beyond what every study asks."""
 
 
 def model_step(
-    step: ModelColumns | Outside | Resample | DraftScore | Cut, ranges: Mapping[str, Range], query: Query, study: Study
+    step: ModelColumns | SecondReadings | Outside | Resample | DraftScore | Cut,
+    ranges: Mapping[str, Range],
+    query: Query,
+    study: Study,
 ) -> dict[str, Range]:
     """The columns that a step of developing a model adds, each with its range; error 414 for what is not declared."""
     if isinstance(step, ModelColumns):
         return _read(step, study)
+    if isinstance(step, SecondReadings):
+        return _read_again(step, query, study)
     if isinstance(step, DraftScore):
         _draft(step, ranges, query, study)
         return {step.column: (0.0, 1.0)}
@@ -122,6 +131,8 @@ def reduction_declares(query: Query, study: Study) -> bool:
     if isinstance(query, UnfitColumns) and query.min_cell != study.limits.min_cell:
         return False
     own = {column.name for column in coded_columns(study, model.predictors)} | {"fold"}
+    if isinstance(query, SiteAgreement):
+        return query.cohort == model.cohort and set(query.readers[0]) <= own - {"fold"} and query.is_second_reading
     named = {*getattr(query, "columns", ()), *query.uses}
     return query.cohort == model.cohort and getattr(query, "endpoint", "") in ("", model.endpoint) and named <= own
 
@@ -131,6 +142,17 @@ def _read(step: ModelColumns, study: Study) -> dict[str, Range]:
     if model is None or model.reduction is None:
         raise FedmviError(414, step.model, part="a model")
     return {column.name: plausible_range(study, column) for column in needed_columns(study, model)}
+
+
+def _read_again(step: SecondReadings, query: Query, study: Study) -> dict[str, Range]:
+    """Nothing but the agreement of readers is asked of them, of the model whose columns are read."""
+    model = named_model(study, step.model)
+    read = [other.model for other in query.recipe.steps if isinstance(other, ModelColumns)]
+    _need(isinstance(query, SiteAgreement) and read == [step.model], "second readings")
+    if model is None or not study.is_read_twice(model):
+        raise FedmviError(414, step.model, part="second readings")
+    columns = coded_columns(study, model.predictors)
+    return {second_reading(column.name): plausible_range(study, column) for column in columns}
 
 
 def _part(step: Outside | Resample, query: Query, study: Study) -> None:

@@ -73,6 +73,7 @@ from common.study.recipe import (
     Recipe,
     Resample,
     Score,
+    SecondReadings,
     Select,
     Standardise,
     coded_columns,
@@ -273,7 +274,7 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
                 if isinstance(step, Combat)
                 else expression_scope.added_by(step, ranges, query, study)
             )
-        elif isinstance(step, ModelColumns | Outside | Resample | DraftScore | Cut):
+        elif isinstance(step, ModelColumns | SecondReadings | Outside | Resample | DraftScore | Cut):
             ranges |= model_step(step, ranges, query, study)
         elif isinstance(step, Impute | ChainedImpute):
             check_filling(step, ranges, query, study)

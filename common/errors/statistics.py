@@ -31,7 +31,7 @@ ERRORS = {
     ),
     618: ErrorText(
         "No site of the cohort '{cohort}' has {limit} lesions that all readers read.",
-        "Name the sites of the reproducibility cohort anew, or ask for the table pooled over sites.",
+        "Have more tumours outlined by a second reader at one site, or leave `icc` out of the `reduction`.",
     ),
     619: ErrorText(
         "The cohort '{cohort}' has no patient of the reference site that '{column}' marks.",

@@ -22,11 +22,16 @@ from common.federation.runner import Conclusion
 from common.statistics.correlation import require_variation
 from common.statistics.distributions import Z975
 from common.statistics.moments import moments
-from common.study.recipe import Frame, Recipe, Standardise
+from common.study.features import second_reading
+from common.study.recipe import Frame, Outside, Recipe, Resample, Standardise
+from common.study.scoring import read_twice
 from common.study.table import FloatArray
 
 MIN_LESIONS = 30
 """A site with fewer lesions read by all readers has no coefficient of its own in the average."""
+
+FEWEST_LESIONS = 20
+"""The same where a part of the patients was left out, as a fold is."""
 
 REPRODUCIBLE = 0.75
 """Coefficient from which a feature is called reproducible."""
@@ -212,13 +217,24 @@ class SiteAgreement(_Readings):
 
     z = 1/2 log((1 + (k - 1) r) / (1 - r)) has a variance of k / (2 (k - 1) (n - 2)) for k readings of n lesions
     (Fisher, Statistical Methods for Research Workers, section 39); for ICC(2,1) that is an approximation. A feature
-    with fewer than `MIN_LESIONS` lesions, or without variance, is left out and counted.
+    with fewer than `least` lesions, or without variance, is left out and counted.
     """
 
     name: ClassVar[str] = "query.site_agreement"
     risk: ClassVar[Risk] = Risk.SUM
 
     form: Form
+    least: int = MIN_LESIONS
+
+    def consistent(self) -> bool:
+        """See `Query`."""
+        return super().consistent() and self.least >= FEWEST_LESIONS
+
+    @property
+    def is_second_reading(self) -> bool:
+        """Whether it is how well a first and a second reader of images agree."""
+        again = tuple(second_reading(name) for name in self.readers[0])
+        return self.readers[1:] == (again,) and self.form is Form.ICC2 and self.least in (MIN_LESIONS, FEWEST_LESIONS)
 
     def blocks(self) -> Mapping[str, Block]:
         """`n`, `sites`, `left_out`, `weight`, `z` (features,): lesions, sites in and out of the average, its sums."""
@@ -237,7 +253,7 @@ class SiteAgreement(_Readings):
         sums = table_sums(Frame(moved, {}, frame.n), self.readers)
         k = len(self.readers)
         icc = MeanSquares.of(sums).icc(self.form)
-        used = (sums.n >= MIN_LESIONS) & np.isfinite(icc)
+        used = (sums.n >= self.least) & np.isfinite(icc)
         r = np.clip(np.where(used, icc, 0.0), -1.0 / (k - 1) + _NEXT_TO_ONE, 1.0 - _NEXT_TO_ONE)
         weight = np.where(used, 2.0 * (k - 1) * (sums.n - 2.0) / k, 0.0)
         return {
@@ -301,11 +317,15 @@ class Agreement:
 
 
 def agreement(
-    cohort: str, recipe: Recipe, readers: tuple[tuple[str, ...], ...], form: Form = Form.ICC2
+    cohort: str,
+    recipe: Recipe,
+    readers: tuple[tuple[str, ...], ...],
+    form: Form = Form.ICC2,
+    least: int = MIN_LESIONS,
 ) -> Conclusion[Agreement]:
     """Coefficients within sites, averaged on Fisher's z scale with the precision of each; one round.
 
-    A site with fewer than `MIN_LESIONS` lesions is left out of a feature's average and counted in `left_out_`; its
+    A site with fewer than `least` lesions is left out of a feature's average and counted in `left_out_`; its
     numbers are zeros in the sums. The interval is that of the average on the z scale.
 
     Raises
@@ -313,16 +333,30 @@ def agreement(
     FedmviError
         618 no site has enough lesions for any feature.
     """
-    sums = yield total(SiteAgreement(cohort, recipe, readers, form))
+    sums = yield total(SiteAgreement(cohort, recipe, readers, form, least))
     weight, k = sums["weight"], len(readers)
     if not bool(np.any(weight > 0)):
-        raise FedmviError(618, cohort=cohort, limit=MIN_LESIONS)
+        raise FedmviError(618, cohort=cohort, limit=least)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(weight > 0, sums["z"] / weight, np.nan)
         half = Z975 / np.sqrt(np.where(weight > 0, weight, np.nan))
     icc, low, high = (1.0 - k / (np.exp(2.0 * at) + k - 1.0) for at in (z, z - half, z + half))
     counts = (sums[name].astype(np.float64) for name in ("n", "sites", "left_out"))
     return Agreement(readers[0], form, icc, low, high, *counts)
+
+
+def readers_agree(cohort: str, recipe: Recipe, features: tuple[str, ...]) -> Conclusion[Agreement]:
+    """How well both readers of images agree on features of a model; errors as of `agreement`.
+
+    Parameters
+    ----------
+    recipe
+        That reads the model's columns (`ModelColumns`). Features are looked at as they were read, whether they are
+        harmonised afterwards or not.
+    """
+    part = any(isinstance(step, Outside | Resample) for step in recipe.steps)
+    both = (features, tuple(second_reading(name) for name in features))
+    return (yield from agreement(cohort, read_twice(recipe), both, least=FEWEST_LESIONS if part else MIN_LESIONS))
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ without each fold, and on each bootstrap set: whatever is selected is selected a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from common.federation.runner import Conclusion
 from common.statistics.elastic_net import elastic_net_cv
+from common.statistics.icc import Agreement
 from common.statistics.logistic import logistic
 from common.statistics.reduction import Thresholds, reduce_features
 from common.statistics.unfit_columns import fit_columns
@@ -40,6 +41,8 @@ class ReducedScore:
         The penalty, of standardised columns; 0 where no LASSO was fitted.
     mean_, std_
         Of each column in the formula.
+    agreement_
+        Of both readers, on the columns of which it was asked; None where it was not.
     """
 
     left_: tuple[tuple[str, tuple[str, ...]], ...]
@@ -51,6 +54,7 @@ class ReducedScore:
     lambda_: float
     mean_: tuple[float, ...] = ()
     std_: tuple[float, ...] = ()
+    agreement_: Agreement | None = None
 
     @property
     def empty(self) -> bool:
@@ -77,7 +81,8 @@ def reduced_score(
     """Reduce the columns and fit a LASSO with a penalty chosen by cross-validation; about 35 rounds.
 
     The recipe must leave complete cases; `narrowest` is as of `variance_filter`. Steps: columns that vary at every
-    site, near-zero variance, univariable regressions within the false discovery rate, correlation, mRMR, LASSO.
+    site, near-zero variance, agreement of readers if the study asks for it, univariable regressions within the false
+    discovery rate, correlation, mRMR, LASSO.
 
     Raises
     ------
@@ -87,16 +92,24 @@ def reduced_score(
     fit = yield from fit_columns(cohort, recipe, columns, min_cell)
     left = [("varying at every hospital", fit)]
     limits = Thresholds(
-        fdr=settings.fdr, share=MOST * recipe.distinct, correlation=settings.correlation, count=settings.count
+        icc=Thresholds.icc if settings.icc is None else settings.icc,
+        fdr=settings.fdr,
+        share=MOST * recipe.distinct,
+        correlation=settings.correlation,
+        count=settings.count,
     )
     kept: tuple[str, ...] = ()
+    agree: Agreement | None = None
     if fit:
         least = tuple(least for name, least in zip(columns, narrowest, strict=False) if name in fit)
-        reduction = yield from reduce_features(cohort, recipe, endpoint, fit, thresholds=limits, narrowest=least)
+        twice = settings.icc is not None
+        reduction = yield from reduce_features(
+            cohort, recipe, endpoint, fit, readers=twice or (), thresholds=limits, narrowest=least
+        )
         left += reduction.left_
-        kept = reduction.selected_
+        kept, agree = reduction.selected_, reduction.agreement_
     if not kept:
-        return (yield from _nothing(cohort, recipe, endpoint, tuple(left), model))
+        return replace((yield from _nothing(cohort, recipe, endpoint, tuple(left), model)), agreement_=agree)
     folded = recipe.then(Fold(FOLDS, endpoint))
     lasso = yield from elastic_net_cv(cohort, folded, endpoint, kept, folds=FOLDS, model=model)
     coef = lasso.coef_min_ if settings.penalty == "min" else lasso.coef_1se_
@@ -111,6 +124,7 @@ def reduced_score(
         lambda_=lasso.lambda_min_ if settings.penalty == "min" else lasso.lambda_1se_,
         mean_=tuple(float(lasso.path.mean_[kept.index(name)]) for name, _ in found),
         std_=tuple(float(lasso.path.std_[kept.index(name)]) for name, _ in found),
+        agreement_=agree,
     )
 
 

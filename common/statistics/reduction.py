@@ -1,7 +1,7 @@
 """common/statistics: reduction of many features to few, step after step, before a penalised regression.
 
 The order is that of published radiomics pipelines with one change for the federation: marginal sums first, so that no
-matrix of more than a third of as many columns as patients is ever asked. Near-zero variance, reliability between
+matrix of more than a third of as many columns as patients is ever asked. Near-zero variance, agreement of
 readers, univariable regressions within the false discovery rate, correlation, mRMR.
 
 What is selected on all patients must be evaluated on others: on a cohort that was set aside, or in a cross-validation
@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from common.federation.runner import Conclusion
 from common.statistics.correlation import MAX_COLUMNS, correlation
-from common.statistics.icc import agreement
+from common.statistics.icc import Agreement, agreement, readers_agree
 from common.statistics.mrmr import Criterion, relevance
 from common.statistics.multiplicity import benjamini_hochberg
 from common.statistics.univariable import univariable
@@ -60,12 +60,15 @@ class Reduction:
     ----------
     left_
         (step, features left after it), in order; those of the last are in the order of their selection.
+    agreement_
+        How well readers agree on the features that were left before; None where there is one reader.
     p_
         p values of the features that were reliable, in their declared order; NaN where there is none.
     """
 
     left_: tuple[tuple[str, tuple[str, ...]], ...]
     p_: FloatArray
+    agreement_: Agreement | None = None
 
     @property
     def selected_(self) -> tuple[str, ...]:
@@ -83,7 +86,7 @@ def reduce_features(
     recipe: Recipe,
     endpoint: str,
     columns: tuple[str, ...],
-    readers: tuple[tuple[str, ...], ...] = (),
+    readers: tuple[tuple[str, ...], ...] | Literal[True] = (),
     thresholds: Thresholds | None = None,
     done: Callable[[str], object] = str,
     narrowest: tuple[float, ...] = (),
@@ -93,7 +96,8 @@ def reduce_features(
     Parameters
     ----------
     readers
-        The same features as other readers gave them, a tuple of columns for each; none: the step is left out.
+        The same features as other readers gave them, a tuple of columns for each; none: the step is left out. `True`:
+        those of the second reader of a model's images, see `readers_agree`.
     done
         Called with the name of each step when it is finished.
     narrowest
@@ -113,13 +117,17 @@ def reduce_features(
         return features
 
     kept = leave("near-zero variance", (yield from variance_filter(cohort, recipe, columns, narrowest=narrowest)).kept_)
+    agree = None
     if readers and kept:
-        place = {name: i for i, name in enumerate(columns)}
-        again = tuple(tuple(reader[place[name]] for name in kept) for reader in readers)
-        icc = (yield from agreement(cohort, recipe, (kept, *again))).icc_
-        kept = leave("reliability", tuple(n for n, value in zip(kept, icc, strict=True) if value >= limits.icc))
+        if readers is True:
+            agree = yield from readers_agree(cohort, recipe, kept)
+        else:
+            place = {name: i for i, name in enumerate(columns)}
+            again = tuple(tuple(reader[place[name]] for name in kept) for reader in readers)
+            agree = yield from agreement(cohort, recipe, (kept, *again))
+        kept = leave("agreement of readers", agree.reproducible(limits.icc))
     if not kept:
-        return Reduction(tuple(left), np.empty(0))
+        return Reduction(tuple(left), np.empty(0), agree)
     alone = yield from univariable(cohort, recipe, endpoint, kept)
     p = np.array([row["p"] for row in alone.summary])
     found = np.flatnonzero(benjamini_hochberg(np.where(np.isnan(p), 1.0, p)) <= limits.fdr)
@@ -130,4 +138,4 @@ def reduce_features(
     if len(kept) > 1:
         ranked = yield from relevance(cohort, recipe, endpoint, kept, within_site=limits.within_site)
         kept = leave("mRMR", ranked.select(limits.count, limits.criterion).selected_)
-    return Reduction(tuple(left), p)
+    return Reduction(tuple(left), p, agree)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from common.errors import FedmviError
 from common.federation.codec import STRICT
+from common.study.features import second_reading
 from common.study.modelling import SCORE
 from common.study.table import FloatArray, SiteTable
 
@@ -59,6 +60,24 @@ class ModelColumns:
             known &= ~np.isnan(values)
         whole = {self.complete: np.where(known, 1.0, np.nan)}
         return replace(frame, columns={**frame.columns, **coded, **whole})
+
+
+@dataclass(frozen=True)
+class SecondReadings:
+    """The second reader's values of a model's features, which a patient need not have."""
+
+    __pydantic_config__ = STRICT
+    model: str
+    step: Literal["second_readings"] = "second_readings"
+
+    def read(self, frame: Frame, table: SiteTable, rows: NDArray[np.bool_]) -> Frame:
+        """Add the columns."""
+        again = {
+            second_reading(c.name): c.code(table.second[c.variable].of(rows))
+            for c in table.declared[self.model]
+            if c.variable in table.second
+        }
+        return replace(frame, columns={**frame.columns, **again})
 
 
 @dataclass(frozen=True)

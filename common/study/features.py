@@ -206,6 +206,11 @@ def feature_name(image: str, region: str, filtered: str, kind: str, name: str) -
     return f"{image}.{region}.{filtered}_{kind}_{name}"
 
 
+def second_reading(name: str) -> str:
+    """The column of the second reader's values of a feature."""
+    return f"reader2:{name}"
+
+
 def filter_names(log_sigma_mm: Sequence[float], wavelet: bool) -> tuple[str, ...]:
     """Names of filters as pyradiomics writes them: `original`, then LoG by width, then the wavelet bands."""
     logs = [f"log-sigma-{str(float(sigma)).replace('.', '-')}-mm-3D" for sigma in log_sigma_mm]

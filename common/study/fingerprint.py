@@ -46,6 +46,8 @@ def preparation_fingerprint(study: Study) -> str:
         "eligibility": [[name, rule.model_dump(mode="json")] for name, rule in study.eligibility.rules()],
         "preparation": study.preparation.model_dump(mode="json") if study.preparation else {},
     }
+    if study.read_twice():
+        parts["read_twice"] = study.read_twice()
     if study.genomics is not None:
         parts["genomics"] = [study.genomics.genes, study.genomics.scale, sorted(sequenced_sites(study))]
     return digest(canonical_json(parts))

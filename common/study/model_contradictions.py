@@ -23,7 +23,7 @@ def model_contradictions(study: Study) -> _Found:
         place = ("models", i)
         if named_network(study, model.name) is not None and _is_used(study, model.name):
             found.append(((*place, "name"), f"a network is called '{model.name}' too: whose is `score.{model.name}`?"))
-        found += _reduction(place, model) if model.reduction else []
+        found += _reduction(study, place, model) if model.reduction else []
         found += _fixed(study, place, model) if model.fixed else []
         found += _scores(study, place, model)
     found += _one_source(study)
@@ -54,7 +54,7 @@ def _choice(study: Study, i: int, choice: Choice) -> _Found:
     return found
 
 
-def _reduction(place: _Place, model: Model) -> _Found:
+def _reduction(study: Study, place: _Place, model: Model) -> _Found:
     found: _Found = []
     if model.fixed is not None:
         found.append(((*place, "fixed"), "a formula that is given is not reduced: leave out `reduction` or `fixed`"))
@@ -65,6 +65,19 @@ def _reduction(place: _Place, model: Model) -> _Found:
         found.append(((*place, "predictors"), "a reduced model has no scores among its predictors"))
     if len(model.predictors) < 2:
         found.append(((*place, "predictors"), "there is nothing to reduce: name two or more predictors"))
+    if study.is_read_twice(model):
+        found += _read_twice(study, (*place, "reduction", "icc"), model)
+    return found
+
+
+def _read_twice(study: Study, place: _Place, model: Model) -> _Found:
+    radiomics = study.preparation.radiomics if study.preparation is not None else None
+    found: _Found = []
+    if radiomics is None or not radiomics.second_reader:
+        found.append((place, "no second reader's features are made: set `second_reader` in [preparation.radiomics]"))
+    others = sorted({term.variable for term in model.predictors} - set(study.features()))
+    if others:
+        found.append((place, f"'{others[0]}' is no feature of images, of which alone there are second readings"))
     return found
 
 

@@ -30,6 +30,14 @@ class FeatureSet(_Table):
 class Reduction(_Table):
     """`reduction`: how many predictors become few, step after step, before a LASSO; anew inside every fold."""
 
+    icc: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Least agreement between both readers, ICC(2,1) within hospitals, of features of images; needs "
+        "`second_reader` under [preparation.radiomics], and a hospital with 30 patients whom both have read. Without "
+        "it nothing is asked of the second reader.",
+    )
     fdr: float = Field(
         default=0.05, gt=0, le=1, description="False discovery rate of the regressions on each predictor alone."
     )

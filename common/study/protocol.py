@@ -394,6 +394,16 @@ class Study(_Table):
         """Those of `variable_names` that are computed from images, sorted."""
         return tuple(name for name in self.variable_names() if FEATURE.fullmatch(name))
 
+    @staticmethod
+    def is_read_twice(model: Model) -> bool:
+        """Whether the reduction of a model asks how well both readers agree."""
+        return model.reduction is not None and model.reduction.icc is not None
+
+    def read_twice(self) -> tuple[str, ...]:
+        """Those of `features` of which the second reader's values are used too, sorted."""
+        used = {term.variable for model in self.models if self.is_read_twice(model) for term in model.predictors}
+        return tuple(name for name in self.features() if name in used)
+
     def exclusions(self) -> tuple[str, ...]:
         """Names of all reasons for which a patient in the table may not be eligible, in order."""
         return (*(name for name, _ in self.eligibility.rules()), *((IMAGES,) if self.preparation else ()))

@@ -27,6 +27,7 @@ from common.study.drafting import (
     ModelColumns,
     Outside,
     Resample,
+    SecondReadings,
     logistic_function,
 )
 from common.study.expressed import EffectiveLibrary, Genes
@@ -55,6 +56,7 @@ __all__ = [
     "Recipe",
     "Resample",
     "Score",
+    "SecondReadings",
     "Select",
     "Standardise",
     "Step",
@@ -268,6 +270,7 @@ Step = Annotated[
     | Group
     | Made
     | ModelColumns
+    | SecondReadings
     | Genes
     | Impute
     | ChainedImpute
@@ -292,7 +295,7 @@ LEAST_DISTINCT = 0.55
 MANY_TERMS = 20
 """So many features take a while to be looked up, and are for every question."""
 
-READING = Without | Only | Select | Group | Made | ModelColumns | Genes
+READING = Without | Only | Select | Group | Made | ModelColumns | SecondReadings | Genes
 """Steps that read the table, and come before all others."""
 
 

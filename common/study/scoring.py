@@ -21,6 +21,7 @@ from common.study.recipe import (
     ModelColumns,
     Recipe,
     Score,
+    SecondReadings,
     Select,
     Step,
 )
@@ -98,3 +99,10 @@ def frozen_prefixes(recipe: Recipe) -> set[str]:
 def grouped(parts: Parts, column: str, cutoff: float, keys: tuple[str, ...]) -> Recipe:
     """Patients below, and at or above, the cut-off of a score, as groups 0 and 1."""
     return parts.recipe(keys).then(Cut(column, GROUP, cutoff))
+
+
+def read_twice(recipe: Recipe) -> Recipe:
+    """The same patients with both readers' values of a model's features, as they were read: harmonised by nothing."""
+    steps = [step for step in recipe.steps if not isinstance(step, Combat)]
+    place, read = next((i, step) for i, step in enumerate(steps) if isinstance(step, ModelColumns))
+    return Recipe((*steps[: place + 1], SecondReadings(read.model), *steps[place + 1 :]))

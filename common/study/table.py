@@ -40,6 +40,11 @@ class Column:
         return Column(self.values[rows], self.levels, self.censored[rows])
 
 
+def measured(values: FloatArray) -> Column:
+    """A column of plain numbers."""
+    return Column(values, (), np.zeros(values.size, np.int8))
+
+
 @dataclass(frozen=True)
 class SiteTable:
     """All patients of one site, before eligibility and cohorts.
@@ -64,6 +69,9 @@ class SiteTable:
         The coded columns of models that a recipe names as a whole, by model. It is no part of the prepared table.
     expression
         Gene expression, in a study that compares it.
+    second
+        The second reader's values of features of images, in a study that asks how well readers agree; NaN for
+        patients whom one reader read.
     """
 
     patients: tuple[str, ...]
@@ -74,6 +82,7 @@ class SiteTable:
     made: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
     declared: Mapping[str, tuple[CodedColumn, ...]] = field(default_factory=dict)
     expression: GeneTable | None = None
+    second: Mapping[str, Column] = field(default_factory=dict)
 
     @property
     def n(self) -> int:

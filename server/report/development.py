@@ -40,19 +40,24 @@ def _formula(model: ModelParts, result: Result, labels: Labels) -> list[Block]:
     if result.status != "estimated":
         return []  # said among the odds ratios
     rows = []
+    twice = model.reduction is not None and any(e.name == "icc" for e in model.reduction.estimates)
     for found in (e for e in result.estimates if e.name == "coef"):
         cells = [_coefficient(found.value)]
         if model.reduction is not None:
             share = estimate(model.reduction, "selected_in_folds", found.term)
             cells.append(fmt.share(share.value) if share is not None else fmt.MISSING)
+        if model.reduction is not None and twice:
+            icc = estimate(model.reduction, "icc", found.term)
+            cells.append(fmt.area_interval(icc.value, icc.low, icc.high) if icc is not None else fmt.MISSING)
         head = "Intercept" if found.term == "intercept" else labels.term(found.term)
         rows.append(Row(head, tuple(cells)))
-    columns = ("Predictor", "Coefficient", *(("Selected in folds",) if model.reduction is not None else ()))
+    columns = ["Predictor", "Coefficient", *(("Selected in folds",) if model.reduction is not None else ())]
+    columns += ["Agreement of readers, ICC (95 % CI)"] if twice else []
     notes = [fmt.plain(result.note)]
     cutoff = estimate(result, "cutoff")
     if cutoff is not None:
         notes.append(f"Frozen cut-off: {fmt.number(cutoff.value)} ({fmt.plain(cutoff.note)}).")
-    return [Table(fmt.plain(result.title), columns, tuple(rows), notes=tuple(notes), how=(result.how,))]
+    return [Table(fmt.plain(result.title), tuple(columns), tuple(rows), notes=tuple(notes), how=(result.how,))]
 
 
 def _coefficient(value: float | None) -> str:

@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from common.errors import FedmviError
+from common.statistics.icc import MIN_LESIONS, Agreement
 from common.statistics.reduced_score import ReducedScore
 from common.statistics.roc import RocResult
 from common.study.protocol import Model, Study
@@ -50,8 +53,32 @@ def _reduction(study: Study, reduced: ReducedModel) -> Result:
         value = share if math.isfinite(share) else None
         estimates.append(Estimate(name="selected_in_folds", term=name, value=value))
     note = "" if whole.names_ else "No signal was found: no predictor passed all steps."
+    if whole.agreement_ is not None and model.reduction is not None and model.reduction.icc is not None:
+        estimates += _agreement(whole.agreement_, whole.names_)
+        note = f"{_readers(whole.agreement_, model.reduction.icc)} {note}".rstrip()
     events = whole.events_ if min(whole.events_, whole.n_ - whole.events_) >= study.limits.min_cell else None
     return Result.model_validate({**base, "n": whole.n_, "events": events, "estimates": estimates, "note": note})
+
+
+def _agreement(found: Agreement, names: Sequence[str]) -> list[Estimate]:
+    """How well readers agree on each predictor of the formula, with the lesions that both read."""
+    return [
+        Estimate(
+            name="icc", term=name, value=float(found.icc_[i]), low=float(found.low_[i]), high=float(found.high_[i]),
+            note=f"{int(found.n_[i])} patients of {int(found.sites_[i])} hospitals",
+        )
+        for name, i in ((name, found.features.index(name)) for name in names)
+    ]  # fmt: skip
+
+
+def _readers(found: Agreement, least: float) -> str:
+    known = np.isfinite(found.icc_)
+    middle = f", median {np.median(found.icc_[known]):.2f}" if known.any() else ""
+    agreed = f"{len(found.reproducible(least))} of {len(found.features)} predictors"
+    return (
+        f"Both readers agree on {agreed}: {found.form.value} of at least {least:g} within hospitals, averaged over "
+        f"those where both have read {MIN_LESIONS} patients or more{middle}."
+    )
 
 
 def _spread(study: Study, whole: ReducedScore, model: Model) -> Result:

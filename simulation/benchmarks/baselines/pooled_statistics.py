@@ -27,7 +27,7 @@ def run(table: RadiomicsTable, settings: Settings, resamples: FloatArray) -> tup
     varying = np.flatnonzero(VarianceThreshold().fit(X).get_support())
     watch.step("near-zero variance")
     reliable = varying[_icc(table, varying) >= settings.icc]
-    watch.step("reliability")
+    watch.step("agreement of readers")
     p = _univariable(table, reliable)
     ranked = _within_fdr(p, settings.fdr)[: int(settings.parameters * y.size)]
     first = reliable[ranked]

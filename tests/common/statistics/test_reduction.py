@@ -35,7 +35,7 @@ def reduced(table: RadiomicsTable, readers: bool = True, **limits: float) -> tup
 def test_every_step_leaves_a_part_of_what_the_one_before_left(table: RadiomicsTable):
     result, meter = reduced(table)
     steps = [step for step, _ in result.left_]
-    assert steps == ["near-zero variance", "reliability", "univariable", "correlation", "mRMR"]
+    assert steps == ["near-zero variance", "agreement of readers", "univariable", "correlation", "mRMR"]
     parts = [set(features) for _, features in result.left_]
     assert all(after <= before for before, after in pairwise(parts))
     assert len(parts[0]) < 300 and len(parts[1]) < len(parts[0]) and len(parts[2]) < len(parts[1])
@@ -61,6 +61,6 @@ def test_no_matrix_of_more_columns_than_a_third_of_the_patients_is_asked(
     assert asked and max(len(query.columns) for query in asked if isinstance(query, CrossProducts)) <= 0.33 * 240
 
 
-def test_without_second_readings_reliability_is_no_step(table: RadiomicsTable):
+def test_without_second_readings_their_agreement_is_no_step(table: RadiomicsTable):
     result, _ = reduced(table, readers=False)
     assert [row["step"] for row in result.summary][:2] == ["near-zero variance", "univariable"]
