@@ -17,6 +17,7 @@ import numpy as np
 from client.cohort.site import Site, alone, load_site
 from client.release.accounts import account, question_key
 from client.release.centre_scope import centre_words, consenting, refuse_left_apart, zeros
+from client.release.claims import as_signed
 from client.release.differencing import Differencing
 from client.release.expression_scope import is_expression
 from client.release.gate import Gate
@@ -24,7 +25,7 @@ from client.release.keys import MaskKeys
 from client.release.ledger import Ledger, ledger_file
 from client.release.once import Once
 from client.release.replies import ReplyStore
-from client.release.scope import elements
+from client.release.sizes import Sizes
 from client.run import OpenRun, freeze_run, load_run, open_run, refuse_unapproved, sign_run
 from client.view import GatedView
 from common.errors import FedmviError
@@ -41,18 +42,12 @@ from common.federation.envelope import (
     write_answers,
 )
 from common.federation.learning import RoundLoss, RoundUpdate, TrainRound
-from common.federation.query import Ask, Mode, Query, Receipt, Risk, Summary, Task
+from common.federation.query import Ask, Mode, Query, Receipt, Summary, Task
 from common.federation.tasks import Freeze, FreezeCorrections, Open, Sign
 from common.federation.totals import check_summary
 from common.observing.context import bound
 from common.study.centres import left_out, silent
 from common.study.fingerprint import canonical_json, digest
-
-MAX_MESSAGE_ELEMENTS = 1 << 25
-"""Most numbers in all answers to one message, but for weights of networks."""
-
-MAX_MESSAGE_WEIGHTS = 1 << 28
-"""Most weights of networks in all answers to one message."""
 
 MAX_WORDS = 300
 """What is recorded of a question's words, parts of which the server chose."""
@@ -150,7 +145,7 @@ def _perform(ask: Ask, run: OpenRun, gate: Gate, releases: _Releases, view: Gate
 def _answer_queries(
     asks: Sequence[Ask], run: OpenRun, gate: Gate, releases: _Releases, view: GatedView
 ) -> dict[str, Answer]:
-    sizes = _Sizes(gate, run.masks, releases.update_bytes, releases.answers)
+    sizes = Sizes(gate, run.masks, releases.update_bytes, releases.answers)
     done: dict[str, Answer] = {}
     fresh: list[Ask] = []
     for ask in asks:
@@ -186,44 +181,6 @@ def _answer_queries(
                 result = error
         done[ask.digest] = releases.release(ask, asked, result, view)
     return done
-
-
-class _Sizes:
-    """How much the answers to one message, and to one study, may be.
-
-    Parameters
-    ----------
-    spent, answers
-        Bytes of updates that left in all runs of the study before, and how many answers.
-    """
-
-    def __init__(self, gate: Gate, masked: bool, spent: int, answers: int) -> None:
-        self._most, self._width, self._spent = gate.policy.max_update_bytes, 8 if masked else 4, spent
-        self._left = gate.policy.max_questions - answers
-        self._questions = gate.policy.max_questions
-        self._numbers = {True: 0, False: 0}
-
-    def admit(self, query: Query) -> None:
-        """Count an answer in.
-
-        Raises
-        ------
-        FedmviError
-            415 too many numbers at once, 424 too many bytes of updates in a study, 428 too many answers to it.
-        """
-        if self._left <= 0:
-            raise FedmviError(428, limit=self._questions)
-        model = query.risk is Risk.MODEL
-        limit = MAX_MESSAGE_WEIGHTS if model else MAX_MESSAGE_ELEMENTS
-        count = elements(query)
-        if self._numbers[model] + count > limit:
-            raise FedmviError(415, limit=limit)
-        if model:
-            if self._spent + count * self._width > self._most:
-                raise FedmviError(424, f"{self._spent} bytes left before", limit=self._most)
-            self._spent += count * self._width
-        self._numbers[model] += count
-        self._left -= 1
 
 
 class Left(StrEnum):
@@ -310,7 +267,8 @@ class _Releases:
     def __init__(self, site: Site, ticket: Ticket, run: OpenRun, gate: Gate, book: _Book) -> None:
         self._site, self._ticket, self._run, self._limits = site, ticket, run, gate.limits
         self._differencing = Differencing(site, ticket, gate.limits, run.alone if run.masks else None)
-        self._keys = MaskKeys(site, ticket.study, run.store, run.keys, run.consents(site.name))
+        self._consents = run.consents(site.name)
+        self._keys = MaskKeys(site, ticket.study, run.store, run.keys, self._consents)
         self._book = book
         self.once = Once(run.folder, run.study)
         self._account = account(site, ticket, run.folder)
@@ -346,7 +304,7 @@ class _Releases:
     def admit_centre(self, ask: Ask, gate: Gate, view: GatedView) -> None:
         """Refuse what would tell a hospital apart that must not be; errors of `Gate.admit_centre`, 408 and 438."""
         if isinstance(ask.question, Query) and self._run.masks:
-            refuse_left_apart(ask.question, self._site.name, self._run.tells, self.roster(ask), gate.limits.min_sites)
+            refuse_left_apart(ask.question, self._site.name, self._consents, self.roster(ask), gate.limits.min_sites)
         if isinstance(ask.question, Query) and left_out(ask.question.recipe):
             signed = self._run.alone if self._run.masks else None
             consent = consenting(self._site.name, self._site.policy, signed, self.roster(ask))
@@ -377,7 +335,8 @@ class _Releases:
         if not isinstance(ask.question, Query):
             raise FedmviError(501)
         try:
-            check_summary(ask.question, result := self._run.as_signed(ask.question, result, self._limits.min_sites))
+            result = as_signed(ask.question, result, self._consents, self.roster(ask), self._limits.min_sites)
+            check_summary(ask.question, result)
             blocks = outgoing(ask, result, len(self._ticket.roster(ask.cohort)), masked=self._run.masks)
             if ask.mode is Mode.TOTAL and self._run.masks:
                 blocks = dict(self._keys.masked(self._ticket, ask, blocks))

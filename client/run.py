@@ -12,15 +12,14 @@ from typing import Any
 from client.cohort.limits import under_limits
 from client.cohort.site import Site
 from client.cohort.store import load_prepared, store_digest
-from client.release.claims import claim_of, cohort_sizes, columns_hidden, hidden_columns, left_untold
+from client.release.claims import claim_of, cohort_sizes, columns_hidden, hidden_columns
 from client.release.keys import Consent, peers, peers_digest, signature_of, verified
 from common.errors import FedmviError
 from common.federation.codec import from_bytes, pack, to_bytes, unpack
 from common.federation.envelope import Ticket
-from common.federation.query import Query, Receipt, Summary
+from common.federation.query import Receipt
 from common.federation.tasks import Freeze, FreezeCorrections, Open, Sign, SignedKey
 from common.files import make_private, write_whole
-from common.statistics.site_profile import SiteProfile
 from common.study.centres import remedies
 from common.study.comparing import frozen_names
 from common.study.contradictions import contradictions
@@ -80,15 +79,7 @@ class OpenRun:
     def consents(self, name: str) -> dict[str, Consent]:
         """By site, this one by its name among them, what it consented to."""
         alone = {*self.alone, *([name] if self.own else [])}
-        return {site: (site in alone, site in self.tells, hides) for site, hides in self.hides.items()}
-
-    def as_signed(self, query: Query, summary: Summary, min_sites: int) -> Summary:
-        """An answer as this site may give it: a profile without the columns that few sites of the cohort hide."""
-        if not isinstance(query, SiteProfile) or not self.masks:
-            return summary
-        return query.without(
-            summary, left_untold(self.hides, self.tells, query.cohort, self.rosters[query.cohort], min_sites)
-        )
+        return {site: Consent(site in alone, site in self.tells, hides) for site, hides in self.hides.items()}
 
     def is_frozen(self, scoring: Recipe) -> bool:
         """Whether the recipe up to a score or cut-off is frozen; one that ends in a corrected score with the
@@ -207,6 +198,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
     """
     study = _checked(site, ticket, task)
     masks = site.policy.masks == "required"
+    seen = peers_digest(site) if masks else ""  # before they are read: what changes meanwhile is read again
     entries = verified(site, ticket, task.signed) if masks else {}
     keys = {name: entry.key for name, entry in entries.items()}
     store = store_digest(site, study)
@@ -226,7 +218,7 @@ def open_run(site: Site, ticket: Ticket, task: Open) -> Receipt:
         "tells": tuple(sorted(_telling(site, entries))) if masks else (),
         "hides": _hiding(site, study, entries) if masks else {},
         "identities": {name: trusted[name].hex() for name in keys},
-        "peers": peers_digest(site) if masks else "",
+        "peers": seen,
     }
     folder = run_folder(site, ticket.run_id)
     path = folder / "open.npz"

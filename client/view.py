@@ -308,12 +308,12 @@ class GatedView:
         learners = np.isin(self._table.patients, self.works.facts(task)["patients"])
         return self._pictured.of(self._keys[learners])
 
-    def left(self, query: Query) -> int:
-        """Patients here whom the recipe of a sum leaves if no centre is left out of it; errors of `frame`.
+    def left(self, query: Query) -> Frame:
+        """The patients here whom the recipe of a sum leaves if no centre is left out of it; errors of `frame`.
 
         The site that is left out makes that frame too: the sum with it less that without it is of these patients.
         """
-        return self.frame(replace(query, recipe=of_everybody(query.recipe))).n
+        return self.frame(replace(query, recipe=of_everybody(query.recipe)))
 
     def expressed(self, query: Query) -> Patients:
         """The patients of whose genes an answer tells."""

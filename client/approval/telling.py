@@ -18,6 +18,7 @@ from client.release.gate import Gate
 from common.errors import FedmviError
 from common.federation.query import Mode
 from common.study.acquisition import acquisition_facts
+from common.study.drafting import MIN_READ_TWICE
 from common.study.fingerprint import study_fingerprint
 from common.study.networks import Network
 from common.study.protocol import Limits, Study
@@ -330,6 +331,12 @@ def _leaves(site: Site, study: Study) -> Iterable[str]:
         yield (
             "The names of columns of [shift] in which few of this site's patients differ from the others, signed when "
             "a run opens, so that no site tells means of them: what the others told would leave this site's."
+        )
+    if study.read_twice():
+        yield (
+            f"How well both readers agree on {len(study.read_twice())} features, if both have read {MIN_READ_TWICE} "
+            "patients or more of this site. Where no other site has two readers, that is a coefficient of this site "
+            "alone for each feature, of all its patients and of random parts."
         )
     yield from expression_told(site, study)
     if study.networks:

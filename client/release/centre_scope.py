@@ -7,12 +7,13 @@ signed must be so many that even the sum over all of them is one that could be a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from client.cohort.site import Policy
 from client.release.harmonise_scope import HARMONISES
+from client.release.keys import Consent
 from client.release.model_scope import REDUCES
 from common.errors import FedmviError
 from common.federation import totals
@@ -113,15 +114,17 @@ def consenting(own: str, policy: Policy, signed: Collection[str] | None, roster:
     return {*others} - {own} | ({own} if policy.may_be_left_out else set())
 
 
-def refuse_left_apart(query: Query, own: str, tells: Collection[str], roster: Sequence[str], min_sites: int) -> None:
+def refuse_left_apart(
+    query: Query, own: str, consents: Mapping[str, Consent], roster: Sequence[str], min_sites: int
+) -> None:
     """Refuse sums and means of this site where, with the others', they leave of a total that of few who tell none.
 
     Parameters
     ----------
     own
         This site's name.
-    tells
-        The sites that have signed that they tell results of themselves alone.
+    consents
+        By site, this one among them, what it has signed. Whose own sums may be told hides nobody else's.
 
     Raises
     ------
@@ -130,10 +133,10 @@ def refuse_left_apart(query: Query, own: str, tells: Collection[str], roster: Se
     """
     if not query.adds_up or len(roster) < min_sites:
         return
-    if own not in tells:
+    if not consents[own].tells:
         raise FedmviError(408)
-    silent_ = [site for site in roster if site not in tells]
-    if 0 < len(silent_) < min_sites:
+    silent_ = [site for site in roster if not consents[site].tells]
+    if silent_ and sum(not consents[site].alone for site in silent_) < min_sites:
         raise FedmviError(438, ", ".join(silent_), count=len(silent_), cohort=query.cohort, limit=min_sites)
 
 
@@ -155,7 +158,7 @@ def refuse_unsigned(query: Query, roster: Sequence[str], consent: Collection[str
         raise FedmviError(433, ", ".join(others), count=len(others), cohort=query.cohort, limit=min_sites)
 
 
-def refuse_own_part(query: Query, patients: int, share: float, min_cell: int) -> None:
+def refuse_own_part(query: Query, frame: Frame, share: float, min_cell: int) -> None:
     """Refuse a sum without a centre that tells too much of a site which may be left out, this one or another.
 
     The sum with it less that without it is its part, and so is everybody's less the parts of all others. No mask hides
@@ -163,20 +166,25 @@ def refuse_own_part(query: Query, patients: int, share: float, min_cell: int) ->
 
     Parameters
     ----------
-    patients
-        Here, of those whom the recipe leaves.
+    frame
+        The patients here whom the recipe leaves.
     share
         The largest number of parameters, as a share of them; of folds that are told apart a share of one of them.
 
     Raises
     ------
     FedmviError
-        404 too many parameters for its own patients, whose rows they would be; 403 folds of a few of them.
+        404 too many parameters for its own patients, whose rows they would be; 403 folds of a few of them; 409 a column
+        in which few of them differ from the others.
     """
-    if query.parameters > share * patients:
+    if query.parameters > share * frame.n:
         raise FedmviError(404, parameters=query.parameters, fraction=share)
-    if query.folds and patients // query.folds < min_cell:
+    if query.folds and frame.n // query.folds < min_cell:
         raise FedmviError(403, cohort=query.cohort, limit=query.folds * min_cell)
+    # What agreement of readers is about is held to its own limits, whoever is left out.
+    for name in () if isinstance(query, SiteAgreement) else query.uses:
+        if name in frame.columns and name != "fold" and one_value(frame, name, min_cell):
+            raise FedmviError(409, f"column {name}: one value but for few", limit=min_cell, cohort=query.cohort)
 
 
 def zeros(question: Query | Task) -> Summary:

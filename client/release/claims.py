@@ -7,7 +7,7 @@ only a few of a cohort hide, or keep silent about, nobody tells there.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Annotated
@@ -19,11 +19,11 @@ from client.cohort.membership import members
 from client.cohort.site import Site
 from client.cohort.store import load_prepared, store_digest
 from client.release.gate import Gate
-from client.release.keys import mask_key
+from client.release.keys import Consent, mask_key
 from common.errors import FedmviError
 from common.federation.identity import Claim
-from common.federation.query import MOST_PATIENTS
-from common.statistics.site_profile import may_be_told
+from common.federation.query import MOST_PATIENTS, Query, Summary
+from common.statistics.site_profile import SiteProfile, may_be_told
 from common.study.fingerprint import canonical_json
 from common.study.protocol import Model, Study
 from common.study.recipe import Complete, Frame, ModelColumns, Recipe, Select
@@ -113,22 +113,37 @@ def _hidden(frame: Frame, study: Study, model: Model, least: int) -> list[str]:
     return [
         name
         for name, values in frame.columns.items()
-        if not may_be_told(values[~np.isnan(values)], least, number=name in numbers)
+        if name != ModelColumns(model.name).complete
+        and not may_be_told(values[~np.isnan(values)], least, number=name in numbers)
     ]
 
 
-def left_untold(
-    hides: Mapping[str, str], tells: Collection[str], cohort: str, roster: Collection[str], min_sites: int
-) -> set[str]:
+def left_untold(consents: Mapping[str, Consent], cohort: str, roster: Collection[str], min_sites: int) -> set[str]:
     """The columns that no site of a roster tells, as what all others tell would leave the sums of the few who hide one.
+
+    Whose own sums may be told, because they may be left out, hides nobody else's.
 
     Parameters
     ----------
-    hides
-        What each site has signed that it hides.
-    tells
-        The sites that tell anything of themselves.
+    consents
+        By site what it has signed.
     """
-    silent = sum(site not in tells for site in roster)
-    hiding = Counter(column for site in roster for column in set(columns_hidden(site, hides[site]).get(cohort, ())))
-    return {column for column, sites in hiding.items() if sites + silent < min_sites}
+    hiding: dict[str, set[str]] = defaultdict(set)
+    for site in roster:
+        for column in columns_hidden(site, consents[site].hides).get(cohort, ()):
+            hiding[column].add(site)
+    silent = {site for site in roster if not consents[site].tells}
+    among = {column: [site for site in sites | silent if not consents[site].alone] for column, sites in hiding.items()}
+    return {column for column, sites in among.items() if len(sites) < min_sites}
+
+
+def as_signed(
+    query: Query, summary: Summary, consents: Mapping[str, Consent], roster: Collection[str], min_sites: int
+) -> Summary:
+    """An answer as this site may give it: a profile without the columns that few sites of the cohort hide.
+
+    Without masks nobody has signed anything: the coordinator's program has each site's part of every sum.
+    """
+    if not isinstance(query, SiteProfile) or not consents:
+        return summary
+    return query.without(summary, left_untold(consents, query.cohort, roster, min_sites))

@@ -118,6 +118,7 @@ def _row_hashes(site: Site, table: SiteTable, stacks: Mapping[str, str]) -> NDAr
     """(n,) a keyed hash of everything that the table says of a patient, and of his stacks."""
     columns = [table.columns[name] for name in sorted(table.columns)]
     values = [array for column in columns for array in (column.values, column.censored.astype(np.float64))]
+    values += [table.second[name].values for name in sorted(table.second)]
     values += [table.endpoints[name] for name in sorted(table.endpoints)]
     values += [table.failed[name].astype(np.float64) for name in sorted(table.failed)]
     if table.expression is not None:

@@ -18,7 +18,7 @@ from client.release.expression_scope import fewest_of_class, refuse_few_expresse
 from client.release.filling_scope import binary_columns
 from client.release.model_scope import draft_columns, draws_apart
 from client.release.scope import check_scope, elements, level_columns
-from client.release.shift_scope import drawn_hospitals_hold, refuse_fine_scale
+from client.release.shift_scope import drawn_hospitals_hold
 from client.release.subgroup_scope import admit_division
 from common.errors import FedmviError
 from common.federation.query import Ask, Mode, Query, Risk
@@ -107,6 +107,8 @@ class Gate:
     def tighten(self, ask: Ask) -> Ask:
         """The question as this site answers it: small counts are hidden by its own limit where that is stricter."""
         query = ask.question
+        if isinstance(query, SiteAgreement):
+            return Ask(ask.mode, query.stricter(self.limits.min_cell))
         if isinstance(query, ExpressionCounts | WeightCounts):
             return Ask(ask.mode, tightened(query, self.limits))
         if not isinstance(query, Query) or not 0 < query.hides_below < self.limits.min_cell:
@@ -128,7 +130,7 @@ class Gate:
         Raises
         ------
         FedmviError
-            403, 404, 405, 409, 416, 439.
+            403, 404, 405, 409, 416.
         """
         frame = _each_once(query, frame)
         few = patients < self.limits.min_patients or frame.n < self.limits.min_cell
@@ -158,7 +160,6 @@ class Gate:
                 raise FedmviError(405, endpoint=query.levels_of, cohort=query.cohort, limit=self.limits.min_class)
         self._columns(query, frame, held)
         refuse_few_expressed(query, frame, self.limits)
-        refuse_fine_scale(query, frame)
         self._reference_levels(query, frame)
         self._weigh(query, frame, held)
         return held
@@ -167,7 +168,7 @@ class Gate:
         """Refuse a subgroup that would tell few patients here apart: result and errors of `admit_division`."""
         return admit_division(query, self.study, self.limits, whole)
 
-    def admit_centre(self, query: Query, roster: tuple[str, ...], consent: Collection[str], own: int | None) -> None:
+    def admit_centre(self, query: Query, roster: tuple[str, ...], consent: Collection[str], own: Frame | None) -> None:
         """Refuse a sum without a hospital: errors of `refuse_unsigned`, and, of this site's own part, which may be had
         from several such sums, those of `refuse_own_part`. `own`: its patients; None where it has not consented."""
         # Without masks the coordinator's program has everybody's part, whoever is left out.

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -31,8 +32,14 @@ from common.study.fingerprint import canonical_json, digest
 PEERS = "peers.toml"
 _CONSENTS = b"fedmvi consents 1|"
 
-Consent = tuple[bool, bool, str]
-"""Whether a site may be left out, whether it tells of itself, and the columns that it hides, as of `Claim`."""
+
+class Consent(NamedTuple):
+    """What a site signed for a run: whether it may be left out, whether it tells of itself, and the columns that it
+    hides even so; as of `Claim`."""
+
+    alone: bool
+    tells: bool
+    hides: str
 
 
 def own_key(site: Site) -> str:

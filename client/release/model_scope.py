@@ -15,7 +15,7 @@ import numpy as np
 from client.release.harmonise_scope import check_scored
 from common.errors import FedmviError
 from common.federation.query import Query
-from common.statistics.icc import SiteAgreement
+from common.statistics.icc import LEAST_APART, SiteAgreement
 from common.statistics.unfit_columns import UnfitColumns
 from common.study.analyses import FOLDS
 from common.study.centres import Only, centre_of, cut_at, shift_models
@@ -132,7 +132,8 @@ def reduction_declares(query: Query, study: Study) -> bool:
         return False
     own = {column.name for column in coded_columns(study, model.predictors)} | {"fold"}
     if isinstance(query, SiteAgreement):
-        return query.cohort == model.cohort and set(query.readers[0]) <= own - {"fold"} and query.is_second_reading
+        features = set(query.readers[0]) <= own - {"fold"} and query.is_second_reading
+        return query.cohort == model.cohort and features and query.apart == LEAST_APART
     named = {*getattr(query, "columns", ()), *query.uses}
     return query.cohort == model.cohort and getattr(query, "endpoint", "") in ("", model.endpoint) and named <= own
 

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from common.errors import FedmviError
 from common.federation.codec import pack
 from common.federation.query import Query
 from common.statistics.score_shift import ScoreMoments, ScoreShiftAlone
@@ -20,7 +17,7 @@ from common.statistics.site_profile import SiteProfile
 from common.statistics.training_profile import TrainingProfile
 from common.study.fingerprint import canonical_json
 from common.study.protocol import Model, Study
-from common.study.recipe import Frame, coded_columns
+from common.study.recipe import coded_columns
 from common.study.scores import plain_columns
 from common.study.shifted import (
     compared_cohorts,
@@ -88,25 +85,3 @@ def drawn_hospitals_hold(query: Query, patients: float, sites: int, min_cell: in
     """Whether each half of each drawn hospital has a cell of patients: of all sites of a sum, or of this one without
     masks."""
     return not isinstance(query, SitePermutations) or query.fewest(patients, sites) >= min_cell
-
-
-MOST_SPREADS = 10.0
-"""How many scales the values of a site may lie from the centre, in the root of their mean square."""
-
-
-def refuse_fine_scale(query: Query, frame: Frame) -> None:
-    """Refuse drawn hospitals by a scale so small that what values are rounded to is nothing.
-
-    By the training cohort's own centre and spread the mean square is at most its patients for one of this site.
-
-    Raises
-    ------
-    FedmviError
-        439 a column whose values lie too far from the centre, in units of the scale.
-    """
-    if not isinstance(query, SitePermutations):
-        return
-    square = np.square((frame.matrix(query.columns) - query.centre) / query.scale).mean(axis=0)
-    for name, one in zip(query.columns, square.tolist(), strict=True):
-        if one > MOST_SPREADS**2:
-            raise FedmviError(439, f"column {name}", cohort=query.cohort, limit=int(MOST_SPREADS))

@@ -161,10 +161,4 @@ ERRORS = {
         "their part of the sums, and a sum needs {limit} sites.",
         "Ask them to set `release_alone` under [policy] in site.toml, or do without what hospitals tell of themselves.",
     ),
-    439: ErrorText(
-        "Drawn hospitals of the cohort '{cohort}' are asked for by a scale too small for the patients here: they lie "
-        "more than {limit} of it from the centre, and so their values would hardly be rounded.",
-        "The site's log names the column: look whether it is in the unit that the study declares; else hospitals "
-        "cannot be compared.",
-    ),
 }

@@ -10,11 +10,12 @@ between sites as differences between lesions and is larger for that.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import FedmviError
 from common.federation.query import Block, Kind, Query, Risk, Summary, total
@@ -22,16 +23,19 @@ from common.federation.runner import Conclusion
 from common.statistics.correlation import require_variation
 from common.statistics.distributions import Z975
 from common.statistics.moments import moments
+from common.study.drafting import MIN_READ_TWICE
 from common.study.features import second_reading
-from common.study.recipe import Frame, Outside, Recipe, Resample, Standardise
-from common.study.scoring import read_twice
+from common.study.recipe import Frame, Recipe, Standardise
 from common.study.table import FloatArray
 
-MIN_LESIONS = 30
+MIN_LESIONS = MIN_READ_TWICE
 """A site with fewer lesions read by all readers has no coefficient of its own in the average."""
 
-FEWEST_LESIONS = 20
-"""The same where a part of the patients was left out, as a fold is."""
+FEWEST_LESIONS = 10
+"""The same of a part of such a site's patients, a bootstrap set say, in which a lesion may be twice and counts once."""
+
+LEAST_APART = 5
+"""Fewest lesions whose reading differs from the commonest one; a coefficient would be about these few."""
 
 REPRODUCIBLE = 0.75
 """Coefficient from which a feature is called reproducible."""
@@ -217,7 +221,8 @@ class SiteAgreement(_Readings):
 
     z = 1/2 log((1 + (k - 1) r) / (1 - r)) has a variance of k / (2 (k - 1) (n - 2)) for k readings of n lesions
     (Fisher, Statistical Methods for Research Workers, section 39); for ICC(2,1) that is an approximation. A feature
-    with fewer than `least` lesions, or without variance, is left out and counted.
+    with fewer than `least` lesions, or of which fewer than `apart` differ from the commonest reading, or without
+    variance, is left out and counted.
     """
 
     name: ClassVar[str] = "query.site_agreement"
@@ -225,10 +230,15 @@ class SiteAgreement(_Readings):
 
     form: Form
     least: int = MIN_LESIONS
+    apart: int = LEAST_APART
 
     def consistent(self) -> bool:
         """See `Query`."""
-        return super().consistent() and self.least >= FEWEST_LESIONS
+        return super().consistent() and self.least >= FEWEST_LESIONS and self.apart >= 1
+
+    def stricter(self, min_cell: int) -> SiteAgreement:
+        """The question as a site with this limit answers it."""
+        return replace(self, least=max(self.least, min_cell), apart=max(self.apart, min_cell))
 
     @property
     def is_second_reading(self) -> bool:
@@ -253,7 +263,7 @@ class SiteAgreement(_Readings):
         sums = table_sums(Frame(moved, {}, frame.n), self.readers)
         k = len(self.readers)
         icc = MeanSquares.of(sums).icc(self.form)
-        used = (sums.n >= self.least) & np.isfinite(icc)
+        used = self._enough(frame) & np.isfinite(icc)
         r = np.clip(np.where(used, icc, 0.0), -1.0 / (k - 1) + _NEXT_TO_ONE, 1.0 - _NEXT_TO_ONE)
         weight = np.where(used, 2.0 * (k - 1) * (sums.n - 2.0) / k, 0.0)
         return {
@@ -263,6 +273,24 @@ class SiteAgreement(_Readings):
             "weight": weight,
             "z": weight * 0.5 * np.log((1.0 + (k - 1) * r) / (1.0 - r)),
         }
+
+    def _enough(self, frame: Frame) -> NDArray[np.bool_]:
+        """(features,) whether enough lesions were read by all, and differ; a lesion that is there twice is one."""
+        first = np.unique(frame.keys, return_index=True)[1] if frame.keys.size == frame.n else np.arange(frame.n)
+        readings = np.stack([frame.matrix(columns)[first] for columns in self.readers], axis=2)
+        known = np.logical_not(np.isnan(readings).any(axis=2))
+        return np.array(
+            [
+                int(known[:, i].sum()) >= self.least
+                and all(_apart(readings[known[:, i], i, k]) >= self.apart for k in range(len(self.readers)))
+                for i in range(known.shape[1])
+            ]
+        )
+
+
+def _apart(values: FloatArray) -> int:
+    """How many differ from the commonest value."""
+    return values.size - int(np.unique(values, return_counts=True)[1].max(initial=0))
 
 
 def _reference(values: FloatArray) -> float:
@@ -343,20 +371,6 @@ def agreement(
     icc, low, high = (1.0 - k / (np.exp(2.0 * at) + k - 1.0) for at in (z, z - half, z + half))
     counts = (sums[name].astype(np.float64) for name in ("n", "sites", "left_out"))
     return Agreement(readers[0], form, icc, low, high, *counts)
-
-
-def readers_agree(cohort: str, recipe: Recipe, features: tuple[str, ...]) -> Conclusion[Agreement]:
-    """How well both readers of images agree on features of a model; errors as of `agreement`.
-
-    Parameters
-    ----------
-    recipe
-        That reads the model's columns (`ModelColumns`). Features are looked at as they were read, whether they are
-        harmonised afterwards or not.
-    """
-    part = any(isinstance(step, Outside | Resample) for step in recipe.steps)
-    both = (features, tuple(second_reading(name) for name in features))
-    return (yield from agreement(cohort, read_twice(recipe), both, least=FEWEST_LESIONS if part else MIN_LESIONS))
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,14 @@ import numpy as np
 
 from common.federation.runner import Conclusion
 from common.statistics.correlation import MAX_COLUMNS, correlation
-from common.statistics.icc import Agreement, agreement, readers_agree
+from common.statistics.icc import FEWEST_LESIONS, MIN_LESIONS, Agreement, agreement
 from common.statistics.mrmr import Criterion, relevance
 from common.statistics.multiplicity import benjamini_hochberg
 from common.statistics.univariable import univariable
 from common.statistics.variance import variance_filter
-from common.study.recipe import Recipe
+from common.study.features import second_reading
+from common.study.recipe import Outside, Recipe, Resample
+from common.study.scoring import read_twice
 from common.study.table import FloatArray
 
 
@@ -139,3 +141,17 @@ def reduce_features(
         ranked = yield from relevance(cohort, recipe, endpoint, kept, within_site=limits.within_site)
         kept = leave("mRMR", ranked.select(limits.count, limits.criterion).selected_)
     return Reduction(tuple(left), p, agree)
+
+
+def readers_agree(cohort: str, recipe: Recipe, features: tuple[str, ...]) -> Conclusion[Agreement]:
+    """How well both readers of images agree on features of a model; errors as of `agreement`.
+
+    Parameters
+    ----------
+    recipe
+        That reads the model's columns (`ModelColumns`). Features are looked at as they were read, whether they are
+        harmonised afterwards or not.
+    """
+    part = any(isinstance(step, Outside | Resample) for step in recipe.steps)
+    both = (features, tuple(second_reading(name) for name in features))
+    return (yield from agreement(cohort, read_twice(recipe), both, least=FEWEST_LESIONS if part else MIN_LESIONS))

@@ -242,10 +242,14 @@ def _others(whole: Profiles, sites: Profiles, inside: NDArray[np.bool_]) -> Prof
 
 
 def _covariance(compared: Compared, training: Summary, told: Sequence[_Told]) -> FloatArray:
-    """(p, p) within the hospitals of training."""
+    """(p, p) within the hospitals of training; of a column, those that do not tell it are one hospital."""
     own = [one.part for one in told if one.cohort == compared.cohort]
     n = np.array([part["n"] for part in own], dtype=np.int64).reshape(len(own), HALVES)
     sums = np.array([part["sum"] for part in own]).reshape(len(own), HALVES, len(compared.columns))
+    tells = np.array([part["told"] == 1 for part in own]).reshape(len(own), 1, len(compared.columns))
+    left_n = training["n"][:, np.newaxis] - np.sum(n[..., np.newaxis] * tells, axis=0)
+    left = (training["sum"] - np.sum(sums * tells, axis=0)) / np.maximum(left_n, 1)
+    sums = np.where(tells, sums, n[..., np.newaxis] * left)
     return within(symmetric(training["cross"], len(compared.columns)), _hospitals(_whole(training), n, sums))
 
 

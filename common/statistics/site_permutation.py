@@ -29,7 +29,8 @@ from common.study.table import FloatArray
 MAX_DEALS = 999
 MAX_HOSPITALS = 100
 STEP = 1.0 / 32.0
-"""Standardised values are rounded to it. Sums of unknown subsets of exact numbers can be solved for the numbers."""
+"""Values are rounded to it, in standard deviations of the site. Sums of unknown subsets of exact numbers can be solved
+for the numbers."""
 
 SMALLER_HALF = 0.4
 """Share of the patients that the smaller half has at least, but for chance that may be forgotten."""
@@ -133,20 +134,20 @@ class SitePermutations(Query):
     def answer(self, frame: Frame) -> Summary:
         """The site's part of the sums; the frame has complete cases."""
         values, half = standardised(frame, self.columns, self.centre, self.scale), half_of(frame.keys)
-        rounded, bins = np.round(values / STEP) * STEP, binned(values[:, self.standard.number_places])
+        rounded, bins = coarse(frame.matrix(self.columns)), binned(values[:, self.standard.number_places])
         n, p, k = frame.n, len(self.columns), len(self.numbers)
         wide = np.column_stack([np.ones(n), rounded])
         by_half = np.column_stack([wide * (half == one)[:, np.newaxis] for one in range(HALVES)])
         whole = np.column_stack([by_half, bins.reshape(n, -1)])
         cut = by_half.shape[1]
-        # Multiples of 1/32 and ones: the products are exact in any order.
+        # Multiples of powers of two, and ones: the products are exact in any order.
         sums = np.array([inside @ whole for inside in self._drawn(frame.keys)]).reshape(
             self.deals, self.hospitals, whole.shape[1]
         )
         halves = sums[..., :cut].reshape(self.deals, self.hospitals, HALVES, p + 1)
         return {
             "n": np.round(halves[..., 0]).astype(np.int64),
-            "sum": halves[..., 1:],
+            "sum": (halves[..., 1:] - halves[..., :1] * self.centre) / self.scale,
             "counts": np.round(sums[..., cut:]).astype(np.int64).reshape(self.deals, self.hospitals, k, BINS),
         }
 
@@ -159,6 +160,18 @@ class SitePermutations(Query):
             hospital = np.searchsorted(upper, one[0], side="right") == np.arange(self.shares.size)[:, np.newaxis]
             found.append(np.vstack([hospital, one[1:] < self.samples[:, np.newaxis]]).astype(np.float64))
         return found
+
+
+def coarse(values: FloatArray) -> FloatArray:
+    """(n, p) values rounded to a power of two next below `STEP` of each column's own spread; a constant as it is.
+
+    The step follows from nothing that is asked: by centre and scale of a question it could be made to round nothing, or
+    to tell of a site's values whether they lie within so many scales.
+    """
+    spread = values.std(axis=0)
+    step = np.exp2(np.floor(np.log2(np.where(spread > 0, spread, 1.0) * STEP)))
+    found: FloatArray = np.where(spread > 0, np.round(values / step) * step, values)
+    return found
 
 
 def places(

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 SCORE_DECIMALS = 4
 """Decimals of a predicted probability; nobody decides on the fifth."""
 
+MIN_READ_TWICE = 30
+"""Fewest patients of a site whose images two readers have read."""
+
 WHOLE_SET = 0
 """The number of no bootstrap set: the patients as they are."""
 
@@ -64,7 +67,11 @@ class ModelColumns:
 
 @dataclass(frozen=True)
 class SecondReadings:
-    """The second reader's values of a model's features, which a patient need not have."""
+    """The second reader's values of a model's features, which a patient need not have.
+
+    A site in which fewer than `MIN_READ_TWICE` patients of the cohort have any has none: neither of everybody nor of a
+    part of them, such as a bootstrap set, in which some are twice.
+    """
 
     __pydantic_config__ = STRICT
     model: str
@@ -77,6 +84,9 @@ class SecondReadings:
             for c in table.declared[self.model]
             if c.variable in table.second
         }
+        read = np.any([~np.isnan(values) for values in again.values()], axis=0)
+        if int(np.count_nonzero(read)) < MIN_READ_TWICE:
+            again = {name: np.full(frame.n, np.nan) for name in again}
         return replace(frame, columns={**frame.columns, **again})
 
 

@@ -362,7 +362,7 @@ def test_415_answers_that_would_fill_the_memory(made: Consortium, monkeypatch: p
     ]
     assert [answer.error for answer in made.put("a", *asks)] == [415, 414, 414, 414]
     small = [total(_split(selected, 1, bits)) for bits in (7, 8, 9)]
-    monkeypatch.setattr("client.answering.MAX_MESSAGE_ELEMENTS", 400)
+    monkeypatch.setattr("client.release.sizes.MAX_MESSAGE_ELEMENTS", 400)
     assert [answer.error for answer in made.put("a", *small)] == [0, 0, 415]
 
 

@@ -14,8 +14,10 @@ from common.federation.query import Ask, each, perform, total
 from common.federation.tasks import Freeze
 from common.statistics.expression_alone import ExpressionAlone
 from common.statistics.logistic import LogisticSums
+from common.statistics.moments import Deviations
 from common.statistics.score_shift import ScoreMoments
 from common.statistics.training_profile import TrainingProfile
+from common.study.recipe import Recipe, Without
 from common.study.scoring import frozen_prefixes
 from tests.disclosure.consortium import POLICY, SITES, STUDY, Consortium, Row, make, names, recipe
 from tests.disclosure.expressed import AGE, FOUND, by_mvi, freeze, products, sequenced
@@ -269,6 +271,38 @@ def test_what_enough_hospitals_hide_the_others_may_tell(tmp_path: Path) -> None:
     made = make(tmp_path, dict.fromkeys("cgh", odd), study=six, masked=True, sites=(*SITES, "g", "h", "i"))
     made.sign().open(*SITES, "g", "h", "i")
     assert [told_columns(made, site)[0] for site in ("a", "b", "c", "g", "h", "i")] == [1, 1, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_hospitals_that_may_be_left_out_hide_nobody_else(tmp_path: Path, silent: bool) -> None:
+    """c, g and h hide the age, or tell nothing; but the parts of g and h are had from sums without them."""
+    six = STUDIED.replace('sites = ["a", "b", "c"]', 'sites = ["a", "b", "c", "g", "h", "i"]')
+    six = six.replace('models = ["clinical"]', 'models = ["clinical"]\nleave_one_centre_out = true')
+    made = make(tmp_path, dict.fromkeys("cgh", odd), study=six, masked=True, sites=(*SITES, "g", "h", "i"))
+    for site in "gh":
+        policy(made, site, "release_alone = true\n", "release_alone = true\nmay_be_left_out = true\n")
+    for site in "cgh" if silent else "":
+        policy(made, site, "release_alone = true\n", "")
+    made.sign().open(*SITES, "g", "h", "i")
+    if silent:
+        assert [made.number(site, profile(made)) for site in "abi"] == [438] * 3
+    else:
+        assert [told_columns(made, site)[0] for site in "abi"] == [0] * 3
+
+
+def test_the_part_of_a_hospital_that_may_be_left_out_is_of_no_column_in_which_few_differ(tmp_path: Path) -> None:
+    four = STUDIED.replace('sites = ["a", "b", "c"]', 'sites = ["a", "b", "c", "g"]')
+    four = four.replace('models = ["clinical"]', 'models = ["clinical"]\nleave_one_centre_out = true')
+    made = make(tmp_path, {"c": odd}, study=four, masked=True, sites=(*SITES, "g"))
+    for site in "abcg":
+        policy(made, site, "release_alone = true\n", "release_alone = true\nmay_be_left_out = true\n")
+    made.sign().open(*SITES, "g")
+    own = names(made.study, "clinical")
+    without = {s: Recipe((Without(s), *recipe(made.study, "clinical").steps)) for s in "ac"}
+    asks = {s: total(Deviations("train", without[s], own, np.zeros(4))) for s in "ac"}
+    assert [made.number(site, asks["c"]) for site in "abg"] == [0, 0, 0]
+    assert made.number("c", asks["c"]) == 409, "the sum with it less this one would be of two patients"
+    assert made.number("b", asks["a"]) == 0
 
 
 def test_an_older_signature_that_hid_less_spoils_the_sum(tmp_path: Path) -> None:

@@ -133,11 +133,22 @@ def test_sums_of_training_by_a_window_are_the_sums_that_are_told_anyhow(tmp_path
     assert abs(left) < 1e-6, f"a patient is {75 + left} years old"
 
 
-def test_drawn_hospitals_by_a_scale_that_undoes_the_rounding_are_refused(tmp_path: Path) -> None:
-    """Sums of unknown subsets of exact numbers can be solved for the numbers."""
-    made = opened(tmp_path, masked=True)
-    fine = deals(made, 1, 99, shares=np.array([0.5, 0.5]), samples=np.zeros(0), scale=np.array([1e-6, 0.5, 0.5, 0.5]))
-    assert [made.number(site, fine) for site in TRAINING] == [439] * 3
+def test_no_centre_and_scale_undo_the_rounding_of_drawn_hospitals_or_are_refused_by_values(tmp_path: Path) -> None:
+    """Sums of unknown subsets of exact numbers can be solved for the numbers; and a refusal that depends on how far one
+    hospital's values lie from a chosen centre tells its mean and spread, in as many runs as digits are wanted."""
+
+    def exact(rows: list[Row]) -> None:
+        for i, row in enumerate(rows):
+            row["age"] = f"{40 + 7.123456 * np.sin(i):.6f}"
+
+    made = opened(tmp_path, dict.fromkeys("abc", exact), masked=True)
+    steps = [2.0 ** np.floor(np.log2(made.frame(s, frame_of(made)).columns["age"].std() / 32)) for s in TRAINING]
+    for place, (centre, scale) in enumerate([(45.0, 9.0), (45.0, 1e-6), (0.0, 1.0), (59.5, 1e-3)]):
+        run = made.with_ticket(run_id=f"run-{place}").sign().open()
+        window = {"centre": np.array([centre, 0.5, 0.5, 0.5]), "scale": np.array([scale, 0.5, 0.5, 0.5])}
+        told = summed(run, deals(run, 1, 99, shares=np.array([0.5, 0.5]), samples=np.zeros(0), **window))[0]
+        ages = told["sum"][..., 0] * scale + told["n"] * centre
+        assert np.allclose(ages / min(steps), np.round(ages / min(steps)), atol=1e-3), (centre, scale)
 
 
 def test_further_runs_with_other_scales_tell_no_sorted_values_of_a_named_hospital(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from common.statistics.score_shift import (
     score_shift,
     shrinkage,
 )
-from common.statistics.shift_detection import Detection
+from common.statistics.shift_detection import Compared, Detection, _covariance, _Told
 from common.statistics.shift_verdict import Verdict, with_outcomes, without_outcomes
 from common.statistics.site_profile import EDGES
 from common.study.recipe import Frame, Recipe, logistic_function
@@ -255,6 +255,33 @@ def test_a_broken_column_is_left_out_at_its_hospital() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- pure parts
+
+
+def test_hospitals_that_hide_a_column_do_not_make_its_spread_look_smaller() -> None:
+    """Three hospitals that tell of themselves and a small silent one; the first, which lies far off, hides the first
+    column: its sum is no part of the silent one's."""
+    rng = np.random.default_rng(8)
+    z = [rng.normal(size=(n, 2)) + mean for n, mean in ((500, 2.0), (500, -1.0), (500, -1.0), (20, 0.0))]
+    half = [np.arange(len(one)) % 2 for one in z]
+    told = [np.array([0, 1]), np.array([1, 1]), np.array([1, 1])]
+
+    def part(i: int) -> dict[str, np.ndarray]:
+        kept = told[i]
+        sums = np.array([z[i][half[i] == h].sum(axis=0) * kept for h in (0, 1)])
+        return {"n": np.bincount(half[i]), "told": kept, "sum": sums}
+
+    whole, halves = np.vstack(z), np.concatenate(half)
+    training = {
+        "n": np.bincount(halves),
+        "sum": np.array([whole[halves == h].sum(axis=0) for h in (0, 1)]),
+        "cross": (whole.T @ whole)[np.tril_indices(2)],
+        "counts": np.zeros((0, 10), dtype=np.int64),
+    }
+    compared = Compared("train", Recipe(), "y", ("a", "b"), (), 0.0, (0.0, 0.0), 0.5, (), 9, 5)
+    found = _covariance(compared, training, [_Told("train", f"s{i}", part(i)) for i in range(3)])
+    # The first and the silent one are one hospital of that column: between them is hardly more than within.
+    assert found[0, 0] == pytest.approx(1.0, abs=0.15)
+    assert found[1, 1] == pytest.approx(1.0, abs=0.1)
 
 
 def test_max_t_is_the_share_of_deals_with_as_large_a_largest_test() -> None:

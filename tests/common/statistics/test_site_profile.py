@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from common.errors import FedmviError
 from common.federation.query import HIDDEN, each, total
 from common.federation.runner import Conclusion, conclude
-from common.statistics.site_permutation import STEP, SitePermutations, places
+from common.statistics.site_permutation import STEP, SitePermutations, coarse, places
 from common.statistics.site_profile import BINS, EDGES, SiteProfile, cumulative, half_of, may_be_told, merged
 from common.statistics.training_profile import TrainingProfile
 from common.study.recipe import Frame, Recipe
@@ -163,12 +163,23 @@ def dealing(first: int, deals: int) -> SitePermutations:
     return SitePermutations("train", Recipe(), *STANDARD[:4], SHARES, SAMPLES, first, deals)
 
 
+def test_values_are_rounded_by_their_own_spread_and_constants_not_at_all() -> None:
+    rng = np.random.default_rng(5)
+    values = np.column_stack([1e6 + 40 * rng.normal(size=90), 1e-4 * rng.normal(size=90), np.full(90, 7.3)])
+    rounded = coarse(values)
+    for j in (0, 1):
+        off, spread = np.abs(rounded[:, j] - values[:, j]), values[:, j].std()
+        assert 0 < off.max() <= STEP * spread / 2
+        assert off.max() > STEP * spread / 8
+    assert (rounded[:, 2] == 7.3).all()
+
+
 def test_a_deal_gives_every_patient_to_one_hospital() -> None:
     own = frame(200)
     sums = dealing(1, 40).answer(own)
-    rounded = np.round(standard(own) / STEP) * STEP
+    rounded = (coarse(own.matrix(COLUMNS)) - CENTRE) / SCALE
     assert (sums["n"][:, :3].sum(axis=(1, 2)) == 200).all()
-    assert (sums["sum"][:, :3].sum(axis=(1, 2)) == rounded.sum(axis=0)).all()
+    assert np.allclose(sums["sum"][:, :3].sum(axis=(1, 2)), rounded.sum(axis=0), rtol=0, atol=1e-10)
     assert (sums["counts"][:, :3].sum(axis=(1, 3)) == 200).all()
     sizes = sums["n"].sum(axis=2).mean(axis=0) / 200
     assert sizes == pytest.approx([0.5, 0.3, 0.2, 0.25], abs=0.03)
@@ -178,11 +189,11 @@ def test_what_a_drawn_hospital_sums_is_of_its_own_patients() -> None:
     own = frame(120)
     asked = dealing(3, 1)
     sums, number = asked.answer(own), places(own.keys, half_of(own.keys), asked.fixed, 3, 1, 2)[0]
-    rounded = np.round(standard(own) / STEP) * STEP
+    rounded = (coarse(own.matrix(COLUMNS)) - CENTRE) / SCALE
     place = np.searchsorted([0.5, 0.8], number[0], side="right")
     for i in range(3):
-        assert sums["sum"][0, i].sum(axis=0) == pytest.approx(rounded[place == i].sum(axis=0), abs=0)
-    assert sums["sum"][0, 3].sum(axis=0) == pytest.approx(rounded[number[1] < 0.25].sum(axis=0), abs=0)
+        assert sums["sum"][0, i].sum(axis=0) == pytest.approx(rounded[place == i].sum(axis=0), abs=1e-10)
+    assert sums["sum"][0, 3].sum(axis=0) == pytest.approx(rounded[number[1] < 0.25].sum(axis=0), abs=1e-10)
 
 
 def test_deals_depend_on_neither_the_order_of_patients_nor_the_questions() -> None:
@@ -216,7 +227,7 @@ def test_slightly_other_shares_are_another_deal() -> None:
         SitePermutations("train", Recipe(), *STANDARD[:4], np.array(shares), np.empty(0), 1, 99).answer(own)["sum"]
         for shares in ((0.5, 0.5), (0.5 + 1 / 180, 0.5 - 1 / 180))
     )
-    rounded = np.round(standard(own) / STEP) * STEP
+    rounded = (coarse(own.matrix(COLUMNS)) - CENTRE) / SCALE
     apart = (first - second)[:, 0].sum(axis=1)
     assert not any((np.abs(apart - row).max(axis=1) < 1e-9).any() for row in rounded)
 

@@ -19,12 +19,13 @@ from client.preparation.prepare import prepare
 from client.release.scope import check_scope
 from common.errors import FedmviError
 from common.federation.query import Query, total
+from common.federation.runner import Conclusion, conclude
 from common.statistics.icc import FEWEST_LESIONS, MIN_LESIONS, Form, SiteAgreement
 from common.statistics.univariable import MarginalSums
 from common.study.features import second_reading
 from common.study.loader import parse_study
 from common.study.preparation import Preparation
-from common.study.recipe import Complete, ModelColumns, Recipe, SecondReadings, Without
+from common.study.recipe import Complete, Frame, ModelColumns, Recipe, SecondReadings, Without
 from server.report.development import development
 from server.study.conduct import conduct
 from server.study.results import Result, Results
@@ -228,6 +229,7 @@ ASKED: dict[str, tuple[Query, int]] = {
     "as declared": (AGREE, 0),
     "in a fold's limit": (SiteAgreement("train", READ, (FEATURES, AGAIN), Form.ICC2, FEWEST_LESIONS), 0),
     "of fewer": (SiteAgreement("train", READ, (FEATURES, AGAIN), Form.ICC2, 5), 414),
+    "of hardly different ones": (SiteAgreement("train", READ, (FEATURES, AGAIN), Form.ICC2, MIN_LESIONS, 1), 414),
     "another form": (SiteAgreement("train", READ, (FEATURES, AGAIN), Form.ICC3), 414),
     "of two features": (SiteAgreement("train", READ, (FEATURES[:1], FEATURES[1:2]), Form.ICC2), 414),
     "crossed": (SiteAgreement("train", READ, (FEATURES[:2], AGAIN[1::-1]), Form.ICC2), 414),
@@ -243,6 +245,47 @@ def test_nothing_else_is_asked_of_the_second_reader(made: Consortium, name: str)
     made.sign().open()
     site = made.study.cohort(query.cohort).sites[0]
     assert made.number(site, total(query)) == number
+
+
+def test_a_stricter_limit_of_the_hospital_holds(tmp_path: Path) -> None:
+    one = consortium(tmp_path, study_text())
+    toml = one.folders["b"] / "site.toml"
+    toml.write_text(toml.read_text().replace("release_alone = true\n", "release_alone = true\nmin_cell = 50\n"))
+    one.sign().open()
+    told = conclude(one.port(), [asking(AGREE)])[0]
+    assert told["sites"].tolist() == [1] * len(FEATURES), "45 patients of b are too few for b"
+    assert told["n"].tolist() == [TWICE["a"]] * len(FEATURES)
+
+
+def asking(query: Query) -> Conclusion[Any]:
+    return (yield total(query))
+
+
+def test_a_coefficient_is_never_about_one_patient_and_a_patient_counts_once() -> None:
+    same = np.full(40, 3.0)
+    readings = {"x": np.where(np.arange(40) == 7, 5.0, same), "y": np.where(np.arange(40) == 7, 3.5, same)}
+    query = SiteAgreement("train", Recipe(), (("x",), ("y",)), Form.ICC2)
+    assert query.answer(Frame(readings, {}, 40, np.arange(40, dtype=np.uint64)))["n"].tolist() == [0]
+    rng = np.random.default_rng(3)
+    z = rng.normal(size=40)
+    varied = {"x": z, "y": z + 0.1 * rng.normal(size=40)}
+    assert query.answer(Frame(varied, {}, 40, np.arange(40, dtype=np.uint64)))["n"].tolist() == [40]
+    assert query.answer(Frame(varied, {}, 40, np.arange(40, dtype=np.uint64) % 20))["n"].tolist() == [0]
+
+
+def test_another_second_reading_is_another_row_for_a_later_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = consortium(tmp_path, study_text()).sign().open()
+    assert one.number("b", total(AGREE)) == 0
+
+    def corrected(site: Site, preparation: Preparation, patients: Sequence[str], *_: Any, **__: Any) -> PreparedImages:
+        read = {patient: drawn(patient) for patient in patients}
+        read["b-000"][2][FEATURES[0]] += 1.0
+        return PreparedImages(preparation, tuple(Outcome(patient, features=read[patient]) for patient in patients))
+
+    monkeypatch.setattr(images, "prepare_images", corrected)
+    prepare(load_site(one.folders["b"]), one.study)
+    again = one.with_ticket(run_id="run2").sign().open()
+    assert again.number("b", total(AGREE)) == 420
 
 
 def test_a_study_that_does_not_ask_for_agreement_is_told_nothing_of_it(tmp_path: Path) -> None:
