@@ -161,9 +161,9 @@ class SiteProfile(Alone):
         if not super().plausible(summary, sites) or int(summary["n"].min()) < 1 or int(summary["told"].max()) > 1:
             return False
         n, sums, square = summary["n"].astype(np.float64), summary["sum"], summary["square"]
-        # No spread is negative (Cauchy and Schwarz).
-        least = np.square(sums).sum(axis=0)
-        spread = bool(np.all(least <= square * float(n.max()) + _ROUNDING * (n.sum() + least)))
+        # No spread is negative (Cauchy and Schwarz); of roots, since a square of what a site says may overflow.
+        most = np.sqrt(np.maximum(square, 0.0) + _ROUNDING) * np.sqrt(float(n.max())) * (1 + _ROUNDING)
+        spread = bool(np.all(square >= 0) and np.all(np.hypot(*sums) <= most))
         shown = np.vstack([*summary["counts"], np.append(summary["above"], [HIDDEN] * (BINS - 2))])
         cells = bool(np.all((shown == HIDDEN) | (shown >= self.min_cell)))
         whole = np.where(shown == HIDDEN, 0, shown).sum(axis=1)
