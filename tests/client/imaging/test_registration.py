@@ -308,3 +308,17 @@ def test_the_quality_is_of_numbers_or_nothing(small: tuple[sitk.Image, ...]) -> 
     assert done.quality == replace(done.quality, method="none", fell_back="", translation_mm=0.0)
     numbers = [value for value in vars(done.quality).values() if isinstance(value, float)]
     assert len(numbers) == 7 and np.isfinite(numbers).all()
+
+
+def test_ours_describes_every_place_as_the_package_of_convexadam_does() -> None:
+    """The same twelve numbers at every voxel, in whatever order: they are only ever compared with each other."""
+    torch = pytest.importorskip("torch")
+    from convexAdam.convex_adam_utils import MINDSSC
+
+    from client.imaging.convex_adam import mind
+
+    image = torch.from_numpy(np.random.default_rng(5).normal(0.0, 40.0, (11, 17, 14)).astype(np.float32))
+    ours, theirs = mind(image)[0], MINDSSC(image[None, None], 1, 2, device="cpu")[0]
+    apart = (ours[:, None] - theirs[None]).abs().amax(dim=(2, 3, 4))
+    assert sorted(apart.argmin(dim=1).tolist()) == list(range(12))
+    assert float(apart.amin(dim=1).max()) < 1e-5
