@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from client.approval.model_subjects import parts_of
+from client.approval.model_subjects import draft_recipe, parts_of
 from client.approval.subject import Subject
 from common.federation.query import Mode
+from common.statistics.confusion import HUNDREDTHS
 from common.study.protocol import Study
 from common.study.ranges import plausible_range
 from common.study.recipe import Recipe, coded_columns
@@ -42,6 +43,11 @@ def shift_subjects(study: Study) -> Iterator[Subject]:
         _PART, model.cohort, frozenset({"query.score_moments"}), scored, score, model.endpoint, ranges=((0.0, 1.0),),
         modes=(Mode.TOTAL,),
     )  # fmt: skip
+    if model.reduction is not None:
+        yield Subject(
+            _PART, model.cohort, frozenset({"query.threshold_counts"}), draft_recipe(study, model), score,
+            model.endpoint, ranges=((0.0, 1.0),), thresholds=tuple(HUNDREDTHS.tolist()), modes=(Mode.TOTAL,),
+        )  # fmt: skip
     for cohort in labelled_cohorts(study):
         yield Subject(
             _PART, cohort, frozenset({"query.score_shift_alone"}), scored, score, model.endpoint, ranges=((0.0, 1.0),),

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from common.federation.codec import pack
 from common.federation.query import Query
+from common.statistics.confusion import HUNDREDTHS, ThresholdCounts
 from common.statistics.score_shift import ScoreMoments, ScoreShiftAlone
 from common.statistics.site_permutation import SitePermutations
 from common.statistics.site_profile import SiteProfile
@@ -22,6 +25,7 @@ from common.study.scores import plain_columns
 from common.study.shifted import (
     compared_cohorts,
     compared_model,
+    is_drafted_frame,
     is_frame,
     is_scored_frame,
     labelled_cohorts,
@@ -36,6 +40,8 @@ def shift_declares(query: Query, study: Study) -> bool:
         return False
     if isinstance(query, ScoreMoments | ScoreShiftAlone):
         return _about_score(query, study, model)
+    if isinstance(query, ThresholdCounts):
+        return _out_of_fold(query, study, model)
     if isinstance(query, SiteProfile | TrainingProfile | SitePermutations):
         frame = is_frame(study, model, query.recipe) and _columns_of(query, study, model)
         return frame and _where(query, study, model)
@@ -51,6 +57,13 @@ def _about_score(query: ScoreMoments | ScoreShiftAlone, study: Study, model: Mod
         where = training
     own = (query.column, query.endpoint) == (f"score.{model.name}", model.endpoint)
     return where and own and is_scored_frame(study, model, query.recipe)
+
+
+def _out_of_fold(query: ThresholdCounts, study: Study, model: Model) -> bool:
+    """Whether it is what the score of a model with a reduction is in others than those it was chosen by."""
+    own = (query.cohort, query.columns, query.endpoint) == (model.cohort, (f"score.{model.name}",), model.endpoint)
+    at = np.array_equal(query.thresholds, HUNDREDTHS[np.newaxis])
+    return own and at and is_drafted_frame(study, model, query.recipe)
 
 
 def _where(query: SiteProfile | TrainingProfile | SitePermutations, study: Study, model: Model) -> bool:

@@ -21,6 +21,9 @@ from common.statistics.refinement import Counts, public_thresholds
 from common.study.recipe import Frame, Recipe
 from common.study.table import FloatArray
 
+HUNDREDTHS: FloatArray = np.arange(1, 100) / 100.0
+"""Thresholds that are the same in every study: counts between them are those of public bins."""
+
 MAX_THRESHOLDS = 200
 
 

@@ -19,18 +19,14 @@ from common.federation.alone import Alone
 from common.federation.query import Block, Kind, Risk, SiteView, Summary, total
 from common.federation.runner import Conclusion, attempt
 from common.statistics.alone_errors import TOO_FEW, alone_error
-from common.statistics.confusion import ThresholdCounts
+from common.statistics.confusion import HUNDREDTHS, ThresholdCounts
 from common.statistics.counts import Counts
 from common.study.recipe import Recipe
-from common.study.table import FloatArray
 
 MISSED = 0.05
 """Share of cohorts in which the guarantee may be wrong."""
 
 TOO_FEW_POSITIVES = 639
-
-CUTOFFS: FloatArray = np.arange(1, 100) / 100.0
-"""Whole hundredths, the same in every study: counts between them are those of public bins."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ def guaranteed_sensitivity(
     FedmviError
         602 one class only, 639 too few patients with the endpoint to guarantee it, 641 no cut-off does.
     """
-    sums = yield total(ThresholdCounts(cohort, recipe, (column,), endpoint, CUTOFFS[np.newaxis]))
+    sums = yield total(ThresholdCounts(cohort, recipe, (column,), endpoint, HUNDREDTHS[np.newaxis]))
     if not bool(np.all(sums["n"] > 0)):
         raise FedmviError(602, endpoint=endpoint, cohort=cohort)
     found, positives = sums["positive"][0, :, 1], int(sums["n"][0, 1])
@@ -101,7 +97,7 @@ def guaranteed_sensitivity(
     if place is None:
         raise FedmviError(641, column=column, cohort=cohort)
     lower = lower_limit(int(found[place]), positives)
-    return GuaranteedSensitivity(column, target, float(CUTOFFS[place]), lower, positives)
+    return GuaranteedSensitivity(column, target, float(HUNDREDTHS[place]), lower, positives)
 
 
 def _largest(found: Counts, positives: int, target: float) -> int | None:
@@ -136,7 +132,7 @@ class GuaranteedAlone(Alone):
         cutoff, lower = summary["cutoff"].tolist()
         error = int(summary["error"])
         share = 0.0 <= cutoff <= 1.0 and 0.0 <= lower <= 1.0
-        return super().plausible(summary, sites) and error >= 0 and share and (error > 0 or cutoff in CUTOFFS)
+        return super().plausible(summary, sites) and error >= 0 and share and (error > 0 or cutoff in HUNDREDTHS)
 
     def words(self) -> str:
         """See `Query`."""

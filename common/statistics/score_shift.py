@@ -7,11 +7,12 @@ neither holds meets another relation of predictors and outcome.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
+from scipy.optimize import root
 
 from common.errors import FedmviError
 from common.federation.alone import Alone
@@ -209,25 +210,28 @@ class Expected:
 
     Attributes
     ----------
-    slope, middle
-        1, or less of an overfitted score; and the logit that is right all the same.
+    line
+        (2,) intercept and slope.
     covariance
-        (2, 2) of intercept and slope, from the patients that the score was fitted on.
+        (2, 2) of both, from the patients by whom they are known.
     """
 
-    slope: float = 1.0
-    middle: float = 0.0
+    line: FloatArray = field(default_factory=lambda: np.array([0.0, 1.0]))
     covariance: FloatArray = field(default_factory=lambda: np.zeros((2, 2)))
+
+
+def covariance_of(part: Summary) -> FloatArray:
+    """(2, 2) of the intercept and slope that a site tells."""
+    lower = part["covariance"]
+    return np.array([[lower[0], lower[1]], [lower[1], lower[2]]])
 
 
 def score_shift(part: Summary, expected: Expected) -> ScoreShift | None:
     """What a site's own answer says; None where it told counts only, or an impossible covariance."""
-    lower = part["covariance"]
-    covariance = np.array([[lower[0], lower[1]], [lower[1], lower[2]]])
-    error = float(part["large"][1])
+    covariance, error = covariance_of(part), float(part["large"][1])
     if int(part["estimable"]) != 1 or not (error > 0 and float(np.linalg.eigvalsh(covariance)[0]) > 0):
         return None
-    off = part["line"] - np.array([(1.0 - expected.slope) * expected.middle, expected.slope])
+    off = part["line"] - expected.line
     chi2 = float(off @ np.linalg.solve(covariance + expected.covariance, off))
     large = float(part["large"][0])
     classes = [int(count) for count in part["classes"][:2]]
@@ -300,11 +304,80 @@ def line_covariance(sums: Summary) -> FloatArray:
     return np.asarray(np.linalg.inv(np.array([[whole, first], [first, second]])), dtype=np.float64)
 
 
+def line_together(found: Collection[Summary]) -> Expected:
+    """The line of hospitals together: the mean of their own, weighed by the inverse of its covariance.
+
+    What the patients of training are measured by of a score that is not right in them on average, as penalised ones.
+    """
+    told = [(part["line"], covariance_of(part)) for part in found if int(part["estimable"]) == 1]
+    sound = [(line, np.linalg.inv(matrix)) for line, matrix in told if float(np.linalg.eigvalsh(matrix)[0]) > 0]
+    if not sound:
+        return Expected()
+    weights = np.array([weight for _, weight in sound])
+    together = np.sum([weight @ line for line, weight in sound], axis=0)
+    return Expected(np.linalg.solve(weights.sum(axis=0), together))
+
+
+def line_elsewhere(slope: float, middle: float, covariance: FloatArray) -> Expected:
+    """The line in other patients of a score that is right in its own: its slope there, about a logit that stays right.
+
+    Parameters
+    ----------
+    slope
+        See `shrinkage`.
+    middle
+        See `middle_of`.
+    covariance
+        (2, 2) see `line_covariance`.
+    """
+    return Expected(np.array([(1.0 - slope) * middle, slope]), covariance)
+
+
 def expected_elsewhere(reference: FloatArray, slope: float) -> FloatArray:
     """(2, 3) the reference with means as they are expected in other patients: nearer to each other, as the slope is."""
     middle, found = middle_of(reference), reference.copy()
     found[:, 1] = middle + slope * (reference[:, 1] - middle)
     return found
+
+
+def out_of_fold(sums: Summary, cohort: str, endpoint: str) -> tuple[FloatArray, Expected]:
+    """What a score that was chosen among many columns has in other patients, of summed `ThresholdCounts` of its
+    out-of-fold scores at `HUNDREDTHS`.
+
+    In the patients by whom it was chosen the classes lie farther apart than anywhere else, and no test of the fit says
+    by how much. Out-of-fold scores tell what such scores have on average over training cohorts, and hardly more of the
+    one that was made of this cohort (Bates, Hastie & Tibshirani, J Am Stat Assoc 2024;119:1434): how far that
+    one is off adds as much chance again, so that each patient counts for half.
+
+    Returns
+    -------
+    tuple
+        (2, 3) as of `reference_of`, and the calibration line, as of half as many patients.
+
+    Raises
+    ------
+    FedmviError
+        602 as of `reference_of`, 604 where no line is found.
+    """
+    above = np.concatenate([sums["n"], sums["positive"][0]]).astype(np.float64)
+    counts = above - np.concatenate([above[1:], np.zeros((1, CLASSES))])
+    values = logit(np.clip((np.arange(len(counts)) + 0.5) / len(counts), _SURE, 1.0 - _SURE))
+    moments = {"n": counts.sum(axis=0), "sum": values @ counts, "square": np.square(values) @ counts}
+    reference = reference_of(moments, cohort, endpoint)
+    design, n = np.column_stack([np.ones_like(values), values]), counts.sum(axis=1)
+
+    def slope(line: FloatArray) -> FloatArray:
+        return np.asarray(design.T @ (counts[:, 1] - n * logistic_function(design @ line)))
+
+    def information(line: FloatArray) -> FloatArray:
+        risk = logistic_function(design @ line)
+        return np.asarray(design.T @ (design * (n * risk * (1.0 - risk))[:, np.newaxis]))
+
+    found = root(slope, np.array([0.0, 1.0]), jac=lambda line: -information(line))
+    if not found.success:
+        raise FedmviError(604, model=f"the calibration of out-of-fold scores in {cohort}")
+    reference[:, 0] /= 2.0
+    return reference, Expected(found.x, np.asarray(2.0 * np.linalg.inv(information(found.x)), dtype=np.float64))
 
 
 def shrinkage(chi2: float, predictors: int) -> float:

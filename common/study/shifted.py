@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from common.study.analyses import FOLDS
 from common.study.modelling import is_score
 from common.study.protocol import Model, Study
 from common.study.ranges import NUMBERS
-from common.study.recipe import Complete, ModelColumns, Recipe, Score, Select, coded_columns
+from common.study.recipe import Complete, DraftScore, Fold, ModelColumns, Recipe, Score, Select, coded_columns
 from common.study.scores import named_model, plain_columns
 
 COMPARED_ROLES = frozenset({"internal-test", "external-test"})
@@ -59,6 +60,14 @@ def is_scored_frame(study: Study, model: Model, recipe: Recipe) -> bool:
     steps = recipe.steps
     own = bool(steps) and isinstance(steps[-1], Score) and steps[-1].model == model.name
     return own and is_frame(study, model, Recipe(steps[:-1]))
+
+
+def is_drafted_frame(study: Study, model: Model, recipe: Recipe) -> bool:
+    """Whether a recipe is that frame, in training, with the out-of-fold scores of a model with a reduction."""
+    steps = recipe.steps
+    draft = steps[-1] if model.reduction is not None and len(steps) > 2 else None
+    own = isinstance(draft, DraftScore) and draft.model == model.name and draft.by_fold
+    return own and steps[-2] == Fold(FOLDS, model.endpoint) and is_frame(study, model, Recipe(steps[:-2]))
 
 
 def shift_contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:

@@ -14,6 +14,7 @@ import numpy as np
 from common.errors import FedmviError
 from common.federation.query import Summary, each, total
 from common.federation.runner import Conclusion, attempt
+from common.statistics.confusion import HUNDREDTHS, ThresholdCounts
 from common.statistics.logistic import LogisticResult
 from common.statistics.multiplicity import holm
 from common.statistics.score_shift import (
@@ -24,7 +25,10 @@ from common.statistics.score_shift import (
     expected_elsewhere,
     frequency_p,
     line_covariance,
+    line_elsewhere,
+    line_together,
     middle_of,
+    out_of_fold,
     reference_of,
     score_shift,
     shrinkage,
@@ -37,6 +41,7 @@ from common.study.shifted import compared_cohorts, compared_model, labelled_coho
 from common.study.table import FloatArray
 from server.study.counts import Counted
 from server.study.models import FittedModel, ScoredModel
+from server.study.reduced import ReducedModel
 
 Place = tuple[str, str]
 """Cohort and site."""
@@ -139,10 +144,21 @@ def _labelled(study: Study, own: ScoredModel) -> Conclusion[dict[Place, Labelled
     model, recipe, score = own.model, own.scoring, own.score
     if recipe is None or score is None:
         raise FedmviError(501, f"the model {model.name} could not be fitted")
-    sums = yield total(ScoreMoments(model.cohort, recipe, model.endpoint, score.column))
-    reference, limits = reference_of(sums, model.cohort, model.endpoint), study.limits
-    slope, cohorts = expected_slope(own), labelled_cohorts(study)
-    elsewhere = expected_elsewhere(reference, slope)
+    training, limits = (model.cohort, model.endpoint), study.limits
+    folded = own.out_of_fold if isinstance(own, ReducedModel) else None
+    if folded is None:
+        sums = yield total(ScoreMoments(model.cohort, recipe, model.endpoint, score.column))
+        reference, slope = reference_of(sums, *training), expected_slope(own)
+        chance = line_covariance(sums) if model.fixed is None else np.zeros((2, 2))
+        elsewhere, line = expected_elsewhere(reference, slope), line_elsewhere(slope, middle_of(reference), chance)
+    else:
+        sums, counts = yield (
+            total(ScoreMoments(model.cohort, recipe, model.endpoint, score.column)),
+            total(ThresholdCounts(model.cohort, folded, (score.column,), model.endpoint, HUNDREDTHS[np.newaxis])),
+        )
+        reference = reference_of(sums, *training)
+        elsewhere, line = out_of_fold(counts, *training)
+    cohorts = labelled_cohorts(study)
     asks = [
         ScoreShiftAlone(
             cohort, recipe, model.endpoint, score.column, limits.min_test_class,
@@ -154,9 +170,9 @@ def _labelled(study: Study, own: ScoredModel) -> Conclusion[dict[Place, Labelled
     parts: dict[Place, Summary | FedmviError] = {
         (cohort, site): part for cohort, reply in zip(cohorts, replies, strict=True) for site, part in reply.items()
     }
-    fitted = model.fixed is None
-    chance = line_covariance(sums) if fitted else np.zeros((2, 2))
-    return _adjusted(parts, model.cohort, reference[:, 0], Expected(slope, middle_of(reference), chance))
+    of_training = [p for (cohort, _), p in parts.items() if cohort == model.cohort and not isinstance(p, FedmviError)]
+    inside = Expected() if folded is None else line_together(of_training)
+    return _adjusted(parts, model.cohort, reference[:, 0], inside, line)
 
 
 def expected_slope(own: ScoredModel) -> float:
@@ -169,23 +185,23 @@ def expected_slope(own: ScoredModel) -> float:
 
 
 def _adjusted(
-    parts: dict[Place, Summary | FedmviError], training: str, classes: FloatArray, elsewhere: Expected
+    parts: dict[Place, Summary | FedmviError],
+    training: str,
+    classes: FloatArray,
+    inside: Expected,
+    elsewhere: Expected,
 ) -> dict[Place, Labelled]:
-    """`classes` has the patients of training by class; `elsewhere` is the line of other patients than those, whose own
-    are among those it was fitted to."""
+    """`classes` has the patients of training by class; the lines are those of hospitals of training, and of others."""
     found: dict[Place, ScoreShift | None] = {}
     tests = np.full((len(parts), 3), np.nan)
     for i, (place, part) in enumerate(parts.items()):
-        own = None if isinstance(part, FedmviError) else score_shift(part, _line(place, training, elsewhere))
+        within = place[0] == training
+        own = None if isinstance(part, FedmviError) else score_shift(part, inside if within else elsewhere)
         if own is not None and not isinstance(part, FedmviError):
-            tests[i] = own.calibration_p_, own.classes_p_, frequency_p(part, classes, inside=place[0] == training)
+            tests[i] = own.calibration_p_, own.classes_p_, frequency_p(part, classes, inside=within)
         found[place] = own
     adjusted = holm(tests).tolist()
     return {
         place: Labelled(found[place], line, within, frequency, part if isinstance(part, FedmviError) else None)
         for (place, part), (line, within, frequency) in zip(parts.items(), adjusted, strict=True)
     }
-
-
-def _line(place: Place, training: str, elsewhere: Expected) -> Expected:
-    return Expected() if place[0] == training else elsewhere

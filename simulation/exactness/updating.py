@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from common.statistics.calibration import logit
-from common.statistics.guaranteed_sensitivity import CUTOFFS, GuaranteedSensitivity, guaranteed_sensitivity
+from common.statistics.confusion import HUNDREDTHS
+from common.statistics.guaranteed_sensitivity import GuaranteedSensitivity, guaranteed_sensitivity
 from common.statistics.recalibration import Method, RecalibrationResult, Rule, recalibrate
 from common.study.recipe import Recipe
 from simulation.exactness.measuring import Case, Difference, Table, largest, library
@@ -100,7 +101,7 @@ def _guaranteed(table: Table, found: GuaranteedSensitivity) -> list[Difference]:
         test = stats.binomtest(int(np.sum(positives >= cutoff)), positives.size, alternative="greater")
         return float(test.proportion_ci(0.95, method="exact").low)
 
-    best = max(float(cutoff) for cutoff in CUTOFFS if limit(float(cutoff)) >= TARGET)
+    best = max(float(cutoff) for cutoff in HUNDREDTHS if limit(float(cutoff)) >= TARGET)
     oracle = f"{library('scipy')} binomtest, exact"
     return [
         Difference("guaranteed sensitivity, cut-off", oracle, abs(found.cutoff_ - best), 0.0),

@@ -18,12 +18,12 @@ from common.federation.runner import Conclusion, conclude
 from common.statistics.multiplicity import holm
 from common.statistics.prior_correction import prior_shift
 from common.statistics.score_shift import (
-    Expected,
     ScoreMoments,
     ScoreShiftAlone,
     expected_elsewhere,
     frequency_p,
     line_covariance,
+    line_elsewhere,
     middle_of,
     reference_of,
     score_shift,
@@ -110,7 +110,7 @@ def _scores(model: Developed) -> Conclusion[tuple[float, float, float] | None]:
     answer: Summary | FedmviError = parts["target"]
     if isinstance(answer, FedmviError):
         return None
-    found = score_shift(answer, Expected(slope, middle_of(reference), line_covariance(sums)))
+    found = score_shift(answer, line_elsewhere(slope, middle_of(reference), line_covariance(sums)))
     if found is None:
         return None
     return found.calibration_p_, found.classes_p_, frequency_p(answer, reference[:, 0], inside=False)

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from common.federation.query import each, total
 from common.federation.runner import Conclusion, conclude
+from common.statistics.confusion import HUNDREDTHS, ThresholdCounts
 from common.statistics.label_shift import Classes, estimated_prevalence, label_shift
 from common.statistics.max_t import max_t
 from common.statistics.score_shift import (
@@ -19,7 +20,10 @@ from common.statistics.score_shift import (
     ScoreShiftAlone,
     expected_elsewhere,
     line_covariance,
+    line_elsewhere,
+    line_together,
     middle_of,
+    out_of_fold,
     reference_of,
     score_shift,
     shrinkage,
@@ -456,9 +460,9 @@ def test_overfitting_is_expected_elsewhere() -> None:
         reference, slope = reference_of(sums, "t", "y"), shrinkage(chi2, 12)
         x, y = drawn(600)
         other = _View(Frame({"score.m": model.predict_proba(x)[:, 1]}, {"y": y}, 600))
-        elsewhere = Expected(slope, middle_of(reference), line_covariance(sums))
+        elsewhere = line_elsewhere(slope, middle_of(reference), line_covariance(sums))
         for expected, told in ((elsewhere, found), (Expected(), plain)):
-            own = expected_elsewhere(reference, expected.slope)
+            own = expected_elsewhere(reference, float(expected.line[1]))
             question = ScoreShiftAlone("o", Recipe(), "y", "score.m", 10, own, False, min_cell=5)
             answered = score_shift(question.respond(other), expected)
             assert answered is not None
@@ -470,3 +474,60 @@ def test_overfitting_is_expected_elsewhere() -> None:
     assert found.count(Verdict.LABEL) + found.count(Verdict.CONCEPT) <= 10
     mean = np.mean(slopes, axis=0)
     assert abs(mean[0] - mean[1]) < 0.5 * (1.0 - mean[1])  # much of what is lost is foreseen
+
+
+def test_a_score_that_was_chosen_among_many_columns_is_measured_out_of_fold() -> None:
+    """LASSO of 60 columns, five of them real, in 240 patients: 200 others of the same kind do not differ."""
+    rng, repeats = np.random.default_rng(11), 60
+    apparent, found = np.empty((repeats, 2)), np.empty((repeats, 2))
+
+    def drawn(n: int) -> tuple[np.ndarray, np.ndarray]:
+        x = rng.normal(size=(n, 60))
+        return x, (rng.random(n) < 1.0 / (1.0 + np.exp(0.4 - 0.6 * x[:, :5].sum(axis=1)))).astype(float)
+
+    def fitted(x: np.ndarray, y: np.ndarray) -> LogisticRegression:
+        return LogisticRegression(C=0.12, l1_ratio=1.0, solver="liblinear").fit(x, y)
+
+    def framed(score: np.ndarray, y: np.ndarray) -> Frame:
+        return Frame({"score.m": np.round(score, 4)}, {"y": y}, y.size)
+
+    for i in range(repeats):
+        x, y = drawn(240)
+        model, folds, folded = fitted(x, y), rng.permutation(240) % 10, np.empty(240)
+        for fold in range(10):
+            out = folds == fold
+            folded[out] = fitted(x[~out], y[~out]).predict_proba(x[out])[:, 1]
+        own = framed(model.predict_proba(x)[:, 1], y)
+        sums = ScoreMoments("t", Recipe(), "y", "score.m").answer(own)
+        at = ThresholdCounts("t", Recipe(), ("score.m",), "y", HUNDREDTHS[np.newaxis])
+        x, y = drawn(200)
+        other = _View(framed(model.predict_proba(x)[:, 1], y))
+        as_it_is = reference_of(sums, "t", "y"), line_elsewhere(1.0, 0.0, line_covariance(sums))
+        for kept, (reference, line) in (
+            (apparent, as_it_is),
+            (found, out_of_fold(at.answer(framed(folded, own.endpoints["y"])), "t", "y")),
+        ):
+            answer = ScoreShiftAlone("o", Recipe(), "y", "score.m", 10, reference, False, min_cell=5).respond(other)
+            told = score_shift(answer, line)
+            assert told is not None
+            kept[i] = told.classes_p_, told.calibration_p_
+    assert np.mean(apparent[:, 0] <= 0.05) > 0.3
+    # At 5 % each, of 60: more than eight have a probability of under 1 %.
+    assert (found <= 0.05).sum(axis=0).max() <= 8
+    assert np.median(found) == pytest.approx(0.5, abs=0.15)
+
+
+def test_hospitals_of_training_are_measured_by_the_line_that_they_have_together() -> None:
+    """That of all their patients, as far as the mean of lines can be it; whoever tells none does not count."""
+    rng, asked = (
+        np.random.default_rng(12),
+        ScoreShiftAlone("t", Recipe(), "y", "score.m", 10, np.ones((2, 3)), True, min_cell=5),
+    )
+    values = rng.normal(size=(3, 400))
+    y = (rng.random((3, 400)) < 1.0 / (1.0 + np.exp(0.2 - 1.5 * values))).astype(float)
+    frames = [Frame({"score.m": 1.0 / (1.0 + np.exp(-v))}, {"y": o}, 400) for v, o in zip(values, y, strict=True)]
+    parts = [asked.respond(_View(frame)) for frame in frames]
+    pooled = LogisticRegression(C=1e8).fit(values.reshape(-1, 1), y.ravel())
+    together = line_together([*parts, {**parts[0], "estimable": np.array(0, dtype=np.int64)}])
+    assert together.line == pytest.approx([pooled.intercept_[0], pooled.coef_[0, 0]], abs=0.03)
+    assert line_together([]).line.tolist() == [0.0, 1.0]
