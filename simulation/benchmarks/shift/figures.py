@@ -151,8 +151,9 @@ class Campaign:
         targets = []
         if PRIMARY in self.scenarios:
             primary = self.recovered(PRIMARY, PRIMARY_ACTION)
-            fraction, low = (primary.fraction, primary.low) if primary else (None, None)
-            targets.append(Target(f"recovered by {PRIMARY_ACTION} after {PRIMARY}", fraction, 0.70))
+            fraction, low, high = (primary.fraction, primary.low, primary.high) if primary else (None, None, None)
+            name = f"recovered by {PRIMARY_ACTION} after {PRIMARY}"
+            targets.append(Target(name, fraction, 0.70, low=low, high=high))
             targets.append(Target("its lower 95 % limit", low, 0.50))
         if NONE.name in self.scenarios:
             loss = self.loss(PRIMARY_ACTION)
@@ -168,10 +169,11 @@ class Campaign:
             if kind == "appearance" and looks:
                 known = self.recovered(scenario, NOTHING)
                 if known is not None and known.cost >= 0.05:
-                    targets.append(Target(f"power: {scenario}", _found(looks), 0.9))
+                    targets.append(_power(f"power: {scenario}", [look.found for look in looks]))
             if kind == "label" and looks and scenario != "label-1":
-                targets.append(Target(f"power: {scenario}", _found(looks), 0.9))
-                targets.append(Target(f"power: {scenario}, with outcomes", _found(looks, outcomes=True), 0.9))
+                targets.append(_power(f"power: {scenario}", [look.found for look in looks]))
+                found = [look.found_with_outcomes for look in looks]
+                targets.append(_power(f"power: {scenario}, with outcomes", found))
         looks = self.looks(IDENTICAL) if self.sound else []
         alarms = Share(sum(look.found or bool(look.alarms) for look in looks), len(looks)).report()
         # More than 5 % only where chance cannot explain it.
@@ -180,20 +182,34 @@ class Campaign:
     def _of_corrections(self) -> list[Target]:
         if not self.corrections(MANY, CLOSED):
             return []
-        slopes = self._slopes(MANY, CLOSED)
-        ratio = self._error_ratio(FEW, INTERCEPT)
+        slopes, name = self._slopes(MANY, CLOSED), f"slope in {SLOPES[0]} to {SLOPES[1]} by {CLOSED} on {MANY}"
+        ratio, low, high = self._error_ratio(FEW, INTERCEPT)
         return [
-            Target(f"slope in {SLOPES[0]} to {SLOPES[1]} by {CLOSED} on {MANY}", slopes["share"], 0.8),
-            Target(f"|logit O/E| after {INTERCEPT} on {FEW}, of that before", ratio, 0.5, least=False),
+            Target(name, slopes["share"], 0.8, low=slopes["low"], high=slopes["high"]),
+            Target(
+                f"|logit O/E| after {INTERCEPT} on {FEW}, of that before", ratio, 0.5, least=False, low=low, high=high
+            ),
         ]
 
     def _slopes(self, n: int, rule: str, kinds: Sequence[str] = RECALIBRATED, action: str = NOTHING) -> dict[str, Any]:
         slopes = [c.slope[1] for c in self.corrections(n, rule, kinds, action)]
         return Share(sum(s is not None and SLOPES[0] <= s <= SLOPES[1] for s in slopes), len(slopes)).report()
 
-    def _error_ratio(self, n: int, rule: str) -> float | None:
-        errors = [c.error for c in self.corrections(n, rule)]
-        return fmean(e[1] for e in errors) / fmean(e[0] for e in errors) if errors else None
+    def _error_ratio(self, n: int, rule: str) -> tuple[float, float, float]:
+        """Mean error after a rule over that before, with percentile limits over resamples of seeds."""
+        names = {f"{kind}-{JUDGED}" for kind in RECALIBRATED}
+        errors = np.array([
+            np.mean([
+                c.error for name in sorted(names & one.outcomes.keys()) for c in one.outcomes[name].recalibrations
+                if (c.action, c.n, c.rule) == (NOTHING, n, rule)
+            ], axis=0)
+            for one in self.sound
+        ])  # fmt: skip
+        rows = np.random.default_rng(20231).integers(0, len(errors), (_RESAMPLES, len(errors)))
+        drawn = errors[rows].mean(axis=1)
+        low, high = np.percentile(drawn[:, 1] / drawn[:, 0], [2.5, 97.5]).tolist()
+        before, after = errors.mean(axis=0).tolist()
+        return after / before, low, high
 
     @property
     def passed(self) -> bool:
@@ -280,8 +296,9 @@ class Campaign:
         }
 
 
-def _found(looks: Sequence[Look], *, outcomes: bool = False) -> float:
-    return fmean(look.found_with_outcomes if outcomes else look.found for look in looks)
+def _power(name: str, found: Sequence[bool]) -> Target:
+    share = Share(sum(found), len(found)).report()
+    return Target(name, share["share"], 0.9, low=share["low"], high=share["high"])
 
 
 def _errors(errors: Sequence[tuple[float, float]]) -> dict[str, Any]:

@@ -120,6 +120,7 @@ def _targets(campaign: Campaign) -> Table:
     table = Table("target", "asked", "measured", "", title="Targets", title_justify="left", box=SIMPLE)
     for target in campaign.targets:
         value = "no value" if target.value is None else f"{target.value:.3f}"
+        value += f" ({target.low:.3f} to {target.high:.3f})" if target.low is not None else ""
         said = "met" if target.met else "[red]missed" + (f" by {target.missed_by:.3f}" if target.missed_by else "")
         table.add_row(target.name, f"{'>=' if target.least else '<'} {target.bound:g}", value, said)
     return table

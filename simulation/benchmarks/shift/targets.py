@@ -16,12 +16,16 @@ class Target:
         What was measured; None where it has no value.
     bound
         What is asked for: at least this, or less than this where not `least`.
+    low, high
+        95 % limits of the value; None of a value that is a limit itself.
     """
 
     name: str
     value: float | None
     bound: float
     least: bool = True
+    low: float | None = None
+    high: float | None = None
 
     @property
     def met(self) -> bool:
@@ -40,6 +44,8 @@ class Target:
         return {
             "name": self.name,
             "value": self.value,
+            "low": self.low,
+            "high": self.high,
             "at_least" if self.least else "below": self.bound,
             "met": self.met,
             "missed_by": self.missed_by,
