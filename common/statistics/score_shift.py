@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
-from scipy.optimize import root
 
 from common.errors import FedmviError
 from common.federation.alone import Alone
@@ -359,6 +358,8 @@ def out_of_fold(sums: Summary, cohort: str, endpoint: str) -> tuple[FloatArray, 
     FedmviError
         602 as of `reference_of`, 604 where no line is found.
     """
+    from scipy.optimize import root  # only the coordinator needs it; a site's process lives for one message
+
     above = np.concatenate([sums["n"], sums["positive"][0]]).astype(np.float64)
     counts = above - np.concatenate([above[1:], np.zeros((1, CLASSES))])
     values = logit(np.clip((np.arange(len(counts)) + 0.5) / len(counts), _SURE, 1.0 - _SURE))

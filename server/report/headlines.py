@@ -19,7 +19,7 @@ from server.report.contents import (
 )
 from server.report.explanations import status_words
 from server.report.expression import sentences as expressed
-from server.report.shift import sentences
+from server.report.shift_words import sentences
 from server.study.results import Result, Results
 
 _MODELS = 4

@@ -6,7 +6,7 @@ It begins with a sentence for the clinician; every table after it has the number
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from server.report import format as fmt
@@ -14,6 +14,7 @@ from server.report.blocks import Block, Bullets, Drawing, Paragraph, Row, Sectio
 from server.report.contents import Labels, estimate, interval_words, of, where
 from server.report.explanations import status_words
 from server.report.figures import Picture, slug
+from server.report.shift_words import names_of, sentences
 from server.study.results import Estimate, Result, Results, Statistic
 
 VERDICTS: Mapping[str, str] = MappingProxyType(
@@ -61,68 +62,10 @@ def shift(results: Results, pictures: Mapping[str, Picture]) -> Section:
 # ----------------------------------------------------------------------------------------------- which and what
 
 
-def sentences(results: Results) -> list[str]:
-    """For the clinician: one sentence for each kind of verdict that a hospital got, those that differ first."""
-    found = of(results, "shift")
-    labels = Labels(results)
-    told = [_sentence(r, labels) for r in found if r.verdict in ("covariate", "label", "concept", "several")]
-    quiet = [r for r in found if r.verdict == "none-detected"]
-    if quiet:
-        sizes = [e.value for r in quiet if (e := estimate(r, "smallest_detectable")) and e.value is not None]
-        unseen = f", although differences up to {max(sizes):.2f} standard deviations may go unnoticed" if sizes else ""
-        told.append(f"No difference from training was detected at {_names(quiet)}{unseen}.")
-    unknown = [r for r in found if r.status != "estimated" or r.verdict == "cannot-tell"]
-    if unknown:
-        told.append(f"Whether {_names(unknown)} differs from training cannot be told.")
-    return told
-
-
-def _names(results: Iterable[Result]) -> str:
-    names = list(dict.fromkeys(fmt.plain(site) for result in results for site in result.sites))
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _sentence(result: Result, labels: Labels) -> str:
-    site = f"{_names([result])} ({fmt.plain(result.cohort)})"
-    largest = _largest(result)
-    most = ""
-    if largest is not None and largest.value is not None:
-        most = f", most in {labels.term(largest.term)} by {abs(largest.value):.2f} standard deviations"
-    words = {
-        "covariate": f"its patients or images differ from those of training{most}",
-        "label": f"the endpoint is {_commoner(result)}, which explains what else differs",
-        "concept": "the same findings go with another risk than in training, so that the model's risks are not right",
-        "several": f"it differs from training in several ways{most}",
-    }
-    return f"At {site} {words[result.verdict]}."
-
-
-def _commoner(result: Result) -> str:
-    """How the endpoint's frequency differs: by outcomes where they were used, else as scores tell it."""
-    ratio = estimate(result, "observed_expected")
-    if ratio is not None and ratio.value is not None:
-        more = "more" if ratio.value > 1.0 else "less"
-        return f"{more} common than the model expects (observed / expected {interval_words(ratio, 2)})"
-    before, there = estimate(result, "reference_prevalence"), estimate(result, "estimated_prevalence")
-    if before is None or there is None or before.value is None or there.value is None:
-        return "more or less common than in training"
-    told = fmt.share_interval(there.value, there.low, there.high)
-    return (
-        f"{'more' if there.value > before.value else 'less'} common than in training ({told}, estimated without "
-        f"outcomes, against {fmt.share(before.value)})"
-    )
-
-
-def _largest(result: Result) -> Estimate | None:
-    """The standardised difference farthest from 0."""
-    known = [e for e in result.estimates if e.name == "standardised_difference" and e.value is not None]
-    return max(known, key=lambda e: abs(e.value or 0.0), default=None)
-
-
 def _verdicts(found: list[Result]) -> Table:
     rows = []
     for result in found:
-        head = f"{_names([result])} ({fmt.plain(result.cohort)})"
+        head = f"{names_of([result])} ({fmt.plain(result.cohort)})"
         if result.status != "estimated":
             rows.append(Row(head, (status_words(result), *[fmt.MISSING] * 4), result.id))
             continue
@@ -143,9 +86,10 @@ def _verdicts(found: list[Result]) -> Table:
     columns = ("Hospital", "Verdict", "Patients", "AUC against training", "Prevalence", "Detectable, SD")
     notes = (
         "AUC against training: how well a patient of the hospital is told from one of training by the predictors; p is "
-        "adjusted, so that the chance of any false alarm over all hospitals and tests is 5 %. Prevalence: estimated "
-        "from scores, without outcomes. Detectable: the standardised difference of one predictor that is found with a "
-        "power of 80 %. That nothing was detected does not mean that nothing differs.",
+        "adjusted, so that the chance of any false alarm over all hospitals and tests without outcomes is 5 %; where "
+        "outcomes were used their tests add as much. Prevalence: estimated from scores, without outcomes. Detectable: "
+        "the standardised difference of one predictor that is found with a power of 80 %. That nothing was detected "
+        "does not mean that nothing differs.",
     )
     how = tuple(dict.fromkeys(result.how for result in found))
     return Table("Which hospitals differ from training", columns, tuple(rows), notes=notes, how=how)
@@ -180,7 +124,7 @@ def _differences(found: list[Result], labels: Labels) -> list[Block]:
         return []
     rows = [
         Row(
-            f"{_names([r])} ({fmt.plain(r.cohort)})",
+            f"{names_of([r])} ({fmt.plain(r.cohort)})",
             tuple(_difference(estimate(r, "standardised_difference", name)) for name in names),
         )
         for r in known
@@ -197,7 +141,7 @@ def _notes(found: list[Result]) -> list[str]:
     notes = [" ".join(common)] if common and len(told) > 1 else []
     for result in found:
         own = [part for part in told.get(result.id, []) if part not in common or not notes]
-        notes += [f"{_names([result])} ({fmt.plain(result.cohort)}): {' '.join(own)}"] if own else []
+        notes += [f"{names_of([result])} ({fmt.plain(result.cohort)}): {' '.join(own)}"] if own else []
     return notes
 
 
@@ -256,7 +200,7 @@ def _together(result: Result) -> str:
     i2, chosen = estimate(result, "i2"), estimate(result, "chosen")
     parts = []
     if plain_mean is not None and plain_mean.value is not None:
-        parts.append(f"mean over hospitals {fmt.area(plain_mean.value)}")
+        parts.append(f"mean over hospitals {fmt.area_interval(plain_mean.value, plain_mean.low, plain_mean.high)}")
     if mean is not None and mean.value is not None:
         parts.append(f"random effects {fmt.area_interval(mean.value, mean.low, mean.high)}")
     if predicted is not None and predicted.low is not None:

@@ -84,6 +84,15 @@ class LeftOutModel:
         found = [area.auc for area in self.areas.values() if isinstance(area, Area)]
         return float(np.mean(found)) if found else float("nan")
 
+    @property
+    def mean_std_err(self) -> float:
+        """Of the mean over these very hospitals, each measured in patients of its own; NaN where none was.
+
+        What another choice of hospitals would change is in the random-effects mean.
+        """
+        found = [area.std_err for area in self.areas.values() if isinstance(area, Area)]
+        return float(np.sqrt(np.sum(np.square(found)))) / len(found) if found else float("nan")
+
 
 @dataclass(frozen=True)
 class LeftOut:

@@ -53,7 +53,9 @@ def _one(study: Study, left: LeftOutModel, chosen: str) -> Result:
     if not areas:
         status = refusal(errors[0])[0] if errors else "not-estimable"
         return Result.model_validate({**base, "status": status, "note": " ".join(dict.fromkeys(notes))})
-    estimates.append(Estimate(name="mean_auc", value=left.mean, note=f"over {len(areas)} hospitals" if notes else ""))
+    half, note = Z975 * left.mean_std_err, f"over {len(areas)} hospitals" if notes else ""
+    low, high = max(0.0, left.mean - half), min(1.0, left.mean + half)
+    estimates.append(Estimate(name="mean_auc", value=left.mean, low=low, high=high, std_err=half / Z975, note=note))
     estimates += over_centres(areas)
     if chosen:
         estimates.append(Estimate(name="chosen", term=chosen, value=1.0))

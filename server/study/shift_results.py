@@ -219,5 +219,6 @@ def _of_outcomes(study: Study, looked: Looked, labelled: Labelled | None) -> str
         return f"Outcomes say nothing: {few}. {ASSUMPTIONS}"
     return (
         "Outcomes were used when the models were frozen; their three tests of all hospitals are at 5 % together. "
-        "Outside training they allow for what chance and overfitting made of the fit (a slope somewhat below 1)."
+        "Outside training they allow for what chance and overfitting made of the fit (a slope somewhat below 1; of a "
+        "model with a reduction that of its out-of-fold scores)."
     )

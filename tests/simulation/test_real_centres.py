@@ -101,6 +101,9 @@ def test_their_summary_is_told_with_the_worst_centre(run: Run):
     worst = min(areas, key=lambda site: areas[site])
     assert run.value("worst_auc", worst) == areas[worst]
     assert run.value("mean_auc") == pytest.approx(np.mean(list(areas.values())))
+    errors = [e.std_err or 0.0 for e in run.result.estimates if e.name == "auc"]
+    mean = next(e for e in run.result.estimates if e.name == "mean_auc")
+    assert mean.std_err == pytest.approx(np.sqrt(np.sum(np.square(errors))) / len(CENTRES))
     assert run.value("gap") == pytest.approx(max(areas.values()) - areas[worst])
     new = next(e for e in run.result.estimates if e.name == "auc_prediction")
     assert new.low is not None and new.high is not None and new.low < min(areas.values()) < new.high

@@ -13,6 +13,7 @@ from server.report.figures import draw_all
 from server.report.headlines import headlines
 from server.report.page import write_report
 from server.report.shift import VERDICTS, shift
+from server.report.shift_words import sentences
 from server.study.results import Result, Results
 from tests.server.report.conftest import SITES
 
@@ -122,6 +123,8 @@ def test_the_first_words_are_for_the_clinician(content: Results) -> None:
         "No difference from training was detected at zeta and eta, although differences up to 0.61 standard deviations "
         "may go unnoticed.",
         "Whether iota differs from training cannot be told.",
+        "Of harmonised, whose columns are harmonised (ComBat), the study declares no paired comparison with a model "
+        "without that, so whether it helped is not known.",
     )
     assert set(section.blocks[0].items) <= set(headlines(content))
     assert not any("no shift" in item.lower() for item in section.blocks[0].items)
@@ -137,6 +140,67 @@ def test_outcomes_go_before_what_scores_tell_of_the_prevalence(results: Results)
         "At epsilon (external) the endpoint is less common than the model expects (observed / expected 0.75 (0.60 to "
         "0.94)), which explains what else differs."
     )
+
+
+@pytest.mark.parametrize(
+    ("events", "ratio", "words"),
+    [
+        (26, (0.96, 0.84, 1.09), "more common than in training (65.0 % against 41.0 %)"),
+        (None, (0.96, 0.84, 1.09), "more common than in training (66.0 % (50.0 to 80.0), estimated without outcomes, "
+         "against 41.0 %)"),
+        (None, (1.3, 1.1, 1.6), "more common than the model expects (observed / expected 1.30 (1.10 to 1.60))"),
+    ],
+)  # fmt: skip
+def test_which_way_the_frequency_differs_is_told_by_what_tells_it(
+    results: Results, events: int | None, ratio: tuple[float, float, float], words: str
+) -> None:
+    """65 % beside 41 % is more, although the score, which knows of the case mix, expected a little more still."""
+    estimates = [
+        single("reference_prevalence", 0.41), single("estimated_prevalence", 0.66, low=0.5, high=0.8),
+        single("observed_expected", ratio[0], low=ratio[1], high=ratio[2]),
+    ]  # fmt: skip
+    found = profile("epsilon", "label", *estimates).model_copy(update={"n": 40, "events": events})
+    told = headlines(results.model_copy(update={"results": [found]}))[1]
+    assert told == f"At epsilon (external) the endpoint is {words}, which explains what else differs."
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ((1.5, 1.2, 1.9), (1.05, 0.85, 1.3), "risks that were wrong on average are not clearly wrong with it"),
+        ((1.9, 1.5, 2.4), (1.3, 1.1, 1.6), "risks are nearer to the truth with it, and still wrong on average"),
+        ((1.3, 1.1, 1.6), (0.6, 0.5, 0.75), "risks are wrong on average without and with it, and no nearer"),
+        ((1.1, 0.9, 1.3), (1.0, 0.8, 1.2), "risks were not clearly wrong without it, and are not with it"),
+        ((1.1, 0.9, 1.3), (0.7, 0.6, 0.8), "it makes risks wrong on average that were not clearly wrong"),
+    ],
+)
+def test_it_is_said_whether_a_recalibration_helped(
+    results: Results, before: tuple[float, ...], after: tuple[float, ...], words: str
+) -> None:
+    both = made("recalibration.updated.external", "recalibration", [
+        {"name": "observed_expected", "term": side, "value": value, "low": low, "high": high}
+        for side, (value, low, high) in (("before", before), ("after", after))
+    ])  # fmt: skip
+    (told,) = sentences(results.model_copy(update={"results": [both]}))
+    assert f"observed / expected {before[0]:.2f} ({before[1]:.2f} to" in told and words in told
+
+
+def test_it_is_said_whether_harmonised_columns_helped(results: Results) -> None:
+    def said(*more: Result) -> list[str]:
+        return sentences(results.model_copy(update={"results": [SCALED, *more]}))
+
+    def compared(term: str, value: float, low: float, high: float, p: float) -> Result:
+        return made("analysis.both", "analysis", [
+            single("auc_difference", value, low=low, high=high, term=term, p=p), single("holm_p", p, term=term),
+        ])  # fmt: skip
+
+    (unknown,) = said()
+    assert "declares no paired comparison" in unknown
+    (higher,) = said(compared("clinical less harmonised", -0.07, -0.13, -0.01, 0.02))
+    assert "the AUC of harmonised, whose columns are harmonised (ComBat), is higher than that of clinical" in higher
+    assert "difference 0.070 (0.010 to 0.130), p = 0.020" in higher
+    (alike,) = said(compared("harmonised less clinical", 0.02, -0.03, 0.07, 0.4))
+    assert "is not clearly other than that of clinical" in alike
 
 
 def test_every_hospital_has_a_verdict_with_its_numbers(content: Results) -> None:
