@@ -12,8 +12,6 @@ from server.report import format as fmt
 from server.report.contents import Labels, estimate, interval_words, models, of
 from server.study.results import Estimate, Result, Results
 
-_CLEAR = 0.05
-
 
 def sentences(results: Results) -> list[str]:
     """For the clinician: one sentence for each kind of verdict that a hospital got, those that differ first."""
@@ -114,43 +112,16 @@ def _recalibrated(results: Results) -> Iterator[str]:
 
 
 def _harmonised(results: Results) -> Iterator[str]:
-    """By DeLong's paired test against the models without it, where the study declares that comparison."""
+    """By the difference of both areas, with limits that are wide rather than narrow."""
     titles = {model.name: model.title for model in models(results)}
     for result in of(results, "harmonisation"):
-        if result.status != "estimated":
-            continue
         name = result.id.split(".")[1]
-        title = f"{titles.get(name, name)}, whose columns are harmonised (ComBat),"
-        compared = list(_differences_of(name, results))
-        for other, cohort, gain, p in compared:
-            if _apart(gain, 0.0) and p is not None and p <= _CLEAR:
-                how = "higher" if (gain.value or 0.0) > 0 else "lower"
-            else:
-                how = "not clearly other"
-            yield (
-                f"In cohort {cohort} the AUC of {title} is {how} than that of {titles.get(other, other)} "
-                f"(difference {interval_words(gain, 3)}, {fmt.p_words(p)})."
-            )
-        if not compared:
-            yield (
-                f"Of {title} the study declares no paired comparison with a model without that, so whether it helped "
-                "is not known."
-            )
-
-
-def _differences_of(name: str, results: Results) -> Iterator[tuple[str, str, Estimate, float | None]]:
-    """The other model, the cohort, how much more the model's area is, and the adjusted p."""
-    for result in of(results, "analysis"):
         for found in result.estimates:
-            first, less, second = found.term.partition(" less ")
-            if found.name != "auc_difference" or not less or name not in (first, second) or found.value is None:
+            if found.name != "auc_difference" or found.value is None:
                 continue
-            adjusted = estimate(result, "holm_p", found.term)
-            p = found.p if adjusted is None else adjusted.value
-            other, gain = (second, found) if name == first else (first, _negative(found))
-            yield other, fmt.plain(result.cohort), gain, p
-
-
-def _negative(found: Estimate) -> Estimate:
-    value, low, high = (None if x is None else -x for x in (found.value, found.high, found.low))
-    return found.model_copy(update={"value": value, "low": low, "high": high})
+            clear = "higher" if found.value > 0 else "lower"
+            yield (
+                f"Harmonised columns (ComBat) in {fmt.plain(found.term)}: the AUC of {titles.get(name, name)} is "
+                f"{clear if _apart(found, 0.0) else 'not clearly other'} than that of the model without "
+                f"(difference {interval_words(found, 3)})."
+            )

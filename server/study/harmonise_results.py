@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from common.errors import FedmviError
 from common.statistics.combat import CombatFit
+from common.statistics.distributions import Z975
 from common.statistics.shift_verdict import Verdict
 from common.study.harmonisation import MIN_PATIENTS
 from common.study.protocol import Model, Study
@@ -41,7 +44,7 @@ def _result(study: Study, fitted: ScoredModel, evaluated: Sequence[Result], susp
     places = sorted(one.cohort if one.how != "site-alone" else f"{one.cohort} at {one.sites[0]}" for one in own)
     refused = f": not evaluated are {', '.join(places)}." if places else "; here none was."
     note = f"{_NOTE} A hospital with fewer than {MIN_PATIENTS} patients of a cohort is refused{refused}"
-    estimates += _admitted(study, model, suspected)
+    estimates += [*_admitted(study, model, suspected), *_gained(study, model, evaluated)]
     note = f"{note} {_withheld(study, model, suspected)}"
     return Result.model_validate({**base, "n": fit.n_, "estimates": estimates, "note": note})
 
@@ -56,6 +59,41 @@ def _admitted(study: Study, model: Model, suspected: Mapping[str, Verdict]) -> l
     return [
         Estimate(name="admitted", term=site, value=float(site not in why), note=why.get(site, "")) for site in sites
     ]
+
+
+_GAIN = (
+    "the harmonised model's less that of '{}'; limits as if both were measured in different patients, which are wider "
+    "than those of a paired test"
+)
+
+
+def _gained(study: Study, model: Model, evaluated: Sequence[Result]) -> Iterator[Estimate]:
+    """By cohort, or hospital of one, how much larger the area is than without: whether it helped.
+
+    One frame cannot hold a column both ways, so the two areas cannot be compared patient by patient.
+    """
+    plain = compared_model(study)
+    if plain is None or model.name not in (study.shift.models if study.shift is not None else ()):
+        return
+    areas = {result.id: found for result in evaluated if (found := _area(result)) is not None}
+    for result in evaluated:
+        own, other = areas.get(result.id), areas.get(f"model.{plain.name}.{result.id.split('.', 2)[2]}")
+        if result.id.split(".")[1] != model.name or result.cohort == model.cohort or own is None or other is None:
+            continue
+        gain, error = own[0] - other[0], float(np.hypot(own[1], other[1]))
+        place = result.cohort if result.how != "site-alone" else f"{result.cohort} at {result.sites[0]}"
+        yield Estimate(
+            name="auc_difference", term=place, value=gain, low=gain - Z975 * error, high=gain + Z975 * error,
+            std_err=error, note=_GAIN.format(plain.name),
+        )  # fmt: skip
+
+
+def _area(result: Result) -> tuple[float, float] | None:
+    """Of a result with an area: it, and its standard error."""
+    found = next((e for e in result.estimates if e.name == "auc"), None) if result.statistic == "auc" else None
+    if found is None or found.value is None or found.std_err is None:
+        return None
+    return found.value, found.std_err
 
 
 def _withheld(study: Study, model: Model, suspected: Mapping[str, Verdict]) -> str:

@@ -159,15 +159,27 @@ def test_missing_values_are_filled_on_the_common_scale_and_covariates_are_not(tm
 
 
 def test_a_reduced_model_and_the_same_harmonised_are_developed_in_one_run(tmp_path: Path):
-    """Both are of the same columns: what is set once a run for the one is not what is set for the other."""
+    """Both are of the same columns: what is set once a run for the one is not what is set for the other.
+
+    [shift] compares hospitals by the plain one, and tells what harmonising gained.
+    """
     reduction = "reduction = { count = 4 }"
     text = STUDY + variables() + model("plain", reduction, predictors=FEATURES[6:11])
-    text += model("twin", reduction, "harmonise = {}", predictors=FEATURES[6:11])
+    text += model("twin", reduction, 'harmonise = { covariates = ["age"] }', predictors=FEATURES[6:11])
+    text += '\n[shift]\nmodels = ["plain", "twin"]\npermutations = 99\n'
     made = make(tmp_path, dict.fromkeys(SITES, scanned), study=text, masked=True).sign()
     results = conduct(made.study, made.port(), lambda _: None).results
     for name in ("plain", "twin"):
         for part in ("coefficients", "cross-validated", "auc.external"):
             assert results.get(f"model.{name}.{part}").status == "estimated", (name, part)
+    (gain,) = (e for e in results.get("model.twin.harmonisation").estimates if e.name == "auc_difference")
+    plain, twin = (results.get(f"model.{name}.auc.external").estimates[0] for name in ("plain", "twin"))
+    assert plain.value is not None and twin.value is not None and gain.term == "external"
+    assert gain.value == pytest.approx(twin.value - plain.value)
+    assert gain.std_err == pytest.approx(np.hypot(plain.std_err, twin.std_err))
+    shifts = [r for r in results.results if r.statistic == "shift"]
+    assert {r.status for r in shifts} == {"estimated"}
+    assert all(any(e.name == "class_conditional" for e in r.estimates) for r in shifts)
 
 
 def test_a_harmonised_model_is_not_handed_on_nor_one_that_is_built_on_it(run: Run):
