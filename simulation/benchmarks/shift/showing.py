@@ -113,6 +113,9 @@ def _corrections(campaign: Campaign) -> Table:
                     share = f"{row['slope_within']['share']:.2f}" if "slope_within" in row else ""
                     errors = (f"{row['logit_oe_before']:.3f}", f"{row['logit_oe_after']:.3f}")
                     table.add_row(name, n, rule, *errors, share)
+    for name, row in campaign.report()["recalibration"]["prior"].items():
+        errors = (f"{row['logit_oe_before']:.3f}", f"{row['logit_oe_after']:.3f}")
+        table.add_row(name, "no outcome", f"prior ({row['draws']} draws)", *errors, "")
     return table
 
 
