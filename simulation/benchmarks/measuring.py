@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -93,16 +94,18 @@ def in_turn(runs: Mapping[str, Run], repeats: int) -> dict[str, list[float]]:
 
 
 class Stopwatch:
-    """Seconds by step of a chain."""
+    """Seconds by step of a chain, and the largest memory in MiB that the process had by the end of each."""
 
     def __init__(self) -> None:
         self.steps: dict[str, float] = {}
+        self.peaks_mib: dict[str, float] = {}
         self._begun = time.perf_counter()
 
     def step(self, name: str) -> None:
         """The time since the last step belongs to this one."""
         now = time.perf_counter()
         self.steps[name] = self.steps.get(name, 0.0) + now - self._begun
+        self.peaks_mib[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         self._begun = now
 
 

@@ -11,7 +11,6 @@ values are not those of plain pyradiomics: 20 voxels are 4 sigmas of its widest 
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,14 +70,19 @@ class Measured:
         Seconds by step, in the process that did it.
     processor_s
         Seconds of processor time, which other programs on the machine hardly change.
-    peak_mib
-        Largest memory of that process so far.
+    peaks_mib
+        Largest memory of that process by the end of each step, whichever step needed it.
     """
 
     values: Mapping[str, float]
     steps: Mapping[str, float]
     processor_s: float
-    peak_mib: float
+    peaks_mib: Mapping[str, float]
+
+    @property
+    def peak_mib(self) -> float:
+        """Largest memory of the process."""
+        return max(self.peaks_mib.values())
 
 
 def workload() -> Preparation:
@@ -145,7 +149,14 @@ def benchmark_preparation(
         "workers": workers,
     }
     if registration:
-        facts["registration_s"], facts["registration_processor_s"] = _registration(tasks[0])
+        ((_, alone),) = as_done(registered, tasks[:1], 1, lost)
+        seconds_of = alone.steps["registration"]
+        facts |= {
+            "registration_s": seconds_of,
+            "registration_processor_s": alone.processor_s,
+            "registration_peak_mib": alone.peak_mib,
+            "registration_share": seconds_of / (seconds_of + sum(done["ours"][0].steps.values())),
+        }
     return Benchmark(
         "preparation",
         Timed("ours", timed["ours"].seconds, facts, timed["ours"].steps),
@@ -167,7 +178,7 @@ def ours(patient: Patient) -> Measured:
         watch.step("resampling")
         values |= extract({name: image}, masks, preparation, patient=scan.patient).values
         watch.step("features")
-    return Measured(values, watch.steps, time.process_time() - begun, _peak_mib())
+    return Measured(values, watch.steps, time.process_time() - begun, watch.peaks_mib)
 
 
 def plain(patient: Patient) -> Measured:
@@ -231,7 +242,8 @@ def _by_extractor(patient: Patient, margin: int | None) -> Measured:
             values |= {f"{name}.{region}.{key}": float(value) for key, value in found.items() if _is_column(key)}
         watch.step("features")
     wanted = preparation.feature_names()
-    return Measured({name: values[name] for name in wanted}, watch.steps, time.process_time() - begun, _peak_mib())
+    kept = {name: values[name] for name in wanted}
+    return Measured(kept, watch.steps, time.process_time() - begun, watch.peaks_mib)
 
 
 def _images(phases: Mapping[str, sitk.Image], preparation: Preparation) -> Iterator[tuple[str, sitk.Image]]:
@@ -264,15 +276,15 @@ def _crop(image: sitk.Image, mask: sitk.Image, margin: int) -> tuple[sitk.Image,
     return cropped(image, part), cropped(mask, part)
 
 
-def _registration(patient: Patient) -> tuple[float, float]:
-    """Seconds, and those of processor time, to register all phases of a patient to the reference in this process."""
+def registered(patient: Patient) -> Measured:
+    """All phases of a patient registered to the reference, in a process of its own, no liver being outlined."""
     scan, preparation, begun, watch = patient.scan, workload(), time.process_time(), Stopwatch()
     fixed = scan.images[preparation.reference]
     for phase in preparation.phases:
         if phase != preparation.reference:
             register(fixed, scan.images[phase], phase, preparation, {})
     watch.step("registration")
-    return watch.steps["registration"], time.process_time() - begun
+    return Measured({}, watch.steps, time.process_time() - begun, watch.peaks_mib)
 
 
 def _timed(name: str, seconds: Sequence[float], done: Sequence[Measured], processes: int) -> Timed:
@@ -282,11 +294,8 @@ def _timed(name: str, seconds: Sequence[float], done: Sequence[Measured], proces
     facts = {
         "patients_per_hour": 3600 * len(done) / median,
         "peak_mib": max(measured.peak_mib for measured in done),
+        "peaks_mib": {step: max(measured.peaks_mib[step] for measured in done) for step in done[0].steps},
         "processor_s": sum(measured.processor_s for measured in done),
         "features": len(done[0].values),
     }
     return Timed(name, tuple(seconds), facts, steps)
-
-
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

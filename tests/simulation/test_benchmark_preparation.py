@@ -29,7 +29,7 @@ def test_ours_gives_the_features_of_plain_pyradiomics_from_scans_of_another_spac
     """Resampled as parts or as wholes, subtracted and cropped: no feature is another."""
     monkeypatch.setattr(preparation, "workload", small)
     monkeypatch.setattr(preparation, "as_done", lambda way, tasks, *_: enumerate(map(way, tasks)))
-    command = ["benchmark", "preparation", "--size", "80", "48", "40", "--diameter", "8", "--json"]
+    command = ["benchmark", "preparation", "--size", "80", "48", "40", "--diameter", "8", "--registration", "--json"]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     report = json.loads(done.output)
     assert done.exit_code == 0
@@ -39,7 +39,11 @@ def test_ours_gives_the_features_of_plain_pyradiomics_from_scans_of_another_spac
     assert report["ours"]["hand_cropped_over_1_percent"] > 0
     assert set(report["ratios"]) == {"plain", "hand-cropped"}
     for side in (report["ours"], *report["baselines"]):
-        assert set(side["steps_s"]) == {"regions", "resampling", "features"}
+        assert set(side["steps_s"]) == set(side["peaks_mib"]) == {"regions", "resampling", "features"}
+    seconds = sum(report["ours"]["steps_s"].values())
+    alone = report["ours"]["registration_s"]
+    assert report["ours"]["registration_share"] == pytest.approx(alone / (alone + seconds))
+    assert report["ours"]["registration_peak_mib"] > 0
 
 
 def test_a_lesion_that_does_not_fit_is_refused() -> None:
