@@ -171,9 +171,9 @@ def _map(public_data: Callable[[str], Path], phantom: str, configuration: str) -
 def test_the_laplacian_of_a_gaussian_is_that_of_ibsi_2(
     public_data: Callable[[str], Path], phantom: str, configuration: str, sigma_mm: float
 ) -> None:
-    """Within 1 % of the map's range, but for the impulse's own voxel (1.4 %): the Gaussian is a recursion, theirs sampled.
+    """Within 1 % of the map's range, but for the impulse's own voxel (1.4 %): the Gaussian is ITK's recursion.
 
-    Theirs is in voxels, and not normalised across scales.
+    That of IBSI is sampled; it is in voxels, and not normalised across scales.
     """
     image, expected = _map(public_data, phantom, configuration)
     found = sitk.GetArrayFromImage(laplacian_of_gaussian(image, sigma_mm, ((0, 0, 0), image.GetSize())))
