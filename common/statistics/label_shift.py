@@ -58,6 +58,14 @@ class Classes:
         rates: FloatArray = self.above / self.n
         return rates
 
+    def apart(self, direction: FloatArray) -> float:
+        """How far a score with these (p,) weights lies apart in both classes, in its standard deviations over all
+        patients; 0 of no weights."""
+        between = float(direction @ (self.mean[1] - self.mean[0]))
+        share = self.prevalence * (1.0 - self.prevalence)
+        spread = float(direction @ self.within @ direction) + share * between**2
+        return between / float(np.sqrt(spread)) if spread > 0 else 0.0
+
 
 @dataclass(frozen=True)
 class LabelShift:

@@ -8,7 +8,7 @@ sites, any other site with all of them. No outcome of a site outside the trainin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from common.statistics.shift_findings import Compared, Detection, SiteShift
 from common.statistics.shift_verdict import LEAST_PATIENTS, Verdict, without_outcomes
 from common.statistics.site_permutation import SMALLER_HALF, SitePermutations
 from common.statistics.site_profile import BINS, HALVES, SiteProfile, Standard, cumulative, merged
-from common.statistics.site_shift import Profiles, Tests, area, smallest_detectable, tests, within
+from common.statistics.site_shift import SCORE_WEIGHT, Profiles, Tests, area, smallest_detectable, tests, within
 from common.statistics.training_profile import TrainingProfile
 from common.study.table import FloatArray
 
@@ -223,12 +223,23 @@ def _concluded(
     found = tests(sites, others, covariance, standard.direction[1:])
     adjusted = max_t(found.sizes, chance.sizes)
     looked = tuple(
-        _site(compared, classes, told[i], found, sites, others, adjusted.p_[i], adjusted.critical_, i)
+        replace(
+            _site(compared, classes, told[i], found, sites, others, adjusted.p_[i], adjusted.critical_, i),
+            smallest_frequency_=_frequency(
+                classes.apart(standard.direction[1:] * (told[i].part["told"] == 1)),
+                smallest_detectable(adjusted.critical_ / SCORE_WEIGHT, float(sites.size[i]), float(others.size[i])),
+            ),
+        )
         for i in range(len(told))
     )
     order = [compared.cohort, *(cohort for cohort, _ in compared.others)]
     everybody = sorted((*looked, *silent), key=lambda one: (order.index(one.cohort), one.site))
     return Detection(compared, classes.prevalence, adjusted.critical_, tuple(everybody))
+
+
+def _frequency(apart: float, smallest: float) -> float | None:
+    """The difference of the outcome's frequency that moves the score's mean by so much."""
+    return smallest / abs(apart) if abs(apart) > smallest else None
 
 
 def _others(whole: Profiles, sites: Profiles, inside: NDArray[np.bool_]) -> Profiles:

@@ -79,6 +79,9 @@ class SiteShift:
         How the difference of the means is split; None where the classes do not differ.
     smallest_detectable_
         Standardised difference of one column that would be found with a power of 0.8.
+    smallest_frequency_
+        The same of the outcome's frequency by the test of the score, if nothing else differs; None where even the
+        largest would not be.
     error
         Why nothing is known of the hospital; else None.
     """
@@ -101,6 +104,7 @@ class SiteShift:
     prevalence_: Prevalence | None = None
     label_: LabelShift | None = None
     smallest_detectable_: float | None = None
+    smallest_frequency_: float | None = None
     error: FedmviError | None = None
 
     @property

@@ -67,9 +67,10 @@ def _verdicts(found: list[Result]) -> Table:
     for result in found:
         head = f"{names_of([result])} ({fmt.plain(result.cohort)})"
         if result.status != "estimated":
-            rows.append(Row(head, (status_words(result), *[fmt.MISSING] * 4), result.id))
+            rows.append(Row(head, (status_words(result), *[fmt.MISSING] * 5), result.id))
             continue
         area, smallest = estimate(result, "two_sample_auc"), estimate(result, "smallest_detectable")
+        frequency = estimate(result, "smallest_detectable_prevalence")
         rows.append(
             Row(
                 head,
@@ -79,17 +80,26 @@ def _verdicts(found: list[Result]) -> Table:
                     _with_p(fmt.area(area.value), area) if area is not None else fmt.MISSING,
                     _prevalence(result),
                     _two(smallest),
+                    _two(frequency),
                 ),
                 result.id,
             )
         )
-    columns = ("Hospital", "Verdict", "Patients", "AUC against training", "Prevalence", "Detectable, SD")
+    columns = (
+        "Hospital",
+        "Verdict",
+        "Patients",
+        "AUC against training",
+        "Prevalence",
+        "Detectable, SD",
+        "Detectable, prevalence",
+    )
     notes = (
         "AUC against training: how well a patient of the hospital is told from one of training by the predictors; p is "
         "adjusted, so that the chance of any false alarm over all hospitals and tests without outcomes is 5 %; where "
         "outcomes were used their tests add as much. Prevalence: estimated from scores, without outcomes. Detectable: "
-        "the standardised difference of one predictor that is found with a power of 80 %. That nothing was detected "
-        "does not mean that nothing differs.",
+        "the standardised difference of one predictor, and that of the prevalence if nothing else differs, which are "
+        "found with a power of 80 % without outcomes. That nothing was detected does not mean that nothing differs.",
     )
     how = tuple(dict.fromkeys(result.how for result in found))
     return Table("Which hospitals differ from training", columns, tuple(rows), notes=notes, how=how)

@@ -123,6 +123,8 @@ def _together(one: SiteShift) -> list[Estimate]:
         found.append(Estimate(name="score_difference", value=number(one.score_), p=number(one.score_p_), note=why))
     if one.smallest_detectable_ is not None:
         found.append(Estimate(name="smallest_detectable", value=one.smallest_detectable_))
+        why = "no difference of the outcome's frequency" if one.smallest_frequency_ is None else ""
+        found.append(Estimate(name="smallest_detectable_prevalence", value=one.smallest_frequency_, note=why))
     return found
 
 
@@ -194,7 +196,12 @@ def _said(detection: Detection, one: SiteShift, verdict: Verdict) -> list[str]:
     if one.smallest_detectable_ is not None:
         found.append(
             f"With {one.n_} patients beside {one.others_} of {with_whom}, a standardised difference of "
-            f"{one.smallest_detectable_:.2f} in one column is found with a power of 80 %."
+            f"{one.smallest_detectable_:.2f} in one column is found with a power of 80 %"
+            + (
+                f", and one of {one.smallest_frequency_:.2f} in the frequency of the outcome, if nothing else differs."
+                if one.smallest_frequency_ is not None
+                else "; no other frequency of the outcome is, unless outcomes are used."
+            )
         )
     found.append(
         "Tests of all hospitals and columns together are at 5 % (largest test, "

@@ -230,6 +230,20 @@ def test_what_is_called_detectable_is_detected_in_four_of_five() -> None:
     assert stats.binomtest(hits, 40, 0.8).pvalue > 0.005, hits
 
 
+def test_the_frequency_that_is_called_detectable_is_detected_in_four_of_five() -> None:
+    sizes = [
+        detect(np.random.default_rng([seed, 9]), Drawn(), 120, deals=99)[0].of("external", "t") for seed in range(5)
+    ]
+    size = float(np.median([one.smallest_frequency_ or np.nan for one in sizes]))
+    assert 0.1 < size < 0.5
+    hits = 0
+    for seed in range(40):
+        own = np.random.default_rng([seed, 10])
+        found = detect(own, Drawn(prevalence=0.4 + size), 120, deals=99)[0].of("external", "t")
+        hits += found.score_p_ is not None and found.score_p_ <= 0.05
+    assert stats.binomtest(hits, 40, 0.8).pvalue > 0.005, (size, hits)
+
+
 def test_a_small_hospital_cannot_be_told_and_others_go_on() -> None:
     rng = np.random.default_rng(1)
     train = {f"s{k}": Drawn().frame(rng, n) for k, n in enumerate((15, 120, 150, 100))}

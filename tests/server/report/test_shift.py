@@ -49,7 +49,8 @@ FOUND = [
     profile(
         "delta", "covariate", smd("age", 0.2, 0.44), smd("afp>20", -0.91, 0.005),
         single("two_sample_auc", 0.71, low=0.6, high=0.82, p=0.01), single("reference_prevalence", 0.41),
-        single("estimated_prevalence", 0.44, low=0.3, high=0.58), single("smallest_detectable", 0.52), n=41,
+        single("estimated_prevalence", 0.44, low=0.3, high=0.58), single("smallest_detectable", 0.52),
+        single("smallest_detectable_prevalence", 0.31), n=41,
         note="Its predictors are compared with those of training.",
     ),
     profile(
@@ -199,7 +200,7 @@ def test_it_is_said_whether_harmonised_columns_helped(results: Results) -> None:
 def test_every_hospital_has_a_verdict_with_its_numbers(content: Results) -> None:
     table = tables(shift(content, {}))["Which hospitals differ from training"]
     assert rows(table)["delta (external)"] == (
-        VERDICTS["covariate"], "41", "0.710, p = 0.010", "44.0 % (30.0 to 58.0)", "0.52",
+        VERDICTS["covariate"], "41", "0.710, p = 0.010", "44.0 % (30.0 to 58.0)", "0.52", "0.31",
     )  # fmt: skip
     apart = tables(shift(content, {}))["Differences from training, in standard deviations"]
     assert apart.columns == ("Hospital", "Age", "AFP > 20 ng/mL")

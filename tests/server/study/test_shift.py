@@ -79,6 +79,9 @@ def test_every_hospital_has_a_verdict_and_what_would_have_been_found(results: Re
         assert size is not None
         assert 0.3 < size < 1.0
         assert f"{size:.2f}" in found[name].note
+        frequency = of(found[name], "smallest_detectable_prevalence")[""].value
+        words = "no other frequency" if frequency is None else f"one of {frequency:.2f} in the frequency of the outcome"
+        assert words in found[name].note
 
 
 def test_published_differences_are_those_of_the_tables(results: Results, made: Consortium) -> None:
