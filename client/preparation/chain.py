@@ -16,7 +16,6 @@ import math
 import resource
 import shutil
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -45,6 +44,7 @@ from client.preparation.steps import Steps, problem_as_json, problem_from_json, 
 from client.preparation.working import Comparable, Working, lost_rings, region_rows
 from client.radiomics.extraction import extract
 from common.errors import FedmviError, Severity
+from common.errors.unforeseen import failed_on
 from common.study.features import LANDMARKS
 from common.study.fingerprint import digest
 from common.study.preparation import Radiomics, Stacks, phases_of
@@ -65,7 +65,7 @@ def prepare_patient(job: Job) -> Outcome:
     except MemoryError:
         return chain.outcome([FedmviError(378)])
     except Exception as error:  # noqa: BLE001 - a fault of the program that one patient meets must not stop the others
-        return chain.outcome([FedmviError(383, "".join(traceback.format_exception(error)[-3:]).strip())])
+        return chain.outcome([failed_on(job.case.patient, error)])
     return chain.outcome()
 
 

@@ -131,7 +131,7 @@ ERRORS = {
     ),
     383: ErrorText(
         "The program failed on a patient's images.",
-        "Report what is shown, without the patient's id; the other patients are prepared.",
+        "Report what is shown, without the patient's id; the other patients are not affected.",
     ),
     388: ErrorText(
         "Nothing was found to make a manifest of.",

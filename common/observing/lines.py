@@ -7,10 +7,10 @@ import logging
 import re
 import traceback
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 
 from common.errors import FedmviError
+from common.errors.unforeseen import place
 from common.observing.context import subject
 
 MOST_CHARACTERS = 2000
@@ -97,7 +97,7 @@ def _message(record: logging.LogRecord) -> str:
         text = "a line that cannot be written"
     info = _exception(record)
     if info:
-        text += f": {_shown(info[1])}{_place(info[2])}"
+        text += f": {_shown(info[1])}{place(info[2])}"
     return _printable(text)[:MOST_CHARACTERS]
 
 
@@ -134,12 +134,6 @@ def _numbered(record: logging.LogRecord) -> FedmviError | None:
     info = _exception(record)
     among = [*_arguments(record), *([info[1]] if info else [])]
     return next((value for value in among if isinstance(value, FedmviError)), None)
-
-
-def _place(trace: TracebackType | None) -> str:
-    """Where an exception was raised: file and line, which are ours or a library's, never data."""
-    frames = traceback.extract_tb(trace)
-    return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 def _printable(text: str) -> str:

@@ -20,9 +20,9 @@ import SimpleITK as sitk  # noqa: N813
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from client.images.case import Case
+from client.images.reading.slices import BAD_BYTES
 from common.errors import FedmviError, Severity
 
 PATIENT = frozenset(
@@ -65,7 +65,6 @@ _NAME_LIKE = re.compile(
 )
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _OVERLAYS = range(0x6000, 0x6020, 2)
-_UNDECODABLE = (ValueError, TypeError, KeyError, OverflowError, NotImplementedError, AttributeError)
 _NIFTI_TEXTS: Mapping[int, Mapping[str, tuple[int, int]]] = {
     348: {"db_name": (14, 32), "descrip": (148, 228), "aux_file": (228, 252), "intent_name": (328, 344)},
     540: {"descrip": (240, 320), "aux_file": (320, 344), "intent_name": (508, 524)},
@@ -121,7 +120,7 @@ def _of_dicom(path: Path, series: set[str], patient: str) -> Iterator[FedmviErro
     seen: set[str] = set()
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         brief = _header(file, _BRIEF)
-        uid = "" if brief is None else str(brief.get("SeriesInstanceUID", ""))
+        uid = "" if brief is None else _text(brief, "SeriesInstanceUID")
         if brief is None or (series and uid not in series):
             continue
         header = brief if uid in seen else (_header(file, None) or brief)
@@ -147,18 +146,19 @@ def _header(file: Path, tags: list[str] | None) -> Dataset | None:
     """A file's header; None where it is not DICOM, which is not asked here."""
     try:
         return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
-    except (InvalidDicomError, OSError, EOFError, *_UNDECODABLE):
+    except BAD_BYTES:
         return None
 
 
-def _elements(header: Dataset) -> Iterator[DataElement]:
-    """All elements that can be decoded, those of sequences too."""
+def _elements(header: Dataset) -> Iterator[tuple[DataElement, str]]:
+    """All elements that can be decoded and their texts, those of sequences too."""
     for tag in list(header.keys()):
         try:
             element = header[tag]
-        except _UNDECODABLE:
+            value = _as_text(element)
+        except BAD_BYTES:
             continue  # what cannot be decoded tells nothing to whoever reads it
-        yield element
+        yield element, value
         if element.VR == "SQ":
             for item in element.value or ():
                 yield from _elements(item)
@@ -168,8 +168,7 @@ def _telling(header: Dataset, patient: str) -> dict[Severity, set[str]]:
     """Names of attributes that tell something."""
     found: dict[Severity, set[str]] = {Severity.WARNING: set(), Severity.NOTE: set()}
     words = _words(_text(header, "PatientName"), patient)
-    for element in _elements(header):
-        value = _as_text(element)
+    for element, value in _elements(header):
         if not value:
             continue
         private = element.tag.is_private
@@ -190,7 +189,7 @@ def _called(element: DataElement) -> str:
 def _text(header: Dataset, keyword: str) -> str:
     try:
         return _as_text(header[keyword])
-    except _UNDECODABLE:
+    except BAD_BYTES:
         return ""
 
 

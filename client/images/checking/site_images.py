@@ -15,6 +15,7 @@ from client.images.checking.privacy import privacy_problems
 from client.images.finding.finding import find_cases
 from client.images.loading import read_case
 from common.errors import FedmviError, Severity
+from common.errors.unforeseen import failed_on
 from common.parallel import as_done
 from common.study.preparation import Preparation
 
@@ -95,7 +96,7 @@ def inspect_images(
     Returns
     -------
     problems
-        330 to 369, worst first.
+        330 to 369, 378 and 383, worst first.
     rows
         One a patient, worst first, then in the table's order.
     """
@@ -140,14 +141,18 @@ def _badness(row: Row) -> tuple[int, ...]:
 
 def _look(task: _Task) -> _Seen:
     """Read and look at one patient (in a process of its own)."""
+    problems: list[FedmviError] = []
     try:
-        scan, problems = read_case(task.case)
+        scan, unreadable = read_case(task.case)
+        problems += unreadable
         problems += problems_of(scan, task.preparation, task.case)
         problems += privacy_problems(task.case)
         panels = panels_of(scan, task.preparation) if task.pictures else ()
         return _Seen(tuple(problems), tuple(prints_of(scan, task.case)), panels, tuple(scan.masks))
     except MemoryError:
         return _lost(task)
+    except Exception as error:  # noqa: BLE001 - a fault of the program that one patient meets must not stop the others
+        return _Seen((*problems, failed_on(task.case.patient, error)))
 
 
 def _lost(task: _Task) -> _Seen:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from client.images.reading.series import FoundSeries, find_series, read_header
 from client.images.reading.slices import text
 from client.images.reading.volumes import FoundVolume
 from common.errors import FedmviError, Severity
+from common.errors.unforeseen import failed_on
 from common.parallel import in_processes
 
 Progress = Callable[[int, int, str], None]
@@ -148,11 +150,9 @@ def _gather(task: tuple[Path, Path]) -> _Part:
     """What one folder holds (in a process of its own); the other path is the manifest's base."""
     folder, base = task
     part = _Part(folder)
-    try:
+    found: list[FoundSeries] = []
+    with _kept(part):
         found = find_series(folder, folder.name)
-    except FedmviError as problem:
-        part.problems.append(problem)
-        return part
     part.problems += [series.problem for series in found if series.problem]
     usable = [series for series in found if series.volumes]
     known = {path for series in usable for volume in series.volumes for path in volume.files}
@@ -163,11 +163,27 @@ def _gather(task: tuple[Path, Path]) -> _Part:
         place = _place(series)
         others = set().union(*homes[:number], *homes[number + 1 :])
         alone = not unclear and not any(home.is_relative_to(place) for home in others)
-        _add_volumes(series, place, alone, base, part)
+        with _kept(part):
+            _add_volumes(series, place, alone, base, part)
     for path in _files(folder):
         if path not in known:
-            _add_mask(path, part)
+            with _kept(part):
+                mask = read_mask_object(path, folder.name)
+                part.masks += [mask] if mask else []
     return part
+
+
+@contextmanager
+def _kept(part: _Part) -> Iterator[None]:
+    """What goes wrong with one folder, series or file is a problem of this part, and stops no other."""
+    try:
+        yield
+    except FedmviError as problem:
+        part.problems.append(problem)
+    except MemoryError:
+        part.problems.append(FedmviError(378, f"{part.folder.name}: too large for the memory"))
+    except Exception as error:  # noqa: BLE001 - a fault of the program that one file meets must not stop the others
+        part.problems.append(failed_on(part.folder.name, error))
 
 
 def _add_volumes(series: FoundSeries, place: Path, alone: bool, base: Path, part: _Part) -> None:
@@ -178,15 +194,6 @@ def _add_volumes(series: FoundSeries, place: Path, alone: bool, base: Path, part
         candidate = Candidate(_line(series, at, place, base, facts, alone), facts, nameless)
         part.volumes.append((text(volume.header, "PatientID"), (series.uid, at), candidate))
         part.instances.update({one.instance: (series.uid, at) for one in volume.slices if one.instance})
-
-
-def _add_mask(path: Path, part: _Part) -> None:
-    try:
-        mask = read_mask_object(path, part.folder.name)
-    except FedmviError as problem:
-        part.problems.append(problem)
-    else:
-        part.masks += [mask] if mask else []
 
 
 def _files(part: Path) -> list[Path]:

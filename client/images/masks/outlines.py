@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from client.images.case import Acquisition, MaskSource
-from client.images.reading.slices import BAD_BYTES, image_problem
+from client.images.reading.slices import image_problem
 from client.images.region_words import REGION_WORDS, region_called, region_in
 from common.errors import FedmviError
-
-DAMAGED = (*BAD_BYTES, zlib.error)
-"""What pydicom raises on a damaged object, which may be compressed as a whole."""
 
 LISTED = 12
 """As many segments are listed in an error."""

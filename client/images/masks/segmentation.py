@@ -16,8 +16,9 @@ from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import ExplicitVRBigEndian, SegmentationStorage
 
 from client.images.case import Acquisition
-from client.images.masks.outlines import DAMAGED, MaskFile, Segment, check_belongs, choose
+from client.images.masks.outlines import MaskFile, Segment, check_belongs, choose
 from client.images.masks.placing import Canvas, Lattice, OffGridError
+from client.images.reading.slices import BAD_BYTES
 
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 """Label Map Segmentation Storage, which came to DICOM in 2024."""
@@ -119,7 +120,7 @@ def _read(file: MaskFile) -> tuple[_Headers, Dataset]:
             headers = _parsed(dataset)
             _check_length(dataset, len(headers.frames))
             return headers, dataset
-        except DAMAGED as error:
+        except BAD_BYTES as error:
             raise file.refused(340, f"not a usable Segmentation: {type(error).__name__}: {error}") from error
 
 
@@ -141,7 +142,7 @@ def _pixels(file: MaskFile, dataset: Dataset, frames: list[int]) -> Iterator[tup
                 warnings.simplefilter("ignore", UserWarning)
                 pixels = next(decoded)
             yield at, pixels
-    except (*DAMAGED, StopIteration) as error:
+    except (*BAD_BYTES, StopIteration) as error:
         raise file.refused(340, f"its pixels cannot be decoded: {error}") from error
 
 

@@ -13,8 +13,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RTStructureSetStorage
 
 from client.images.case import Acquisition
-from client.images.masks.outlines import DAMAGED, MaskFile, Segment, check_belongs, choose
+from client.images.masks.outlines import MaskFile, Segment, check_belongs, choose
 from client.images.masks.placing import Canvas
+from client.images.reading.slices import BAD_BYTES
 
 STRUCTURE_SET = str(RTStructureSetStorage)
 """Class of structure sets."""
@@ -98,7 +99,7 @@ def dicom_kind(file: MaskFile) -> str:
             warnings.simplefilter("ignore", UserWarning)
             dataset = pydicom.dcmread(file.source.path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
             return str(dataset.SOPClassUID)
-    except DAMAGED as error:
+    except BAD_BYTES as error:
         raise file.refused(340, f"not a DICOM file, nor NIfTI or NRRD by its name: {error}") from error
 
 
@@ -185,7 +186,7 @@ def _read(file: MaskFile) -> tuple[_Headers, int, list[_Contour]]:
         warnings.simplefilter("ignore", UserWarning)
         try:
             headers = _parsed(pydicom.dcmread(file.source.path))
-        except DAMAGED as error:
+        except BAD_BYTES as error:
             raise file.refused(340, f"not a usable structure set: {type(error).__name__}: {error}") from error
         chosen = headers.segments[choose(file, headers.segments)].number
         items = headers.contours.get(chosen, ())
@@ -195,7 +196,7 @@ def _read(file: MaskFile) -> tuple[_Headers, int, list[_Contour]]:
         for number, item in enumerate(items, start=1):
             try:
                 contours.append(_contour(item))
-            except DAMAGED as error:
+            except BAD_BYTES as error:
                 raise file.refused(344, f"contour {number} cannot be read: {error}") from error
     return headers, chosen, contours
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,10 +23,10 @@ config.settings.reading_validation_mode = config.IGNORE
 
 BAD_BYTES = (
     ArithmeticError, AssertionError, AttributeError, BytesLengthException, EOFError, InvalidDicomError, LookupError,
-    NotImplementedError, OSError, RuntimeError, TypeError, ValueError, struct.error,
+    NotImplementedError, OSError, RuntimeError, TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
 """What pydicom and its decoders raise on bytes that are not what the standard says: it parses values when they are
-asked for, and lets whatever the conversion raises through."""
+asked for, lets whatever the conversion raises through, and unpacks files that are compressed as a whole."""
 
 NO_DATE = "00010101"
 """The day of an image whose headers hold a time and no date, as de-identification often leaves them."""

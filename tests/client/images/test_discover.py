@@ -12,16 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from typer.testing import CliRunner
 
 from client.cli import app
 from client.cohort.site import Site, SiteHead
 from client.images.case import Case
+from client.images.finding import discover as discovering
 from client.images.finding.discover import Discovered, discover
 from client.images.finding.facts import facts_of
 from client.images.finding.finding import find_cases
@@ -213,6 +216,38 @@ def test_what_cannot_be_read_is_told_and_does_not_stop_the_others(tmp_path: Path
     assert list(by_phase(found)) == ["arterial"]
     assert {problem.number for problem in found.problems} == {330}
     assert all(problem.local.startswith("p2: ") for problem in found.problems)
+
+
+def test_what_nobody_foresaw_of_one_file_or_folder_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series(tmp_path / "p1" / "1", "arterial", "2.25.11")
+    series(tmp_path / "p2" / "1", "portal", "2.25.12")
+    (tmp_path / "p1" / "1" / "notes").write_text("odd")
+    for name in ("find_series", "read_mask_object"):
+
+        def odd(path: Path, *more: Any, real: Callable[..., Any] = getattr(discovering, name)) -> Any:
+            if path.name in ("notes", "p2"):
+                raise LookupError("Zaborowska^Maria")
+            return real(path, *more)
+
+        monkeypatch.setattr(discovering, name, odd)
+    found = discover(tmp_path, tmp_path)
+    assert list(by_phase(found)) == ["arterial"]
+    assert [(p.number, p.local.partition(":")[0]) for p in found.problems] == [(383, "p1"), (383, "p2")]
+    assert "Maria" not in str(found.problems)
+
+
+def test_a_damaged_file_that_is_compressed_as_a_whole_is_told(tmp_path: Path) -> None:
+    series(tmp_path / "p1" / "1", "arterial", "2.25.11")
+    path = sorted(series(tmp_path / "p2" / "1", "portal", "2.25.12").iterdir())[0]
+    header = pydicom.dcmread(path)
+    header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    header.save_as(path)
+    path.write_bytes(path.read_bytes()[:500] + bytes(range(100)))
+    found = discover(tmp_path, tmp_path)
+    assert {problem.number for problem in found.problems} == {330}
+    assert "arterial" in by_phase(found)
 
 
 def test_names_that_no_table_can_hold_are_refused_and_the_manifest_stays_readable(tmp_path: Path) -> None:

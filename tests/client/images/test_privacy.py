@@ -17,6 +17,7 @@ from client.images.case import Case, ImageSource, MaskSource
 from client.images.checking.privacy import OTHERS, PATIENT, privacy_problems
 from common.errors import FedmviError, Severity
 from simulation.imaging.dicom import write_series
+from tests.client.images.dicom_files import short_number
 from tests.public_data import public
 from tests.simulation.imaging.examinations import ABOUT, ct
 
@@ -101,6 +102,14 @@ def test_one_slice_of_somebody_else_is_found(series: Path) -> None:
     header.save_as(path)
     ((local, number),) = [(p.local, p.number) for p in told(series)]
     assert number == 365 and "in up to 1 file(s)" in local and "Nowak" not in local and "77231" not in local
+
+
+def test_what_cannot_be_decoded_hides_nothing_of_the_rest(series: Path) -> None:
+    """Six bytes of a number that takes eight, beside a name."""
+    change(series, lambda header: setattr(header, "PatientName", f"{CANARY}^Maria"))
+    short_number(sorted(series.glob("*.dcm"))[0])
+    (problem,) = told(series)
+    assert problem.number == 365 and problem.local.endswith(": PatientName")
 
 
 def test_a_series_beside_the_one_that_is_meant_does_not_count(series: Path) -> None:

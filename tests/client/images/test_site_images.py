@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from typer.testing import CliRunner
 
 from client.cli import app
 from client.cohort.site import load_site
+from client.images.case import Case
 from client.images.checking import site_images
 from client.images.checking.contact_sheet import may_write
 from client.images.checking.site_images import inspect_images, patient_of
@@ -21,6 +23,7 @@ from common.errors import FedmviError, Severity
 from simulation.cohorts.consortium import load_consortium
 from simulation.cohorts.faults import FAULTS, apply_faults
 from simulation.hospitals import make_hospitals
+from tests.client.images.dicom_files import short_number
 from tests.client.images.phantom import preparation
 
 SITES = {"nifti": "control", "dicom": "missing-slice", "rtstruct": "mixed-series"}
@@ -160,6 +163,40 @@ def test_images_of_patients_who_are_excluded_are_not_strangers(hospitals: dict[s
     assert {p.number for p in alone} == {354}
     problems, rows = inspect_images(site, PREPARATION, everybody[:2], excluded=everybody[2:])
     assert problems == [] and [row.patient for row in rows] == everybody[:2]
+
+
+def test_one_odd_header_is_no_traceback_and_hides_no_other_patient(hospitals: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(hospitals["dicom"], folder)
+    first, second = patients(folder)[:2]
+    path = sorted((folder / "images" / first / "portal").iterdir())[0]
+    header = pydicom.dcmread(path)
+    del header.SyntheticData, header.QualityControlSubject, header.InstitutionName
+    header.save_as(path)
+    short_number(path)
+    shutil.rmtree(folder / "images" / second / "arterial")
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY, encoding="utf-8")
+    done = CliRunner().invoke(app, ["check", "--site", str(folder), "--study", str(study), "--workers", "1"])
+    assert isinstance(done.exception, SystemExit) and done.exit_code == 1
+    assert "FEDMVI-351" in done.output and second in done.output and first not in done.output
+
+
+def test_what_nobody_foresaw_of_one_patient_is_told_without_data_and_stops_nobody(
+    hospitals: dict[str, Path], here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = hospitals["nifti"]
+    first, second = patients(folder)[:2]
+
+    def odd(case: Case) -> list[FedmviError]:
+        if case.patient == first:
+            raise LookupError("Zaborowska^Maria")
+        return [FedmviError(366, f"{case.patient}: seen")] if case.patient == second else []
+
+    monkeypatch.setattr(site_images, "privacy_problems", odd)
+    assert [(p.number, patient_of(p)) for p in told(folder)] == [(366, second), (383, first)]
+    assert re.fullmatch(rf"{first}: LookupError at test_site_images.py:\d+, asked for at site_images.py:\d+",
+                        told(folder)[1].local)  # fmt: skip
 
 
 def page_of(folder: Path, html: Path, *options: str) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -312,6 +313,24 @@ def test_dicom_with_seg_or_rtstruct_gives_what_nifti_gives(make_site: MakeSite, 
         found[masks] = done.images
     assert np.isfinite(found["nifti"].matrix(2)).all()
     assert len({made.manifest()["content"] for made in found.values()}) == 1
+
+
+def test_what_nobody_foresaw_of_a_patient_is_one_sentence_without_data(
+    make_site: MakeSite, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(patients=1)
+    assert study.preparation is not None
+    patient = f"{site.name}-0001"
+    cases, _ = find_cases(site, study.preparation, [patient])
+
+    def odd(*_: object) -> None:
+        raise LookupError("Zaborowska^Maria")
+
+    monkeypatch.setattr(chain, "read_case", odd)
+    outcome = chain.prepare_patient(Job(cases[patient], study.preparation, site.store, bytes(32)))
+    ((number, local),) = [(problem.number, problem.local) for problem in outcome.problems]
+    assert outcome.failed and number == 383
+    assert re.fullmatch(rf"{patient}: LookupError at test_prepare.py:\d+, asked for at chain.py:\d+", local)
 
 
 def test_images_that_are_described_nowhere_are_refused_as_a_whole(make_site: MakeSite, study: Study) -> None:
