@@ -12,7 +12,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,8 @@ ENDINGS = (".nii.gz", ".nii", ".nrrd", ".dcm")
 
 _READER = re.compile(r"reader([1-9][0-9]?)")
 _LISTED = 5
+_UNREADABLE = 330
+_MISSING = frozenset({351, 352, 359})
 
 
 @dataclass
@@ -67,9 +70,10 @@ def find_cases(
         an error; none where a problem of severity error is nobody's in particular. Images are those of the study's
         phases, in its order; masks those of tumour, liver and excluded regions on these phases.
     problems
-        Worst first; the local text begins with the patient wherever it is one patient's: 350 a bad manifest, 351 a
-        missing phase, 352 no tumour mask, 354 images of somebody else, 356 two files for one thing, or none for all,
-        357 a name that is not understood, 359 a missing optional phase.
+        Worst first; the local text begins with the patient wherever it is one patient's: 330 a folder that may not be
+        read, 350 a bad manifest, 351 a missing phase, 352 no tumour mask, 354 images of somebody else, 356 two files
+        for one thing, or none for all, 357 a name that is not understood, 359 a missing optional phase. Whatever is
+        wrong with somebody who is not one of `patients` is a warning.
     """
     manifest = site.folder / site.images.manifest
     images = site.folder / site.images.images
@@ -82,6 +86,7 @@ def find_cases(
         found = _by_manifest(manifest, site.folder, read.lines, preparation, problems)
         problems += _described_twice(site, read.lines, found, by_name)
         source = site.images.manifest
+        named = read.patients | frozenset(by_name)
     else:
         found = by_name
         source = f"{site.images.images}/"
@@ -89,11 +94,17 @@ def find_cases(
             if not folder.exists():
                 detail = f"{folder}: no such folder, and there is no {manifest.name}"
                 return {}, worst_first([*problems, FedmviError(356, detail)])
+        named = frozenset(by_name)
     problems += _strangers(found, patients, source)
+    unread = {problem.local.partition(":")[0] for problem in problems if problem.number == _UNREADABLE}
     cases = {}
     for patient in patients:
         cases[patient], told = _case(patient, found.get(patient), preparation, source)
-        problems += told
+        # What lies where nothing may be read is not missing.
+        problems += [one for one in told if patient not in unread or one.number not in _MISSING]
+    for problem in problems:
+        if problem.local.partition(":")[0] in named.difference(patients):
+            problem.severity = min(problem.severity, Severity.WARNING)
     blamed = {problem.local.partition(":")[0] for problem in problems if problem.severity is Severity.ERROR}
     if incomplete:
         return {patient: case for patient, case in cases.items() if case.images}, worst_first(problems)
@@ -105,24 +116,28 @@ def find_cases(
 def _by_name(images: Path, masks: Path, problems: list[FedmviError]) -> dict[str, _Found]:
     """Every patient's files by the convention of names, whatever the study needs."""
     found: dict[str, _Found] = {}
-    for folder in _entries(images, problems):
-        if folder.is_dir():
-            _add_images(folder, found.setdefault(folder.name, _Found()), problems)
-    for folder in _entries(masks, problems):
-        if folder.is_dir():
-            _add_masks(folder, found.setdefault(folder.name, _Found()), problems)
+    for top, add in ((images, _add_images), (masks, _add_masks)):
+        with _readable(top, problems):
+            for folder in _entries(top) if top.exists() else ():
+                if folder.is_dir():
+                    with _readable(folder, problems, folder.name):
+                        add(folder, found.setdefault(folder.name, _Found()), problems)
     return found
 
 
-def _entries(folder: Path, problems: list[FedmviError]) -> list[Path]:
-    """What is in a folder, in order, without hidden files; 330 where it may not be read."""
+@contextmanager
+def _readable(path: Path, problems: list[FedmviError], patient: str = "") -> Iterator[None]:
+    """330 where a file or folder may not be read: the patient's whose it is, or nobody's."""
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except FileNotFoundError:
-        return []
+        yield
     except OSError as error:
-        problems.append(FedmviError(330, f"{folder}/: {error.strerror}"))
-        return []
+        where = f"{error.filename or path}: {error.strerror}"
+        problems.append(FedmviError(_UNREADABLE, f"{patient}: {where}" if patient else where))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, in order, without hidden files."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _stem(path: Path) -> str:
@@ -132,17 +147,18 @@ def _stem(path: Path) -> str:
 
 
 def _add_images(folder: Path, found: _Found, problems: list[FedmviError]) -> None:
-    for path in _entries(folder, problems):
-        whole = path.is_dir()
-        phase = path.name.lower() if whole else _stem(path)
-        if phase not in KNOWN_PHASES:
-            found.odd.append((path, "image"))
-        elif not whole or _entries(path, problems):
-            found.images.setdefault(phase, []).append(ImageSource(phase, path))
+    for path in _entries(folder):
+        with _readable(path, problems, folder.name):
+            whole = path.is_dir()
+            phase = path.name.lower() if whole else _stem(path)
+            if phase not in KNOWN_PHASES:
+                found.odd.append((path, "image"))
+            elif not whole or _entries(path):
+                found.images.setdefault(phase, []).append(ImageSource(phase, path))
 
 
-def _add_masks(folder: Path, found: _Found, problems: list[FedmviError]) -> None:
-    for path in _entries(folder, problems):
+def _add_masks(folder: Path, found: _Found, _: list[FedmviError]) -> None:
+    for path in _entries(folder):
         parts = _stem(path).split(".") if path.is_file() else []
         reader = _READER.fullmatch(parts[-1]) if len(parts) > 1 else None
         if reader:
@@ -167,11 +183,14 @@ def _by_manifest(
         if line.use == "no":
             continue
         patient = found.setdefault(line.patient_id, _Found())
-        path = folder / line.path
-        if not path.exists():
+        path, there = folder / line.path, None
+        with _readable(path, problems, line.patient_id):
+            there = path.exists()
+        if there is False:
             problems.append(
                 bad_line(Place(manifest.name, number, "path"), line.patient_id, f"{path}: nothing is there")
             )
+        if not there:
             continue
         if line.kind == "mask":
             phase = line.phase or preparation.reference

@@ -91,11 +91,14 @@ class Manifest:
     lines
         Rows that could be read, with their numbers as a spreadsheet shows them (the header is row 1).
     problems
-        350 for every bad cell, at once.
+        350 for every bad cell, at once; the local text begins with the patient wherever the row names one.
+    patients
+        All whom a row names, also one that could not be read.
     """
 
     lines: tuple[tuple[int, Line], ...]
     problems: tuple[FedmviError, ...]
+    patients: frozenset[str] = frozenset()
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -120,13 +123,15 @@ def read_manifest(path: Path) -> Manifest:
     if not _usable(header, path, problems):
         return Manifest((), tuple(problems.found))
     lines = []
+    named = set()
     for number, cells in enumerate(rows[1:], start=2):
         if any(cell.strip() for cell in cells):
+            named.add(_given(cells, header).get("patient_id", ""))
             line = _line(number, cells, header, path, problems)
             if line is not None:
                 lines.append((number, line))
     _refuse_twice(lines, path, problems)
-    return Manifest(tuple(lines), tuple(problems.found))
+    return Manifest(tuple(lines), tuple(problems.found), frozenset(named - {""}))
 
 
 def manifest_bytes(lines: Iterable[Line]) -> bytes:
@@ -180,11 +185,16 @@ def _usable(header: list[str], path: Path, problems: Problems) -> bool:
     return not absent and not doubled
 
 
+def _given(cells: list[str], header: list[str]) -> dict[str, str]:
+    return {name: _plain(cell) for name, cell in zip(header, cells, strict=False) if name in COLUMNS}
+
+
 def _line(number: int, cells: list[str], header: list[str], path: Path, problems: Problems) -> Line | None:
+    given = _given(cells, header)
     if len(cells) > len(header) and any(cell.strip() for cell in cells[len(header) :]):
-        problems.add(350, Place(path.name, number), f"{len(cells)} cells, but {len(header)} columns")
+        what = f"{len(cells)} cells, but {len(header)} columns"
+        problems.found.append(bad_line(Place(path.name, number), given.get("patient_id", ""), what))
         return None
-    given = {name: _plain(cell) for name, cell in zip(header, cells, strict=False) if name in COLUMNS}
     line = None
     found: list[tuple[str, str]] = []
     try:

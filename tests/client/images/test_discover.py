@@ -9,6 +9,7 @@ import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,14 +225,14 @@ def test_what_nobody_foresaw_of_one_file_or_folder_stops_no_other(
     series(tmp_path / "p1" / "1", "arterial", "2.25.11")
     series(tmp_path / "p2" / "1", "portal", "2.25.12")
     (tmp_path / "p1" / "1" / "notes").write_text("odd")
+
+    def odd(real: Callable[..., Any], path: Path, *more: Any) -> Any:
+        if path.name in ("notes", "p2"):
+            raise LookupError("Zaborowska^Maria")
+        return real(path, *more)
+
     for name in ("find_series", "read_mask_object"):
-
-        def odd(path: Path, *more: Any, real: Callable[..., Any] = getattr(discovering, name)) -> Any:
-            if path.name in ("notes", "p2"):
-                raise LookupError("Zaborowska^Maria")
-            return real(path, *more)
-
-        monkeypatch.setattr(discovering, name, odd)
+        monkeypatch.setattr(discovering, name, partial(odd, getattr(discovering, name)))
     found = discover(tmp_path, tmp_path)
     assert list(by_phase(found)) == ["arterial"]
     assert [(p.number, p.local.partition(":")[0]) for p in found.problems] == [(383, "p1"), (383, "p2")]

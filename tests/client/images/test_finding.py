@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,79 @@ def test_a_bad_row_of_one_patient_does_not_stop_another(tmp_path: Path) -> None:
     cases, problems = found(tmp_path, [], ["p1", "p2"])
     assert list(cases) == ["p1"]
     assert problems[0].local.startswith("p2: manifest.csv, row ")
+
+
+def test_bad_rows_of_somebody_who_is_not_asked_for_are_warnings(tmp_path: Path) -> None:
+    """p2 is not in the table, or not eligible: a path where nothing is, a bad phase, and a folder beside."""
+    site = made(tmp_path, [*ARCHIVE, "images/p2/portal.nii.gz"])
+    of_p2: list[dict[str, object]] = [
+        {"patient_id": "p2", "phase": "arterial", "path": "archive/gone"},
+        {"patient_id": "p2", "phase": "portal", "path": "archive/portal"},
+        {"patient_id": "p2", "phase": "plain", "path": "archive/plain"},
+    ]
+    content = lines({}, {}, {}, {}, *of_p2).replace(b"p2,image,plain", b"p2,image,plian")
+    (tmp_path / "manifest.csv").write_bytes(content)
+    cases, problems = found(tmp_path, [])
+    assert list(cases) == ["p1"] and cases["p1"].masks
+    assert told(problems) == [(n, Severity.WARNING) for n in (350, 350, 354, 356)]
+    assert all(problem.local.startswith("p2: ") for problem in problems)
+    everybody, problems = find_cases(site, Preparation.model_validate(CT), ["p1", "p2"])
+    assert list(everybody) == ["p1"]
+    assert [p.number for p in problems if p.severity is Severity.ERROR] == [350, 350, 351, 351, 352, 356]
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """Folders that may not be listed, as another user's; root may list all."""
+    paths: set[Path] = set()
+    list_ = Path.iterdir
+
+    def refuse(folder: Path) -> Iterator[Path]:
+        if folder in paths:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return list_(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    return paths
+
+
+@pytest.mark.parametrize("where", ["images/p2", "images/p2/portal", "masks/p2"])
+def test_a_folder_that_may_not_be_read_is_its_patients_only_problem_and_nobody_elses(
+    tmp_path: Path, closed: set[Path], where: str
+) -> None:
+    files = [name.replace("portal.nii.gz", "portal/1.dcm") for name in GOOD]
+    closed.add(tmp_path / where)
+    both = [*files, *(name.replace("p1", "p2") for name in files)]
+    cases, problems = found(tmp_path, both, ["p1", "p2"])
+    assert list(cases) == ["p1"]
+    assert told(problems) == [(330, Severity.ERROR)]
+    assert problems[0].local == f"p2: {tmp_path / where}: Permission denied"
+
+
+def test_a_folder_of_all_patients_that_may_not_be_read_is_nobodys_problem(tmp_path: Path, closed: set[Path]) -> None:
+    closed.add(tmp_path / "masks")
+    cases, problems = found(tmp_path, GOOD)
+    assert cases == {}
+    assert (330, f"{tmp_path / 'masks'}: Permission denied") in [(p.number, p.local) for p in problems]
+
+
+def test_a_path_of_the_manifest_that_may_not_be_read_is_its_patients_only_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path, ARCHIVE)
+    (tmp_path / "manifest.csv").write_bytes(lines({}, {}, {}, {}, {"patient_id": "p2", "phase": "portal",
+                                                                   "path": "other/portal"}))  # fmt: skip
+    exists = Path.exists
+
+    def refuse(path: Path) -> bool:
+        if path.parent.name == "other":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    cases, problems = found(tmp_path, [], ["p1", "p2"])
+    assert list(cases) == ["p1"]
+    assert [(p.number, p.local.partition(":")[0]) for p in problems] == [(330, "p2")]
 
 
 def test_folders_that_say_otherwise_than_the_manifest_are_ambiguous(tmp_path: Path) -> None:

@@ -176,6 +176,21 @@ def test_the_hospitals_table_goes_before_the_images_and_need_not_have_the_column
     assert levels_of(table, "slice_spacing") == [None] * 3
 
 
+def test_a_bad_row_of_somebody_who_is_not_prepared_stops_nobody(
+    make_site: MakeSite, study: Study, told: dict[str, str]
+) -> None:
+    site = make_site(patients=2)
+    rows = ["patient_id,kind,phase,region,path,use", "nobody,image,portal,,gone/portal,yes"]
+    for folder in sorted((site.folder / "images").iterdir()):
+        rows += [
+            f"{folder.name},image,{p},,images/{folder.name}/{p}.nii.gz,yes" for p in ("plain", "arterial", "portal")
+        ]
+        rows += [f"{folder.name},mask,portal,tumour,masks/{folder.name}/tumour.nii.gz,yes"]
+    (site.folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    done = prepare(site, study)
+    assert done.images is not None and not done.images.failed
+
+
 def test_a_word_that_is_no_level_is_an_error_of_the_table(make_site: MakeSite, study: Study) -> None:
     site = make_site(patients=2)
     add_column(site, "scanner_vendor", ["Philips", "Acme"])
