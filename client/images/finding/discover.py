@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from client.cohort.problems import worst_first
+from client.images.finding.drawn import DrawnFile, drawn_lines, is_drawn, owner_of, read_drawn
 from client.images.finding.facts import Facts, facts_of
 from client.images.finding.manifest import Line
 from client.images.finding.mask_objects import MaskObject, Outlined, read_mask_object
@@ -29,6 +30,7 @@ _MOMENTS = frozenset({"TemporalPositionIdentifier", "AcquisitionNumber", "Trigge
                       "ContentTime"})  # fmt: skip
 """What tells the time points of one series apart."""
 
+_NOT_UTF8 = "its path is not UTF-8, and no table can hold it"
 _LISTED = 5
 _MANY = 32
 """From so many folders on it is worth the seconds that other processes take to start."""
@@ -64,6 +66,7 @@ class _Part:
     volumes: list[tuple[str, SeriesVolume, Candidate]] = field(default_factory=list)
     instances: dict[str, SeriesVolume] = field(default_factory=dict)
     masks: list[MaskObject] = field(default_factory=list)
+    drawn: list[DrawnFile] = field(default_factory=list)
     problems: list[FedmviError] = field(default_factory=list)
 
 
@@ -80,6 +83,7 @@ class _Export:
                 self.candidates[patient].append((key, candidate))
                 self.folders[key[0]].add(str(part.folder))
         self.masks = [mask for part in parts for mask in part.masks]
+        self.drawn = [file for part in parts for file in part.drawn]
         self.problems = [problem for part in parts for problem in part.problems]
 
 
@@ -120,7 +124,7 @@ def discover(
         parts.append(part)
         if progress:
             progress(len(parts), len(folders), part.folder.name)
-    return _proposed(_Export(parts), base, ids or {})
+    return _proposed(_Export(parts), folder, base, ids or {})
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -165,12 +169,26 @@ def _gather(task: tuple[Path, Path]) -> _Part:
         alone = not unclear and not any(home.is_relative_to(place) for home in others)
         with _kept(part):
             _add_volumes(series, place, alone, base, part)
+    images = _homes(usable)
     for path in _files(folder):
-        if path not in known:
-            with _kept(part):
+        if path in known:
+            continue
+        with _kept(part):
+            if is_drawn(path):
+                part.drawn.append(read_drawn(path, images))
+            else:
                 mask = read_mask_object(path, folder.name)
                 part.masks += [mask] if mask else []
     return part
+
+
+def _homes(found: Sequence[FoundSeries]) -> dict[Path, set[str]]:
+    """Folders of slices, with the PatientIDs of these."""
+    homes: dict[Path, set[str]] = defaultdict(set)
+    for volume in (volume for series in found for volume in series.volumes):
+        for path in volume.files:
+            homes[path.parent].add(text(volume.header, "PatientID"))
+    return homes
 
 
 @contextmanager
@@ -242,7 +260,7 @@ def written(path: Path, base: Path) -> str:
     return str(absolute.relative_to(root) if absolute.is_relative_to(root) else absolute)
 
 
-def _proposed(export: _Export, base: Path, ids: Mapping[str, str]) -> Discovered:
+def _proposed(export: _Export, folder: Path, base: Path, ids: Mapping[str, str]) -> Discovered:
     lines: list[Line] = []
     problems = list(export.problems)
     undecided: list[Line] = []
@@ -257,8 +275,16 @@ def _proposed(export: _Export, base: Path, ids: Mapping[str, str]) -> Discovered
             undecided += [proposal.line] if proposal.decision.confidence == "unknown" else []
         problems += _to_look_at(name, proposals)
     masks = [line for mask in export.masks for line in _mask_lines(mask, export, phases, base, ids)]
+    names = {patient: ids.get(patient, patient) for patient in export.candidates}
+    owners = [(file, owner_of(file, folder, names)) for file in export.drawn]
+    masks += [line for file, owner in owners if owner for line in _drawn_lines(file, owner, base)]
     masks = _without_rivals(masks)
     problems += _masks_to_look_at(masks)
+    nobodys = [file.path for file, owner in owners if not owner]
+    if nobodys and (lines or masks):
+        what = "no images in DICOM lie beside, and no folder is called after a patient; not in the manifest"
+        local = f"{folder}: {len(nobodys)} file(s) in NIfTI or NRRD, such as {nobodys[0]}: {what}"
+        problems.append(FedmviError(353, local, severity=Severity.WARNING))
     return Discovered((*lines, *masks), tuple(undecided), tuple(worst_first(problems)))
 
 
@@ -271,7 +297,7 @@ def _of_patient(candidate: Candidate, key: SeriesVolume, name: str, export: _Exp
     elif key[0] and len(places) > 1:
         refused = f"parts of the series lie in {' and '.join(sorted(places))}"
     elif not _writable(candidate.line.path):
-        refused = "its path is not UTF-8, and no table can hold it"
+        refused = _NOT_UTF8
     return Candidate(candidate.line.model_copy(update={"patient_id": name}), candidate.facts, refused)
 
 
@@ -316,7 +342,7 @@ def _mask_lines(
     images = [phases[key] for key in keys]
     phase = images[0].phase if len(images) == 1 else ""
     if not _writable(str(mask.path)):
-        doubt = "its path is not UTF-8, and no table can hold it"
+        doubt = _NOT_UTF8
     elif len(images) == 1 and images[0].use == "yes":
         doubt = ""
     elif len(images) > 1:
@@ -326,6 +352,14 @@ def _mask_lines(
         doubt = "the phase of its image is not settled" if images else named
     name = ids.get(mask.patient, mask.patient)
     return [_mask_line(mask, one, phase, doubt, name, written(mask.path, base)) for one in mask.outlined]
+
+
+def _drawn_lines(file: DrawnFile, patient: str, base: Path) -> list[Line]:
+    path = written(file.path, base)
+    lines = drawn_lines(file, patient, path)
+    if _writable(path):
+        return lines
+    return [line.model_copy(update={"use": "no", "why": _NOT_UTF8}) for line in lines]
 
 
 def _mask_line(mask: MaskObject, one: Outlined, phase: str, doubt: str, patient: str, path: str) -> Line:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +20,11 @@ from client.cohort.problems import Place, worst_first
 from client.cohort.site import Site
 from client.images.case import Case, ImageSource, MaskSource
 from client.images.finding.manifest import KNOWN_PHASES, Line, bad_line, read_manifest
+from client.images.finding.names import ENDINGS, mask_named, stem
 from common.errors import FedmviError, Severity
 from common.spelling import nearest
 from common.study.preparation import REGIONS, Preparation
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".dcm")
-"""Endings of files that are images or masks."""
-
-_READER = re.compile(r"reader([1-9][0-9]?)")
 _LISTED = 5
 _UNREADABLE = 330
 _MISSING = frozenset({351, 352, 359})
@@ -42,6 +38,8 @@ class _Found:
     masks: list[MaskSource] = field(default_factory=list)
     odd: list[tuple[Path, str]] = field(default_factory=list)
     """Paths whose names are not understood, with `image` or `mask` for the folder that they are in."""
+    refused: list[Path] = field(default_factory=list)
+    """Masks of the folder that rows of the manifest have with `use` no."""
 
 
 def find_cases(
@@ -49,7 +47,8 @@ def find_cases(
 ) -> tuple[dict[str, Case], list[FedmviError]]:
     """The files of every patient.
 
-    The manifest is used if it is there, else the folders of `[images]`. No image is opened.
+    The manifest is used if it is there, else the folders of `[images]`; masks of a patient of whom the manifest has no
+    mask in use are those of the folder, too. No image is opened.
 
     Parameters
     ----------
@@ -79,16 +78,22 @@ def find_cases(
     images = site.folder / site.images.images
     problems: list[FedmviError] = []
     masks = site.folder / site.images.masks
-    by_name = _by_name(images, masks, problems)
+    of_masks: list[FedmviError] = []
+    by_name: dict[str, _Found] = {}
+    _add_by_name(images, _add_images, by_name, problems)
+    _add_by_name(masks, _add_masks, by_name, of_masks)
     if manifest.is_file():
         read = read_manifest(manifest)
         problems = list(read.problems)
         found = _by_manifest(manifest, site.folder, read.lines, preparation, problems)
-        problems += _described_twice(site, read.lines, found, by_name)
+        problems += _described_twice(site, read.lines, found, by_name, preparation.reference)
+        blind = _add_masks_of_folder(site, read.lines, found, by_name)
+        problems += [problem for problem in of_masks if problem.local.partition(":")[0] in blind]
         source = site.images.manifest
         named = read.patients | frozenset(by_name)
     else:
         found = by_name
+        problems += of_masks
         source = f"{site.images.images}/"
         for folder in (images, masks):
             if not folder.exists():
@@ -102,8 +107,9 @@ def find_cases(
         cases[patient], told = _case(patient, found.get(patient), preparation, source)
         # What lies where nothing may be read is not missing.
         problems += [one for one in told if patient not in unread or one.number not in _MISSING]
+    others = named.difference(patients)
     for problem in problems:
-        if problem.local.partition(":")[0] in named.difference(patients):
+        if problem.local.partition(":")[0] in others:
             problem.severity = min(problem.severity, Severity.WARNING)
     blamed = {problem.local.partition(":")[0] for problem in problems if problem.severity is Severity.ERROR}
     if incomplete:
@@ -113,16 +119,18 @@ def find_cases(
     return {patient: case for patient, case in cases.items() if patient not in blamed}, worst_first(problems)
 
 
-def _by_name(images: Path, masks: Path, problems: list[FedmviError]) -> dict[str, _Found]:
-    """Every patient's files by the convention of names, whatever the study needs."""
-    found: dict[str, _Found] = {}
-    for top, add in ((images, _add_images), (masks, _add_masks)):
-        with _readable(top, problems):
-            for folder in _entries(top) if top.exists() else ():
-                if folder.is_dir():
-                    with _readable(folder, problems, folder.name):
-                        add(folder, found.setdefault(folder.name, _Found()), problems)
-    return found
+def _add_by_name(
+    top: Path,
+    add: Callable[[Path, _Found, list[FedmviError]], None],
+    found: dict[str, _Found],
+    problems: list[FedmviError],
+) -> None:
+    """Every patient's images, or masks, by the convention of names, whatever the study needs."""
+    with _readable(top, problems):
+        for folder in _entries(top) if top.exists() else ():
+            if folder.is_dir():
+                with _readable(folder, problems, folder.name):
+                    add(folder, found.setdefault(folder.name, _Found()), problems)
 
 
 @contextmanager
@@ -140,17 +148,11 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _stem(path: Path) -> str:
-    """The name in small letters without its ending; "" where the ending is not one of images."""
-    name = path.name.lower()
-    return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), "")
-
-
 def _add_images(folder: Path, found: _Found, problems: list[FedmviError]) -> None:
     for path in _entries(folder):
         with _readable(path, problems, folder.name):
             whole = path.is_dir()
-            phase = path.name.lower() if whole else _stem(path)
+            phase = path.name.lower() if whole else stem(path)
             if phase not in KNOWN_PHASES:
                 found.odd.append((path, "image"))
             elif not whole or _entries(path):
@@ -159,15 +161,11 @@ def _add_images(folder: Path, found: _Found, problems: list[FedmviError]) -> Non
 
 def _add_masks(folder: Path, found: _Found, _: list[FedmviError]) -> None:
     for path in _entries(folder):
-        parts = _stem(path).split(".") if path.is_file() else []
-        reader = _READER.fullmatch(parts[-1]) if len(parts) > 1 else None
-        if reader:
-            parts.pop()
-        phase = parts.pop(0) if len(parts) > 1 else ""
-        if len(parts) != 1 or not parts[0] or (phase and phase not in KNOWN_PHASES):
+        named = mask_named(path) if path.is_file() else None
+        if named is None:
             found.odd.append((path, "mask"))
         else:
-            found.masks.append(MaskSource(parts[0], int(reader[1]) if reader else 1, phase, path))
+            found.masks.append(MaskSource(named.region, named.reader, named.phase, path))
 
 
 def _by_manifest(
@@ -202,20 +200,61 @@ def _by_manifest(
 
 
 def _described_twice(
-    site: Site, lines: Sequence[tuple[int, Line]], found: Mapping[str, _Found], by_name: Mapping[str, _Found]
+    site: Site,
+    lines: Sequence[tuple[int, Line]],
+    found: Mapping[str, _Found],
+    by_name: Mapping[str, _Found],
+    reference: str,
 ) -> list[FedmviError]:
-    """356 where the folders hold an image that the manifest does not speak of: which of the two is meant?"""
-    spoken = {_whole(site.folder / line.path) for _, line in lines if line.path}
+    """356 where the folders hold what the manifest does not speak of: which of the two is meant?
+
+    Masks that it does not speak of are only a question where it has others of the patient.
+    """
+    spoken = _spoken(site, lines)
     problems = []
     for patient, named in by_name.items():
-        for phase, sources in named.images.items():
-            unsaid = [source.path for source in sources if not _under(_whole(source.path), spoken)]
-            meant = found.get(patient, _Found()).images.get(phase, [])
-            for path in unsaid:
-                other = f"the manifest has {meant[0].path} for {phase}" if meant else "the manifest does not name it"
-                severity = Severity.ERROR if meant else Severity.WARNING
-                problems.append(FedmviError(356, f"{patient}: {path}: {other}", severity=severity))
+        of = found.get(patient, _Found())
+        meant = {phase: sources[0].path for phase, sources in of.images.items()}
+        meant |= {_drawn(mask, reference): mask.path for mask in of.masks}
+        held = [(phase, source.path) for phase, sources in named.images.items() for source in sources]
+        held += [(_drawn(mask, reference), mask.path) for mask in named.masks if of.masks]
+        for what, path in held:
+            if not _under(_whole(path), spoken):
+                has = f"the manifest has {meant[what]} for {what}" if what in meant else "the manifest does not name it"
+                severity = Severity.ERROR if what in meant else Severity.WARNING
+                problems.append(FedmviError(356, f"{patient}: {path}: {has}", severity=severity))
     return problems
+
+
+def _drawn(mask: MaskSource, reference: str) -> str:
+    return f"{mask.region} of reader {mask.reader} on {mask.phase or reference}"
+
+
+def _add_masks_of_folder(
+    site: Site, lines: Sequence[tuple[int, Line]], found: Mapping[str, _Found], by_name: Mapping[str, _Found]
+) -> set[str]:
+    """The masks of the folder for patients of whom the manifest has none in use, but for those that it refuses.
+
+    Returns
+    -------
+    set
+        Whose folders these are: the patients, and the folder of all where there are such.
+    """
+    spoken = _spoken(site, lines)
+    lacking = {patient for patient, of in found.items() if not of.masks}
+    for patient, of in found.items():
+        named = by_name.get(patient)
+        if named is not None and not of.masks:
+            refused = {mask.path for mask in named.masks if _whole(mask.path) in spoken}
+            of.masks = [mask for mask in named.masks if mask.path not in refused]
+            of.odd += [pair for pair in named.odd if pair[1] == "mask" and _whole(pair[0]) not in spoken]
+            of.refused = sorted(refused)
+    return {*lacking, str(site.folder / site.images.masks)} if lacking else set()
+
+
+def _spoken(site: Site, lines: Sequence[tuple[int, Line]]) -> set[str]:
+    """Whatever a row names, in use or not."""
+    return {_whole(site.folder / line.path) for _, line in lines if line.path}
 
 
 def _whole(path: Path) -> str:
@@ -276,7 +315,7 @@ def _case(patient: str, found: _Found | None, preparation: Preparation, source: 
 
 def _not_understood(patient: str, path: Path, kind: str, preparation: Preparation) -> FedmviError:
     """357 for a name that is not one of the convention, with the nearest that is."""
-    word = path.name.lower() if path.is_dir() else _stem(path)
+    word = path.name.lower() if path.is_dir() else stem(path)
     if not word or (path.is_dir() and kind == "mask"):
         detail = f"{patient}: {path}: {kind}s are files that end in {', '.join(ENDINGS)}"
         return FedmviError(357, detail, severity=Severity.NOTE)
@@ -330,7 +369,10 @@ def _masks(
         else:
             kept[key] = MaskSource(mask.region, mask.reader, phase, mask.path, mask.segment)
     if not any(region == "tumour" and reader == 1 for region, reader, _ in kept):
-        names = ", ".join(mask.path.name for mask in found.masks[:_LISTED]) or "no mask at all"
+        there = [mask.path.name for mask in found.masks]
+        there += [f"{path.name} (not understood)" for path, kind in found.odd if kind == "mask"]
+        there += [f"{path.name} (the manifest has it with `use` no)" for path in found.refused]
+        names = ", ".join(there[:_LISTED]) or "no mask at all"
         detail = f"{patient}: no tumour of the first reader on {', '.join(images) or 'any image'}; there is {names}"
         problems.append(FedmviError(352, detail))
     order = {key: (known.index(key[0]), key[1], preparation.phases.index(key[2])) for key in kept}

@@ -120,14 +120,13 @@ def _described(header: Dataset, path: Path, *, structure_set: bool) -> MaskObjec
         images += [image for frame in header.get("PerFrameFunctionalGroupsSequence") or ()
                    for derived in frame.get("DerivationImageSequence") or ()
                    for image in derived.get("SourceImageSequence") or ()]  # fmt: skip
-    reader = _READER.search(normal(path.stem)) or _READER.search(normal(text(header, "SeriesDescription")))
     return MaskObject(
         path=path,
         patient=text(header, "PatientID"),
         series=frozenset(text(one, "SeriesInstanceUID") for one in references),
         instances=frozenset(text(one, "ReferencedSOPInstanceUID") for one in images),
-        reader=int(reader[1]) if reader else 1,
-        outlined=tuple(_outlined(named)),
+        reader=reader_in(path.stem, text(header, "SeriesDescription")),
+        outlined=tuple(outlined(named)),
     )
 
 
@@ -136,7 +135,14 @@ def _kind(segment: Dataset) -> str:
     return text(coded[0], "CodeMeaning") if coded else ""
 
 
-def _outlined(named: list[tuple[str, str, str]]) -> Iterator[Outlined]:
+def reader_in(*names: str) -> int:
+    """The number of the reader by the first name that tells it, such as `tumour reader2`; else 1."""
+    found = next((found for found in map(_READER.search, map(normal, names)) if found), None)
+    return int(found[1]) if found else 1
+
+
+def outlined(named: list[tuple[str, str, str]]) -> Iterator[Outlined]:
+    """Regions of a file by the number, label and kind of its segments; a label that is there twice names none."""
     labels = Counter(label.casefold() for _, label, _ in named)
     for number, label, kind in named:
         own = label if label and labels[label.casefold()] == 1 else number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -68,6 +69,17 @@ def read_mask(source: MaskSource, image: ReadImage, patient: str) -> sitk.Image:
     if not canvas.voxels.any():
         raise file.refused(342, "no voxel of the image is in the region")
     return canvas.mask()
+
+
+def named_segments(path: Path, patient: str) -> list[Segment]:
+    """The segments of a `.nrrd` of 3D Slicer; none of another, whose labels have no names. No voxel is read.
+
+    Raises
+    ------
+    FedmviError
+        340 not readable.
+    """
+    return list(_slicer_segments(_fields(MaskFile(patient, MaskSource("", 1, "", path)))))
 
 
 def _read_nrrd_mask(file: MaskFile, canvas: Canvas) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pydicom
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -286,6 +287,58 @@ def test_no_value_of_a_header_is_more_than_a_fact_or_nothing(values: dict[str, s
         facts = facts_of(header, 40, later_s=later)
     (decision,) = decide_study([facts])
     assert decision.why
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_masks_in_nifti_beside_dicom_are_proposed_and_used(tmp_path: Path, beside: bool) -> None:
+    """As from ITK-SNAP: in the patient's folder of the export, or in one that is called after the patient."""
+    write_examination(tmp_path, ct(), "dicom", "nifti", ABOUT)
+    if beside:
+        (tmp_path / "masks" / PATIENT).rename(tmp_path / "images" / PATIENT / "outlines")
+    found = discover(tmp_path, tmp_path)
+    masks = [line for line in found.lines if line.kind == "mask"]
+    assert found.problems == () and {(line.patient_id, line.use) for line in masks} == {(PATIENT, "yes")}
+    assert {(line.region, line.reader) for line in masks} == {("tumour", 1), ("tumour", 2), ("liver", 1)}
+    (tmp_path / "manifest.csv").write_bytes(manifest_bytes(found.lines))
+    cases, problems = find_cases(Site(site=SiteHead(name="a"), folder=tmp_path), CT, [PATIENT])
+    assert problems == []
+    case = cases[PATIENT]
+    portal = read_image(case.images["portal"], PATIENT)
+    for mask in case.masks:
+        assert read_mask(mask, portal, PATIENT).GetSize() == portal.image.GetSize()
+
+
+def test_of_other_names_the_region_is_proposed_and_left_to_a_person(tmp_path: Path) -> None:
+    series(tmp_path / "p1" / "1", "arterial", "2.25.11")
+    series(tmp_path / "p2" / "1", "portal", "2.25.12", PatientID="p2")
+    slicer = sitk.Image([3, 3, 3], sitk.sitkUInt8)
+    for at, name in enumerate(("HCC", "Liver", "Spleen")):
+        slicer.SetMetaData(f"Segment{at}_Name", name)
+        slicer.SetMetaData(f"Segment{at}_LabelValue", str(at + 1))
+    sitk.WriteImage(slicer, str(tmp_path / "p1" / "Segmentation.seg.nrrd"))
+    for name in ("p1/1/HCC_arterial_final.nii.gz", "p1/x.nii", "p2/portal.nii.gz", "lost/tumour.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = discover(tmp_path, tmp_path)
+    rows = {(line.path, line.segment): line for line in found.lines if line.path.endswith((".gz", ".nii", ".nrrd"))}
+    assert {key: (row.patient_id, row.kind, row.phase, row.region) for key, row in rows.items()} == {
+        ("p1/1/HCC_arterial_final.nii.gz", ""): ("p1", "mask", "arterial", "tumour"),
+        ("p1/Segmentation.seg.nrrd", "HCC"): ("p1", "mask", "", "tumour"),
+        ("p1/Segmentation.seg.nrrd", "Liver"): ("p1", "mask", "", "liver"),
+        ("p1/Segmentation.seg.nrrd", "Spleen"): ("p1", "mask", "", ""),
+        ("p1/x.nii", ""): ("p1", "mask", "", ""),
+        ("p2/portal.nii.gz", ""): ("p2", "image", "portal", ""),
+    }
+    assert {row.use for row in rows.values()} == {"no"}
+    assert sum(p.number == 353 for p in found.problems) == 5
+    assert any(f"1 file(s) in NIfTI or NRRD, such as {tmp_path}/lost/tumour.nii.gz" in p.local for p in found.problems)
+    again = read_manifest(_written(tmp_path, found))
+    assert again.problems == ()
+
+
+def _written(folder: Path, found: Discovered) -> Path:
+    (folder / "manifest.csv").write_bytes(manifest_bytes(found.lines))
+    return folder / "manifest.csv"
 
 
 def test_a_damaged_mask_is_told_or_left_out(hospital: Path, tmp_path: Path) -> None:

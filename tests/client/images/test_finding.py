@@ -305,6 +305,37 @@ def test_folders_that_say_otherwise_than_the_manifest_are_ambiguous(tmp_path: Pa
     assert "archive/portal" in problems[0].local
 
 
+def test_masks_lie_in_their_folder_where_the_manifest_names_none(tmp_path: Path) -> None:
+    made(tmp_path, [*ARCHIVE, "masks/p1/tumour.seg.nrrd", "masks/p1/arterial.tumour.reader2.nii.gz"])
+    (tmp_path / "manifest.csv").write_bytes(lines({}, {}, {}, {"use": "no"}))
+    cases, problems = found(tmp_path, [])
+    assert problems == []
+    masks = tmp_path / "masks" / "p1"
+    assert cases["p1"].masks == (
+        MaskSource("tumour", 1, "portal", masks / "tumour.seg.nrrd"),
+        MaskSource("tumour", 2, "arterial", masks / "arterial.tumour.reader2.nii.gz"),
+    )
+
+
+def test_a_mask_that_the_manifest_refuses_is_not_used_and_the_error_names_it(tmp_path: Path) -> None:
+    made(tmp_path, [*ARCHIVE, "masks/p1/tumour.nii.gz", "masks/p1/tumor.readerX.nii"])
+    (tmp_path / "manifest.csv").write_bytes(lines({}, {}, {}, {"use": "no", "path": "masks/p1/tumour.nii.gz"}))
+    cases, problems = found(tmp_path, [])
+    assert cases == {}
+    assert told(problems) == [(352, Severity.ERROR), (357, Severity.WARNING)]
+    assert "tumor.readerX.nii (not understood), tumour.nii.gz (the manifest has it with `use` no)" in problems[0].local
+
+
+def test_a_mask_beside_that_of_the_manifest_is_told(tmp_path: Path) -> None:
+    made(tmp_path, [*ARCHIVE, "masks/p1/tumour.nii.gz", "masks/p1/liver.nii.gz"])
+    (tmp_path / "manifest.csv").write_bytes(lines())
+    cases, problems = found(tmp_path, [])
+    assert cases == {}
+    assert told(problems) == [(356, Severity.ERROR), (356, Severity.WARNING)]
+    assert "tumour.nii.gz: the manifest has" in problems[0].local and "for tumour of reader 1 on" in problems[0].local
+    assert "liver.nii.gz: the manifest does not name it" in problems[1].local
+
+
 def test_a_file_that_the_manifest_does_not_name_is_a_warning_and_one_that_it_refuses_is_nothing(tmp_path: Path) -> None:
     made(tmp_path, [*ARCHIVE, "images/p1/delayed.nii.gz", "images/p1/t2.nii.gz"])
     refused = {"phase": "delayed", "path": "images/p1/delayed.nii.gz", "use": "no"}
