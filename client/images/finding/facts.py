@@ -10,7 +10,18 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from client.images.finding.phase_words import NO_AGENT, ORAL, normal
-from client.images.reading.slices import DAY_S, acquired, after_injection, b_value, number, numbers, read_moment, text
+from client.images.reading.slices import (
+    DAY_S,
+    acquired,
+    after_injection,
+    agent_in,
+    b_value,
+    number,
+    numbers,
+    read_moment,
+    route_in,
+    text,
+)
 
 _GAUSS = 10_000.0
 
@@ -96,7 +107,7 @@ def facts_of(
     moment = read_moment(when or acquired(header))
     if moment is not None and 0 < later_s < DAY_S and moment.year < MAXYEAR:
         moment += timedelta(seconds=later_s)
-    agent = text(header, "ContrastBolusAgent")
+    agent = agent_in(header)
     tesla = number(header, "MagneticFieldStrength")
     return Facts(
         study=text(header, "StudyInstanceUID"),
@@ -108,7 +119,7 @@ def facts_of(
         slices=slices,
         axial=_axial(header),
         agent=agent,
-        enhanced=was_given(agent, text(header, "ContrastBolusRoute")),
+        enhanced=was_given(agent, route_in(header)),
         acquired=moment,
         seconds=after_injection(header, moment),
         scanning=tuple(part for part in text(header, "ScanningSequence").upper().split("\\") if part),

@@ -13,7 +13,7 @@ from client.images.reading.nifti import read_nifti
 from client.images.reading.nrrd import read_nrrd
 from client.images.reading.pixels import read_voxels
 from client.images.reading.series import FoundSeries, find_series
-from client.images.reading.slices import after_injection, image_problem, number, read_moment, text
+from client.images.reading.slices import after_injection, agent_in, image_problem, number, read_moment, text
 from client.images.reading.volumes import FoundVolume
 
 
@@ -120,7 +120,7 @@ def _about(volume: FoundVolume) -> Acquisition:
         model=text(header, "ManufacturerModelName"),
         kernel=text(header, "ConvolutionKernel"),
         description=text(header, "SeriesDescription"),
-        agent=_agent(volume),
+        agent=agent_in(header),
         # Some scanners write gauss.
         tesla=tesla / 1e4 if tesla and tesla > 100 else tesla,
         b_value=volume.b_value,
@@ -129,11 +129,3 @@ def _about(volume: FoundVolume) -> Acquisition:
         kilovolt=number(header, "KVP"),
         seconds=after_injection(header, read_moment(volume.acquired)),
     )
-
-
-def _agent(volume: FoundVolume) -> str:
-    """The contrast agent: its name, or the meaning of its code, as enhanced objects have it."""
-    if named := text(volume.header, "ContrastBolusAgent"):
-        return named
-    coded = volume.header.get("ContrastBolusAgentSequence")
-    return text(coded[0], "CodeMeaning") if coded else ""

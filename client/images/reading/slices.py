@@ -118,6 +118,35 @@ def number(header: Dataset, keyword: str) -> float | None:
     return found[0] if found else None
 
 
+def items(header: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none where it is absent or cannot be read."""
+    try:
+        return list(header.get(keyword) or ())
+    except BAD_BYTES:
+        return []
+
+
+def agent_in(header: Dataset) -> str:
+    r"""The contrast agents: their name, or the meanings of their codes, as enhanced objects have them, joined by `\`.
+
+    "NONE" for a frame that is from before the injection of what the file names.
+    """
+    if text(header, "ContrastBolusAgentAdministered").upper() == "NO":
+        return "NONE"
+    if named := text(header, "ContrastBolusAgent"):
+        return named
+    return "\\".join(filter(None, (text(item, "CodeMeaning") for item in items(header, "ContrastBolusAgentSequence"))))
+
+
+def route_in(header: Dataset) -> str:
+    """How contrast was given: its route, or the meanings of the routes' codes."""
+    if named := text(header, "ContrastBolusRoute"):
+        return named
+    agents = items(header, "ContrastBolusAgentSequence")
+    coded = (one for agent in agents for one in items(agent, "ContrastBolusAdministrationRouteSequence"))
+    return "\\".join(filter(None, (text(one, "CodeMeaning") for one in coded)))
+
+
 def slice_of(header: Dataset, path: Path, frame: int | None, patient: str) -> Slice:
     """Take from a header what places the slice and tells it from others.
 

@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from client.cli import app
 from client.cohort.site import Site, SiteHead
-from client.images.case import Case
+from client.images.case import Case, ImageSource
 from client.images.finding import discover as discovering
 from client.images.finding.discover import Discovered, discover
 from client.images.finding.facts import facts_of
@@ -207,6 +207,33 @@ def test_frames_of_one_file_are_volumes_of_their_own(tmp_path: Path) -> None:
     first, second = images(discover(tmp_path, tmp_path))
     assert (first.path, first.volume, first.b_value, first.use) == ("a/1.dcm", 1, 50, "no")
     assert (second.path, second.volume, second.b_value, second.phase, second.use) == ("a/1.dcm", 2, 800, "dwi", "yes")
+
+
+@pytest.mark.parametrize(
+    ("administered", "agent", "used"),
+    [("YES", "Iohexol", ["arterial"]), ("NO", "NONE", []), ("", "Iohexol", ["arterial"])],
+)
+def test_the_agent_of_an_enhanced_object_tells_before_from_after_contrast(
+    tmp_path: Path, administered: str, agent: str, used: list[str]
+) -> None:
+    usage = {"ContrastBolusUsageSequence": {"ContrastBolusAgentAdministered": administered}} if administered else {}
+    path = write_enhanced(
+        tmp_path / "a" / "1.dcm", picture((6, 6, 5)), [frame_group(3.0 * z, **usage) for z in range(6)]
+    )
+    header = pydicom.dcmread(path)
+    coded, route = Dataset(), Dataset()
+    coded.CodeMeaning, route.CodeMeaning = "Iohexol", "Intravenous route"
+    coded.ContrastBolusAdministrationRouteSequence = [route]
+    header.ContrastBolusAgentSequence, header.SeriesDescription = [coded], "arterial"
+    header.save_as(path)
+    found = discover(tmp_path, tmp_path)
+    assert [line.agent for line in images(found)] == [agent]
+    assert list(by_phase(found)) == used
+    assert read_image(ImageSource("arterial", path), "p1").about.agent == agent
+    route.CodeMeaning = "Oral"
+    header.save_as(path)
+    facts = facts_of(pydicom.dcmread(path), 6)
+    assert facts.enhanced is None
 
 
 def test_what_cannot_be_read_is_told_and_does_not_stop_the_others(tmp_path: Path) -> None:
