@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     import SimpleITK as sitk  # noqa: N813
 
 
+_OF_WINDOWS = frozenset({"thumbs.db", "desktop.ini"})
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that a system leaves where somebody looked: it is nobody's image."""
+    return name.startswith(".") or name.lower() in _OF_WINDOWS
+
+
 @dataclass(frozen=True)
 class ImageSource:
     """Where the image of one phase is.

@@ -22,6 +22,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from client.images.case import Case
+from client.images.reading.series import files_under
 from client.images.reading.slices import BAD_BYTES
 from common.errors import FedmviError, Severity
 
@@ -118,7 +119,7 @@ def _of_dicom(path: Path, series: set[str], patient: str) -> Iterator[FedmviErro
     counts: dict[Severity, Counter[str]] = {Severity.WARNING: Counter(), Severity.NOTE: Counter()}
     burnt: Counter[str] = Counter()
     seen: set[str] = set()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+    for file in _files(path, patient):
         brief = _header(file, _BRIEF)
         uid = "" if brief is None else _text(brief, "SeriesInstanceUID")
         if brief is None or (series and uid not in series):
@@ -135,6 +136,13 @@ def _of_dicom(path: Path, series: set[str], patient: str) -> Iterator[FedmviErro
             yield FedmviError(365, f"{patient}: {path}: {_listed(counter)}", severity=severity)
     if burnt:
         yield FedmviError(366, f"{patient}: {path}: {_listed(burnt)}", severity=Severity.WARNING)
+
+
+def _files(path: Path, patient: str) -> list[Path]:
+    try:
+        return list(files_under(path, patient))
+    except FedmviError:
+        return []  # told by those who read the images
 
 
 def _listed(counter: Counter[str]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from client.cohort.problems import worst_first
+from client.images.case import is_litter
 from client.images.finding.drawn import DrawnFile, drawn_lines, is_drawn, owner_of, read_drawn
 from client.images.finding.facts import Facts, facts_of
 from client.images.finding.manifest import Line
@@ -133,7 +134,7 @@ def _parts(folder: Path) -> list[Path]:
         raise FedmviError(388, f"{folder}: this is a file; name its folder" if folder.exists() else
                           f"{folder}: there is no such folder")  # fmt: skip
     try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        entries = sorted(path for path in folder.iterdir() if not is_litter(path.name))
     except OSError as error:
         raise FedmviError(330, f"{folder}: {error.strerror}") from error
     folders = [path for path in entries if path.is_dir()]
@@ -217,7 +218,7 @@ def _add_volumes(series: FoundSeries, place: Path, alone: bool, base: Path, part
 def _files(part: Path) -> list[Path]:
     if not part.is_dir():
         return [part]
-    return sorted(Path(place) / name for place, _, names in os.walk(part) for name in names)
+    return sorted(Path(place) / name for place, _, names in os.walk(part) for name in names if not is_litter(name))
 
 
 def _place(series: FoundSeries) -> Path:

@@ -41,7 +41,7 @@ class DrawnFile:
 
 def is_drawn(path: Path) -> bool:
     """Whether a file is NIfTI or NRRD by its name."""
-    return not path.name.startswith(".") and path.name.lower().endswith((".nii", ".nii.gz", ".nrrd"))
+    return path.name.lower().endswith((".nii", ".nii.gz", ".nrrd"))
 
 
 def read_drawn(path: Path, homes: Mapping[Path, set[str]]) -> DrawnFile:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from client.cohort.problems import Place, worst_first
 from client.cohort.site import Site
-from client.images.case import Case, ImageSource, MaskSource
+from client.images.case import Case, ImageSource, MaskSource, is_litter
 from client.images.finding.manifest import KNOWN_PHASES, Line, bad_line, read_manifest
 from client.images.finding.names import ENDINGS, mask_named, stem
 from common.errors import FedmviError, Severity
@@ -144,8 +144,8 @@ def _readable(path: Path, problems: list[FedmviError], patient: str = "") -> Ite
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, in order, without hidden files."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    """What is in a folder, in order, without hidden files and those of the system."""
+    return sorted(path for path in folder.iterdir() if not is_litter(path.name))
 
 
 def _add_images(folder: Path, found: _Found, problems: list[FedmviError]) -> None:

@@ -15,6 +15,7 @@ import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset
 
+from client.images.case import is_litter
 from client.images.reading.multiframe import frame_headers, is_multiframe
 from client.images.reading.slices import BAD_BYTES, Slice, image_problem, slice_of, text
 from client.images.reading.volumes import FoundVolume, check_alike, split
@@ -212,7 +213,10 @@ def _digest(path: Path) -> bytes:
 
 
 def files_under(folder: Path, patient: str) -> Iterator[Path]:
-    """All files in a folder, or the one file; folders that links lead to again are entered once."""
+    """All files in a folder but hidden ones and those of the system (`is_litter`), or the one file.
+
+    Folders that links lead to again are entered once.
+    """
 
     def refuse(error: OSError) -> None:
         raise image_problem(330, patient, Path(str(error.filename)), f"cannot be read: {error.strerror}") from error
@@ -229,14 +233,14 @@ def files_under(folder: Path, patient: str) -> Iterator[Path]:
             folders.clear()
             continue
         entered.add(real)
-        folders.sort()
-        yield from (Path(place) / name for name in sorted(names))
+        folders[:] = sorted(name for name in folders if not is_litter(name))
+        yield from (Path(place) / name for name in sorted(names) if not is_litter(name))
 
 
 def _named_like_dicom(path: Path) -> bool:
     """By its name: `.dcm`, or no suffix at all, or one that is the end of an identifier (`CT.1.2.840.5`)."""
     suffix = path.suffix.lower()
-    return not path.name.startswith(".") and (suffix in _SUFFIXES or suffix in ("", ".") or suffix[1:].isdigit())
+    return not is_litter(path.name) and (suffix in _SUFFIXES or suffix in ("", ".") or suffix[1:].isdigit())
 
 
 def _may_be_dicom(path: Path, start: bytes) -> bool:

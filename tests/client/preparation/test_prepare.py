@@ -25,6 +25,7 @@ from client.images.case import Case, Scan
 from client.images.checking.site_images import inspect_images, patient_of
 from client.images.finding.finding import find_cases
 from client.preparation import chain
+from client.preparation.inputs import input_digests
 from client.preparation.patient import Job
 from client.preparation.prepare import prepare
 from common.errors import FedmviError, Severity
@@ -286,6 +287,24 @@ def test_images_behind_a_link_are_noticed_when_they_change(make_site: MakeSite, 
     name = "plain.tumour.original_firstorder_Mean"
     patient = after.images.outcomes[0].patient
     assert after.images.feature(patient, name) == pytest.approx(before.images.feature(patient, name) + 30, abs=0.1)
+
+
+def test_what_a_system_leaves_in_a_folder_is_no_change_of_its_images(make_site: MakeSite, study: Study) -> None:
+    site = make_site("hospital-b", patients=1)
+    assert study.preparation is not None
+    patient = f"{site.name}-0001"
+    cases, _ = find_cases(site, study.preparation, [patient])
+    before = input_digests(cases[patient], site.store)
+    folder = site.folder / "images" / patient / "portal"
+    whole = sorted(folder.iterdir())[0].read_bytes()
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._1.dcm", ".AppleDouble/1.dcm"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(whole)
+    (folder.parent / "Thumbs.db").touch()
+    cases, problems = find_cases(site, study.preparation, [patient])
+    assert problems == [] and input_digests(cases[patient], site.store) == before
+    (folder / "IM1").write_bytes(whole)
+    assert input_digests(cases[patient], site.store) != before
 
 
 def test_a_patient_may_be_called_like_a_folder(make_site: MakeSite, study: Study) -> None:
