@@ -45,7 +45,8 @@ def load_case(case: Case, phases: Collection[str] | None = None) -> Scan:
     Raises
     ------
     CaseError
-        With the problem of every file: 33x of images, 34x of masks. Masks of an image that cannot be read are not read.
+        With the problem of every file: 33x and 377 of images, 34x of masks. Masks of an image that cannot be read are
+        not read.
     """
     scan, problems = read_case(case, phases)
     if problems:

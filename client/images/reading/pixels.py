@@ -88,7 +88,8 @@ def read_voxels(volume: FoundVolume, patient: str) -> sitk.Image:
     Raises
     ------
     FedmviError
-        330 where pixels are damaged, 335 where their compression is not known.
+        330 where pixels are damaged, 335 where their compression is not known, 377 where a temporary file that is
+        needed for them cannot be written.
     """
     first = volume.slices[0]
     size = (first.size[1], first.size[0], len(volume.slices))
@@ -126,7 +127,7 @@ def _planes_of_file(path: Path, wanted: list[tuple[int, Slice]], patient: str) -
             check_coded(coded[one.frame or 0], header)
     decoded: Iterable[Plane]
     if syntax == JPEGExtended12Bit and int(header.BitsStored) > 8:
-        decoded = (_extended_jpeg(coded[one.frame or 0], header) for _, one in wanted)
+        decoded = (_extended_jpeg(coded[one.frame or 0], header, path, patient) for _, one in wanted)
     elif frames:
         decoded = (plane for plane, _ in decoder.iter_array(header, raw=True, indices=frames))
     else:
@@ -137,7 +138,7 @@ def _planes_of_file(path: Path, wanted: list[tuple[int, Slice]], patient: str) -
         yield z, _real(plane, header, one)
 
 
-def _extended_jpeg(coded: bytes, header: Dataset) -> Plane:
+def _extended_jpeg(coded: bytes, header: Dataset, path: Path, patient: str) -> Plane:
     """A frame of JPEG Extended with 12 bits, which GDCM decodes and pydicom does not ask it to.
 
     GDCM ends the program where a picture is damaged in certain ways; inside of SimpleITK it raises an error. That reads
@@ -152,10 +153,15 @@ def _extended_jpeg(coded: bytes, header: Dataset) -> Plane:
     one["PixelData"].VR = "OB"
     one.file_meta = FileMetaDataset()
     one.file_meta.TransferSyntaxUID = JPEGExtended12Bit
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "frame.dcm"
-        one.save_as(path, enforce_file_format=True)
-        picture = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            alone = Path(folder) / "frame.dcm"
+            one.save_as(alone, enforce_file_format=True)
+            picture = sitk.GetArrayFromImage(sitk.ReadImage(str(alone), imageIO="GDCMImageIO"))
+    except OSError as error:
+        # The disk's fault and not the image's; what GDCM cannot decode is a RuntimeError.
+        what = f"{error.filename or 'the folder for temporary files'}: {error.strerror or error}"
+        raise image_problem(377, patient, path, f"decoded by way of a temporary file: {what}") from error
     plane: Plane = picture.reshape(one.Rows, one.Columns)
     return plane
 

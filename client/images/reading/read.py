@@ -35,7 +35,7 @@ def read_image(source: ImageSource, patient: str) -> ReadImage:
     Raises
     ------
     FedmviError
-        330 to 336, see `docs/errors.md`; `local` names patient and file.
+        330 to 336 and 377, see `docs/errors.md`; `local` names patient and file.
     """
     path = source.path
     name = path.name.lower()

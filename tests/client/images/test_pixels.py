@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import gdcm
@@ -88,6 +89,21 @@ def test_a_lossy_transfer_syntax_gives_nearly_what_went_in(
     write_series(tmp_path, stored, change=with_bits(bits))
     compress(tmp_path, syntax)
     assert np.abs(voxels_of(read(tmp_path)) + 1024.0 - stored).max() <= within
+
+
+def test_a_full_disk_is_not_the_images_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JPEG of twelve bits is decoded by way of a temporary file."""
+    write_series(tmp_path, np.full((1, 32, 24), 2048, "<u2"), change=with_bits(12))
+    compress(tmp_path, gdcm.TransferSyntax.JPEGExtendedProcess2_4)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pixels.Dataset, "save_as", full)
+    with pytest.raises(FedmviError) as caught:
+        read(tmp_path)
+    assert caught.value.number == 377
+    assert caught.value.local.startswith(f"p1: {tmp_path}") and "No space left on device" in caught.value.local
 
 
 def test_deflated_files_and_files_without_a_file_header_are_read(tmp_path: Path) -> None:
