@@ -8,7 +8,7 @@ Masks are uint8 of 0 and 1 on the grid of the image that they were drawn on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +38,9 @@ class ImageSource:
         SeriesInstanceUID, where the folder holds several series; "" for the only one.
     volume
         Which of several volumes of a series (time points, b-values), from 1; 0 where there is one.
-    seconds
-        Seconds between the injection of contrast and the image, where known.
+    seconds, agent, tesla, vendor, b_value
+        What the manifest says of how it was made: seconds between the injection of contrast and the image, contrast
+        agent, field strength, manufacturer, and diffusion weighting in s/mm²; None or "" where it says nothing.
     """
 
     phase: str
@@ -47,6 +48,21 @@ class ImageSource:
     series: str = ""
     volume: int = 0
     seconds: float | None = None
+    agent: str = ""
+    tesla: float | None = None
+    vendor: str = ""
+    b_value: float | None = None
+
+    def described(self, about: Acquisition) -> Acquisition:
+        """What headers say, with what the manifest says in its stead: a person's word, and NIfTI has no headers."""
+        return replace(
+            about,
+            seconds=about.seconds if self.seconds is None else self.seconds,
+            agent=self.agent or about.agent,
+            tesla=self.tesla or about.tesla,
+            manufacturer=self.vendor or about.manufacturer,
+            b_value=about.b_value if self.b_value is None else self.b_value,
+        )
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,8 @@ class Case:
 @dataclass(frozen=True)
 class Acquisition:
     """What headers say of how an image was made; "" and None where they do not (NIfTI says nothing).
+
+    What the manifest says of it goes before them.
 
     Attributes
     ----------

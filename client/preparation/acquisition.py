@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from client.images.case import Case, Scan
+from client.images.case import Scan
 from client.images.reading.slices import read_moment
 from common.study.acquisition import (
     ARTERIAL_TO_PORTAL,
@@ -25,16 +25,15 @@ Acquired = Mapping[str, str]
 """A level for each fact that is known, by the fact's name."""
 
 
-def acquired(scan: Scan, case: Case, preparation: Preparation) -> Acquired:
+def acquired(scan: Scan, preparation: Preparation) -> Acquired:
     """What images and headers tell of the facts that the study keeps; a fact that they do not tell is absent.
 
-    Device and spacing are the reference phase's. Seconds after the injection are those of the manifest, else of the
-    header; a manifest's are a person's, who may know better than a clock.
+    Device and spacing are the reference phase's.
     """
     plain, arterial, portal = timed_phases(preparation.modality)
     known = {
         "phase_count": phase_count(sum(phase in scan.images for phase in preparation.phases)),
-        "contrast_delay_arterial": CONTRAST_DELAY_ARTERIAL.level(_delay(scan, case, arterial)),
+        "contrast_delay_arterial": CONTRAST_DELAY_ARTERIAL.level(_delay(scan, arterial)),
         "arterial_to_portal": ARTERIAL_TO_PORTAL.level(_between(scan, arterial, portal)),
         "plain_to_arterial": PLAIN_TO_ARTERIAL.level(_minutes(_between(scan, plain, arterial))),
     }
@@ -51,10 +50,7 @@ def acquired(scan: Scan, case: Case, preparation: Preparation) -> Acquired:
     return {name: level for name in acquisition_facts(preparation) if (level := known[name]) is not None}
 
 
-def _delay(scan: Scan, case: Case, phase: str) -> float | None:
-    source = case.images.get(phase)
-    if source is not None and source.seconds is not None:
-        return source.seconds
+def _delay(scan: Scan, phase: str) -> float | None:
     return scan.images[phase].about.seconds if phase in scan.images else None
 
 

@@ -190,12 +190,15 @@ class _Chain:
                 raise CaseError([*unreadable, *problems])
             return {
                 "prints": [asdict(each) for each in self._prints],
-                "acquisition": acquired(scan, self.case, self.preparation),
+                "acquisition": acquired(scan, self.preparation),
             }
 
-        # A manifest may say other seconds of the same files.
-        seconds = {phase: source.seconds for phase, source in self.case.images.items()}
-        settings = self.preparation.model_dump(mode="json") | {"seconds": seconds}
+        # A manifest may say other seconds, or another vendor, of the same files.
+        said = {
+            phase: [source.seconds, source.agent, source.tesla, source.vendor, source.b_value]
+            for phase, source in self.case.images.items()
+        }
+        settings = self.preparation.model_dump(mode="json") | {"said": said}
         _, result = self._step("check", list(self._inputs), settings, (), work)
         self._prints = tuple(Print(**{**each, "mask": _mask_key(each["mask"])}) for each in result["prints"])
         self._acquisition = result["acquisition"]

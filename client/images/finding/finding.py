@@ -194,7 +194,10 @@ def _by_manifest(
             phase = line.phase or preparation.reference
             patient.masks.append(MaskSource(line.region, line.reader, phase, path, line.segment))
         else:
-            source = ImageSource(line.phase, path, line.series, line.volume, line.seconds_after_injection)
+            source = ImageSource(
+                line.phase, path, line.series, line.volume, line.seconds_after_injection, line.agent, line.tesla,
+                line.vendor, line.b_value,
+            )  # fmt: skip
             patient.images.setdefault(line.phase, []).append(source)
     return found
 

@@ -57,11 +57,11 @@ class Line(BaseModel):
     b_value: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
         default=None, description="Diffusion weighting in s/mm²: a number of at least 0."
     )
-    agent: str = Field(default="", description="Contrast agent, for people.")
+    agent: str = Field(default="", description="Contrast agent; empty to take it from the header.")
     tesla: Annotated[float, Field(gt=0, le=30)] | None = Field(
         default=None, description="Field strength of MR: a number between 0 and 30."
     )
-    vendor: str = Field(default="", description="Manufacturer, for people.")
+    vendor: str = Field(default="", description="Manufacturer; empty to take it from the header.")
     use: Literal["yes", "no"] = Field(description="yes or no.")
     why: str = Field(default="", description="Why it was taken for what it is, for people.")
 

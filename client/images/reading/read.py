@@ -18,7 +18,7 @@ from client.images.reading.volumes import FoundVolume
 
 
 def read_image(source: ImageSource, patient: str) -> ReadImage:
-    """Read the image of one phase and what its headers say.
+    """Read the image of one phase and what its headers say, or in their stead the manifest.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def read_image(source: ImageSource, patient: str) -> ReadImage:
         geometry.lay_on(image)
         read = ReadImage(image, _about(volume))
     check_voxels(read.image, path, patient)
-    return read
+    return ReadImage(read.image, source.described(read.about))
 
 
 def check_voxels(image: sitk.Image, path: Path, patient: str) -> None:

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pyarrow.parquet as pq
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from pydicom.dataset import Dataset
 
 from client.approval.telling import _uses
 from client.cohort.check import inspect
 from client.cohort.site import Site
 from client.cohort.store import load_prepared
-from client.images.case import Acquisition, Case, ImageSource, ReadImage, Scan
+from client.images.case import Acquisition, ImageSource, ReadImage, Scan
+from client.images.reading.read import read_image
 from client.preparation import images as preparing
 from client.preparation.acquisition import acquired
 from client.preparation.patient import Job, Outcome
 from client.preparation.prepare import prepare
 from common.study.acquisition import LEVELS, acquisition_facts
 from common.study.loader import parse_study
+from common.study.preparation import Preparation
 from common.study.protocol import Study
 from common.study.table import SiteTable
+from tests.client.images.dicom_files import picture, write_series
 from tests.client.preparation.sites import STUDY, MakeSite
 
 FACTS = acquisition_facts(parse_study(STUDY).preparation)
+MR = Preparation.model_validate({"modality": "mr", "phases": ("t1", "t1a", "t1v"), "reference": "t1v", "stacks": {}})
 CANARIES = ("Canary Imaging", "CANARY-SN-77", "Canary Hospital", "CanaryScan 9000", "CANARYSTATION")
 
 
@@ -52,14 +59,10 @@ def scan_of(**about: Acquisition) -> Scan:
     return Scan("p1", {phase: made(phase) for phase in about}, {})
 
 
-def case(**seconds: float | None) -> Case:
-    return Case("p1", {phase: ImageSource(phase, Path("x"), seconds=s) for phase, s in seconds.items()})
-
-
-def facts(scan: Scan, found: Case | None = None) -> dict[str, str]:
+def facts(scan: Scan, modality: str = "ct") -> dict[str, str]:
     preparation = parse_study(STUDY).preparation
     assert preparation is not None
-    return dict(acquired(scan, found or case(), preparation))
+    return dict(acquired(scan, preparation if modality == "ct" else MR))
 
 
 def at(clock: str, day: str = "20200102", **more: Any) -> Acquisition:
@@ -88,9 +91,26 @@ def test_levels_follow_from_headers_and_grid() -> None:
     }
 
 
-def test_seconds_of_the_manifest_go_before_those_of_the_header() -> None:
-    scan = scan_of(arterial=at("100340", seconds=36.0), portal=at("100415"))
-    assert facts(scan, case(arterial=19.0))["contrast_delay_arterial"] == "up to 20 s"
+@pytest.mark.parametrize("kind", ["dicom", "nifti"])
+def test_what_the_manifest_says_goes_before_the_header_and_stands_in_for_one(kind: str, tmp_path: Path) -> None:
+    if kind == "nifti":
+        path = tmp_path / "a.nii"
+        nibabel.save(nibabel.Nifti1Image(picture(), np.diag([1, 1, 3, 1])), path)
+    else:
+        path = write_series(tmp_path / "a", picture(), modality="MR", change=lambda _, header: by_ge(header))
+    said = ImageSource("t1v", path, "", 0, 66.0, "Primovist", 1.5, "Siemens Healthineers", 800.0)
+    silent = read_image(ImageSource("t1v", path), "p1").about
+    about = read_image(said, "p1").about
+    assert (about.seconds, about.agent, about.tesla, about.manufacturer, about.b_value) == (
+        66.0, "Primovist", 1.5, "Siemens Healthineers", 800.0)  # fmt: skip
+    assert (silent.tesla, silent.manufacturer) == ((3.0, "GE MEDICAL SYSTEMS") if kind == "dicom" else (None, ""))
+    known = facts(Scan("p1", {phase: read_image(replace(said, phase=phase), "p1") for phase in MR.phases}, {}), "mr")
+    assert (known["scanner_vendor"], known["field_strength"], known["contrast_delay_arterial"]) == (
+        "Siemens", "1.5 T", "over 60 s")  # fmt: skip
+
+
+def by_ge(header: Dataset) -> None:
+    header.MagneticFieldStrength, header.Manufacturer, header.ContrastBolusAgent = 3, "GE MEDICAL SYSTEMS", "Gadovist"
 
 
 @pytest.mark.parametrize(
@@ -228,17 +248,18 @@ def test_other_seconds_of_a_manifest_are_seen_though_no_file_changed(make_site: 
     prepare(site, study)
     before = levels_of(load_prepared(site, study), "contrast_delay_arterial")
     patient = load_prepared(site, study).patients[0]
-    rows = [["patient_id", "kind", "phase", "region", "path", "use", "seconds_after_injection"]]
+    rows = [["patient_id", "kind", "phase", "region", "path", "use", "seconds_after_injection", "vendor"]]
     for phase in ("plain", "arterial", "portal"):
         seconds = "55" if phase == "arterial" else ""
-        rows.append([patient, "image", phase, "", f"images/{patient}/{phase}", "yes", seconds])
+        rows.append([patient, "image", phase, "", f"images/{patient}/{phase}", "yes", seconds, "Philips"])
     for region in ("tumour", "liver"):
-        rows.append([patient, "mask", "portal", region, f"masks/{patient}/{region}.dcm", "yes", ""])
+        rows.append([patient, "mask", "portal", region, f"masks/{patient}/{region}.dcm", "yes", "", ""])
     with (site.folder / "manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     again = prepare(site, study)
     assert again.images is not None and not again.images.failed, again.images
     assert before == ["over 30 to 40 s"]
+    assert levels_of(load_prepared(site, study), "scanner_vendor") == ["Philips"]
     assert levels_of(load_prepared(site, study), "contrast_delay_arterial") == ["over 40 to 60 s"]
 
 
