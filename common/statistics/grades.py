@@ -6,7 +6,8 @@ grades, half-integers on the index of the likeliest class make as many as there 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -144,6 +145,22 @@ def f1_share(hits: int, either: int) -> Interval:
     """
     value, low, high = (2.0 * s / (1.0 + s) for s in share(hits, either))
     return value, low, high
+
+
+def commonest_share(levels: Sequence[int]) -> Interval:
+    """The accuracy of saying the commonest level to everybody, from the patients of each level."""
+    return share(max(levels), sum(levels))
+
+
+def mean_share(shares: Sequence[Interval]) -> Interval:
+    """The mean of shares of different patients, such as the balanced accuracy of the recalls of all levels.
+
+    Its limits are made of theirs (square-and-add; Newcombe, Stat Med 1998;17:873).
+    """
+    k = len(shares)
+    value = sum(v for v, _, _ in shares) / k
+    below = math.hypot(*(v - low for v, low, _ in shares)) / k
+    return value, value - below, value + math.hypot(*(high - v for v, _, high in shares)) / k
 
 
 @dataclass(frozen=True)

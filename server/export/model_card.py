@@ -16,12 +16,21 @@ from common.study.intended_use import RESEARCH
 from common.study.networks import Network
 from common.study.protocol import Study
 from server.export.trained import chosen
+from server.report.contents import ALWAYS, not_shown_better
 from server.report.format import area_interval, hidden_or, number, plain, share_interval
 from server.study.results import ALL_SITES, Count, Estimate, Result, Results
 
 _AREAS = ("auc", "auc_mean_of_seeds")
-_SHARES = ("accuracy", "grade_accuracy", "precision", "recall", "specificity", "f1")
-_TITLES = {"auc": "AUC", "auc_mean_of_seeds": "AUC, mean of seeds", "f1": "F1", "grade_accuracy": "accuracy of grades"}
+_SHARES = (
+    *ALWAYS, *ALWAYS.values(), "balanced_accuracy", "grade_balanced_accuracy", "precision", "recall", "specificity",
+    "f1",
+)  # fmt: skip
+_TITLES = {
+    "auc": "AUC", "auc_mean_of_seeds": "AUC, mean of seeds", "f1": "F1", "grade_accuracy": "accuracy of grades",
+    "majority_class": "accuracy of always saying the commoner class",
+    "grade_majority_class": "accuracy of always saying the commonest grade",
+    "balanced_accuracy": "balanced accuracy", "grade_balanced_accuracy": "balanced accuracy of grades",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -232,6 +241,13 @@ def _limits(exported: Exported) -> Iterator[str]:
         yield "- Its development was the published 9:1 split: performance there is selected and optimistic."
     if network.training.class_weights == "balanced":
         yield "- Classes were weighted in training, so that the probabilities exceed the shares of rare grades."
+    for found in exported.parts(f"performance.{exported.combination}"):
+        for one, always in not_shown_better(found):
+            yield (
+                f"- In {found.cohort} ({', '.join(map(plain, found.sites))}) its {_TITLES.get(one.name, one.name)} "
+                f"({plain(one.term)}) is not shown to be above that of saying the commonest class to everybody: "
+                f"{_value(one)} against {_value(always)}."
+            )
     refused = [r for r in exported.parts(f"performance.{exported.combination}") if r.status != "estimated"]
     yield from (f"- Not known in {r.cohort} ({', '.join(map(plain, r.sites))}): {plain(r.note)}" for r in refused)
 

@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from server.report import format as fmt
 from server.report.adaptations import adaptations
 from server.report.blocks import Block, Drawing, Paragraph, Row, Section, Table
-from server.report.contents import estimate, of, where
+from server.report.contents import ALWAYS, estimate, not_shown_better, of, where
 from server.report.explanations import hidden_note, status_words
 from server.report.figures import Picture, slug
 from server.report.projections import projections
 from server.study.results import CrossTable, Estimate, Result, Results
 
 Pictures = Mapping[str, Picture]
-_SHARES = ("accuracy", "precision", "recall", "specificity", "f1")
-_WORDS = {"recall": "Recall (sensitivity)"}
+_SHARES = ("accuracy", "majority_class", "balanced_accuracy", "precision", "recall", "specificity", "f1")
+_WORDS = {
+    "majority_class": "Accuracy of always saying the commoner class", "balanced_accuracy": "Balanced accuracy",
+    "recall": "Recall (sensitivity)",
+}  # fmt: skip
 
 _TRAINING = ("Sequences", "Rounds kept, by training", "Validation loss, by fold", "Patients")
 _INFERENCES = ("mean", "first")
@@ -139,7 +142,7 @@ def _performance(results: Results, result: Result, pictures: Pictures, *, detail
     facts += [f"{result.events} with the endpoint"] if result.events is not None else []
     if result.counts and result.counts[1].pooled != 0:
         facts.append(f"{fmt.count(result.counts[1].pooled, results.min_cell)} {result.counts[1].name}")
-    notes = [f"{', '.join(facts)}." if facts else "", fmt.plain(result.note)]
+    notes = [f"{', '.join(facts)}." if facts else "", _no_better(result, "accuracy"), fmt.plain(result.note)]
     blocks: list[Block] = [
         Table(
             f"Present or absent: {head}",
@@ -156,6 +159,12 @@ def _performance(results: Results, result: Result, pictures: Pictures, *, detail
         blocks += [_cross_table(results, head, table) for table in result.tables]
         blocks += _grades(result, head)
     return blocks
+
+
+def _no_better(result: Result, name: str) -> str:
+    """Which accuracies are not shown to be worth more than no network at all."""
+    named = [fmt.plain(e.term) for e, _ in not_shown_better(result) if e.name == name]
+    return f"Not shown to be more accurate than always saying the commonest class: {'; '.join(named)}." if named else ""
 
 
 def _share(found: Estimate | None) -> str:
@@ -182,7 +191,12 @@ def _grades(result: Result, head: str) -> list[Block]:
         whole = estimate(result, "grade_accuracy", inference)
         if whole is None:
             continue
-        whole_words.append(f"{_share(whole)} ({inference})")
+        always = estimate(result, ALWAYS["grade_accuracy"], inference)
+        balanced = estimate(result, "grade_balanced_accuracy", inference)
+        whole_words.append(
+            f"{inference}: {_share(whole)}, of always saying the commonest grade {_share(always)}, "
+            f"balanced {_share(balanced)}"
+        )
         named = dict.fromkeys(
             e.term for e in result.estimates if e.name == "f1" and e.term.startswith(f"{inference}, ")
         )
@@ -192,5 +206,6 @@ def _grades(result: Result, head: str) -> list[Block]:
                 rows.append(Row(fmt.plain(term), cells))
     if not rows:
         return []
-    notes = (f"Accuracy over the grades: {', '.join(whole_words)}.",)
-    return [Table(f"Grades: {head}", ("Inference and grade", "Precision", "Recall", "F1"), tuple(rows), notes=notes)]
+    notes = (f"Accuracy over the grades. {'; '.join(whole_words)}.", _no_better(result, "grade_accuracy"))
+    columns = ("Inference and grade", "Precision", "Recall", "F1")
+    return [Table(f"Grades: {head}", columns, tuple(rows), notes=tuple(n for n in notes if n))]

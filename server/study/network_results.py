@@ -11,7 +11,7 @@ from typing import Any
 
 from common.errors import FedmviError
 from common.federation.query import HIDDEN
-from common.statistics.grades import Interval
+from common.statistics.grades import Interval, commonest_share
 from common.statistics.refinement import Counts
 from common.study.networks import Network
 from common.study.protocol import Study
@@ -118,7 +118,7 @@ def _performance(
         x, y = area.curve(limits.min_cell)
         curves.append(Curve(name=name, x=x.tolist(), y=y.tolist()))
     tables = shown(measured.tables, limits.min_cell)
-    estimates += _cutoffs(found, combination) + _shares(study, found.network, tables)
+    estimates += _cutoffs(found, combination) + _shares(study, found.network, tables, base | counts)
     parts = {"estimates": estimates, "curves": curves, "tables": _cross_tables(study, found.network, tables)}
     return Result.model_validate({**base, **counts, **parts, "note": _performance_note(study, found.network, cohort)})
 
@@ -126,7 +126,8 @@ def _performance(
 def _performance_note(study: Study, network: Network, cohort: str) -> str:
     parts = [
         cohort_note(study, network, cohort),
-        "Areas: DeLong; shares: Wilson; F1: Wilson's interval of the share that it is a function of.",
+        "Areas: DeLong; shares: Wilson; F1: Wilson's interval of the share that it is a function of; balanced accuracy "
+        "(the mean of the recalls of all classes): square-and-add of theirs.",
         _OF_FOLDS if network.development == "nested" and cohort != network.cohort else "",
         GRADES if network.present is not None else "",
     ]
@@ -142,9 +143,14 @@ def _cutoffs(found: Developed, combination: Combination) -> list[Estimate]:
     return [Estimate(name="cutoff", term=name, value=float(value)) for name, value in named]
 
 
-def _shares(study: Study, network: Network, tables: Mapping[str, ShownTable]) -> list[Estimate]:
-    """Accuracy, precision, recall, specificity and F1 of presence, both ways; those of the grades."""
+def _shares(
+    study: Study, network: Network, tables: Mapping[str, ShownTable], shown_counts: Mapping[str, Any]
+) -> list[Estimate]:
+    """Accuracy beside that of saying the commoner class to everybody, precision, recall, specificity and F1 of
+    presence, both ways; those of the grades. `shown_counts` has `n` and `events` as they are published."""
     levels = study.endpoint(network.grades).level_names
+    n, events = shown_counts["n"], shown_counts["events"]
+    commoner = None if n is None or events is None else commonest_share((n - events, events))
     estimates: list[Estimate] = []
     for name in INFERENCES:
         called = {
@@ -156,14 +162,19 @@ def _shares(study: Study, network: Network, tables: Mapping[str, ShownTable]) ->
                 continue
             term = f"{name}, {words}"
             measures = {
-                "accuracy": table.accuracy, "precision": table.precision(1), "recall": table.recall(1),
-                "specificity": table.recall(0), "f1": table.f1(1),
+                "accuracy": table.accuracy, "majority_class": commoner, "balanced_accuracy": table.balanced_accuracy,
+                "precision": table.precision(1), "recall": table.recall(1), "specificity": table.recall(0),
+                "f1": table.f1(1),
             }  # fmt: skip
             estimates += [_share_estimate(study, measure, term, value) for measure, value in measures.items()]
         graded = tables.get(f"{name}.grade")
         if graded is None or len(levels) == 2:
             continue
-        estimates.append(_share_estimate(study, "grade_accuracy", name, graded.accuracy))
+        whole = {
+            "grade_accuracy": graded.accuracy, "grade_majority_class": graded.commonest,
+            "grade_balanced_accuracy": graded.balanced_accuracy,
+        }  # fmt: skip
+        estimates += [_share_estimate(study, measure, name, value) for measure, value in whole.items()]
         for i, level in enumerate(levels):
             own = {"precision": graded.precision(i), "recall": graded.recall(i), "f1": graded.f1(i)}
             estimates += [_share_estimate(study, measure, f"{name}, {level}", value) for measure, value in own.items()]
@@ -236,6 +247,6 @@ def _one_site(
         estimates.append(estimate.model_copy(update={"term": name}))
         curves.append(curve)
     own = {name: shown_alone(table) for name, table in with_joined(tables).items()}
-    estimates += _cutoffs(found, combination) + _shares(study, found.network, own)
+    estimates += _cutoffs(found, combination) + _shares(study, found.network, own, base)
     parts = {"estimates": estimates, "curves": curves, "tables": _cross_tables(study, found.network, own)}
     return Result.model_validate({**base, **parts})

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.federation.query import HIDDEN
-from common.statistics.grades import Interval, f1_share, share
+from common.statistics.grades import Interval, commonest_share, f1_share, mean_share, share
 from common.statistics.refinement import Counts
 from server.study.suppression import CountSystem, Key
 
@@ -43,6 +43,18 @@ class ShownTable:
         hits = [self.cells[i][i] for i in range(len(self.cells))]
         known, n = [h for h in hits if h is not None], [r for r in self.rows if r is not None]
         return share(sum(known), sum(n)) if len(known) == len(n) == len(self.cells) else None
+
+    @property
+    def commonest(self) -> Interval | None:
+        """The accuracy of saying the commonest level to all of these patients."""
+        n = [r for r in self.rows if r is not None]
+        return commonest_share(n) if len(n) == len(self.rows) else None
+
+    @property
+    def balanced_accuracy(self) -> Interval | None:
+        """Mean of the recalls of all levels."""
+        recalls = [r for level in range(len(self.rows)) if (r := self.recall(level)) is not None]
+        return mean_share(recalls) if len(recalls) == len(self.rows) else None
 
     def recall(self, level: int) -> Interval | None:
         """Share of the patients of a level who are predicted to have it."""

@@ -109,8 +109,8 @@ def _print_comparison(done: Compared) -> None:
         title = (
             f"{done.network.title} on {', '.join(done.combination)}; {cohort}, {rows[0].patients} simulated patients"
         )
-        table = Table("training", "AUC", "SD of seeds", "accuracy", "AUC, less federated", "accuracy, less federated",
-                      title=escape(title), title_justify="left")  # fmt: skip
+        table = Table("training", "AUC", "SD of seeds", "accuracy", "always the commonest class", "AUC, less federated",
+                      "accuracy, less federated", title=escape(title), title_justify="left")  # fmt: skip
         for cells in as_table(rows):
             table.add_row(*(escape(cell) for cell in cells))
         for lacking in done.not_estimable:

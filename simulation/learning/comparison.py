@@ -61,6 +61,8 @@ class Row:
     ----------
     seed_sd
         Standard deviation of the area between seeds; None of one seed.
+    majority_class
+        The accuracy of saying the commonest class to all of these patients.
     auc_difference, accuracy_difference
         Against the federated training; None for itself.
     """
@@ -71,6 +73,7 @@ class Row:
     auc: Estimate
     seed_sd: float | None
     accuracy: Estimate
+    majority_class: float
     auc_difference: Estimate | None
     accuracy_difference: Estimate | None
 
@@ -78,7 +81,8 @@ class Row:
         """For programs."""
         estimates = ("auc", "accuracy", "auc_difference", "accuracy_difference")
         found = {name: each.as_json() if (each := getattr(self, name)) else None for name in estimates}
-        return {"way": self.way, "cohort": self.cohort, "patients": self.patients, "seed_sd": self.seed_sd, **found}
+        facts = {name: getattr(self, name) for name in ("way", "cohort", "patients", "seed_sd", "majority_class")}
+        return {**facts, **found}
 
 
 def compare(cohort: str, labels: NDArray[np.int64], ways: Mapping[str, Scored], reference: str, seed: int) -> list[Row]:
@@ -112,6 +116,7 @@ def compare(cohort: str, labels: NDArray[np.int64], ways: Mapping[str, Scored], 
                 _estimate(areas[name]),
                 float(np.std(single, ddof=1)) if len(single) > 1 else None,
                 _estimate(right[name]),
+                float(np.bincount(labels).max()) / labels.size,
                 _estimate(areas[name] - areas[reference]) if other else None,
                 _estimate(right[name] - right[reference]) if other else None,
             )
@@ -152,13 +157,14 @@ def _estimate(values: FloatArray) -> Estimate:
 
 
 def as_table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Cells of each row as text: way, area, its SD over seeds, accuracy, and both differences."""
+    """Cells of each row as text: way, area, its SD over seeds, accuracy, the commonest class's, both differences."""
     return [
         (
             row.way,
             _text(row.auc),
             "" if row.seed_sd is None else f"{row.seed_sd:.3f}",
             _text(row.accuracy),
+            f"{row.majority_class:.3f}",
             _text(row.auc_difference),
             _text(row.accuracy_difference),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 from torch.nn import functional
 
 from client.learning.dataset import Learners
@@ -18,7 +27,7 @@ from client.learning.engine import train
 from client.learning.scoring import probabilities
 from common.errors import FedmviError
 from common.federation.learning import WHOLE, ExplainPatients, Job, ScorePatients
-from common.federation.query import Ask
+from common.federation.query import HIDDEN, Ask
 from common.federation.runner import Reply, conclude
 from common.networks.architecture import architecture_of
 from common.networks.intensity import normalised
@@ -196,17 +205,23 @@ def test_a_site_that_cannot_make_pictures_stops_nothing_and_is_told_of(made: Mad
     assert told["train"][0] is None and "392" in told["train"][1]
 
 
+def _alone(made: Made, table: Any, classes: tuple[int, int]) -> Result:
+    """What is published of site d by itself, of its cross table of grades and its patients without and with MVI."""
+    area = {"classes": np.array([*classes, 0]), "estimable": np.array(1), "auc": np.array([0.8, 0.03])}
+    summary = {**area, "curve": np.zeros((2, 51)), "points": np.array(2)}
+    areas = {name: {"d": summary} for name in ("mean", "first")}
+    tables = {f"{name}.grade": np.array(table) for name in ("mean", "first")}
+    alone = Evaluated((COMBINATIONS[1], 0), "test", MeasuredAlone(areas, {"d": tables}))
+    (result,) = [r for r in publish_all(made.study, [made.developed], [[alone]]) if r.id.endswith("test.d")]
+    return result
+
+
 def test_a_site_alone_tells_presence_by_the_likeliest_grade_as_scikit_learn_does(made: Made) -> None:
     """Three grades: presence is M1 or M2, and an M2 that is called M1 is no mistake."""
     rng = np.random.default_rng(1)
-    true = rng.permutation(np.resize([0, 0, 1, 2], 240))
+    true = rng.permutation(np.resize([0, 0, 1, 2, 2], 240))
     called = np.where(rng.random(240) < 0.5, true, rng.integers(0, 3, 240))
-    area = {"classes": np.array([120, 120, 0]), "estimable": np.array(1), "auc": np.array([0.8, 0.03])}
-    summary = {**area, "curve": np.zeros((2, 51)), "points": np.array(2)}
-    areas = {name: {"d": summary} for name in ("mean", "first")}
-    tables = {f"{name}.grade": confusion_matrix(true, called) for name in ("mean", "first")}
-    alone = Evaluated((COMBINATIONS[1], 0), "test", MeasuredAlone(areas, {"d": tables}))
-    (result,) = [r for r in publish_all(made.study, [made.developed], [[alone]]) if r.id.endswith("test.d")]
+    result = _alone(made, confusion_matrix(true, called), (96, 144))
     found = {(e.name, e.term): e.value for e in result.estimates}
     for name, expected in (
         ("accuracy", accuracy_score(true > 0, called > 0)),
@@ -214,9 +229,34 @@ def test_a_site_alone_tells_presence_by_the_likeliest_grade_as_scikit_learn_does
         ("recall", recall_score(true > 0, called > 0)),
         ("specificity", recall_score(true == 0, called == 0)),
         ("f1", f1_score(true > 0, called > 0)),
+        ("majority_class", accuracy_score(true > 0, np.ones(240))),
+        ("balanced_accuracy", balanced_accuracy_score(true > 0, called > 0)),
     ):
         assert found[name, "mean, by the likeliest grade"] == pytest.approx(expected), name
     assert found["grade_accuracy", "mean"] == pytest.approx(accuracy_score(true, called))
+    assert found["grade_majority_class", "mean"] == pytest.approx(np.mean(true == np.bincount(true).argmax()))
+    assert found["grade_balanced_accuracy", "mean"] == pytest.approx(balanced_accuracy_score(true, called))
+
+
+def test_report_says_beside_an_accuracy_what_saying_the_commoner_class_has_and_whether_it_is_more(made: Made) -> None:
+    """71 of 100 are right where 67 have no MVI; and 400 of 500 where half of them have none."""
+    poor, good = [[53, 7, 7], [10, 8, 2], [5, 0, 8]], [[200, 30, 20], [25, 100, 0], [25, 0, 100]]
+    results = _results(made)
+    for table, classes, always, doubted in ((poor, (67, 33), "67.0", True), (good, (250, 250), "50.0", False)):
+        mine = [results.get("network.net.selection"), _alone(made, table, classes)]
+        page = render(results.model_copy(update={"results": mine}), None, {})
+        (row,) = re.findall("Accuracy of always saying the commoner class.*?</tr>", page, re.DOTALL)
+        assert row.count(f"{always} %") == 2, "both ways of inference"
+        assert ("Not shown to be more accurate than always saying the commonest class" in page) == doubted
+
+
+def test_what_saying_the_commoner_class_has_is_not_told_where_it_would_give_a_hidden_count_away(made: Made) -> None:
+    hidden = [[60, HIDDEN, HIDDEN], [10, 20, HIDDEN], [HIDDEN, HIDDEN, 30]]
+    names = ("majority_class", "grade_majority_class")
+    found = [e for e in _alone(made, hidden, (HIDDEN, HIDDEN)).estimates if e.name in names]
+    assert len(found) == 4 and {e.value for e in found} == {None}, "by the likeliest grade and of grades, both ways"
+    told = [e for e in _alone(made, hidden, (70, 60)).estimates if e.name in names]
+    assert {(e.name, e.value) for e in told} == {("majority_class", 70 / 130), ("grade_majority_class", None)}
 
 
 def test_a_network_that_learned_nothing_is_no_model(tmp_path: Path) -> None:

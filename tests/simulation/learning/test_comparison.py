@@ -22,7 +22,7 @@ def scored(probabilities: np.ndarray) -> Scored:
 
 
 def test_areas_accuracies_and_their_differences_are_those_of_scikit_learn_and_differences_are_paired() -> None:
-    labels = np.random.default_rng(1).integers(0, 3, 90)
+    labels = np.random.default_rng(1).choice([0, 0, 1, 2], 90)
     better, worse = drawn(2.0, 2, labels), drawn(0.5, 3, labels)
     near = Scored(0.9 * better.present + 0.1 * worse.present, better.likeliest)
     rows = {row.way: row for row in compare("train", labels, {"a": better, "b": worse, "c": near}, "a", seed=1)}
@@ -35,6 +35,8 @@ def test_areas_accuracies_and_their_differences_are_those_of_scikit_learn_and_di
     assert rows["b"].auc_difference.value == pytest.approx(area["b"] - area["a"], abs=1e-12)
     assert rows["b"].auc_difference.high < 0, "a clear difference is seen"
     assert rows["a"].accuracy.value == pytest.approx(np.mean([accuracy_score(labels, x) for x in better.likeliest]))
+    always = accuracy_score(labels, np.full(90, np.bincount(labels).argmax()))
+    assert {row.majority_class for row in rows.values()} == {always} and always > 1 / 3
     assert rows["a"].auc_difference is None
     width = rows["c"].auc_difference.high - rows["c"].auc_difference.low
     assert width < 0.5 * (rows["a"].auc.high - rows["a"].auc.low), "the same patients are resampled in both"
