@@ -8,6 +8,7 @@ from common.errors import FedmviError
 from common.federation.query import Query
 from common.networks.adapting import ADAPTED, UNADAPTED
 from common.networks.projection import LARGEST, projected_columns
+from common.statistics.areas_alone import AreasAlone
 from common.statistics.grades import GradeCounts, GradeTable
 from common.statistics.projection import HalfProducts, LevelSums
 from common.statistics.two_sample import DirectionCounts
@@ -41,6 +42,9 @@ ADAPTED_COLUMNS = (ADAPTED, UNADAPTED)
 OF_ADAPTED = frozenset({"query.recalibration", "query.binned_risks", "query.placements"})
 """What is asked of them, beyond what every study asks."""
 
+OF_ADAPTED_ALONE = AreasAlone.name
+"""What is asked of them at a site that answers alone."""
+
 
 def adapted(step: Made) -> bool:
     """Whether the step reads scores of an adapted network."""
@@ -58,6 +62,8 @@ def network_declares(query: Query, study: Study) -> bool:
     endpoint = getattr(query, "endpoint", "")
     if isinstance(query, PROJECTING):
         return any(_projects(query, network, study) for network in study.networks)
+    if isinstance(query, AreasAlone):
+        return any(_pairs(query, network, study) for network in study.networks)
     if isinstance(query, GradeCounts):
         return not query.recipe.steps and any(
             (query.cohort, endpoint) == (n.cohort, n.grades) and query.levels == len(study.endpoint(endpoint).codes)
@@ -73,6 +79,19 @@ def network_declares(query: Query, study: Study) -> bool:
     if isinstance(query, GradeTable):
         own = own and query.levels == len(study.endpoint(endpoint).codes)
     return own and any(endpoint in ("", n.grades, n.binary) for n in networks)
+
+
+def _pairs(query: AreasAlone, network: Network, study: Study) -> bool:
+    """Whether a network of the study asks for both areas of a cohort that has too few sites to be summed."""
+    adaptation, steps = network.adaptation, query.recipe.steps
+    if adaptation is None or query.cohort not in adaptation.cohorts or not steps or not isinstance(steps[0], Made):
+        return False
+    if len(study.cohort(query.cohort).sites) >= study.limits.min_sites:
+        return False
+    made = Made(steps[0].model, network.name, ADAPTED_COLUMNS)
+    keys = tuple(key for name in dict.fromkeys((network.grades, network.binary)) for key in study.endpoint(name).keys)
+    fixed = steps == (made, Complete(made.names[:1], keys))
+    return fixed and query.columns == made.names and query.endpoint == network.binary
 
 
 def _projects(query: HalfProducts | LevelSums | DirectionCounts, network: Network, study: Study) -> bool:

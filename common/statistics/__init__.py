@@ -4,6 +4,7 @@ Importing the package registers every query, so that a site can decode whatever 
 """
 
 from common.statistics import (
+    areas_alone,
     bootstrap,
     by_centre,
     calibration,
@@ -93,6 +94,7 @@ from common.statistics import (
 )
 
 __all__ = [
+    "areas_alone",
     "bootstrap",
     "by_centre",
     "calibration",

@@ -68,8 +68,8 @@ _ALONE: Mapping[Statistic, str] = MappingProxyType(
         "auc": "A site alone: its own area under the curve with its standard error, and a coarse curve.",
         "network-performance": "A site alone: areas of a network's scores with their errors and coarse curves, and "
         "its patients by true and predicted grade, small counts hidden.",
-        "network-adaptation": "A site alone: the area of an adapted network's scores with its error and a coarse "
-        "curve, and whether it was adapted.",
+        "network-adaptation": "A site alone: areas and calibration lines of a network's scores with and without "
+        "adaptation, with their errors and that of the areas' difference, and whether it was adapted.",
         "differential-expression": "A site alone: its own genes' changes with their errors, t and p values.",
         "expression-by-site": "A site alone: the mean level of at most 500 genes over its patients, of at most 50 by "
         "group, in hundredths; and of each gene DESeq2's change, its error and p value.",

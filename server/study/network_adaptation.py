@@ -14,9 +14,10 @@ from common.errors import FedmviError
 from common.federation.query import Receipt, Summary, each, perform
 from common.federation.runner import Conclusion, attempt, together
 from common.networks.adapting import ADAPTED, TOLD, UNADAPTED, AdaptNetwork
+from common.statistics.areas_alone import AreasAlone
 from common.statistics.calibration import Calibration, binned_risks, calibration
 from common.statistics.refinement import order_keys
-from common.statistics.roc import RocAlone, RocComparison, compare_areas
+from common.statistics.roc import RocComparison, compare_areas
 from common.statistics.score_mixture import GRID, ScoreClasses
 from common.study.networks import Network
 from common.study.protocol import Study
@@ -72,7 +73,7 @@ class AdaptedCohort:
     told
         Verdicts of the sites that tell of themselves alone.
     found
-        Over all sites; by site where each answers alone (the areas as adapted); or why nothing is known.
+        Over all sites; by site where each answers alone (`AreasAlone`); or why nothing is known.
     """
 
     cohort: str
@@ -141,7 +142,7 @@ def _in_cohort(study: Study, network: Network, rule: Rule, cohort: str) -> Concl
     recipe = Recipe((Made(task.model, network.name, COLUMNS), Complete(names[:1], keys)))
     if len(study.cohort(cohort).sites) < study.limits.min_sites:
         limits = study.limits
-        query = RocAlone(cohort, recipe, network.binary, names[0], limits.min_test_class, min_cell=limits.min_cell)
+        query = AreasAlone(cohort, recipe, network.binary, names, limits.min_test_class, min_cell=limits.min_cell)
         alone: Mapping[str, Summary | FedmviError] = yield each(query)
         return AdaptedCohort(cohort, told, alone)
     return AdaptedCohort(cohort, told, (yield from attempt_unless_mendable(_areas(network, cohort, recipe, names))))

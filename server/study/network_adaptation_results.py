@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from common.errors import FedmviError
 from common.federation.query import HIDDEN, Summary
 from common.networks.adapting import ADAPTED, UNADAPTED
-from common.statistics.calibration import Calibration
+from common.statistics.areas_alone import own_difference
 from common.statistics.distributions import Z975
+from common.statistics.roc import AreaDifference, RocResult
 from common.statistics.score_mixture import ADAPTED as ADAPTS
 from common.statistics.shift_verdict import Verdict
 from common.study.networks import Network
 from common.study.protocol import Study
-from server.study.evaluation import alone_base, own_area
+from server.study.evaluation import alone_base
 from server.study.models import refusal
-from server.study.network_adaptation import AdaptedCohort, Areas, Rule
+from server.study.network_adaptation import COLUMNS, AdaptedCohort, Areas, Rule
 from server.study.network_development_results import result_base
 from server.study.results import Estimate, Result
 
@@ -82,35 +85,44 @@ def _pooled(study: Study, base: dict[str, Any], found: Areas, told: Mapping[str,
     if smaller < limits.min_test_class:
         why = f"Not estimable: fewer than {limits.min_test_class} patients in a class."
         return Result.model_validate({**base, **counts, "status": "not-estimable", "note": why})
-    estimates = []
-    for term, area in ((BEFORE, trained), (AFTER, adapted)):
-        low, high = area.interval
-        estimates.append(Estimate(name="auc", term=term, value=area.auc_, low=low, high=high, std_err=area.std_err_))
     first, second = found.compared.columns
-    test = found.compared.difference(first, second)
-    low, high = test.interval
-    p = test.p_ if test.std_err_ > 0 and test.p_ == test.p_ else None
-    estimates.append(
-        Estimate(name="auc_difference", value=test.difference_, low=low, high=high,
-                 std_err=test.std_err_, p=p)
-    )  # fmt: skip
+    estimates = [_area(BEFORE, trained), _area(AFTER, adapted), _difference(found.compared.difference(first, second))]
     for term, column in ((BEFORE, UNADAPTED), (AFTER, ADAPTED)):
-        estimates += _calibration(term, found.calibrations[column])
+        line = found.calibrations[column]
+        if isinstance(line, FedmviError):
+            estimates += _no_line(term, refusal(line)[1])
+        else:
+            slope = line.slope_, float(line.covariance_[1, 1]) ** 0.5
+            estimates += _line(term, (line.in_the_large_, line.in_the_large_std_err_), slope)
     sites = sorted(study.cohort(str(base["cohort"])).sites)
     estimates += [estimate for site in sites for estimate in _decision(site, told.get(site, ""))]
     return Result.model_validate({**base, **counts, "estimates": estimates})
 
 
-def _calibration(term: str, line: Calibration | FedmviError) -> list[Estimate]:
-    if isinstance(line, FedmviError):
-        why = refusal(line)[1]
-        return [Estimate(name=name, term=term, value=None, note=why)
-                for name in ("calibration_intercept", "calibration_slope")]  # fmt: skip
-    errors = {"calibration_intercept": (line.in_the_large_, line.in_the_large_std_err_),
-              "calibration_slope": (line.slope_, float(line.covariance_[1, 1]) ** 0.5)}  # fmt: skip
+def _area(term: str, area: RocResult) -> Estimate:
+    low, high = area.interval
+    return Estimate(name="auc", term=term, value=area.auc_, low=low, high=high, std_err=area.std_err_)
+
+
+def _difference(test: AreaDifference) -> Estimate:
+    """As adapted less as trained."""
+    low, high = test.interval
+    p = test.p_ if test.std_err_ > 0 and test.p_ == test.p_ else None
+    return Estimate(name="auc_difference", value=test.difference_, low=low, high=high, std_err=test.std_err_, p=p)
+
+
+_LINE = ("calibration_intercept", "calibration_slope")
+
+
+def _no_line(term: str, why: str) -> list[Estimate]:
+    return [Estimate(name=name, term=term, value=None, note=why) for name in _LINE]
+
+
+def _line(term: str, *told: tuple[float, float]) -> list[Estimate]:
+    """Calibration in the large and slope, each with its error."""
     return [
         Estimate(name=name, term=term, value=value, low=value - Z975 * error, high=value + Z975 * error, std_err=error)
-        for name, (value, error) in errors.items()
+        for name, (value, error) in zip(_LINE, told, strict=True)
     ]
 
 
@@ -130,8 +142,15 @@ def _one_site(study: Study, base: dict[str, Any], part: Summary | FedmviError, t
     if not int(part["estimable"]):
         why = f"Not estimable: fewer than {study.limits.min_test_class} patients in a class."
         return Result.model_validate({**base, "status": "not-estimable", "note": why})
-    estimate, _ = own_area(part, AFTER)
-    site = str(base["sites"][0])
-    estimates = [estimate.model_copy(update={"term": AFTER}), *_decision(site, told)]
-    note = f"{base['note']} The area as trained is that of the network's performance in this cohort."
-    return Result.model_validate({**base, "estimates": estimates, "note": note})
+    sides = tuple((term, COLUMNS.index(column)) for term, column in ((BEFORE, UNADAPTED), (AFTER, ADAPTED)))
+    estimates = []
+    for term, i in sides:
+        auc, std_err = (float(v) for v in part["auc"][i])
+        estimates.append(_area(term, RocResult(np.array([]), np.array([]), auc, std_err, 0)))
+    estimates.append(_difference(own_difference(COLUMNS, part)))
+    for term, i in sides:
+        if int(part["calibrated"][i]):
+            estimates += _line(term, *((float(a), float(b)) for a, b in (part["large"][i], part["slope"][i])))
+        else:
+            estimates += _no_line(term, "these scores have no finite calibration line")
+    return Result.model_validate({**base, "estimates": [*estimates, *_decision(str(base["sites"][0]), told)]})

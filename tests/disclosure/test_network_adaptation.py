@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from client.approval.adaptation_subjects import adaptation_subjects
+from client.approval.examples import example, modes_of
+from client.approval.preview import preview
+from client.cohort.site import load_site
+from client.release.gate import Gate
 from common.federation.learning import WHOLE, Member
 from common.federation.query import Query, each, perform, total
 from common.federation.tasks import Freeze
 from common.networks.adapting import TOLD, AdaptNetwork
+from common.statistics.areas_alone import AreasAlone
 from common.statistics.calibration import BinnedRisks, RecalibrationSums
 from common.statistics.confusion import ThresholdCounts
 from common.statistics.grades import GradeTable
@@ -173,3 +179,43 @@ def test_a_site_by_itself_tells_areas_of_one_network_as_adapted_and_no_table(mad
     assert made.number("g", each(alone(made))) == 0
     table = GradeTable("far", recipe(made), ("net.adapted",), "mvi", 2, np.array([[0.5]]), 5, guarded=True)
     assert made.number("g", each(table)) == 414
+
+
+def both(made: Consortium, **changes: Any) -> AreasAlone:
+    usual = AreasAlone("far", recipe(made), "mvi", ("net.adapted", "net.unadapted"), 10, min_cell=5)
+    return replace(usual, **changes)
+
+
+def test_a_site_by_itself_tells_both_areas_of_what_was_adapted_in_a_cohort_that_cannot_be_summed_and_nowhere_else(
+    made: Consortium,
+) -> None:
+    assert made.number("g", each(both(made))) == 408
+    for site in ("d", "g"):
+        set_policy(made.folders[site], f"{POLICY}release_alone = true\n")
+    (answer,) = made.put("g", each(both(made)))
+    assert answer.error == 0
+    plain = Made("0" * 64, "net", ("mean", "first"))
+    attacks = {
+        "a cohort that is summed": both(made, cohort="near"),
+        "the other way round": both(made, columns=("net.unadapted", "net.adapted")),
+        "as trained, two ways": both(
+            made, recipe=Recipe((plain, Complete(plain.names[:1], ("mvi",)))), columns=plain.names
+        ),
+        "other patients": both(made, recipe=Recipe(recipe(made).steps[:1])),
+    }
+    sites = {"a cohort that is summed": "d"}
+    met = {what: made.number(sites.get(what, "g"), each(query)) for what, query in attacks.items()}
+    assert met == dict.fromkeys(met, 414)
+    assert made.number("g", each(both(made, min_class=2))) == 402, "fewer of a class than the study has for an area"
+    assert made.number("g", total(both(made))) == 406
+
+
+def test_the_preview_has_both_areas_where_they_may_be_asked_and_the_gate_takes_what_it_has(made: Consortium) -> None:
+    site = load_site(made.folders["g"])
+    asked = {(r.cohort, r.mode) for r in preview(site, made.study).releases if r.query == AreasAlone.name}
+    assert asked == {("far", "each")}
+    gate = Gate.of(site.policy.model_copy(update={"release_alone": True}), made.study)
+    for subject in adaptation_subjects(made.study, made.study.networks[0]):
+        for name in subject.questions:
+            for mode in set(modes_of(name)) & set(subject.modes):
+                gate.admit(example(name, mode, subject, made.study), made.study.cohort(subject.cohort).sites)

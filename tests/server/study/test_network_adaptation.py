@@ -27,6 +27,7 @@ from server.study.network_adaptation import AdaptedCohort, Areas, Rule, adapt_al
 from server.study.network_adaptation_results import publish_adaptations
 from server.study.network_development import Developed, develop_all
 from server.study.network_evaluation import Evaluated, evaluate_all
+from server.study.network_scores import MeasuredAlone
 from server.study.results import CohortFacts, Result, Results
 from tests.server.report.test_every_number import unknown
 from tests.server.study.bench_sites import STUDY, BenchSite, port_of
@@ -143,7 +144,25 @@ def test_only_who_tells_of_himself_says_whether_he_was_adapted(seen: Seen) -> No
     first, alone = seen.results
     decisions = {e.term: e for e in first.estimates if e.name == "adapted"}
     assert {site: e.value is None for site, e in decisions.items()} == {"d": False, "e": True, "f": True}
-    assert {(e.name, e.term) for e in alone.estimates} == {("auc", "after"), ("adapted", "g")}
+    named = [(e.name, e.term) for e in first.estimates if e.name != "adapted"]
+    assert [(e.name, e.term) for e in alone.estimates] == [*named, ("adapted", "g")], (
+        "before, after and what lies between"
+    )
+
+
+def test_a_hospital_by_itself_tells_both_areas_and_their_difference_in_the_same_patients(seen: Seen) -> None:
+    """The area as trained is that of the evaluation; in this one lesions are dark, and adapted scores are others."""
+    ((_, one),), alone = seen.adapted, seen.results[1]
+    assert isinstance(one.found, Mapping) and set(one.found) == {"g"}
+    found = {(e.name, e.term): e for e in alone.estimates}
+    (trained,) = [e.found for e in seen.evaluated[0] if e.cohort == "one"]
+    assert isinstance(trained, MeasuredAlone) and found["auc", "before"].value == trained.areas["mean"]["g"]["auc"][0]
+    model, site = rule_of(seen).task.model, seen.sites["g"]
+    scores, mvi = site.bench.columns("one", model, site.table.patients), site.table.endpoints["mvi"]
+    after, before = (roc_auc_score(mvi, scores[name]) for name in (ADAPTED, UNADAPTED))
+    told = found["auc_difference", ""]
+    assert told.value == pytest.approx(after - before) and told.value == found["auc", "after"].value - before
+    assert told.low is not None and told.high is not None and told.low <= told.value <= told.high
 
 
 def test_report_and_tables_tell_what_the_results_do_once_for_networks_and_once_for_hospitals(seen: Seen) -> None:
@@ -156,7 +175,7 @@ def test_report_and_tables_tell_what_the_results_do_once_for_networks_and_once_f
         under_limits=[], variables={}, results=[Result.model_validate(base), *seen.results], **text,
     )  # fmt: skip
     page = render(results, None, draw_all(results))
-    assert page.count(">As adapted<") == 4 and page.count("as adapted less as trained") == 1
+    assert page.count(">As adapted<") == 4 and page.count("as adapted less as trained") == 2
     for result in seen.results:
         assert page.count(f'id="{result.id}"') == 1
     counted = ("sites took part", "95 %", "95 in 'Meas")

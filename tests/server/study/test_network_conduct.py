@@ -178,8 +178,12 @@ def test_every_kind_of_training_passes_the_gate_under_masks_and_is_reported(mask
 def test_a_hospital_by_itself_adapts_the_network_and_tells_whether_and_how_well(masked: Simulation) -> None:
     adapted = results_of(masked)["network.graded.adaptation.external.d"]
     assert (adapted["status"], adapted["how"], adapted["n"]) == ("estimated", "site-alone", 25)
-    area, decision = adapted["estimates"]
-    assert (area["name"], area["term"], decision["name"], decision["term"]) == ("auc", "after", "adapted", "d")
+    found = {(e["name"], e["term"]): e for e in adapted["estimates"]}
+    trained = results_of(masked)["network.graded.performance.t1v.external.d"]["estimates"][0]
+    assert found["auc", "before"]["value"] == trained["value"], "the same patients and scores"
+    told, (after, before) = found["auc_difference", ""], (found["auc", side]["value"] for side in ("after", "before"))
+    assert told["value"] == pytest.approx(after - before) and told["low"] <= told["value"] <= told["high"]
+    decision = found["adapted", "d"]
     assert decision["value"] in (0.0, 1.0) and decision["note"]
 
 
