@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from server.report import format as fmt
+from server.report.adaptations import adaptation_sentence
 from server.report.contents import (
     ModelParts,
     all_sites,
@@ -34,6 +35,7 @@ def headlines(results: Results) -> list[str]:
     found = [model for model in models(results) if model.aucs and model.name not in _passed_over(results)]
     told += [_discrimination(results, model) for model in found[:_MODELS]]
     told += [sentence for result in of(results, "network-selection") for sentence in _network(results, result)]
+    told += [words for result in of(results, "network-adaptation") if (words := adaptation_sentence(result))]
     told += sentences(results)
     told += [_survival(result) for result in of(results, "survival")[:_COMPARISONS]]
     told += expressed(results)[:_COMPARISONS]

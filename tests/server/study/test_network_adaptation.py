@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from common.networks.adapting import ADAPTED, TOLD, UNADAPTED, AdaptNetwork
 from common.study.contradictions import contradictions
 from common.study.declarations import as_tuples
 from common.study.protocol import Study
+from server.report.adaptations import adaptation_sentence
 from server.report.figures import draw_all
 from server.report.page import render
 from server.report.tables import tables
@@ -28,7 +30,7 @@ from server.study.network_adaptation_results import publish_adaptations
 from server.study.network_development import Developed, develop_all
 from server.study.network_evaluation import Evaluated, evaluate_all
 from server.study.network_scores import MeasuredAlone
-from server.study.results import CohortFacts, Result, Results
+from server.study.results import CohortFacts, Estimate, Result, Results
 from tests.server.report.test_every_number import unknown
 from tests.server.study.bench_sites import STUDY, BenchSite, port_of
 
@@ -175,6 +177,7 @@ def test_report_and_tables_tell_what_the_results_do_once_for_networks_and_once_f
         under_limits=[], variables={}, results=[Result.model_validate(base), *seen.results], **text,
     )  # fmt: skip
     page = render(results, None, draw_all(results))
+    assert all(page.count(escape(adaptation_sentence(one))) == 2 for one in seen.results), "first lines and section"
     assert page.count(">As adapted<") == 4 and page.count("as adapted less as trained") == 2
     for result in seen.results:
         assert page.count(f'id="{result.id}"') == 1
@@ -182,6 +185,44 @@ def test_report_and_tables_tell_what_the_results_do_once_for_networks_and_once_f
     assert [u for u in unknown(page, results.model_dump(mode="json")) if not any(c in u for c in counted)] == []
     rows = tables(results)["network_adaptation"].splitlines()
     assert len(rows) == 1 + sum(len(result.estimates) for result in seen.results)
+
+
+def _measured(site: str, low: float, high: float, *, adapted: float = 1.0) -> Result:
+    note = "adapted: its scores" if adapted else "not adapted: too few patients"
+    parts = [
+        Estimate(name="auc", term="before", value=0.71, low=0.6, high=0.8),
+        Estimate(name="auc", term="after", value=0.71 + (low + high) / 2, low=0.7, high=0.85),
+        Estimate(name="auc_difference", value=(low + high) / 2, low=low, high=high),
+        Estimate(name="adapted", term=site, value=adapted, note=note),
+    ]
+    return Result(
+        id=f"network.net.adaptation.one.{site}", statistic="network-adaptation", title="Adapted", cohort="one",
+        sites=[site], how="site-alone", estimates=parts,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (_measured("g", 0.01, 0.13), "the network was adapted to its images without labels: the AUC went from 0.710 to "
+         "0.780 (difference 0.070, 95 % CI 0.010 to 0.130). It told patients apart better."),
+        (_measured("g", -0.05, 0.07), "0.720 (difference 0.010, 95 % CI -0.050 to 0.070). That is no clear difference"),
+        (_measured("g", -0.13, -0.01), "It told patients apart worse."),
+        (_measured("g", 0.0, 0.0, adapted=0.0), "the network stayed as it was trained, with an AUC of 0.710; not "
+         "adapted: too few patients."),
+    ],
+)  # fmt: skip
+def test_a_sentence_says_what_was_done_at_a_hospital_and_whether_it_helped(result: Result, words: str) -> None:
+    told = adaptation_sentence(result)
+    assert told.startswith("At hospital g (cohort one) ") and words in told
+
+
+def test_of_a_cohort_the_sentence_names_who_adapted_and_who_does_not_tell(seen: Seen) -> None:
+    told = adaptation_sentence(seen.results[0])
+    (decided,) = [e.value for e in seen.results[0].estimates if e.name == "adapted" and e.term == "d"]
+    assert f"({'adapted' if decided else 'as trained'}: d; not told: e, f)" in told
+    older = seen.results[1].model_copy(update={"estimates": seen.results[1].estimates[1:2]})
+    assert adaptation_sentence(older) == "", "of a run that had one side only"
 
 
 def test_a_receipt_with_anything_but_a_verdict_is_not_believed(seen: Seen) -> None:
