@@ -34,6 +34,12 @@ FEWEST = 20
 
 _ROUNDED = 5
 
+TOO_FEW_SITES = (
+    "fewer than {sites} sites. Both the two-sample test and the Frechet distance need means and products of the "
+    "vectors, which leave hospitals as sums of several only (FEDMVI-406): of one hospital they could tell a single "
+    "patient's, if a network was made for it"
+)
+
 WHAT = (
     "The vector that the frozen network makes of a patient's slices of this sequence, averaged over slices and "
     "projected at the hospital on {dimensions} random directions, which are public and know of no patient; distances "
@@ -118,7 +124,7 @@ def _compare(study: Study, developed: Developed, evaluated: Sequence[Evaluated])
 def _absent(study: Study, cohort: str, found: object) -> str:
     """Why a cohort is not compared; "" where it is."""
     if len(study.cohort(cohort).sites) < study.limits.min_sites:
-        return f"fewer than {study.limits.min_sites} sites: nothing can be summed"
+        return TOO_FEW_SITES.format(sites=study.limits.min_sites)
     return "" if isinstance(found, Measured) else "its patients could not be scored"
 
 

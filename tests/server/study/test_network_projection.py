@@ -232,6 +232,7 @@ def test_the_sequence_of_the_other_scanner_is_told_apart_and_the_alike_one_is_no
 def test_a_cohort_of_two_sites_is_left_out_and_said_so(seen: Seen) -> None:
     assert not any(query.cohort == "pair" for query in seen.asked)
     assert all("Cohort pair is left out: fewer than 3 sites" in result.note for result in seen.results)
+    assert all("of several only (FEDMVI-406)" in result.note for result in seen.results), "by which rule"
 
 
 def test_without_enough_patients_of_a_grade_groups_are_by_presence_and_else_whole_cohorts(tmp_path: Path) -> None:
