@@ -316,10 +316,12 @@ def _leaves(site: Site, study: Study) -> Iterable[str]:
     alone = [c.name for c in study.cohorts if site.name in c.sites and len(c.sites) < study.limits.min_sites]
     if alone:
         allowed = "allowed" if site.policy.release_alone else "not allowed, and will be refused (FEDMVI-408)"
+        adapts = any(n.adaptation is not None and set(n.adaptation.cohorts) & set(alone) for n in study.networks)
+        both = "; of a network that is adapted here, areas and calibration lines before and after" if adapts else ""
         yield (
             f"Finished results of this site alone, in the cohort(s) {', '.join(alone)}, which have too few sites for a "
-            f"sum: an area under the curve with a coarse curve, survival by the month. By this site's policy that is "
-            f"{allowed}."
+            f"sum: an area under the curve with a coarse curve, survival by the month{both}. By this site's policy "
+            f"that is {allowed}."
         )
     if study.preparation is not None:
         allowed = "allowed" if site.policy.release_alone else "not allowed, and will be refused (FEDMVI-408)"

@@ -25,8 +25,9 @@ from common.statistics.distributions import two_sided_p
 from common.statistics.roc import AreaDifference, compare_areas
 from common.study.ranges import LARGEST
 
-_OF_ERRORS, _OF_LINES = 6, 4
-"""Decimals that are told: enough to print, and too few to solve for one patient's score."""
+_OF_ERRORS, _OF_LINES = 6, 2
+"""Decimals that are told. Areas and their errors are made of ranks; a line is made of the scores themselves, and with
+more decimals than are printed it would follow that of one patient whom a network sets apart from all others."""
 
 
 @dataclass(frozen=True)

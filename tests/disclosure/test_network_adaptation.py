@@ -13,6 +13,7 @@ import pytest
 from client.approval.adaptation_subjects import adaptation_subjects
 from client.approval.examples import example, modes_of
 from client.approval.preview import preview
+from client.approval.telling import tell
 from client.cohort.site import load_site
 from client.release.gate import Gate
 from common.federation.learning import WHOLE, Member
@@ -214,6 +215,7 @@ def test_the_preview_has_both_areas_where_they_may_be_asked_and_the_gate_takes_w
     site = load_site(made.folders["g"])
     asked = {(r.cohort, r.mode) for r in preview(site, made.study).releases if r.query == AreasAlone.name}
     assert asked == {("far", "each")}
+    assert any("areas and calibration lines before and after" in line for line in tell(site, made.study).leaves)
     gate = Gate.of(site.policy.model_copy(update={"release_alone": True}), made.study)
     for subject in adaptation_subjects(made.study, made.study.networks[0]):
         for name in subject.questions:
