@@ -167,6 +167,12 @@ def test_a_hospital_by_itself_tells_both_areas_and_their_difference_in_the_same_
     assert told.low is not None and told.high is not None and told.low <= told.value <= told.high
 
 
+def test_a_hospital_that_does_not_speak_for_itself_is_in_the_results_with_the_rule_that_forbids_it(seen: Seen) -> None:
+    refused = AdaptedCohort("one", {}, {"g": FedmviError(408, site="g")})
+    (result,) = publish_adaptations(seen.study, seen.rules, [[refused]])
+    assert (result.status, result.sites, result.estimates) == ("refused", ["g"], []) and "FEDMVI-408" in result.note
+
+
 def test_report_and_tables_tell_what_the_results_do_once_for_networks_and_once_for_hospitals(seen: Seen) -> None:
     cohorts = [CohortFacts(name=c.name, role=c.role, sites=list(c.sites)) for c in seen.study.cohorts]
     text = dict.fromkeys(("study_fingerprint", "code_fingerprint", "preparation_fingerprint"), "0" * 64)
