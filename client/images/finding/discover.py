@@ -156,7 +156,7 @@ def _gather(task: tuple[Path, Path]) -> _Part:
     folder, base = task
     part = _Part(folder)
     found: list[FoundSeries] = []
-    with _kept(part):
+    with _kept(part.problems, folder.name):
         found = find_series(folder, folder.name)
     part.problems += [series.problem for series in found if series.problem]
     usable = [series for series in found if series.volumes]
@@ -168,13 +168,13 @@ def _gather(task: tuple[Path, Path]) -> _Part:
         place = _place(series)
         others = set().union(*homes[:number], *homes[number + 1 :])
         alone = not unclear and not any(home.is_relative_to(place) for home in others)
-        with _kept(part):
+        with _kept(part.problems, folder.name):
             _add_volumes(series, place, alone, base, part)
     images = _homes(usable)
     for path in _files(folder):
         if path in known:
             continue
-        with _kept(part):
+        with _kept(part.problems, folder.name):
             if is_drawn(path):
                 part.drawn.append(read_drawn(path, images))
             else:
@@ -193,16 +193,16 @@ def _homes(found: Sequence[FoundSeries]) -> dict[Path, set[str]]:
 
 
 @contextmanager
-def _kept(part: _Part) -> Iterator[None]:
-    """What goes wrong with one folder, series or file is a problem of this part, and stops no other."""
+def _kept(problems: list[FedmviError], whose: str) -> Iterator[None]:
+    """What goes wrong with one folder, series, file or patient is told, and stops no other."""
     try:
         yield
     except FedmviError as problem:
-        part.problems.append(problem)
+        problems.append(problem)
     except MemoryError:
-        part.problems.append(FedmviError(378, f"{part.folder.name}: too large for the memory"))
+        problems.append(FedmviError(378, f"{whose}: too large for the memory"))
     except Exception as error:  # noqa: BLE001 - a fault of the program that one file meets must not stop the others
-        part.problems.append(failed_on(part.folder.name, error))
+        problems.append(failed_on(whose, error))
 
 
 def _add_volumes(series: FoundSeries, place: Path, alone: bool, base: Path, part: _Part) -> None:
@@ -268,13 +268,13 @@ def _proposed(export: _Export, folder: Path, base: Path, ids: Mapping[str, str])
     phases: dict[SeriesVolume, Line] = {}
     for patient, found in sorted(export.candidates.items()):
         name = ids.get(patient, patient)
-        candidates = [_of_patient(candidate, key, name, export) for key, candidate in found]
-        proposals = propose(candidates)
-        for (key, _), proposal in zip(found, proposals, strict=True):
-            phases[key] = proposal.line
-            lines.append(proposal.line)
-            undecided += [proposal.line] if proposal.decision.confidence == "unknown" else []
-        problems += _to_look_at(name, proposals)
+        with _kept(problems, name or "no id"):
+            proposals = propose([_of_patient(candidate, key, name, export) for key, candidate in found])
+            for (key, _), proposal in zip(found, proposals, strict=True):
+                phases[key] = proposal.line
+                lines.append(proposal.line)
+                undecided += [proposal.line] if proposal.decision.confidence == "unknown" else []
+            problems += _to_look_at(name, proposals)
     masks = [line for mask in export.masks for line in _mask_lines(mask, export, phases, base, ids)]
     names = {patient: ids.get(patient, patient) for patient in export.candidates}
     owners = [(file, owner_of(file, folder, names)) for file in export.drawn]

@@ -107,9 +107,9 @@ def find_cases(
         cases[patient], told = _case(patient, found.get(patient), preparation, source)
         # What lies where nothing may be read is not missing.
         problems += [one for one in told if patient not in unread or one.number not in _MISSING]
-    others = named.difference(patients)
+    others = tuple(f"{name}:" for name in named.difference(patients))
     for problem in problems:
-        if problem.local.partition(":")[0] in others:
+        if problem.local.startswith(others):
             problem.severity = min(problem.severity, Severity.WARNING)
     blamed = {problem.local.partition(":")[0] for problem in problems if problem.severity is Severity.ERROR}
     if incomplete:

@@ -260,11 +260,18 @@ def test_what_nobody_foresaw_of_one_file_or_folder_stops_no_other(
             raise LookupError("Zaborowska^Maria")
         return real(path, *more)
 
+    def proposed(real: Callable[..., Any], candidates: Any) -> Any:
+        if candidates[0].line.patient_id == "p3":
+            raise LookupError("Zaborowska^Maria")
+        return real(candidates)
+
+    series(tmp_path / "p3" / "1", "portal", "2.25.13", PatientID="p3")
+    monkeypatch.setattr(discovering, "propose", partial(proposed, discovering.propose))
     for name in ("find_series", "read_mask_object"):
         monkeypatch.setattr(discovering, name, partial(odd, getattr(discovering, name)))
     found = discover(tmp_path, tmp_path)
     assert list(by_phase(found)) == ["arterial"]
-    assert [(p.number, p.local.partition(":")[0]) for p in found.problems] == [(383, "p1"), (383, "p2")]
+    assert [(p.number, p.local.partition(":")[0]) for p in found.problems] == [(383, f"p{n}") for n in (1, 2, 3)]
     assert "Maria" not in str(found.problems)
 
 

@@ -222,21 +222,24 @@ def test_a_bad_row_of_one_patient_does_not_stop_another(tmp_path: Path) -> None:
     assert problems[0].local.startswith("p2: manifest.csv, row ")
 
 
-def test_bad_rows_of_somebody_who_is_not_asked_for_are_warnings(tmp_path: Path) -> None:
-    """p2 is not in the table, or not eligible: a path where nothing is, a bad phase, and a folder beside."""
-    site = made(tmp_path, [*ARCHIVE, "images/p2/portal.nii.gz"])
-    of_p2: list[dict[str, object]] = [
-        {"patient_id": "p2", "phase": "arterial", "path": "archive/gone"},
-        {"patient_id": "p2", "phase": "portal", "path": "archive/portal"},
-        {"patient_id": "p2", "phase": "plain", "path": "archive/plain"},
+@pytest.mark.parametrize("who", ["p2", "12:34"])
+def test_bad_rows_of_somebody_who_is_not_asked_for_are_warnings(tmp_path: Path, who: str) -> None:
+    """Who is not in the table, or not eligible: a path where nothing is, a bad phase, and a folder beside."""
+    site = made(tmp_path, [*ARCHIVE, f"images/{who}/portal.nii.gz"])
+    rows: list[dict[str, object]] = [
+        {"patient_id": who, "phase": "arterial", "path": "archive/gone"},
+        {"patient_id": who, "phase": "portal", "path": "archive/portal"},
+        {"patient_id": who, "phase": "plain", "path": "archive/plain"},
     ]
-    content = lines({}, {}, {}, {}, *of_p2).replace(b"p2,image,plain", b"p2,image,plian")
+    content = lines({}, {}, {}, {}, *rows).replace(f"{who},image,plain".encode(), f"{who},image,plian".encode())
     (tmp_path / "manifest.csv").write_bytes(content)
     cases, problems = found(tmp_path, [])
     assert list(cases) == ["p1"] and cases["p1"].masks
     assert told(problems) == [(n, Severity.WARNING) for n in (350, 350, 354, 356)]
-    assert all(problem.local.startswith("p2: ") for problem in problems)
-    everybody, problems = find_cases(site, Preparation.model_validate(CT), ["p1", "p2"])
+    assert all(problem.local.startswith(f"{who}: ") for problem in problems)
+    if ":" in who:
+        return
+    everybody, problems = find_cases(site, Preparation.model_validate(CT), ["p1", who])
     assert list(everybody) == ["p1"]
     assert [p.number for p in problems if p.severity is Severity.ERROR] == [350, 350, 351, 351, 352, 356]
 
