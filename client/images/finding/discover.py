@@ -283,7 +283,8 @@ def _proposed(export: _Export, folder: Path, base: Path, ids: Mapping[str, str])
     problems += _masks_to_look_at(masks)
     nobodys = [file.path for file, owner in owners if not owner]
     if nobodys and (lines or masks):
-        what = "no images in DICOM lie beside, and no folder is called after a patient; not in the manifest"
+        what = "not in the manifest, since it cannot be told whose: no folder is called after a patient, and not one "
+        what += "patient's images in DICOM alone lie nearest"
         local = f"{folder}: {len(nobodys)} file(s) in NIfTI or NRRD, such as {nobodys[0]}: {what}"
         problems.append(FedmviError(353, local, severity=Severity.WARNING))
     return Discovered((*lines, *masks), tuple(undecided), tuple(worst_first(problems)))
