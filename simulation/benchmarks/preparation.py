@@ -11,6 +11,7 @@ values are not those of plain pyradiomics: 20 voxels are 4 sigmas of its widest 
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -277,7 +278,11 @@ def _crop(image: sitk.Image, mask: sitk.Image, margin: int) -> tuple[sitk.Image,
 
 
 def registered(patient: Patient) -> Measured:
-    """All phases of a patient registered to the reference, in a process of its own, no liver being outlined."""
+    """All phases of a patient registered to the reference, in a process of its own, no liver being outlined.
+
+    A process of `prepare` loads torch once, for all its patients: that is not of this patient's time.
+    """
+    importlib.import_module("client.imaging.convex_adam")
     scan, preparation, begun, watch = patient.scan, workload(), time.process_time(), Stopwatch()
     fixed = scan.images[preparation.reference]
     for phase in preparation.phases:

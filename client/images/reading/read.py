@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from client.images.reading.geometry import geometry_of
 from client.images.reading.nifti import read_nifti
 from client.images.reading.nrrd import read_nrrd
 from client.images.reading.pixels import read_voxels
-from client.images.reading.series import FoundSeries, find_series
+from client.images.reading.series import FoundSeries, files_under, find_series
 from client.images.reading.slices import after_injection, agent_in, image_problem, number, read_moment, text
 from client.images.reading.volumes import FoundVolume
 
@@ -74,7 +76,7 @@ def check_voxels(image: sitk.Image, path: Path, patient: str) -> None:
 
 def _volume(source: ImageSource, patient: str) -> FoundVolume:
     """The volume of a folder that the source means."""
-    found = find_series(source.path, patient)
+    found = _found(source.path, patient, _as_it_is(source.path, patient))
     for one in found:
         # A file that cannot be read may be a slice of any series here, and the last slice is missed by nobody.
         if one.problem and not one.uid:
@@ -89,7 +91,34 @@ def _volume(source: ImageSource, patient: str) -> FoundVolume:
     return series.volumes[chosen - 1]
 
 
-def _series(found: list[FoundSeries], source: ImageSource, patient: str) -> FoundSeries:
+def _as_it_is(folder: Path, patient: str) -> tuple[tuple[Path, int, int], ...]:
+    """Size and time of change of every file; -1 of one that cannot be asked, whose reading will say why."""
+    return tuple((path, *_changed(path)) for path in files_under(folder, patient))
+
+
+def _changed(path: Path) -> tuple[int, int]:
+    try:
+        about = path.stat()
+    except OSError:
+        return -1, -1
+    return about.st_size, about.st_mtime_ns
+
+
+@lru_cache(maxsize=1)
+def _found(
+    folder: Path,
+    patient: str,
+    as_it_is: tuple[tuple[Path, int, int], ...],  # noqa: ARG001  # a folder that changed is another
+) -> tuple[FoundSeries, ...]:
+    """The series of a folder as it is.
+
+    What a PACS exports is often one folder with every series of a patient, and each of his phases is read from it: the
+    headers of thousands of files are parsed once.
+    """
+    return tuple(find_series(folder, patient))
+
+
+def _series(found: Sequence[FoundSeries], source: ImageSource, patient: str) -> FoundSeries:
     named = [one for one in found if one.uid == source.series] if source.series else found
     if len(named) == 1:
         return named[0]

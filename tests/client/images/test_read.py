@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
+from client.images.reading import read as reading
 from common.errors import FedmviError
 from simulation.imaging.dicom import write_series as simulate_series
 from simulation.imaging.nifti import write_volume
@@ -157,3 +158,28 @@ def test_files_under_any_name_are_slices(tmp_path: Path) -> None:
     for path, name in zip(sorted((tmp_path / "series").iterdir()), names, strict=True):
         shutil.move(path, path.with_name(name))
     np.testing.assert_array_equal(voxels_of(read(tmp_path / "series")), picture())
+
+
+def test_headers_of_a_folder_with_many_series_are_parsed_once_and_again_where_a_file_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flat export: each phase is one series of the same folder."""
+    folder, parsed = tmp_path / "export", list[object]()
+    folder.mkdir()
+    for k in range(3):
+
+        def change(z: int, header: Dataset, k: int = k) -> None:
+            header.SeriesInstanceUID, header.SOPInstanceUID = f"2.25.{70 + k}", f"2.25.8.{k}.{z}"
+
+        for path in sorted(write_series(tmp_path / str(k), picture(seed=k), change=change).iterdir()):
+            shutil.move(path, folder / f"{k}-{path.name}")
+    whole = reading.find_series
+    monkeypatch.setattr(reading, "find_series", lambda *asked: parsed.append(asked) or whole(*asked))
+    for k in range(3):
+        np.testing.assert_array_equal(voxels_of(read(folder, series=f"2.25.{70 + k}")), picture(seed=k))
+    assert len(parsed) == 1
+    damaged = min(folder.iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    with pytest.raises(FedmviError, match="330"):
+        read(folder, series="2.25.71")
+    assert len(parsed) == 2
