@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from client.preparation.images import PreparedImages
     from client.preparation.run import Progress
 
+_NAMED = 3
+"""Features of a patient that are named where they are out of range."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -111,10 +114,8 @@ def prepare(site: Site, study: Study, *, workers: int | None = None, progress: P
         images = prepare_images(site, study.preparation, wanted, workers, progress)
         if images.unusable:
             raise UnfitDataError(worst_first([*images.unusable, *problems]))
+        images = _held_to_ranges(images, study)
         table = _with_images(table, study, images)
-        outside = _out_of_range(table, study)
-        if outside:
-            raise UnfitDataError(worst_first([*outside, *problems]))
     if table_inputs(site, study) != before:
         raise FedmviError(212, "the tables or site.toml changed while it was read")
     folder = store_folder(site, study)
@@ -126,18 +127,24 @@ def prepare(site: Site, study: Study, *, workers: int | None = None, progress: P
     return Prepared(folder, fresh, store_digest(site, study), table.n, tuple(problems), images)
 
 
-def _out_of_range(table: SiteTable, study: Study) -> list[FedmviError]:
-    """306 for every feature beyond the range that the study, or its name, promises."""
-    found = []
-    for name, column in (*((name, table.columns[name]) for name in study.features()), *table.second.items()):
-        variable, values = study.variable(name), column.values
-        low, high = variable.low, variable.high
-        if low is None or high is None:
-            continue
-        for row in np.flatnonzero((values < low) | (values > high)):
-            local = f"{table.patients[row]}: {values[row]:g}"
-            found.append(FedmviError(306, local, variable=name, low=low, high=high, unit=""))
-    return found
+def _held_to_ranges(images: PreparedImages, study: Study) -> PreparedImages:
+    """The images, where a patient with a feature beyond the range that the study, or its name, promises has failed.
+
+    Sums of all hospitals count on these ranges, so such a value cannot be used; nobody else's is the worse for it.
+    """
+    read = [*((name, 1) for name in study.features()), *((name, 2) for name in study.read_twice())]
+    outcomes = []
+    for outcome in images.outcomes:
+        outside = []
+        for name, reader in read:
+            value, variable = images.feature(outcome.patient, name, reader), study.variable(name)
+            low, high = variable.low, variable.high
+            if low is not None and high is not None and (value < low or value > high):
+                outside.append(f"{name} is {value:g}, not {low:g} to {high:g}")
+        more = f"; and {len(outside) - _NAMED} more" if len(outside) > _NAMED else ""
+        local = f"{outcome.patient}: {'; '.join(outside[:_NAMED])}{more}"
+        outcomes.append(outcome.told([FedmviError(384, local)] if outside else []))
+    return replace(images, outcomes=tuple(outcomes))
 
 
 def _filled(column: Column, fact: str, patients: Sequence[str], images: PreparedImages) -> Column:

@@ -133,6 +133,11 @@ ERRORS = {
         "The program failed on a patient's images.",
         "Report what is shown, without the patient's id; the other patients are not affected.",
     ),
+    384: ErrorText(
+        "A feature of a patient's images is outside of the range that it can have in the study.",
+        "Look at the images and outlines (`check --html`); a right value needs a wider range of the feature in the "
+        "study's [[variables]].",
+    ),
     388: ErrorText(
         "Nothing was found to make a manifest of.",
         "Name the folder of an export in DICOM. NIfTI and NRRD need no manifest: put them where [images] in site.toml "

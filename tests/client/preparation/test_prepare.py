@@ -161,6 +161,27 @@ def test_a_bad_patient_stops_nobody_and_is_counted(make_site: MakeSite, study: S
     assert np.isnan(table.columns[study.features()[0]].values[:2]).all()
 
 
+def test_a_feature_out_of_range_fails_its_patient_and_nobody_else(make_site: MakeSite, study: Study) -> None:
+    site, name = make_site(), "arterial.tumour.original_firstorder_Mean"
+    images = prepare(site, study).images
+    assert images is not None
+    good, bad = (outcome.patient for outcome in images.outcomes)
+    once, again = (images.feature(bad, name, reader) for reader in (1, 2))
+    assert images.feature(good, name) < images.feature(good, name, 2) < once < again
+    # The first reader's value; only the second one's, which nobody asks for; and the same where agreement is asked for.
+    for high, twice, fails in ((once - 1, False, {bad}), ((once + again) / 2, False, set()), (once, True, {bad})):
+        text = STUDY.replace("\n[preparation]\n", "reduction = { icc = 0.5 }\n\n[preparation]\n") if twice else STUDY
+        narrow = f'name = "{name}"\nlabel = "Mean"\nkind = "continuous"\nknown = "preoperative"\nlow = 0\nhigh = {high}'
+        limited = parse_study(f"{text}\n[[variables]]\n{narrow}\n")
+        done = prepare(site, limited)
+        assert done.images is not None and done.images.failed == fails
+        table = load_prepared(site, limited)
+        assert ("excluded by images", len(fails)) in flow(site, table, limited, limited.cohort("train"))
+        assert np.isfinite(table.columns[name].values).tolist() == [True, not fails]
+        (why,) = [o.problems[0] for o in done.images.outcomes if o.failed] or [None]
+        assert why is None or (why.number == 384 and name in why.local and bad in why.local and good not in why.local)
+
+
 @pytest.mark.parametrize("lacking", [False, True])
 def test_two_patients_with_one_image_fail_in_prepare_as_in_check(
     lacking: bool, make_site: MakeSite, study: Study
