@@ -32,6 +32,10 @@ _UNWRITABLE = frozenset(
 )
 RESULT, SEALS = "result.json", "digests.json"
 _ROOMS = Path(__file__).resolve().parents[1]
+_SHARED = ("acquisition", "features", "preparation")
+"""Modules of common/study by which steps compute."""
+_WITH_FILTERS = ("features", "regions")
+"""Steps that work on voxels which the room of radiomics lays out."""
 _LIBRARIES = ("SimpleITK", "numpy", "scipy", "pydicom", "python-gdcm", "nibabel", "highdicom", "pillow")
 _FEATURES = ("pyradiomics-cuda", "pywavelets")
 _FIELDS = ("convexadam", "torch")
@@ -169,13 +173,18 @@ def step_digest(step: str, inputs: Mapping[str, str], settings: Any, parents: Se
 @functools.cache
 def code_of(kind: str) -> str:
     """SHA-256 of the source that a kind of step runs: a change of the program is a change of its results."""
-    rooms = ["images", "imaging", "preparation", *(["radiomics"] if kind == "features" else [])]
-    shared = [_ROOMS.parent / "common" / "study" / name for name in ("features.py", "preparation.py")]
     total = hashlib.sha256()
-    for path in sorted([*shared, *(path for room in rooms for path in (_ROOMS / room).rglob("*.py"))]):
+    for path in code_files(kind):
         total.update(path.relative_to(_ROOMS.parent).as_posix().encode() + b"\0")
         total.update(path.read_bytes().replace(b"\r\n", b"\n"))
     return total.hexdigest()
+
+
+def code_files(kind: str) -> list[Path]:
+    """The modules whose source a kind of step runs."""
+    rooms = ["images", "imaging", "preparation", *(["radiomics"] if kind in _WITH_FILTERS else [])]
+    shared = [_ROOMS.parent / "common" / "study" / f"{name}.py" for name in _SHARED]
+    return sorted([*shared, *(path for room in rooms for path in (_ROOMS / room).rglob("*.py"))])
 
 
 @functools.cache
