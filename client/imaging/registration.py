@@ -36,6 +36,8 @@ lies farther, as the ribs, does not move with the liver."""
 BEYOND_MM = 12.0
 """The field is found in the region's box and this much beyond."""
 
+_ABOUT, _FIELD = "registration.json", "field.npy.gz"
+
 Masks = Mapping[str, tuple[sitk.Image, sitk.Image | None]]
 
 
@@ -81,21 +83,26 @@ class Registered:
         if self.field is not None:
             voxels = io.BytesIO()
             np.save(voxels, self.field, allow_pickle=False)
-            (folder / "field.npy.gz").write_bytes(gzip.compress(voxels.getvalue(), compresslevel=1, mtime=0))
-        (folder / "registration.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+            (folder / _FIELD).write_bytes(gzip.compress(voxels.getvalue(), compresslevel=1, mtime=0))
+        (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Registered:
         """Read what `save` wrote."""
-        about = json.loads((folder / "registration.json").read_text(encoding="utf-8"))
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
         rigid = sitk.Euler3DTransform()
         rigid.SetCenter(about["centre"])
         rigid.SetParameters(about["parameters"])
         grid = field = None
         if about["grid"]:
             grid = Grid(**{name: tuple(values) for name, values in about["grid"].items()})
-            field = np.load(io.BytesIO(gzip.decompress((folder / "field.npy.gz").read_bytes())), allow_pickle=False)
-        return cls(rigid, field, grid, PairQuality(**about["quality"]))
+            field = np.load(io.BytesIO(gzip.decompress((folder / _FIELD).read_bytes())), allow_pickle=False)
+        return cls(rigid, field, grid, load_quality(folder))
+
+
+def load_quality(folder: Path) -> PairQuality:
+    """How well a saved registration worked; its field, which may be large, is not read."""
+    return PairQuality(**json.loads((folder / _ABOUT).read_text(encoding="utf-8"))["quality"])
 
 
 def register(fixed: ReadImage, moving: ReadImage, phase: str, preparation: Preparation, masks: Masks) -> Registered:

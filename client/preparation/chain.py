@@ -34,7 +34,7 @@ from client.imaging.intensity import landmarks_of
 from client.imaging.pairs import PAIR, draw_pair
 from client.imaging.previews import preview
 from client.imaging.quality import PairQuality
-from client.imaging.registration import Registered, register
+from client.imaging.registration import Registered, load_quality, register
 from client.imaging.resampling import Grid, resample_mask
 from client.preparation.acquisition import Acquired, acquired
 from client.preparation.inputs import input_digests
@@ -81,7 +81,8 @@ class _Chain:
         self._digests: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
         self._problems: Problems = []
-        self._registered: dict[str, Registered] = {}
+        self._qualities: dict[str, PairQuality] = {}
+        self._registrations: dict[str, Registered] = {}
         self._pairs: dict[str, Path] = {}
         self._intensities: dict[str, Path] = {}
         self._features: dict[int, dict[str, float]] = {1: {}, 2: {}}
@@ -126,7 +127,7 @@ class _Chain:
         return Outcome(
             self.case.patient,
             features={} if failed else self._features,
-            registrations=() if failed else tuple(asdict(found.quality) for found in self._registered.values()),
+            registrations=() if failed else tuple(asdict(quality) for quality in self._qualities.values()),
             regions=() if failed else tuple(self._volumes),
             stacks={} if failed else self._stacks,
             pairs={} if failed else self._pairs,
@@ -227,8 +228,14 @@ class _Chain:
         inputs += [f"mask:{region}:1:{p}" for region in outlined for p in (reference, phase)]
         settings = self.preparation.model_dump(mode="json", include={"registration", "modality"})
         folder, _ = self._step(f"register:{phase}", inputs, settings, (), work)
-        self._registered[phase] = Registered.load(folder)
+        self._qualities[phase] = load_quality(folder)
         self._pairs[phase] = folder
+
+    def _registered(self, phase: str) -> Registered:
+        """A phase's way into the reference phase's space; its field is unpacked when the first step asks for it."""
+        if phase not in self._registrations:
+            self._registrations[phase] = Registered.load(self._pairs[phase])
+        return self._registrations[phase]
 
     def _doubts(self, quality: PairQuality) -> Problems:
         """What a person should look at in a registered pair; that a field adds nothing is only noted."""
@@ -315,7 +322,7 @@ class _Chain:
 
         def work(folder: Path, problems: Problems) -> dict[str, Any]:
             tumour = self._carried(outline) if own is None else self._scan.masks["tumour", 1, phase]
-            registered = self._registered[phase] if moves else None
+            registered = self._registered(phase) if moves else None
             at_mm = None if phase == reference else read_result(self._stacks[reference])["at_mm"]
             made, overlap = stack_of(
                 self._scan, phase, tumour, registered, at_mm, self.preparation, settings, self._secret,
@@ -380,13 +387,13 @@ class _Chain:
         if mask.phase == self.preparation.reference:
             return drawn
         grid = Grid.of(self._scan.images[self.preparation.reference].image)
-        moved: sitk.Image = resample_mask(drawn, grid, "shape-based", self._registered[mask.phase].transform)
+        moved: sitk.Image = resample_mask(drawn, grid, "shape-based", self._registered(mask.phase).transform)
         return moved
 
     def _working(self, reader: int) -> Working:
         if reader not in self._spaces:
             carried = {region: self._carried(mask) for region, mask in self._masks(reader).items()}
-            transforms = {phase: registered.transform for phase, registered in self._registered.items()}
+            transforms = {phase: self._registered(phase).transform for phase in self._moving}
             self._spaces[reader] = Working(self._comparable, carried, transforms, self.preparation, self._radiomics)
         return self._spaces[reader]
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from client.cohort.store import load_prepared, store_folder
 from client.images.case import Case, Scan
 from client.images.checking.site_images import inspect_images, patient_of
 from client.images.finding.finding import find_cases
+from client.imaging.registration import Registered
 from client.preparation import chain
 from client.preparation.inputs import input_digests
 from client.preparation.patient import Job
@@ -99,6 +101,21 @@ def test_a_second_run_computes_nothing(make_site: MakeSite, study: Study) -> Non
     assert not again.fresh and again.images is not None
     assert all(not outcome.seconds for outcome in again.images.outcomes)
     assert tree(site.store) == before and steps(site) == made
+
+
+def test_a_second_run_unpacks_no_displacement_field(
+    make_site: MakeSite, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(patients=1)
+    assert study.preparation is not None
+    cases, _ = find_cases(site, study.preparation, [f"{site.name}-0001"])
+    job = Job(*cases.values(), study.preparation, site.store, bytes(32))
+    first = chain.prepare_patient(job)
+    monkeypatch.setattr(Registered, "load", lambda _: pytest.fail("a registration was unpacked"))
+    again = chain.prepare_patient(job)
+    assert len(first.registrations) == 3 and first.seconds and not first.failed
+    # Problems are no values: two of the same words are not equal.
+    assert replace(first, seconds={}, peak_bytes=0, problems=()) == replace(again, peak_bytes=0, problems=())
 
 
 @pytest.mark.parametrize(
