@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MEGABYTE = 1024**2
 _LISTED = 8
+_RATE_OVER_S = 3600.0
+"""The rate is that of the last hour: a patient may take minutes, and one alone has no rate."""
 
 
 class _Rate(ProgressColumn):
@@ -37,7 +39,7 @@ class _Rate(ProgressColumn):
 def image_progress() -> Iterator[Callable[[int, int, Outcome | None], None]]:
     """A bar on standard error, from the first patient on, with the rate and the time left."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=err) as bar:
+    with Progress(*columns, console=err, speed_estimate_period=_RATE_OVER_S) as bar:
         task = bar.add_task("Images", total=None, visible=False)
         failed = 0
 
