@@ -116,7 +116,8 @@ def _cell(shown: Shown | None, who: str, nothing: str) -> str:
     if shown is None:
         return f'<td><p class="note">{html.escape(nothing)}</p></td>'
     pictures = "".join(
-        f'<img alt="{html.escape(f"{words}: {who}")}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        f'<img alt="{html.escape(f"{words}: {who}")}" loading="lazy" decoding="async" '
+        f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
         for words, png in shown.pictures.items()
     )
     flags = "".join(f'<div class="flag">{html.escape(flag)}</div>' for flag in shown.flags)

@@ -36,7 +36,8 @@ def test_the_page_holds_everything_it_shows_and_runs_nothing(tmp_path: Path) -> 
     assert "<script" not in page and "http" not in page.replace("http-equiv", "") and "p&lt;1&gt;&amp;" in page
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
     assert style and base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode() in page
-    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    # A page of hundreds of patients is to be scrolled at once.
+    pictures = re.findall(r'loading="lazy" decoding="async" src="data:image/png;base64,([^"]+)"', page)
     assert len(pictures) == 6
     for picture in pictures:
         Image.open(io.BytesIO(base64.b64decode(picture))).verify()
