@@ -39,7 +39,7 @@ from client.imaging.resampling import Grid, resample_mask
 from client.preparation.acquisition import Acquired, acquired
 from client.preparation.inputs import input_digests
 from client.preparation.patient import Job, Outcome
-from client.preparation.stacking import repeats, stack_of, write_stack
+from client.preparation.stacking import apart, repeats, stack_of, write_stack
 from client.preparation.steps import Steps, problem_as_json, problem_from_json, read_result, step_digest, write_result
 from client.preparation.working import Comparable, Working, lost_rings, region_rows
 from client.radiomics.extraction import extract
@@ -328,7 +328,7 @@ class _Chain:
                 self._scan, phase, tumour, registered, at_mm, self.preparation, settings, self._secret,
                 self._scan.mask("tumour", phase, reader=2),
             )  # fmt: skip
-            problems += repeats(made, phase)
+            problems += [*repeats(made, phase), *apart(overlap, phase)]
             image, modality = self._scan.images[phase].image, self.preparation.modality
             return write_stack(folder, made, preview(self.case.patient, phase, image, made, modality), overlap)
 

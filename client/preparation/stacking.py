@@ -30,6 +30,8 @@ from client.preparation.steps import read_result
 from common.errors import FedmviError, Severity
 from common.study.preparation import Preparation, Stacks
 
+LITTLE = 0.5
+"""Share of their union below which the overlap of both readers' rectangles is told."""
 WHOLE, SLICES = "whole.png", "stack.png"
 
 
@@ -92,7 +94,11 @@ def write_stack(folder: Path, stack: Stack, shown: Preview, readers_overlap: flo
     (folder / WHOLE).write_bytes(shown.whole)
     (folder / SLICES).write_bytes(shown.stack)
     about = {name: value for name, value in asdict(stack).items() if name != "pixels"}
-    return about | {"note": shown.note, "flags": shown.flags, "readers_overlap": readers_overlap}
+    note, flags = shown.note, shown.flags
+    if readers_overlap is not None:
+        note += f"; both readers' rectangles share {readers_overlap:.0%}"
+        flags += ("The readers' rectangles overlap little.",) if readers_overlap < LITTLE else ()
+    return about | {"note": note, "flags": flags, "readers_overlap": readers_overlap}
 
 
 def read_preview(folder: Path, patient: str, phase: str) -> Preview:
@@ -108,6 +114,14 @@ def repeats(stack: Stack, phase: str) -> list[FedmviError]:
         return []
     local = f"{phase}: slices {', '.join(str(at) for at in stack.slices)}"
     return [FedmviError(376, local, severity=Severity.NOTE)]
+
+
+def apart(readers_overlap: float | None, phase: str) -> list[FedmviError]:
+    """A warning where the rectangles of both readers share little: the CNN would see another part of the patient."""
+    if readers_overlap is None or readers_overlap >= LITTLE:
+        return []
+    local = f"{phase}: the rectangles of both readers' outlines share {readers_overlap:.0%}"
+    return [FedmviError(369, local, severity=Severity.WARNING)]
 
 
 def stack_row(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pydicom
 import pytest
+import SimpleITK as sitk  # noqa: N813
 
 from client.cohort.membership import eligible, flow
 from client.cohort.site import Site
@@ -76,6 +78,32 @@ def test_images_become_features_of_the_table_and_stacks(make_site: MakeSite, stu
     assert "ROI stacks" in (done.folder / "stacks.html").read_text()
     said = json.loads((done.folder / "prepared.json").read_text())
     assert set(said["images"]["patients"][table.patients[0]]["inputs"]) >= {"image:plain", "mask:tumour:2:portal"}
+
+
+def test_readers_who_mean_other_places_are_told_beside_the_rectangle_and_as_a_warning(
+    make_site: MakeSite, study: Study
+) -> None:
+    site = make_site()
+    apart, agreed = sorted(path.name for path in (site.folder / "masks").iterdir())
+    path = site.folder / "masks" / apart / "tumour.reader2.nii.gz"
+    mask = sitk.ReadImage(path)
+    # As far as the tumour is wide: the rectangles meet in their margins only.
+    inside = np.flatnonzero(sitk.GetArrayViewFromImage(mask).any(axis=(0, 1)))
+    moved = np.roll(sitk.GetArrayFromImage(mask), int(np.ptp(inside)) + 1, axis=2)
+    image = sitk.GetImageFromArray(moved)
+    image.CopyInformation(mask)
+    sitk.WriteImage(image, path)
+    done = prepare(site, study)
+    assert done.images is not None and not done.images.failed
+    rows = pq.read_table(done.folder / "stacks.parquet").to_pylist()
+    shares = {row["patient_id"]: row["readers_overlap"] for row in rows if row["phase"] == "portal"}
+    assert 0 < shares[apart] < 0.5 < shares[agreed] <= 1
+    assert {row["readers_overlap"] for row in rows if row["phase"] != "portal"} == {None}
+    words = {o.patient: [p.local for p in o.problems if "rectangles" in p.local] for o in done.images.outcomes}
+    assert words[agreed] == [] and [word.startswith(f"{apart}: portal: ") for word in words[apart]] == [True]
+    page = html.unescape((done.folder / "stacks.html").read_text())
+    assert page.count("The readers' rectangles overlap little.") == 1
+    assert all(f"both readers' rectangles share {share:.0%}" in page for share in shares.values())
 
 
 def test_the_store_that_it_makes_is_for_its_owner_only_down_to_the_last_folder(
