@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from client.imaging.resampling import Grid, resample_image
+from client.imaging.threads import one_thread
 from common.errors import FedmviError
 
 WIDTH_MM = 8.0
@@ -58,15 +59,16 @@ def find_bias(image: sitk.Image, body: sitk.Image) -> sitk.Image:
     seen = sitk.And(seen, sitk.Cast(coarse > 0, sitk.sitkUInt8))
     if not sitk.GetArrayViewFromImage(seen).any():
         raise FedmviError(380, "the body has no signal")
-    corrector = sitk.N4BiasFieldCorrectionImageFilter()
-    corrector.SetNumberOfThreads(1)
-    corrector.SetMaximumNumberOfIterations(_ITERATIONS)
-    corrector.SetNumberOfControlPoints([_CONTROL_POINTS] * 3)
-    try:
-        corrector.Execute(coarse, seen)
-    except RuntimeError as error:
-        raise FedmviError(382, f"{coarse.GetSize()} voxels some 8 mm apart: {error}") from error
-    field: sitk.Image = sitk.Cast(corrector.GetLogBiasFieldAsImage(coarse), sitk.sitkFloat32)
+    with one_thread():
+        # Made within: it keeps the number of threads of the moment when it was made.
+        corrector = sitk.N4BiasFieldCorrectionImageFilter()
+        corrector.SetMaximumNumberOfIterations(_ITERATIONS)
+        corrector.SetNumberOfControlPoints([_CONTROL_POINTS] * 3)
+        try:
+            corrector.Execute(coarse, seen)
+        except RuntimeError as error:
+            raise FedmviError(382, f"{coarse.GetSize()} voxels some 8 mm apart: {error}") from error
+        field: sitk.Image = sitk.Cast(corrector.GetLogBiasFieldAsImage(coarse), sitk.sitkFloat32)
     return field
 
 

@@ -23,6 +23,7 @@ from client.imaging.intensity import body_mask
 from client.imaging.quality import PairQuality, dice, jacobian, normalised_mutual_information
 from client.imaging.resampling import Grid, bounding_box, resample_image, resample_mask, shrink, whole_grid
 from client.imaging.rigid import find_rigid
+from client.imaging.threads import one_thread
 from common.errors import FedmviError
 from common.study.preparation import Modality, Preparation, Registration
 
@@ -132,13 +133,8 @@ def register(fixed: ReadImage, moving: ReadImage, phase: str, preparation: Prepa
     FedmviError
         370 where an image is constant in the region, or no metric can be taken.
     """
-    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    # Sums in several threads come out otherwise every time, and a search goes another way.
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
+    with one_thread():
         return _registered(fixed, moving, phase, preparation, masks)
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
 def _registered(fixed: ReadImage, moving: ReadImage, phase: str, preparation: Preparation, masks: Masks) -> Registered:

@@ -195,6 +195,21 @@ def test_a_bias_field_that_was_kept_is_the_one_that_was_found(tmp_path: Path) ->
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 4 * MOST + 1000
 
 
+def test_a_bias_field_does_not_depend_on_the_number_of_threads() -> None:
+    raw = of(scanned().phases["t1"])
+    body = body_mask(raw, "mr")
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    found = []
+    try:
+        for number in (1, 4):
+            sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(number)
+            found.append(array(find_bias(raw, body)))
+            assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == number
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    assert np.array_equal(*found)
+
+
 @given(st.tuples(*[st.floats(0.5, 12)] * 3), st.tuples(*[st.integers(1, 600)] * 3))
 def test_the_time_of_a_bias_field_is_bounded_whatever_the_voxels(
     spacing: tuple[float, float, float], size: tuple[int, int, int]
