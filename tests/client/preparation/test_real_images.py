@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from client.cohort.site import Site, load_site
 from client.images.case import ImageSource
 from client.images.reading.read import read_image
 from client.imaging.registration import Registered
-from client.preparation.prepare import Prepared, prepare
-from common.study.loader import parse_study
+from tests.client.preparation.real import PATIENT, Bools, features, prepared, rows, site_of, sphere
 from tests.public_data import public
 
-PATIENT = "real-1"
 STUDY = """
 [study]
 name = "real-images"
@@ -74,46 +68,6 @@ LIVER_HU = (60, 180)
 SHIFT_MM = (12.0, -9.0, 6.0)
 CONTRAST = ([-1024, -50, 30, 150, 1200], [-1024, -50, 22, 100, 1000])
 """HU of the portal phase, and what the arterial phase has instead."""
-Bools = NDArray[np.bool_]
-
-
-def site_of(folder: Path, reference: sitk.Image, tumour: Bools, liver: Bools) -> Site:
-    """A hospital with one patient, whose masks are files on the grid of the image."""
-    masks = folder / "masks" / PATIENT
-    masks.mkdir(parents=True)
-    for region, voxels in (("tumour", tumour), ("liver", liver)):
-        mask = sitk.GetImageFromArray(voxels.astype(np.uint8))
-        mask.CopyInformation(reference)
-        sitk.WriteImage(mask, masks / f"{region}.nii.gz")
-    (folder / "site.toml").write_text('[site]\nname = "a"\nsimulated = true\n')
-    (folder / "site.secret").write_text("5e" * 32)
-    (folder / "patients.csv").write_text(f"patient_id,mvi\n{PATIENT},1\n")
-    return load_site(folder)
-
-
-def sphere(image: sitk.Image, centre: tuple[int, int, int], radius_mm: float) -> Bools:
-    """Voxels within a distance of a voxel (z, y, x)."""
-    spacing = image.GetSpacing()[::-1]
-    axes = np.ogrid[tuple(slice(n) for n in image.GetSize()[::-1])]
-    squares = [((axis - at) * step) ** 2 for axis, at, step in zip(axes, centre, spacing, strict=True)]
-    inside: Bools = sum(squares) <= radius_mm**2
-    return inside
-
-
-def prepared(site: Site, study: str = STUDY) -> Prepared:
-    done = prepare(site, parse_study(study), workers=1)
-    assert done.images is not None
-    assert not done.images.failed, [problem.local for problem in done.images.outcomes[0].problems]
-    return done
-
-
-def rows(done: Prepared, table: str, key: str) -> dict[str, dict[str, Any]]:
-    return {row[key]: row for row in pq.read_table(done.folder / f"{table}.parquet").to_pylist()}
-
-
-def features(done: Prepared) -> dict[str, float]:
-    (row,) = pq.read_table(done.folder / "features.parquet").drop_columns("patient_id").to_pylist()
-    return row
 
 
 def millilitres(mask: Bools, image: sitk.Image) -> float:
@@ -135,7 +89,7 @@ def test_a_real_dicom_series_becomes_features_and_a_stack(tmp_path: Path) -> Non
     tumour = sphere(image, (int(z), 4 * int(y), 4 * int(x)), 15.0)
     site = site_of(tmp_path / "a", image, tumour, whole | tumour)
     shutil.copytree(source, site.folder / "images" / PATIENT / "portal")
-    done = prepared(site)
+    done = prepared(site, STUDY)
     found, regions = features(done), rows(done, "regions", "region")
     of_portal = {name: value for name, value in found.items() if name.startswith("portal.")}
     assert of_portal and all(np.isfinite(value) for value in of_portal.values())
