@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -235,6 +237,17 @@ def test_another_file_is_not_overwritten_by_a_contact_sheet(hospitals: dict[str,
         assert caught.value.number == 389
     _, kept = page_of(hospitals["nifti"], other)
     assert kept == "patient_id\n1\n"
+
+
+def test_a_full_disk_is_a_number_and_leaves_no_half_page(hospitals: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(STUDY, encoding="utf-8")
+    program, files = Path(sys.executable).parent / "fedmvi-site", f"--study {tmp_path}/study.toml --html {tmp_path}/a"
+    # No file may grow beyond 8 KiB: writing fails as on a full disk. Python keeps modules that it could half compile.
+    limits = "ulimit -f 8; export PYTHONDONTWRITEBYTECODE=1"
+    words = f"{limits}; exec {program} check --site {hospitals['nifti']} {files} --workers 1"
+    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "FEDMVI-389" in done.stderr and "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["study.toml"]
 
 
 def test_tables_alone_can_be_checked(hospitals: dict[str, Path], tmp_path: Path) -> None:
