@@ -145,6 +145,6 @@ ERRORS = {
     ),
     389: ErrorText(
         "The contact sheet cannot be written.",
-        "Name a new file in a folder that is there, or an earlier contact sheet.",
+        "Name a new file in a folder that is there and has room, or an earlier contact sheet.",
     ),
 }

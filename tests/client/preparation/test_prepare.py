@@ -283,7 +283,7 @@ def test_a_full_disk_ends_the_run_with_a_number_and_keeps_what_was_there(
     protocol = tmp_path / "study.toml"
     protocol.write_text(STUDY)
     # No file may grow beyond 8 KiB: writing fails as on a full disk.
-    words = f"ulimit -f 8; exec {COMMAND} prepare {protocol} --site {site.folder} --workers 1"
+    words = f"ulimit -f 8; PYTHONDONTWRITEBYTECODE=1 exec {COMMAND} prepare {protocol} --site {site.folder} --workers 1"
     done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
     assert done.returncode == 3 and "FEDMVI-377" in done.stderr and "Traceback" not in done.stderr
     assert not store_folder(site, study).exists() and not list((site.store / "steps").glob("*/*/.*"))
