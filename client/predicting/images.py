@@ -153,18 +153,21 @@ def _pictured(reader: Site) -> tuple[str, ...]:
     masks = reader.folder / reader.images.masks
     if manifest.is_file():
         read = read_manifest(manifest)
-        if any(problem.severity is Severity.ERROR for problem in read.problems):
+        wrong = [problem for problem in read.problems if problem.severity is Severity.ERROR]
+        # A row that cannot be read is told of its patient where files are looked for, and stops nobody else.
+        blamed = {problem.local.partition(":")[0] for problem in wrong} & read.patients
+        found = blamed | {line.patient_id for _, line in read.lines if line.use == "yes"}
+        if wrong and not found:
             raise UnfitDataError(worst_first(read.problems))
-        found = {line.patient_id for _, line in read.lines if line.use == "yes"}
     else:
         try:
             folders = [path for folder in (images, masks) for path in folder.iterdir() if path.is_dir()]
             found = {path.name for path in folders if not path.name.startswith(".")}
         except OSError as error:
             raise UnfitDataError([FedmviError(356, f"{error.filename}: {error.strerror}")]) from error
-    wrong = [FedmviError(302, repr(name)) for name in sorted(found) if not PATIENT_ID.fullmatch(name)]
-    if wrong or not found:
-        raise UnfitDataError(wrong or [FedmviError(356, f"{images}: there is no patient")])
+    odd = [FedmviError(302, repr(name)) for name in sorted(found) if not PATIENT_ID.fullmatch(name)]
+    if odd or not found:
+        raise UnfitDataError(odd or [FedmviError(356, f"{images}: there is no patient")])
     return tuple(sorted(found))
 
 

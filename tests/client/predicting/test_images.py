@@ -136,12 +136,17 @@ def test_who_has_no_usable_images_has_no_probability_whatever_the_model_fills_an
         assert refused.problem == "FEDMVI-330 An image cannot be read. portal.nii.gz: damaged"
 
 
-def test_without_a_table_everybody_of_whom_there_is_anything_is_predicted(folder: Path) -> None:
+def without_a_table(folder: Path) -> FrozenModel:
+    """A model that reads nothing but images, in a folder that has no table."""
+    (folder / "patients.csv").unlink()
     model = on_a_feature().model_copy(update={"preparation": PREPARATION})
-    model = FrozenModel.model_validate({
+    return FrozenModel.model_validate({
         **dict(model), "inputs": model.inputs[:1], "terms": (FEATURE,), "coefficients": (-4.0, 1.5), "covariance": None,
     })  # fmt: skip
-    (folder / "patients.csv").unlink()
+
+
+def test_without_a_table_everybody_of_whom_there_is_anything_is_predicted(folder: Path) -> None:
+    model = without_a_table(folder)
     (folder / "masks" / "p9").mkdir()
     found = by_id(predict_from_images(handed(model), folder, None).predictions)
     assert list(found) == ["p1", "p2", "p3", "p9"]
@@ -191,6 +196,25 @@ def test_a_patient_who_withdrew_has_a_row_that_says_so_and_nothing_of_him_is_rea
     table.write_text(f"patient_id;Groesse;{FEATURE}\np3;no number;?\np1;30;{CONTRAST['p1']}\n")
     gone, there = predict(of_scores(), table, site).predictions
     assert gone.problem == found[0].problem and there.probability == found[1].probability
+
+
+def test_a_row_of_the_manifest_that_cannot_be_read_costs_its_patient_the_score_and_nobody_else(folder: Path) -> None:
+    model = without_a_table(folder)
+    rows = ["patient_id,kind,phase,region,path,b_value,use"]
+    for patient in CONTRAST:
+        rows += [f"{patient},image,{phase},,images/{patient}/{phase}.nii.gz,,yes" for phase in PREPARATION.phases]
+        rows.append(f"{patient},mask,,tumour,masks/{patient}/tumour.nii.gz,,yes")
+    rows += ["p3,image,dwi,,images/p3/dwi.nii.gz,-5,yes", "p9,image,plain,,images/p9/plain.nii.gz,,no"]
+    manifest = folder / "manifest.csv"
+    manifest.write_text("\n".join(rows))
+    found = by_id(predict_from_images(handed(model), folder, None).predictions)
+    assert list(found) == ["p1", "p2", "p3"]
+    assert found["p1"].probability == pytest.approx(logistic(-4 + 1.5 * CONTRAST["p1"]), abs=1e-14)
+    assert found["p3"].probability is None and "FEDMVI-350" in found["p3"].problem
+    manifest.write_text(f"{rows[0]}\n,image,arterial,,images/p1,,often")
+    with pytest.raises(UnfitDataError) as nobody:
+        predict_from_images(handed(model), folder, None)
+    assert nobody.value.number == 350
 
 
 def test_one_patient_is_predicted_whatever_is_wrong_with_the_others(folder: Path) -> None:
