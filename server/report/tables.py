@@ -27,7 +27,12 @@ FILES: Mapping[Statistic, str] = MappingProxyType(
         "moments": "predictors",
         "univariable-logistic": "univariable",
         "multivariable-logistic": "multivariable",
+        "feature-reduction": "feature_reduction",
+        "cross-validated-auc": "cross_validated_auc",
+        "optimism": "optimism",
+        "choice": "choice",
         "auc": "auc",
+        "pooled-and-alone": "pooled_and_alone",
         "survival": "survival",
         "analysis": "analyses",
         "characteristics": "characteristics",
@@ -48,17 +53,20 @@ FILES: Mapping[Statistic, str] = MappingProxyType(
         "network-performance": "network_performance",
         "network-projection": "network_projection",
         "network-adaptation": "network_adaptation",
+        "network-pictures": "network_pictures",
     }
 )
 """The file of each kind of statistic, without `.csv`."""
 
 COUNTED: tuple[Statistic, ...] = ("patient-flow", "endpoint-counts", "missing-values", "acquisition")
+"""Kinds whose tables are of counts; counts that others have beside their estimates are in counts.csv."""
 _RESULT = ("id", "title", "cohort", "sites", "n", "events", "how", "status", "result_note")
 _COUNT = ("count", "site", "patients")
 _ESTIMATE = ("estimate", "term", "value", "low", "high", "std_err", "p", "unit", "note")
 _CURVE = ("id", "cohort", "sites", "curve", "x", "y", "low", "high", "at_risk", "unit")
 _CELL = ("id", "cohort", "sites", "table", "true", "predicted", "patients")
 _CURVES: tuple[Statistic, ...] = ("auc", "survival", "analysis", "gene-sets", "network-training", "network-performance")
+"""Kinds whose curves have a file even where a study has none; any other kind has one where it has curves."""
 _NUMBERS_OF_PATIENTS = ("patients", "events", "patients_absent", "patients_present")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -81,10 +89,13 @@ def tables(results: Results) -> dict[str, str]:
         counted = statistic in COUNTED
         rows = [row for r in of(results, statistic) for row in (_counts if counted else _estimates)(r, results)]
         texts[name] = csv_text((*_RESULT, *(_COUNT if counted else _ESTIMATE)), rows)
-    for statistic in _CURVES:
+    for statistic, name in FILES.items():
         rows = [row for r in of(results, statistic) for row in _points(r)]
-        texts[f"{FILES[statistic]}_curves"] = csv_text(_CURVE, rows)
-    cells = [row for r in of(results, "network-performance") for row in _cells(r, results)]
+        if rows or statistic in _CURVES:
+            texts[f"{name}_curves"] = csv_text(_CURVE, rows)
+    beside = [row for r in results.results if r.statistic not in COUNTED and r.counts for row in _counts(r, results)]
+    texts["counts"] = csv_text((*_RESULT, *_COUNT), beside)
+    cells = [row for r in results.results for row in _cells(r, results)]
     texts["network_confusion"] = csv_text(_CELL, cells)
     texts |= {name: csv_text(header, rows) for name, header, rows in gene_tables(results)}
     return texts

@@ -114,12 +114,13 @@ def _evaluation_size(study: Study, model: Model, cohort: str, shown: Published) 
             **facts,
         )
     parameters = len(coded_columns(study, model.predictors))
+    found = f"{events} with and {n - events} without"
     enough = min(events, n - events) >= EVALUATION_EVENTS
-    word = "meet" if enough else "fall short of"
+    advised = f"the {EVALUATION_EVENTS} of each that are advised"
     facts |= {
         "n": n,
         "events": events,
-        "note": f"{events} with and {n - events} without {word} the {EVALUATION_EVENTS} of each that are advised.",
+        "note": f"{found} meet {advised}." if enough else f"Underpowered: {found} fall short of {advised}.",
         "estimates": [Estimate(name="events_per_parameter", value=events / parameters)],
     }
     return _result(study, cohort, [], **facts)

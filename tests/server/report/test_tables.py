@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import get_args
 
 from server.report.tables import ALL_SITES, COUNTED, FILES, tables, write_tables
-from server.study.results import Results
+from server.study.results import Count, CrossTable, Results, Statistic
 from tests.server.report.conftest import Make
 
 
@@ -52,6 +53,19 @@ def test_every_count_is_in_a_table_and_a_hidden_one_is_words(results: Results, t
                 assert rows[count.name, site] == ("<5 or hidden" if value is None else str(value))
                 hidden += int(value is None)
     assert hidden == 11
+
+
+def test_every_kind_of_result_has_its_table_whatever_it_holds(results: Results, tmp_path: Path) -> None:
+    assert set(FILES) == set(get_args(Statistic)) and len(set(FILES.values())) == len(FILES)
+    curve = next(result for result in results.results if result.curves)
+    count = Count(name="class", by_site={"a": 6, "b": None}, pooled=11)
+    table = CrossTable(name="cells", rows=["a"], columns=["b"], cells=[[7]])
+    one = curve.model_copy(update={"statistic": "choice", "id": "choice.x", "counts": [count], "tables": [table]})
+    write_tables(results.model_copy(update={"results": [one]}), tmp_path)
+    assert len(read(tmp_path, "choice")) == len(curve.estimates) > 0
+    assert len(read(tmp_path, "choice_curves")) == sum(len(each.x) for each in curve.curves) > 0
+    assert [row["patients"] for row in read(tmp_path, "counts")] == ["6", "<5 or hidden", "11"]
+    assert [row["patients"] for row in read(tmp_path, "network_confusion")] == ["7"]
 
 
 def test_curves_are_there_and_patients_at_risk_that_are_not_told_are_empty(results: Results, tmp_path: Path) -> None:
