@@ -58,8 +58,7 @@ ERRORS = {
     ),
     815: ErrorText(
         "ROI stacks cannot be drawn for the study '{study}'.",
-        "Draw for a study with [preparation.stacks] of MR sequences, whose endpoints are MVI's presence and grade, and "
-        "that uses no features.",
+        "Draw for a study with [preparation.stacks] of MR sequences, whose endpoints are MVI's presence and grade.",
     ),
     816: ErrorText(
         "The study '{study}' has no network, or none of that name.", "Name a study with [[networks]], and one of them."

@@ -1,9 +1,8 @@
-"""common/statistics: calibration of predicted risks: in the large, slope, observed to expected, Brier score, curve.
+"""common/statistics: calibration of predicted risks: in the large, slope, observed to expected, Brier score.
 
 Calibration in the large and slope are logistic regressions on the logit of the predicted risk (Cox, Biometrika
-1958;45:562; Steyerberg et al., Epidemiology 2010;21:128); the curve is one on its restricted cubic spline (Harrell,
-Regression Modeling Strategies, 2nd ed., eq. 2.25; Van Calster et al., J Clin Epidemiol 2016;74:167). All are fitted by
-Newton's method on sums, so they are the fits of the pooled patients.
+1958;45:562; Steyerberg et al., Epidemiology 2010;21:128), fitted by Newton's method on sums, so they are the fits of
+the pooled patients. The smooth curve is in `calibration_curve`.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ import numpy as np
 from common.errors import FedmviError
 from common.federation.codec import FloatField, KeyField
 from common.federation.query import Block, Kind, Query, Risk, Summary, total
-from common.federation.runner import Conclusion, together
-from common.statistics.distributions import Z975, chi2_p
+from common.federation.runner import Conclusion, attempt, together
+from common.statistics.distributions import Z975
 from common.statistics.logistic import logistic_weight
 from common.statistics.newton import ascend
 from common.statistics.refinement import Counts, Keys, key_values, order_keys, public_thresholds
@@ -201,17 +200,13 @@ class BinnedRisks(Query):
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How predicted risks agree with what was observed.
+class RiskTable:
+    """Predicted risks and what was observed, in bins; no regression is needed for it.
 
     Attributes
     ----------
     n_, events_
         Patients, and those with the endpoint.
-    in_the_large_, in_the_large_std_err_
-        Intercept beside the logit of the risk as offset; 0 where risks are right on average.
-    intercept_, slope_, covariance_
-        Logistic regression on the logit of the risk, and its (2, 2) covariance; slope 1 and intercept 0 are ideal.
     expected_
         Sum of the predicted risks.
     brier_, scaled_brier_
@@ -223,11 +218,6 @@ class Calibration:
     column: str
     n_: int
     events_: int
-    in_the_large_: float
-    in_the_large_std_err_: float
-    intercept_: float
-    slope_: float
-    covariance_: FloatArray
     expected_: float
     brier_: float
     scaled_brier_: float
@@ -242,10 +232,6 @@ class Calibration:
         half = Z975 * float(np.sqrt((1.0 - self.events_ / self.n_) / self.events_))
         return ratio, ratio * float(np.exp(-half)), ratio * float(np.exp(half))
 
-    def in_whole_patients(self) -> Calibration:
-        """As one site tells it: at least one patient is expected, so that there is a ratio."""
-        return replace(self, expected_=max(whole_patients(self.expected_), 1.0))
-
     @property
     def expected_error(self) -> float:
         """Expected calibration error over the ten bins (Naeini et al., AAAI 2015, eq. 2): depends on the bins."""
@@ -254,17 +240,52 @@ class Calibration:
     @property
     def summary(self) -> list[dict[str, Any]]:
         """One row a measure, with its 95 % interval where it has one."""
+        ratio = dict(zip(_COLUMNS, ("observed/expected", *self.observed_to_expected), strict=True))
+        rest = {"brier": self.brier_, "scaled brier": self.scaled_brier_, "expected error": self.expected_error}
+        return [ratio, *(dict(zip(_COLUMNS, (name, value, None, None), strict=True)) for name, value in rest.items())]
+
+
+@dataclass(frozen=True)
+class Calibration(RiskTable):
+    """How predicted risks agree with what was observed: the table, and regressions on the logit of the risk.
+
+    Attributes
+    ----------
+    in_the_large_, in_the_large_std_err_
+        Intercept beside the logit of the risk as offset; 0 where risks are right on average.
+    intercept_, slope_, covariance_
+        Logistic regression on the logit of the risk, and its (2, 2) covariance; slope 1 and intercept 0 are ideal.
+    """
+
+    in_the_large_: float
+    in_the_large_std_err_: float
+    intercept_: float
+    slope_: float
+    covariance_: FloatArray
+
+    def in_whole_patients(self) -> Calibration:
+        """As one site tells it: at least one patient is expected, so that there is a ratio."""
+        return replace(self, expected_=max(whole_patients(self.expected_), 1.0))
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a measure, with its 95 % interval where it has one."""
         errors = np.sqrt(np.diag(self.covariance_))
-        rows = [
+        return [
             _row("in the large", self.in_the_large_, self.in_the_large_std_err_),
             _row("intercept", self.intercept_, float(errors[0])),
             _row("slope", self.slope_, float(errors[1])),
-            dict(
-                zip(("measure", "value", "low", "high"), ("observed/expected", *self.observed_to_expected), strict=True)
-            ),
+            *super().summary,
         ]
-        rest = {"brier": self.brier_, "scaled brier": self.scaled_brier_, "expected error": self.expected_error}
-        return rows + [{"measure": name, "value": value, "low": None, "high": None} for name, value in rest.items()]
+
+
+_NO_LINE = frozenset({416, 603, 604, 642})
+"""Why there is no regression where there is a table; any other error, as of a hospital out of reach, is one of both."""
+
+REGRESSIONS = ("in the large", "intercept", "slope")
+"""Measures that need a regression."""
+
+_COLUMNS = ("measure", "value", "low", "high")
 
 
 def _row(name: str, value: float, std_err: float) -> dict[str, Any]:
@@ -279,29 +300,58 @@ def calibration(cohort: str, recipe: Recipe, endpoint: str, column: str) -> Conc
     FedmviError
         602 one class only, 603 risks that are all equal, 604 no convergence, 642 risks that separate the classes.
     """
+    found = yield from calibration_as_far(cohort, recipe, endpoint, column)
+    if isinstance(found, tuple):
+        raise found[1]
+    return found
+
+
+def calibration_as_far(
+    cohort: str, recipe: Recipe, endpoint: str, column: str
+) -> Conclusion[Calibration | tuple[RiskTable, FedmviError]]:
+    """The same; where a regression cannot be made, the table of risks alone, and why.
+
+    Risks that lie far off leave a regression on their logits the weight of few patients at some hospital, which it
+    refuses (416). The table is a sum of counts whatever the risks are.
+
+    Raises
+    ------
+    FedmviError
+        602 one class only; and what the table meets.
+    """
     edges = order_keys(np.linspace(0.0, 1.0, BINS + 1)[1:-1])
     large, line, bins = yield from together(
-        _fit(cohort, recipe, endpoint, column, np.empty(0), np.zeros(1)),
-        _fit(cohort, recipe, endpoint, column, np.empty(0), np.zeros(2)),
+        attempt(logit_line(cohort, recipe, endpoint, column, np.empty(0), np.zeros(1))),
+        attempt(logit_line(cohort, recipe, endpoint, column, np.empty(0), np.zeros(2))),
         binned_risks(cohort, recipe, endpoint, column, edges),
     )
     n, events = int(bins["n"].sum()), int(bins["events"].sum())
+    if events in (0, n):
+        raise FedmviError(602, endpoint=endpoint, cohort=cohort)
     prevalence, brier = events / n, float(bins["square"]) / n
-    return Calibration(
+    table = RiskTable(
         column=column,
         n_=n,
         events_=events,
-        in_the_large_=float(large.coef_[0]),
-        in_the_large_std_err_=float(np.sqrt(large.covariance_[0, 0])),
-        intercept_=float(line.coef_[0]),
-        slope_=float(line.coef_[1]),
-        covariance_=line.covariance_,
         expected_=float(bins["expected"].sum()),
         brier_=brier,
         scaled_brier_=1.0 - brier / (prevalence * (1.0 - prevalence)),
         bin_n_=bins["n"],
         bin_events_=bins["events"],
         bin_expected_=bins["expected"],
+    )
+    for fit in (large, line):
+        if isinstance(fit, FedmviError):
+            if fit.number not in _NO_LINE:
+                raise fit
+            return table, fit
+    return Calibration(
+        **vars(table),
+        in_the_large_=float(large.coef_[0]),
+        in_the_large_std_err_=float(np.sqrt(large.covariance_[0, 0])),
+        intercept_=float(line.coef_[0]),
+        slope_=float(line.coef_[1]),
+        covariance_=line.covariance_,
     )
 
 
@@ -312,73 +362,30 @@ def binned_risks(cohort: str, recipe: Recipe, endpoint: str, column: str, edges:
 
 
 @dataclass(frozen=True)
-class CalibrationCurve:
-    """A smooth calibration curve: observed against predicted risk.
+class LogitLine:
+    """Coefficients and covariance of a regression on the logit of a risk, or on its spline."""
 
-    Attributes
-    ----------
-    knots
-        Of the spline, as predicted risks.
-    coef_, covariance_
-        (knots,) intercept and spline on the logit scale, and their covariance.
-    """
-
-    column: str
-    knots: tuple[float, ...]
     coef_: FloatArray
     covariance_: FloatArray
 
-    def at(self, risk: FloatArray) -> FloatArray:
-        """(3, n) observed risk at predicted ones, and its pointwise 95 % band; linear beyond the outer knots."""
-        basis = spline(logit(risk), logit(np.array(self.knots)))
-        design = np.column_stack([np.ones(len(risk)), basis])
-        linear = design @ self.coef_
-        half = Z975 * np.sqrt(np.einsum("ij,jk,ik->i", design, self.covariance_, design))
-        return logistic_function(np.stack([linear, linear - half, linear + half]))
-
-    @property
-    def nonlinearity(self) -> tuple[float, int, float]:
-        """Chi-square, degrees of freedom and p of Wald's test that the curve is a line on the logit scale."""
-        bends = self.coef_[2:]
-        chi2 = float(bends @ np.linalg.solve(self.covariance_[2:, 2:], bends))
-        return chi2, bends.size, chi2_p(chi2, bends.size)
-
     @property
     def summary(self) -> list[dict[str, Any]]:
-        """One row a knot: predicted risk, and observed risk with its band."""
-        rows = zip(self.knots, *self.at(np.array(self.knots)).tolist(), strict=True)
-        return [
-            {"column": self.column, "predicted": risk, "observed": value, "observed_low": low, "observed_high": high}
-            for risk, value, low, high in rows
-        ]
+        """One row a coefficient, the intercept first."""
+        errors = np.sqrt(np.diag(self.covariance_)).tolist()
+        return [{"coef": c, "std_err": e} for c, e in zip(self.coef_.tolist(), errors, strict=True)]
 
 
-def calibration_curve(
-    cohort: str, recipe: Recipe, endpoint: str, column: str, knots: tuple[float, ...]
-) -> Conclusion[CalibrationCurve]:
-    """Restricted cubic spline of the logit of the predicted risk, 3 to 7 knots given as ascending risks.
-
-    Knots fixed in the protocol, or the quantiles of the risks in the cohort that the model was fitted on, are the
-    same in every cohort, so curves can be compared.
+def logit_line(
+    cohort: str, recipe: Recipe, endpoint: str, column: str, knots: FloatArray, start: FloatArray
+) -> Conclusion[LogitLine]:
+    """A regression of the endpoint on the logit of the risk, or on its spline, by Newton's method.
 
     Raises
     ------
     FedmviError
-        602 one class only, 603 no patients between knots, 604 no convergence, 642 risks that separate the classes.
+        602 one class only, 603 risks that are all equal, 604 no convergence, 642 risks that separate the classes.
     """
-    fit = yield from _fit(cohort, recipe, endpoint, column, logit(np.array(knots)), np.zeros(len(knots)))
-    return CalibrationCurve(column, knots, fit.coef_, fit.covariance_)
 
-
-@dataclass(frozen=True)
-class _Fit:
-    coef_: FloatArray
-    covariance_: FloatArray
-
-
-def _fit(
-    cohort: str, recipe: Recipe, endpoint: str, column: str, knots: FloatArray, start: FloatArray
-) -> Conclusion[_Fit]:
     # From zero: under the risks themselves an overconfident model would leave hardly any patient weight.
     def patients(sums: Summary) -> int:
         if int(sums["n"].min()) == 0:
@@ -391,4 +398,4 @@ def _fit(
     ascent = yield from ascend(question, start, patients, model=column)
     if ascent.separated:
         raise FedmviError(642, column=column, cohort=cohort)
-    return _Fit(ascent.coef, np.asarray(np.linalg.inv(ascent.information), dtype=np.float64))
+    return LogitLine(ascent.coef, np.asarray(np.linalg.inv(ascent.information), dtype=np.float64))

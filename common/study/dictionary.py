@@ -168,6 +168,9 @@ _VARIABLES = (
     _binary("imaging_capsule", "Capsule on imaging"),
     _binary("arterial_rim_enhancement", "Arterial rim enhancement"),
     _binary("arterial_peritumoral_enhancement", "Arterial peritumoral enhancement"),
+    _binary("internal_arteries", "Internal arteries"),
+    _binary("satellite_nodules", "Satellite nodules on imaging"),
+    _binary("mosaic_architecture", "Mosaic architecture"),
     Variable(
         name="tumour_size_pathology", label="Tumour size at surgery", kind="continuous", known="pathological",
         unit="cm", units={"mm": 0.1}, low=0.1, high=40, cutoff=5,

@@ -12,7 +12,7 @@ import numpy as np
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, attempt, together
 from common.statistics.bootstrap import REPLICATES, Replicates, bootstrap_areas, bootstrap_slope, bootstrap_thresholds
-from common.statistics.calibration import Calibration, calibration
+from common.statistics.calibration import REGRESSIONS, Calibration, RiskTable, calibration_as_far
 from common.statistics.confusion import ConfusionResult, confusion, wilson
 from common.statistics.cutoffs import Rule, cutoffs
 from common.statistics.decision_curve import DecisionCurve, decision_curve
@@ -23,7 +23,7 @@ from common.study.protocol import Analysis, Study
 from common.study.recipe import Recipe, Score
 from common.study.scoring import frozen_prefixes, merged
 from common.study.table import FloatArray
-from server.study.models import FittedModel, ScoredModel
+from server.study.models import FittedModel, ScoredModel, refusal
 from server.study.results import EVERYONE, Curve, Estimate, Result
 from server.study.subject import Finding, estimates, number, result_of
 
@@ -90,9 +90,16 @@ def _one(study: Study, analysis: Analysis, fitted: Sequence[ScoredModel]) -> Con
 
 
 def _calibration(s: Scored) -> Conclusion[Finding]:
-    fits = yield from together(*(calibration(s.analysis.cohort, s.recipe, s.endpoint, name) for name in s.names))
+    asked = [calibration_as_far(s.analysis.cohort, s.recipe, s.endpoint, name) for name in s.names]
+    told: list[Calibration | tuple[RiskTable, FedmviError]] = yield from together(*asked)
+    fits: list[RiskTable] = [one[0] if isinstance(one, tuple) else one for one in told]
     found, curves = [], []
-    for score, fit in zip(s.scores, fits, strict=True):
+    for score, one, fit in zip(s.scores, told, fits, strict=True):
+        if isinstance(one, tuple):
+            why = refusal(one[1])[1]
+            found += [
+                Estimate(name=name.replace(" ", "_"), term=score.model, value=None, note=why) for name in REGRESSIONS
+            ]
         found += [
             Estimate(name=str(row["measure"]).replace(" ", "_"), term=score.model, value=number(row["value"]),
                      low=number(row["low"]), high=number(row["high"]))
@@ -103,7 +110,7 @@ def _calibration(s: Scored) -> Conclusion[Finding]:
     return Finding(found, fits[0].n_, fits[0].events_, note, curves=tuple(curves))
 
 
-def _groups(model: str, fit: Calibration, cell: int) -> list[Curve]:
+def _groups(model: str, fit: RiskTable, cell: int) -> list[Curve]:
     """Observed shares by groups of predicted risk: bins joined until each has `cell` patients of either class.
 
     Rounded to hundredths, so that no group's counts can be told from its share and subtracted from what a decision

@@ -16,7 +16,8 @@ from common.statistics.bootstrap import (
     bootstrap_slope,
     bootstrap_thresholds,
 )
-from common.statistics.calibration import Calibration, CalibrationCurve, calibration, calibration_curve
+from common.statistics.calibration import Calibration, calibration
+from common.statistics.calibration_curve import CalibrationCurve, calibration_curve
 from common.statistics.decision_curve import DecisionCurve, decision_curve, survival_decision_curve
 from common.statistics.hosmer_lemeshow import HosmerLemeshow, hosmer_lemeshow
 from common.statistics.reclassification import Reclassification, reclassification

@@ -1,5 +1,7 @@
 """simulation: learning: hospitals whose prepared stores hold ROI stacks of drawn lesions: quick, and without DICOM.
 
+Where a study has features too, these are drawn beside the stacks.
+
 **Everything written here is simulated.** The chain from files to stacks is left out and the rest is as it is: stacks
 are cut by the same function as a hospital's, and the store is one that every site program accepts. What comes out,
 beside one folder a site:
@@ -43,6 +45,7 @@ from common.study.protocol import IMAGES, Study
 from simulation.cohorts.patients import GRADES
 from simulation.cohorts.streams import stream
 from simulation.importers.folder import ImportReport, SiteRows, write_sites
+from simulation.learning.features import BLOCK, SIGNAL, draw_features
 from simulation.learning.pictures import TISSUE, draw_patient, draw_scanner
 from simulation.learning.tables import draw_tables
 from simulation.running import DRAWN, MADE_UP
@@ -121,9 +124,8 @@ def _drawable(study: Study) -> Preparation:
     if preparation is None or preparation.stacks is None:
         raise FedmviError(815, "there is no [preparation.stacks]", study=study.study.name)
     unknown = [phase for phase in preparation.phases if phase not in TISSUE]
-    if unknown or study.features():
-        about = f"the sequence {unknown[0]}" if unknown else f"the feature {study.features()[0]}"
-        raise FedmviError(815, about, study=study.study.name)
+    if unknown:
+        raise FedmviError(815, f"the sequence {unknown[0]}", study=study.study.name)
     for endpoint in study.endpoints:
         if endpoint.kind == "competing" or (endpoint.kind == "ordinal" and len(endpoint.levels) != 3):
             raise FedmviError(815, f"the endpoint {endpoint.name}", study=study.study.name)
@@ -137,6 +139,14 @@ def _notes(study: Study, drawing: Drawing) -> tuple[str, ...]:
         f"All patients are simulated: ROI stacks drawn for {study.study.name}, seed {drawing.seed}.",
         f"Microvascular invasion shows as a rim of brightness {drawing.effect:g} (M2, arterial; M1 half of it), least "
         f"before contrast agent; scanners differ by {drawing.shift:g} of what hospitals may. All of it is assumed.",
+        *([_drawn_features(drawing)] if study.features() else []),
+    )
+
+
+def _drawn_features(drawing: Drawing) -> str:
+    return (
+        f"Features are drawn, not measured: the first of every {2 * BLOCK} is larger by {SIGNAL * drawing.effect:g} "
+        "standard deviations (M2; M1 half of it)."
     )
 
 
@@ -175,13 +185,24 @@ def _outcomes(
     preparation = _drawable(study)
     secret, named = site_secret(site), (study.study.name, drawing.seed)
     scanner = draw_scanner(drawing.shift, stream(*named, site.name, "scanner"))
+    features = _features(site, study, [grades[patient] for patient in patients], drawing)
     outcomes = []
-    for patient in patients:
+    for patient, values in zip(patients, features, strict=True):
         rng = stream(*named, site.name, f"pictures of {patient}")
         scan = draw_patient(patient, grades[patient], preparation.phases, scanner, drawing.effect, rng)
         kept = [p for p in preparation.phases if p not in preparation.optional or rng.random() >= drawing.absent]
-        outcomes.append(Outcome(patient, stacks=_cut(scratch / patient, scan, kept, preparation, secret)))
+        stacks = _cut(scratch / patient, scan, kept, preparation, secret)
+        outcomes.append(Outcome(patient, features=values, stacks=stacks))
     return tuple(outcomes)
+
+
+def _features(site: Site, study: Study, grades: Sequence[int], drawing: Drawing) -> list[dict[int, dict[str, float]]]:
+    """Of each patient, those of one reader; none where the study has none."""
+    names = _drawable(study).feature_names() if study.features() else ()
+    if not names:
+        return [{} for _ in grades]
+    drawn = draw_features(study.study.name, drawing.seed, site.name, names, grades, drawing.effect, drawing.shift)
+    return [{1: dict(zip(names, row, strict=True))} for row in drawn.tolist()]
 
 
 def _cut(folder: Path, scan: Scan, phases: Sequence[str], preparation: Preparation, secret: bytes) -> dict[str, Path]:

@@ -7,7 +7,6 @@ what follows from one characteristic and MVI is the paper's, and nothing else is
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest

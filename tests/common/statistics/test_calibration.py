@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,18 @@ import pytest
 import statsmodels.api as sm
 
 from common.errors import FedmviError
+from common.federation.query import Ask
 from common.federation.runner import conclude
 from common.statistics.calibration import (
     BinnedRisks,
+    Calibration,
     RecalibrationSums,
     calibration,
-    calibration_curve,
+    calibration_as_far,
     logit,
     spline,
 )
+from common.statistics.calibration_curve import calibration_curve
 from common.statistics.hosmer_lemeshow import hosmer_lemeshow
 from common.statistics.refinement import order_keys
 from common.study.recipe import SCORE_DECIMALS, Recipe, logistic_function
@@ -100,6 +104,38 @@ def test_a_risk_on_an_edge_is_in_the_bin_below() -> None:
 def test_what_has_no_fit_is_refused(risk: np.ndarray, y: np.ndarray, number: int) -> None:
     with pytest.raises(FedmviError, match=str(number)):
         fit_of(risk, y, np.arange(60) % 3)
+
+
+class Met:
+    """Sites of which the question about a regression meets an error from some round on."""
+
+    def __init__(self, port: Any, number: int, first: int) -> None:
+        self.port, self.number, self.first, self.rounds = port, number, first, 0
+
+    def ask(self, asks: Sequence[Ask]) -> list[Any]:
+        self.rounds += 1
+        replies = self.port.ask(asks)
+        fits = [isinstance(one.question, RecalibrationSums) and self.rounds >= self.first for one in asks]
+        error = FedmviError(self.number, cohort=COHORT, limit=5)
+        return [error if bad else reply for bad, reply in zip(fits, replies, strict=True)]
+
+
+def test_without_a_regression_the_table_of_risks_is_told_and_why_but_a_lost_site_is_an_error_of_all() -> None:
+    risk, y, site = cohort()
+    whole = fit_of(risk, y, site)
+
+    def met(number: int, first: int, fit: Any = calibration_as_far) -> Any:
+        port = Met(federation_of({"p": risk}, {"y": y}, site), number, first)
+        return conclude(port, [fit(COHORT, Recipe(), "y", "p")])[0]
+
+    for first in (1, 3):
+        table, why = met(416, first)
+        assert why.number == 416 and not isinstance(table, Calibration)
+        assert table.summary == whole.summary[3:]
+        with pytest.raises(FedmviError, match="416"):
+            met(416, first, calibration)
+    with pytest.raises(FedmviError, match="503"):
+        met(503, 3)
 
 
 def test_a_spline_is_a_line_beyond_its_outer_knots_and_bends_between() -> None:

@@ -13,7 +13,7 @@ import pytest
 import common.statistics
 from common.federation.query import Query
 from common.statistics.bootstrap import Replicates, ThresholdReplicates
-from common.statistics.calibration import CalibrationCurve
+from common.statistics.calibration_curve import CalibrationCurve
 from common.statistics.combat import CombatFit
 from common.statistics.competing_risks import cumulative_incidence
 from common.statistics.cutoffs import Cutoff

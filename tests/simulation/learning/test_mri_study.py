@@ -144,7 +144,7 @@ def test_every_part_of_the_study_is_estimated_and_every_question_was_foreseen(ru
         f"analysis.{name}-{cohort}" for name in ("areas", "decision-curve") for cohort in ("internal", "external")
     ]
     parts += ["model.characteristics.univariable", "analysis.calibration-internal", "analysis.chi-square"]
-    parts += ["analysis.histology", "characteristics.train"]
+    parts += ["analysis.calibration-external", "analysis.histology", "characteristics.train"]
     parts += ["network.dl_mvi.projection.t1v", "network.dl_mvi.combinations.train"]
     assert {part: run.results[part]["status"] for part in parts} == dict.fromkeys(parts, "estimated")
     for name, site in run.simulation.sites.items():

@@ -1,0 +1,48 @@
+"""simulation: learning: features that are drawn beside drawn stacks, so that a study of both can be rehearsed.
+
+No image is measured. A feature is a standard normal number of its patient's; blocks of ten have half of their variance
+in common, as features of one image have; the first of every second block is larger with MVI; and each hospital has its
+own offsets. All of it is assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from common.study.table import FloatArray
+from simulation.cohorts.streams import stream
+
+BLOCK = 10
+"""Features that have half of their variance in common."""
+
+SIGNAL = 4.0
+"""Effect on a feature of signal over that on a rim's brightness, in standard deviations (M2; half of it M1)."""
+
+
+def draw_features(
+    study: str, seed: int, site: str, names: Sequence[str], grades: Sequence[int], effect: float, shift: float
+) -> FloatArray:
+    """(patients, features) of one hospital.
+
+    Parameters
+    ----------
+    study, seed, site
+        As for `stream`.
+    names
+        Of the features, in the order of the protocol.
+    grades
+        0 to 2 of each patient.
+    effect, shift
+        As of `Drawing`: SIGNAL * effect is the effect on a feature of signal, 0.3 * shift the standard deviation of a
+        hospital's offsets.
+    """
+    rng = stream(study, seed, site, "features")
+    n, p = len(grades), len(names)
+    common = rng.normal(size=(n, -(-p // BLOCK)))
+    values = np.sqrt(0.5) * (np.repeat(common, BLOCK, axis=1)[:, :p] + rng.normal(size=(n, p)))
+    values[:, :: 2 * BLOCK] += SIGNAL * effect * np.array(grades)[:, np.newaxis] / 2.0
+    offsets: FloatArray = 0.3 * shift * rng.normal(size=p)
+    # Four decimals, as a table of a hospital might have them.
+    return np.asarray(np.round(values + offsets, 4), dtype=np.float64)
