@@ -308,7 +308,9 @@ class _Releases:
         if isinstance(ask.question, Query) and left_out(ask.question.recipe):
             signed = self._run.alone if self._run.masks else None
             consent = consenting(self._site.name, self._site.policy, signed, self.roster(ask))
-            own = view.left(ask.question) if self._site.name in consent else None
+            # Of a round of training, `Admission` holds this site's part to the limits that its patients are held to.
+            trained = isinstance(ask.question, RoundUpdate | RoundLoss)
+            own = view.left(ask.question) if self._site.name in consent and not trained else None
             gate.admit_centre(ask.question, self.roster(ask), consent, own)
 
     def silent(self, ask: Ask) -> bool:

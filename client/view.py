@@ -225,14 +225,18 @@ class GatedView:
     def admission(self) -> Admission:
         """What is asked of networks here, and whether it may be."""
         frozen = self._run.frozen.scores if self._run.frozen else ()
-        return Admission(self._site.name, self._gate, self.works, frozenset(frozen))
+        signed = self._run.alone if self._run.masks else None
+        return Admission(self._site.name, self._gate, self.works, frozenset(frozen), signed)
 
     @cached_property
     def bench(self) -> Workbench:
         """Where the run's tasks are done."""
         secret = site_secret(self._site)
         alone = self._gate.policy.release_alone
-        return Workbench(self._run.study, self.works, self._learners, secret, self.admission.inspect, alone=alone)
+        return Workbench(
+            self._run.study, self.works, self._learners, secret, self.admission.inspect, site=self._site.name,
+            alone=alone,
+        )  # fmt: skip
 
     def perform(self, task: Task) -> Receipt:
         """See `Worker`; what may be performed is decided before (`Admission`)."""

@@ -328,6 +328,8 @@ class _Trial:
                 refusal = FedmviError(408)
         if refusal is None and policy.max_rounds < network.federation.rounds:
             refusal = FedmviError(424, limit=policy.max_rounds)
+        if refusal is None and network.by_centre and not policy.may_be_left_out:
+            refusal = FedmviError(432, site=self._site.name, cohort=network.cohort)
         try:
             self._gate.admit_training(network.name)
         except FedmviError as error:

@@ -374,5 +374,7 @@ def _network(study: Study, network: Network) -> Iterator[Subject]:
             # Over enough sites nobody needs the results of single ones; the gate takes the questions all the same.
             yield from (replace(subject, modes=(Mode.TOTAL,)) for subject in (mean, grade))
             yield replace(alone, part=NO_PART)
+            if network.by_centre and cohort == network.cohort:
+                yield replace(alone, part=f"{part}, at each hospital", questions=frozenset({"query.roc_alone"}))
         else:
             yield from (alone, grade)

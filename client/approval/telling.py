@@ -16,6 +16,7 @@ from client.approval.records import Record, read_record
 from client.cohort.site import Policy, Site
 from client.release.gate import Gate
 from common.errors import FedmviError
+from common.federation.learning import left_out_parts
 from common.federation.query import Mode
 from common.study.acquisition import acquisition_facts
 from common.study.drafting import MIN_READ_TWICE
@@ -291,11 +292,12 @@ def _uses(site: Site, study: Study) -> Iterable[tuple[str, str]]:
         yield "Features of images", f"{len(study.features())} computed here; they stay"
     yield from expression_used(site, study)
     for network in study.networks:
-        yield f"Network {network.title}", _training(network)
+        yield f"Network {network.title}", _training(study, network)
 
 
-def _training(network: Network) -> str:
-    jobs = len(network.combinations) * network.seeds * (len(network.held_out) + 1)
+def _training(study: Study, network: Network) -> str:
+    parts = left_out_parts(network, study.cohort(network.cohort).sites)
+    jobs = len(network.combinations) * network.seeds * (len(parts) + 1)
     epsilon = "" if network.privacy is None else f"{network.privacy.epsilon:g}"
     private = f"differentially private, epsilon {epsilon} a training" if epsilon else "without differential privacy"
     adapted = "; adapted to a site's own images, whose statistics stay" if network.adaptation is not None else ""
@@ -343,6 +345,12 @@ def _leaves(site: Site, study: Study) -> Iterable[str]:
     yield from expression_told(site, study)
     if study.networks:
         yield "Changes of a network's weights in each round, summed over the sites; a network can tell of its patients."
+    if any(network.by_centre and site.name in study.cohort(network.cohort).sites for network in study.networks):
+        allowed = "allowed" if site.policy.may_be_left_out else "not allowed, and will be refused (FEDMVI-432)"
+        yield (
+            "The same sums over all hospitals but one, in turn: less those over all hospitals they are what this site "
+            f"alone has added, and no mask hides it. By this site's policy (`may_be_left_out`) that is {allowed}."
+        )
     if study.federation.missing_site == "leave-out":
         allowed = "allowed" if site.policy.may_be_left_out else "not allowed, and the study stops"
         yield (

@@ -8,6 +8,7 @@ the sum over the roster and by `max_update_bytes` and `max_rounds` alone.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from client.cohort.site import Policy
 from client.learning.work import Works
-from client.learning.workbench import network_of, roles, round_key, shared_size
+from client.learning.workbench import STOPPING, network_of, roles, round_key, shared_size
+from client.release.centre_scope import consenting, summed_over
 from client.release.gate import Gate
 from common.errors import FedmviError
 from common.federation.learning import (
@@ -24,10 +26,12 @@ from common.federation.learning import (
     ExplainPatients,
     Job,
     Member,
+    Part,
     RoundLoss,
     RoundUpdate,
     ScorePatients,
     TrainRound,
+    left_out_parts,
 )
 from common.federation.query import Ask, Mode, Risk, Task
 from common.networks.adapting import AdaptNetwork
@@ -51,6 +55,8 @@ class Admission:
         The run's.
     frozen
         Digests of what may be looked at in closed cohorts; empty until the freeze.
+    signed
+        The other sites whose own sums may be told; None where nothing is masked (`consenting`).
     trained
         The trainings of which the message has had a round.
     """
@@ -59,6 +65,7 @@ class Admission:
     gate: Gate
     works: Works
     frozen: frozenset[str] = frozenset()
+    signed: Collection[str] | None = None
     trained: set[Job] = field(default_factory=set)
 
     @property
@@ -83,8 +90,8 @@ class Admission:
         ------
         FedmviError
             402 the site's policy, 406 too few sites to sum over, 407 a model that is not frozen, 408 and 423 updates of
-            this site alone, 414 something that is not in the study or a second one, 424 too many rounds, 511 the work
-            of an earlier round is gone.
+            this site alone, 414 something that is not in the study or a second one, 424 too many rounds, 432 a site
+            must not be left out, 511 the work of an earlier round is gone.
         """
         task = ask.question
         if not isinstance(task, TrainRound | ScorePatients | ExplainPatients | AdaptNetwork):
@@ -94,11 +101,11 @@ class Admission:
         if isinstance(task, TrainRound):
             self._round(ask, task, roster)
         elif isinstance(task, ScorePatients):
-            self._scores(task)
+            self._scores(task, roster)
         elif isinstance(task, AdaptNetwork):
             self._adapts(task)
         else:
-            self._pictures(task, ask.digest)
+            self._pictures(task, ask.digest, roster)
 
     def query(self, ask: Ask, roster: tuple[str, ...]) -> None:
         """Refuse a model question unless it asks for what a round of this run made here.
@@ -116,9 +123,9 @@ class Admission:
         if ask.mode is Mode.EACH:
             _need(isinstance(query, RoundUpdate) and network.federation.strategy == "trimmed-mean", "a single update")
             self._single_updates()
-        elif len(roster) < self.limits.min_sites:
+        elif len(summed_over(query, roster)) < self.limits.min_sites:
             raise FedmviError(406, limit=self.limits.min_sites)
-        _need(query.recipe.steps == (), "a step")
+        _need(query.recipe == query.job.summed, "a step")
         facts = self.works.facts(query.task)
         _need(facts.get("task") == TrainRound.name and facts["cohort"] == query.cohort, "another task's work")
         _need(_job(facts) == query.job and facts["round"] == query.round, "another round's work")
@@ -132,24 +139,29 @@ class Admission:
             self._trainable(task, labels, folds)
         elif isinstance(task, ScorePatients):
             network = network_of(self.study, task.network)
-            if task.cohort == network.cohort:
+            if task.cohort == network.cohort and not network.by_centre:
                 self._folds_hold(network, task.cohort, folds)
+
+    def _bare(self, network: Network) -> bool:
+        """Whether what this site adds is told: no mask hides it, or sums without this site do not."""
+        return self.policy.masks == "off" or network.by_centre
 
     def _folds_hold(self, network: Network, cohort: str, folds: NDArray[np.int64]) -> None:
         """Error 403 where a fold here is less than a cell, and no mask covers what differs by a fold."""
-        smallest = min(int(np.count_nonzero(folds == fold)) for fold in network.held_out)
-        if self.policy.masks == "off" and smallest < self.limits.min_cell:
+        asked = (STOPPING,) if network.by_centre else network.held_out
+        smallest = min(int(np.count_nonzero(folds == fold)) for fold in asked)
+        if self._bare(network) and smallest < self.limits.min_cell:
             raise FedmviError(403, cohort=cohort, limit=self.limits.min_patients)
 
     def _trainable(self, task: TrainRound, known: NDArray[np.int64], folds: NDArray[np.int64]) -> None:
         """Refuse a training by the labels and outer folds of all patients with images and label.
 
-        A site may lack a grade, as long as it has two to train on. Without masks what leaves is of this site's part
-        alone: each grade in the part that is trained on must reach `min_class`, and every fold must be enough for a
-        cell, because losses of those who validate, and of all, are told too. Under masks the part of a sum is the whole
-        roster's, as for the folds of other queries (see `Gate.inspect`): each grade must reach `min_class` among all
-        patients whom the folds are dealt from, and in the part only so much of it that the parts of `min_sites` such
-        sites reach it together.
+        A site may lack a grade, as long as it has two to train on. Without masks, and where hospitals are left out,
+        what leaves is of this site's part alone: each grade in the part that is trained on must reach `min_class`, and
+        every fold must be enough for a cell, because losses of those who validate, and of all, are told too. Under
+        masks the part of a sum is the whole roster's, as for the folds of other queries (see `Gate.inspect`): each
+        grade must reach `min_class` among all patients whom the folds are dealt from, and in the part only so much of
+        it that the parts of `min_sites` such sites reach it together.
 
         Raises
         ------
@@ -157,12 +169,12 @@ class Admission:
             403, 405.
         """
         network = network_of(self.study, task.job.network)
-        training = known[roles(network, task.job.fold, folds)[0]]
+        training = known[roles(network, task.job.part, folds)[0]]
         if known.size < self.limits.min_patients or training.size < self.limits.min_cell:
             raise FedmviError(403, cohort=task.cohort, limit=self.limits.min_patients)
         self._folds_hold(network, task.cohort, folds)
         least = self.limits.min_class
-        share = least if self.policy.masks == "off" else -(-least // self.limits.min_sites)
+        share = least if self._bare(network) else -(-least // self.limits.min_sites)
         grades = np.unique(training)
         if grades.size < 2 or _rarest(training) < share or _rarest(known) < least:
             raise FedmviError(405, endpoint=network.endpoint, cohort=task.cohort, limit=self.limits.min_class)
@@ -175,9 +187,9 @@ class Admission:
 
     def _round(self, ask: Ask, task: TrainRound, roster: tuple[str, ...]) -> None:
         job, network = task.job, self._network(task.job.network, task.job.combination, task.job.seed)
-        folds = network.held_out if network.development == "published" else (WHOLE, *network.held_out)
-        _need(job.fold in folds, "a fold")
+        whole = () if network.development == "published" else (Part(),)
         _need(task.cohort == network.cohort, "a cohort")
+        _need(job.part in (*whole, *left_out_parts(network, roster)), "a fold")
         # After the last round of training, and then only, the losses of its weights are measured.
         most = network.federation.rounds
         _need(0 <= task.round < most if task.train else task.round == most, "a round")
@@ -185,8 +197,9 @@ class Admission:
         # Honest trainings advance together: nobody needs two rounds of one, or more trainings than share a round.
         _need(job not in self.trained and len(self.trained) < network.federation.lock_step, "a training")
         self.trained.add(job)
-        if len(roster) < self.limits.min_sites:
+        if len(roster) - bool(job.without) < self.limits.min_sites:
             raise FedmviError(406, limit=self.limits.min_sites)
+        self._left_out(network, roster)
         if network.federation.strategy == "trimmed-mean":
             self._single_updates()
         self._weights(network, task)
@@ -203,6 +216,18 @@ class Admission:
                 )
         claimed = self.works.claim(round_key(task.cohort, job, task.round), ask.digest)
         _need(claimed == ask.digest, "a second set of weights for a round")
+
+    def _left_out(self, network: Network, roster: tuple[str, ...]) -> None:
+        """Error 432 unless all sites have signed that they may be left out, where a network leaves out each of them.
+
+        One of them is refused before anybody trains for days, and by this site also where it is scored: a server that
+        sends weights of nothing for all other hospitals would have the area of one alone from a sum.
+        """
+        if not network.by_centre:
+            return
+        consent = consenting(self.site, self.policy, self.signed, roster)
+        for site in (site for site in roster if site not in consent):
+            raise FedmviError(432, site=site, cohort=network.cohort)
 
     def _weights(self, network: Network, task: TrainRound) -> None:
         size = shared_size(self.study, network, task.job.combination)
@@ -233,13 +258,15 @@ class Admission:
         if not self.policy.release_alone:
             raise FedmviError(408)
 
-    def _scores(self, task: ScorePatients) -> None:
+    def _scores(self, task: ScorePatients, roster: tuple[str, ...]) -> None:
         network = self._network(task.network, task.combination, task.seed)
         _need(task.cohort in (network.cohort, *network.evaluate), "a cohort")
-        folds = [member.fold for member in task.members]
-        own = list(network.held_out)
+        parts = [member.part for member in task.members]
+        training = task.cohort == network.cohort
         # Training patients are scored out of fold only, each once; those of other cohorts have no folds.
-        _need(sorted(folds) == (own if task.cohort == network.cohort else [WHOLE]), "a fold")
+        _need(sorted(parts) == (list(left_out_parts(network, roster)) if training else [Part()]), "a fold")
+        if training:
+            self._left_out(network, roster)
         for member in task.members:
             self._member(task, network, member)
         if task.project:
@@ -274,18 +301,20 @@ class Admission:
         _need(adaptation is not None and task.cohort in adaptation.cohorts, "an adaptation")
         _need(adaptation is not None and task.patients == adaptation.patients, "a number of patients")
         _need(task.reference.sound, "a reference")
-        _need(task.member.fold == WHOLE and not task.member.local, "a fold")
+        _need(task.member.part == Part() and not task.member.local, "a fold")
         self._member(task, network, task.member)
         if task.model not in self.frozen:
             raise FedmviError(407, cohort=task.cohort)
         key = canonical_json(["adaptation", network.name])
         _need(self.works.claim(key, task.model) == task.model, "a second adaptation of the same network")
 
-    def _pictures(self, task: ExplainPatients, digest: str) -> None:
+    def _pictures(self, task: ExplainPatients, digest: str, roster: tuple[str, ...]) -> None:
         """Pictures stay, but a site works for what the study declares: a frozen model, or an outer fold's."""
         network = self._network(task.network, task.combination, task.seed)
-        whole = task.member.fold == WHOLE
-        _need(task.member.fold in network.held_out if task.cohort == network.cohort else whole, "a fold")
+        whole, training = task.member.part == Part(), task.cohort == network.cohort
+        # Of training patients those of one fold; of hospitals that are left out one alone would have something to see.
+        folds = () if network.by_centre else left_out_parts(network, roster)
+        _need(task.member.part in folds if training else whole, "a fold")
         self._member(task, network, task.member)
         model = ScorePatients("", network.name, task.combination, task.seed, (task.member,)).model
         if whole and model not in self.frozen:
@@ -308,9 +337,9 @@ class Admission:
                 raise FedmviError(511, f"no task {member.local}")
             return
         facts = self.works.facts(member.local)
-        trained = 0 if network.development == "published" and member.fold == WHOLE else member.fold
+        trained = Part(0) if network.development == "published" and member.fold == WHOLE else member.part
         _need(facts.get("task") == TrainRound.name, "another task's work")
-        _need(_job(facts) == Job(network.name, task.combination, task.seed, trained), "another training's state")
+        _need(_job(facts) == Job(network.name, task.combination, task.seed, *trained), "another training's state")
 
 
 def _usual(weights: NDArray[np.float32]) -> bool:
@@ -329,7 +358,7 @@ def _job(facts: dict[str, object]) -> Job:
     named = tuple(str(part) for part in combination) if isinstance(combination, list) else ()
     numbers = [facts.get(name) for name in ("seed", "fold")]
     seed, fold = (number if isinstance(number, int) else WHOLE - 1 for number in numbers)
-    return Job(str(facts.get("network", "")), named, seed, fold)
+    return Job(str(facts.get("network", "")), named, seed, fold, str(facts.get("without", "")))
 
 
 def _need(sound: bool, part: str) -> None:

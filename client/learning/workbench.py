@@ -23,10 +23,14 @@ from common.federation.learning import (
     ExplainPatients,
     Job,
     Member,
+    Part,
+    RoundLoss,
+    RoundUpdate,
     ScorePatients,
     TrainRound,
 )
-from common.federation.query import Receipt, Task, perform
+from common.federation.query import Query, Receipt, Task, perform
+from common.federation.totals import zeros
 from common.networks.adapting import ADAPTED, TOLD, UNADAPTED, AdaptNetwork
 from common.networks.projection import projected, projected_columns
 from common.study.fingerprint import canonical_json
@@ -40,6 +44,9 @@ if TYPE_CHECKING:
 
 PUBLISHED_FOLDS = 10
 """The published 9:1 split is the first of ten folds."""
+
+STOPPING = 0
+"""The fold that decides when the training without a hospital stops."""
 
 Read = Callable[[str, Network, tuple[str, ...]], "Learners"]
 """The patients of a cohort for a combination of sequences of a network."""
@@ -61,11 +68,15 @@ def dealt_folds(network: Network) -> int:
     return PUBLISHED_FOLDS if network.development == "published" else network.folds
 
 
-def roles(network: Network, fold: int, folds: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def roles(network: Network, part: Part, folds: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(n,) whom a job trains on, and who decides when it stops; the held-out fold is neither.
 
-    With `development = "published"` the fold that is held out also stops the training, as published.
+    With `development = "published"` the fold that is held out also stops the training, as published. Where a hospital
+    is left out, the first fold of the others' patients does.
     """
+    fold = part.fold
+    if part.without:
+        return folds != STOPPING, folds == STOPPING
     if fold == WHOLE:
         return np.ones(folds.size, dtype=bool), np.zeros(folds.size, dtype=bool)
     if network.development == "published":
@@ -83,13 +94,23 @@ def shared_size(study: Study, network: Network, combination: tuple[str, ...]) ->
 
 def round_key(cohort: str, job: Job, number: int) -> str:
     """Names a round of a job, of which a run has one."""
-    parts = [job.network, list(job.combination), job.seed, job.fold]
+    parts = [job.network, list(job.combination), job.seed, *job.part]
     return canonical_json(["round", cohort, *parts, number])
 
 
 def score_key(cohort: str, model: str) -> str:
     """Names what a model made of a cohort."""
     return canonical_json(["scores", cohort, model])
+
+
+def _facts(task: TrainRound, patients: Sequence[str]) -> dict[str, Any]:
+    """What is known of a round that was done, on these patients."""
+    job = task.job
+    return {
+        "task": task.name, "cohort": task.cohort, "network": job.network, "combination": list(job.combination),
+        "seed": job.seed, "fold": job.fold, "without": job.without, "round": task.round, "train": task.train,
+        "size": task.weights.size, "patients": list(patients),
+    }  # fmt: skip
 
 
 class Workbench:
@@ -107,6 +128,8 @@ class Workbench:
         The site's own, from which all that is random in training is drawn: it tells patients apart, and no run.
     inspect
         Called before a training and a scoring; by default nothing is refused.
+    site
+        Its name, by which it knows that a training leaves it out.
     alone
         Whether a receipt may say what was found of this site alone.
     """
@@ -119,9 +142,10 @@ class Workbench:
         secret: bytes,
         inspect: Inspect = lambda *_: None,
         *,
+        site: str,
         alone: bool = False,
     ) -> None:
-        self.works, self._alone = works, alone
+        self.works, self._site, self._alone = works, site, alone
         self._study, self._read, self._secret, self._inspect = study, learners, secret, inspect
         self._known: dict[tuple[str, str, tuple[str, ...]], Learners] = {}
 
@@ -183,22 +207,36 @@ class Workbench:
         from client.learning import performing
 
         network, job = network_of(self._study, task.job.network), task.job
+        if job.without == self._site:
+            self._stand_aside(network, task, digest)
+            return
         everybody = self._learners(task.cohort, network, job.combination)
         known = everybody.keep(everybody.labels >= 0)
-        training, validation = (known.keep(rows) for rows in roles(network, job.fold, known.folds))
+        training, validation = (known.keep(rows) for rows in roles(network, job.part, known.folds))
         self._inspect(task, known.labels, known.folds)
         local = self.works.local(task.before) if task.before else {}
         named = ["train", network.name, list(job.combination), job.seed, job.fold, task.round]
+        named += [job.without] if job.without else []
         seed = hmac.digest(self._secret, canonical_json(named).encode(), hashlib.sha256)
         made, left = performing.round_of(network, task, training, validation, local, seed)
-        facts = {
-            "task": task.name, "cohort": task.cohort, "network": job.network, "combination": list(job.combination),
-            "seed": job.seed, "fold": job.fold, "round": task.round, "train": task.train, "size": task.weights.size,
-            "patients": list(known.ids),
-        }  # fmt: skip
+        facts = _facts(task, known.ids)
         if network.privacy is not None:
             facts[EPSILON_HUNDREDTHS] = performing.epsilon_hundredths(network, training.labels.size, left)
         self.works.keep(digest, facts, made, left)
+        self.works.claim(round_key(task.cohort, job, task.round), digest)
+
+    def _stand_aside(self, network: Network, task: TrainRound, digest: str) -> None:
+        """A round of a training that leaves this hospital out: no image is read, and what it adds is zero."""
+        job, size = task.job, task.weights.size
+        asked: list[Query] = [RoundLoss(task.cohort, job.summed, job, task.round, digest)]
+        if task.train:
+            variates = bool(task.variate.size)
+            asked.append(RoundUpdate(task.cohort, job.summed, job, task.round, digest, size, variates))
+        made = {name: array for query in asked for name, array in zeros(query).items()}
+        facts = _facts(task, ())
+        if network.privacy is not None:
+            facts[EPSILON_HUNDREDTHS] = 0
+        self.works.keep(digest, facts, made, {})
         self.works.claim(round_key(task.cohort, job, task.round), digest)
 
     def _strip(self, task: TrainRound) -> None:
@@ -216,8 +254,12 @@ class Workbench:
         columns = {
             name: np.full(everybody.labels.size, np.nan) for name in ("mean", "first", "mean.grade", "first.grade")
         }
-        for member in task.members:
+        mixed = everybody.folds.astype(np.float64)
+        for place, member in enumerate(task.members):
             rows = everybody.folds == member.fold if member.fold != WHOLE else np.ones(everybody.labels.size, bool)
+            if member.without:
+                rows = rows & (member.without == self._site)
+                mixed[rows] = place
             if not rows.any():
                 continue
             state = performing.state_for(network, everybody, member.weights, self._local(member))
@@ -226,7 +268,7 @@ class Workbench:
                 # Rounded for the reason that `Score` is: digits must not carry more than a decision needs.
                 columns[name][rows] = np.round(np.clip(given[:, 1:].sum(axis=1), 0.0, 1.0), SCORE_DECIMALS)
                 columns[f"{name}.grade"][rows] = given.argmax(axis=1)
-        columns["fold"] = everybody.folds.astype(np.float64)  # for `Made.by_fold`; no question reads it
+        columns["fold"] = mixed  # for `Made.by_fold`; no question reads it
         if task.project:
             columns |= self._projected(network, task, everybody)
         facts = {"task": task.name, "cohort": task.cohort, "patients": [str(patient) for patient in everybody.ids]}
@@ -265,7 +307,8 @@ class Workbench:
 
     def _local(self, member: Member) -> dict[str, NDArray[Any]] | None:
         """The site's own state that goes with a member's weights; None where this site took no part in training."""
-        return self.works.local(member.local) if member.local and self.works.done(member.local) else None
+        known = member.local and self.works.done(member.local) and member.without != self._site
+        return self.works.local(member.local) if known else None
 
     def _explain(self, task: ExplainPatients, digest: str) -> None:
         from client.learning import performing

@@ -152,8 +152,9 @@ def made_ranges(step: Made, query: Query, study: Study) -> Iterator[tuple[str, R
         raise FedmviError(414, ", ".join(step.columns), part="a column")
     if step.by_fold:
         # A model for every fold, of the patients that have folds: no other set of patients can be put together.
-        nested = network.development == "nested" and query.cohort == network.cohort
-        if not nested or len(step.by_fold) != network.folds or step.model != step.by_fold[0]:
+        nested = network.development != "published" and query.cohort == network.cohort
+        parts = len(study.cohort(network.cohort).sites) if network.by_centre else network.folds
+        if not nested or len(step.by_fold) != parts or step.model != step.by_fold[0]:
             raise FedmviError(414, f"{len(step.by_fold)} folds", part="a fold")
     highest = float(len(study.endpoint(network.grades).codes) - 1)
     for name, column in zip(step.names, step.columns, strict=True):

@@ -129,8 +129,8 @@ ERRORS = {
     ),
     432: ErrorText(
         "The site '{site}' has not signed that it may be left out of the sums over the cohort '{cohort}'.",
-        "Ask it to set `may_be_left_out` under [policy] in site.toml and start a new run, or take "
-        "`leave_one_centre_out` out of [shift].",
+        "Ask it to set `may_be_left_out` under [policy] in site.toml and start a new run, or leave no hospital out: "
+        "`leave_one_centre_out` of [shift], `development` of [[networks]].",
     ),
     433: ErrorText(
         "Of the cohort '{cohort}' {count} site(s) have not signed that they may be left out: with all others left out "

@@ -6,15 +6,18 @@ A round is two questions in one message: the task `TrainRound`, whose result sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from common.federation.codec import STRICT, WeightsField, pack
 from common.federation.query import MOST_PATIENTS, Block, Kind, Query, Risk, SiteView, Summary, Task
+from common.study.centres import Without
+from common.study.networks import Network
+from common.study.recipe import Recipe
 
 WHOLE = -1
 """The fold of a training that holds nobody out."""
@@ -42,6 +45,35 @@ EPSILON_HUNDREDTHS = "epsilon_hundredths"
 the site so far, by the accountant, rounded up."""
 
 
+class Part(NamedTuple):
+    """What of the training patients a training leaves out, and is scored by it: a fold, a hospital, or nothing.
+
+    Attributes
+    ----------
+    fold
+        The outer fold, or `WHOLE`.
+    without
+        The hospital, or "".
+    """
+
+    fold: int = WHOLE
+    without: str = ""
+
+    @property
+    def words(self) -> str:
+        """For readers."""
+        if self.without:
+            return f"without {self.without}"
+        return "everybody" if self.fold == WHOLE else f"fold {self.fold + 1} held out"
+
+
+def left_out_parts(network: Network, sites: Collection[str]) -> tuple[Part, ...]:
+    """The parts that a network's trainings leave out, each once: folds of patients, or the hospitals of its cohort."""
+    if network.by_centre:
+        return tuple(Part(without=site) for site in sorted(sites))
+    return tuple(Part(fold) for fold in network.held_out)
+
+
 @dataclass(frozen=True)
 class Job:
     """One training: which network, on which sequences, from which random weights, without whom.
@@ -56,6 +88,8 @@ class Job:
         Which of the trainings of this combination, from 0.
     fold
         The outer fold that is held out, or `WHOLE`.
+    without
+        The hospital that is left out; "" for none.
     """
 
     __pydantic_config__ = STRICT
@@ -63,11 +97,28 @@ class Job:
     combination: tuple[str, ...]
     seed: int
     fold: int = WHOLE
+    without: str = ""
+
+    @property
+    def part(self) -> Part:
+        """Whom it leaves out."""
+        return Part(self.fold, self.without)
+
+    @property
+    def stops(self) -> bool:
+        """Whether some of its patients are not trained on and decide when it stops."""
+        return self.part != Part()
+
+    @property
+    def summed(self) -> Recipe:
+        """The recipe of its sums: a hospital that is left out adds zeros."""
+        return Recipe((Without(self.without),)) if self.without else Recipe()
 
     @property
     def words(self) -> str:
         """For the ledger."""
         held_out = "everybody" if self.fold == WHOLE else f"all but fold {self.fold}"
+        held_out = f"all but {self.without}" if self.without else held_out
         return f"{self.network} on {', '.join(self.combination)}, seed {self.seed}, {held_out}"
 
 
@@ -213,12 +264,20 @@ class Member:
     local
         Digest of the `TrainRound` whose site-local normalisation goes with the weights; "" for none: where the
         network needs one it is estimated from this cohort's images.
+    without
+        Only the patients of this hospital, which the weights never saw; "" for those of all.
     """
 
     __pydantic_config__ = STRICT
     fold: int
     weights: WeightsField
     local: str = ""
+    without: str = ""
+
+    @property
+    def part(self) -> Part:
+        """Whom it scores."""
+        return Part(self.fold, self.without)
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ class Made:
     columns
         Which of `mean`, `first`, `mean.grade` and `first.grade`, or the projections of a sequence.
     by_fold
-        Of training patients: digests of what scored, one an outer fold, where each fold's patients are to have the
-        scores of another model; `model` is the first of them. Empty: all have those of `model`.
+        Of training patients: digests of what scored, one an outer fold or a hospital that was left out, whose patients
+        are each to have the scores of another model; `model` is the first of them. Empty: all have those of `model`.
     """
 
     __pydantic_config__ = STRICT

@@ -133,7 +133,7 @@ def _score(study: Study, place: _Place, model: Model, term: Term) -> _Found:
         found.append((place, "a score is coded `linear` or `above`"))
     if term.cutoff is not None and not 0.0 < term.cutoff < 1.0:
         found.append((place, "the cut-off of a score is between 0 and 1"))
-    if network is not None and network.development != "nested":
+    if network is not None and network.development == "published":
         found.append((place, f"'{name}' has no out-of-fold scores: its development is `{network.development}`"))
     of = [(n.cohort, n.binary, n.evaluate) for n in (network,) if n is not None]
     of += [(source.cohort, source.endpoint, source.evaluate) for source in sources]

@@ -57,6 +57,8 @@ def _choices(network: Network) -> Iterator[tuple[str, str]]:
         yield "privacy", "it cannot go with scaffold, whose variates are made of gradients without noise"
     if network.development == "published" and training.preset != "published":
         yield "development", "`published` belongs to the preset `published` of `training`"
+    if network.by_centre and network.federation.strategy == "trimmed-mean":
+        yield "development", "it cannot go with trimmed-mean, by which every site's own update is asked for"
     augmentation = training.augmentation
     if augmentation is not None:
         for name, (low, high) in (("crop", augmentation.crop), ("scale", augmentation.scale)):
@@ -71,6 +73,9 @@ def _cohorts(study: Study, network: Network) -> Iterator[tuple[str, str]]:
         yield "cohort", f"'{network.cohort}' is not a cohort with the role train"
     elif len(training.sites) < study.limits.min_sites:
         yield "cohort", f"'{network.cohort}' has fewer than {study.limits.min_sites} sites: nothing can be summed"
+    elif network.by_centre and len(training.sites) <= study.limits.min_sites:
+        least = f"no more than {study.limits.min_sites} sites"
+        yield "development", f"'{network.cohort}' has {least}: without one of them nothing can be summed"
     elif network.federation.strategy == "trimmed-mean" and int(network.federation.trim * len(training.sites)) < 1:
         enough = f"1 / {len(training.sites)}"
         yield "federation", f"`trim` of {len(training.sites)} sites leaves out nobody: it needs {enough} or more"
@@ -104,7 +109,7 @@ def _adaptation(study: Study, network: Network) -> Iterator[tuple[str, str]]:
         kept = "has no statistics" if network.normalisation == "group" else "estimates them at every hospital anyway"
         yield "adaptation", f'it needs `normalisation = "batch"`: {network.normalisation} {kept}'
     if network.development == "published":
-        yield "adaptation", "it needs `nested`: hospitals are judged by out-of-fold scores of all training patients"
+        yield "adaptation", "it needs out-of-fold scores of all training patients, by which hospitals are judged"
     roles = {cohort.name: cohort.role for cohort in study.cohorts}
     for i, name in enumerate(network.adaptation.cohorts):
         if name in network.adaptation.cohorts[:i]:

@@ -230,12 +230,17 @@ class Network(_Table):
         description="The score of a patient: the mean over combinations of slices, or the first slices, as published. "
         "Both are reported.",
     )
-    development: Literal["nested", "published"] = Field(
+    development: Literal["nested", "leave-one-centre-out", "published"] = Field(
         default="nested",
         description="`nested`: out-of-fold scores of an outer cross-validation whose folds take no part in stopping. "
-        "`published`: one 9:1 split, selected and optimistic, and labelled so.",
+        "`leave-one-centre-out`: the same with hospitals for folds: each is scored by the network that was trained, "
+        "and stopped, without it. `published`: one 9:1 split, selected and optimistic, and labelled so.",
     )
-    folds: Annotated[int, Field(ge=5, le=10)] = Field(default=5, description="Outer folds of `nested`.")
+    folds: Annotated[int, Field(ge=5, le=10)] = Field(
+        default=5,
+        description="Outer folds of `nested`; of `leave-one-centre-out` the parts into which the patients of the "
+        "other hospitals are dealt, of which the first decides when training stops.",
+    )
     seeds: Annotated[int, Field(ge=1, le=20)] = Field(
         default=5, description="Trainings of each combination; the first is the model, the others tell the spread."
     )
@@ -263,8 +268,16 @@ class Network(_Table):
 
     @property
     def held_out(self) -> tuple[int, ...]:
-        """The outer folds that trainings leave out: every one, or of the published development the first of ten."""
+        """The folds of patients that trainings leave out: every one, or of the published development the first of ten.
+
+        Where hospitals are left out instead, `common.federation.learning.left_out_parts` has them.
+        """
         return (0,) if self.development == "published" else tuple(range(self.folds))
+
+    @property
+    def by_centre(self) -> bool:
+        """Whether its trainings leave out hospitals, and not folds of patients."""
+        return self.development == "leave-one-centre-out"
 
     @property
     def statistics_stay(self) -> bool:

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from common.errors import FedmviError
 from common.federation.query import each
 from common.federation.runner import Conclusion, attempt, together
@@ -24,24 +22,9 @@ from common.study.protocol import Model, Study
 from common.study.recipe import DraftScore, Recipe, Select
 from common.study.scores import needed_columns, plain_columns
 from server.study import models, reduced
+from server.study.centre_areas import Area, best_of, told_area
 from server.study.harmonise import harmonisation, harmonising
 from server.study.score_inputs import training_recipe
-
-
-@dataclass(frozen=True)
-class Area:
-    """The area of a score at one hospital, with DeLong's error; 0 where the score is the same for everybody.
-
-    Attributes
-    ----------
-    n, events
-        Its patients, and those with the endpoint; None where the hospital hides them.
-    """
-
-    auc: float
-    std_err: float
-    n: int | None = None
-    events: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,21 +61,6 @@ class LeftOutModel:
     formulas: Mapping[str, Formula | FedmviError]
     areas: Mapping[str, Area | FedmviError]
 
-    @property
-    def mean(self) -> float:
-        """Mean area over the hospitals that were measured; NaN where none was."""
-        found = [area.auc for area in self.areas.values() if isinstance(area, Area)]
-        return float(np.mean(found)) if found else float("nan")
-
-    @property
-    def mean_std_err(self) -> float:
-        """Of the mean over these very hospitals, each measured in patients of its own; NaN where none was.
-
-        What another choice of hospitals would change is in the random-effects mean.
-        """
-        found = [area.std_err for area in self.areas.values() if isinstance(area, Area)]
-        return float(np.sqrt(np.sum(np.square(found)))) / len(found) if found else float("nan")
-
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -125,19 +93,7 @@ def leave_one_centre_out(study: Study) -> Conclusion[LeftOut | None]:
         )
         for i, model in enumerate(chosen)
     )
-    return LeftOut(found, best_of(found))
-
-
-def best_of(found: tuple[LeftOutModel, ...]) -> str:
-    """The model with the largest mean area over hospitals, of equal ones the first; "" where nothing is comparable.
-
-    Compared are models that were measured at every hospital at which any of them was: a mean over fewer, perhaps
-    easier, hospitals is no better model.
-    """
-    measured = [{site for site, area in one.areas.items() if isinstance(area, Area)} for one in found]
-    everywhere = set().union(*measured)
-    able = [one for one, sites in zip(found, measured, strict=True) if sites == everywhere and sites]
-    return max(able, key=lambda one: one.mean).model.name if able else ""
+    return LeftOut(found, best_of({one.model.name: one.areas for one in found}))
 
 
 def _developed(study: Study, model: Model, site: str) -> Conclusion[Formula]:
@@ -188,12 +144,7 @@ def _measured(study: Study, model: Model, site: str, formula: Formula | FedmviEr
             min_cell=limits.min_cell,
         )
     )  # fmt: skip
-    answer = told[site]
-    if isinstance(answer, FedmviError):
-        raise answer
-    absent, present = (int(count) for count in answer["classes"][:2])
-    if not int(answer["estimable"]):
-        raise FedmviError(637, site=site, limit=limits.min_test_class, endpoint=model.endpoint)
-    auc, std_err = (float(value) for value in answer["auc"])
-    shown = min(absent, present) >= 0
-    return Area(auc, std_err, absent + present if shown else None, present if shown else None)
+    area = told_area(told[site], site, limits.min_test_class, model.endpoint)
+    if isinstance(area, FedmviError):
+        raise area
+    return area

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from common.errors import FedmviError
 from common.statistics.distributions import Z975
 from common.study.protocol import Study
+from server.study.centre_areas import Area, mean_area, mean_std_err
 from server.study.centres import over_centres
-from server.study.leave_one_out import Area, LeftOut, LeftOutModel
+from server.study.leave_one_out import LeftOut, LeftOutModel
 from server.study.models import refusal
 from server.study.results import Estimate, Result
 
@@ -36,8 +38,23 @@ def _one(study: Study, left: LeftOutModel, chosen: str) -> Result:
         "sites": sorted(study.cohort(model.cohort).sites),
         "how": "site-alone",
     }
+    return left_out_result(base, left.areas, chosen, _HOW)
+
+
+def left_out_result(base: Mapping[str, Any], told: Mapping[str, Area | FedmviError], chosen: str, how: str) -> Result:
+    """The areas by hospital that was left out, and over all of them.
+
+    Parameters
+    ----------
+    base
+        Id, statistic, title, cohort and sites.
+    chosen
+        The best of several, where this result is to name it; else "".
+    how
+        For readers, where there are areas.
+    """
     estimates, areas = [], {}
-    for site, area in left.areas.items():
+    for site, area in told.items():
         if isinstance(area, Area):
             low, high = max(0.0, area.auc - Z975 * area.std_err), min(1.0, area.auc + Z975 * area.std_err)
             why = "" if area.std_err else "no predictor was found"
@@ -48,24 +65,24 @@ def _one(study: Study, left: LeftOutModel, chosen: str) -> Result:
         else:
             why = refusal(area)[1]
             estimates.append(Estimate(name="auc", term=site, value=None, note=why))
-    notes = _refused(left)
-    errors = [area for area in left.areas.values() if isinstance(area, FedmviError)]
+    notes = _refused(told)
+    errors = [area for area in told.values() if isinstance(area, FedmviError)]
     if not areas:
         status = refusal(errors[0])[0] if errors else "not-estimable"
         return Result.model_validate({**base, "status": status, "note": " ".join(dict.fromkeys(notes))})
-    half, note = Z975 * left.mean_std_err, f"over {len(areas)} hospitals" if notes else ""
-    low, high = max(0.0, left.mean - half), min(1.0, left.mean + half)
-    estimates.append(Estimate(name="mean_auc", value=left.mean, low=low, high=high, std_err=half / Z975, note=note))
+    mean, half, note = mean_area(told), Z975 * mean_std_err(told), f"over {len(areas)} hospitals" if notes else ""
+    low, high = max(0.0, mean - half), min(1.0, mean + half)
+    estimates.append(Estimate(name="mean_auc", value=mean, low=low, high=high, std_err=half / Z975, note=note))
     estimates += over_centres(areas)
     if chosen:
         estimates.append(Estimate(name="chosen", term=chosen, value=1.0))
-    return Result.model_validate({**base, "estimates": estimates, "note": " ".join([*notes, _HOW])})
+    return Result.model_validate({**base, "estimates": estimates, "note": " ".join([*notes, how])})
 
 
-def _refused(left: LeftOutModel) -> list[str]:
+def _refused(told: Mapping[str, Area | FedmviError]) -> list[str]:
     """A sentence for each kind of error: the first site's in full, and at which others it was met."""
     met: dict[int, list[tuple[str, FedmviError]]] = {}
-    for site, area in left.areas.items():
+    for site, area in told.items():
         if isinstance(area, FedmviError):
             met.setdefault(area.number, []).append((site, area))
     return [

@@ -1,32 +1,34 @@
 """server/study: step: the development of networks: all trainings, out-of-fold scores, cut-offs, the choice.
 
 Of the training patients on whom a network's performance is reported none took part in its training or in stopping it:
-each is scored by the network that was trained without his outer fold, whose rounds another fold decided. (The
-`published` development is the exception, and its results say so.)
+each is scored by the network that was trained without his outer fold, whose rounds another fold decided; with
+`leave-one-centre-out` by that without his hospital, and what a new hospital may expect is measured at each of them.
+(The `published` development is the exception, and its results say so.)
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from common.errors import FedmviError
-from common.federation.learning import WHOLE, Job, Member, ScorePatients
-from common.federation.query import Summary, total
+from common.federation.learning import WHOLE, Job, Member, Part, ScorePatients, left_out_parts
+from common.federation.query import Summary, each, total
 from common.federation.runner import Conclusion, together
 from common.statistics.cutoffs import cutoffs
 from common.statistics.grades import GradeCounts
 from common.statistics.refinement import Counts
-from common.statistics.roc import RocResult
+from common.statistics.roc import RocAlone, RocResult
 from common.study.networks import Network
 from common.study.protocol import Study
 from common.study.recipe import Recipe
 from common.study.table import FloatArray
 from server.strategies.choice import strategy_of
+from server.study.centre_areas import Area, told_area
 from server.study.checkpoints import Checkpoints, finished_weights
 from server.study.network_choice import Combination, Seeds, lowest_loss, one_standard_error, over_seeds
 from server.study.network_faults import attempt_unless_mendable
@@ -66,11 +68,13 @@ class Developed:
     frozen
         The networks that are used, one a candidate: of the first seed is the model, the others tell the spread.
     by_loss
-        For each outer fold the combination whose validation loss, which knows nothing of that fold, is lowest.
+        For each part left out the combination whose validation loss, which knows nothing of that part, is lowest.
     out_of_fold
         Digests of what scored the training patients out of fold, first seed, by combination.
     nested
-        Areas where each fold is scored by the network on that combination; None where no fold's choice is known.
+        Areas where each part is scored by the network on that combination; None where no part's choice is known.
+    at_centres
+        Where hospitals are left out: by hospital the area there of the chosen combination, first seed, without it.
     """
 
     network: Network
@@ -79,9 +83,10 @@ class Developed:
     areas: Mapping[Candidate, Areas | FedmviError]
     measured: Mapping[Combination, Measured | FedmviError]
     frozen: Mapping[Candidate, Frozen | FedmviError]
-    by_loss: Mapping[int, Combination | None]
+    by_loss: Mapping[Part, Combination | None]
     out_of_fold: Mapping[Combination, str]
     nested: Areas | FedmviError | None
+    at_centres: Mapping[str, Area | FedmviError] = field(default_factory=dict)
 
     @property
     def chosen(self) -> Combination | None:
@@ -112,18 +117,18 @@ def candidates(network: Network) -> list[Candidate]:
 def used(network: Network, candidate: Candidate) -> Job:
     """The training whose weights are used: on everybody; of the published development that on nine tenths."""
     combination, seed = candidate
-    return Job(network.name, combination, seed, WHOLE if network.development == "nested" else 0)
+    return Job(network.name, combination, seed, 0 if network.development == "published" else WHOLE)
 
 
 def chosen_by_loss(
-    network: Network, trained: Mapping[Job, TrainedJob | FedmviError], seed: int
-) -> dict[int, Combination | None]:
-    """For each outer fold the combination with the lowest validation loss among networks that never saw that fold."""
-    chosen: dict[int, Combination | None] = {}
-    for fold in network.held_out:
-        jobs = {c: trained[Job(network.name, c, seed, fold)] for c in network.combinations}
+    network: Network, parts: Sequence[Part], trained: Mapping[Job, TrainedJob | FedmviError], seed: int
+) -> dict[Part, Combination | None]:
+    """For each part left out the combination with the lowest validation loss among networks that never saw it."""
+    chosen: dict[Part, Combination | None] = {}
+    for part in parts:
+        jobs = {c: trained[Job(network.name, c, seed, *part)] for c in network.combinations}
         losses = {c: job.validation_loss for c, job in jobs.items() if isinstance(job, TrainedJob) and job.rounds}
-        chosen[fold] = lowest_loss(losses)
+        chosen[part] = lowest_loss(losses)
     return chosen
 
 
@@ -174,9 +179,10 @@ class _Development:
         network, everyone = self.network, candidates(self.network)
         levels = yield from self._levels()
         weights = class_weights(network, levels)
-        jobs = [Job(network.name, c, seed, fold) for c, seed in everyone for fold in network.held_out]
-        trained = yield from self._train(weights, dict.fromkeys(jobs, network.federation.rounds), "one fold held out")
-        whom = "out of fold" if network.development == "nested" else "who stopped the training"
+        jobs = [Job(network.name, c, seed, *part) for c, seed in everyone for part in self._parts]
+        on = "without one hospital each" if network.by_centre else "one fold held out"
+        trained = yield from self._train(weights, dict.fromkeys(jobs, network.federation.rounds), on)
+        whom = "who stopped the training" if network.development == "published" else "out of fold"
         self.progress(f"score the training patients of {network.title}: {whom}")
         found = yield from in_batches([partial(self._out_of_fold, one, trained) for one in everyone], self._scorings)
         out_of_fold = dict(zip(everyone, found, strict=True))
@@ -188,14 +194,14 @@ class _Development:
                 for scores, cut in zip(first, cuts, strict=True)
             )
         )
-        by_loss = chosen_by_loss(network, trained, 0)
+        by_loss = chosen_by_loss(network, self._parts, trained, 0)
         nested = yield from attempt_unless_mendable(self._nested(by_loss, out_of_fold))
-        if network.development == "nested":
+        if network.development != "published":
             known = [one for one in everyone if isinstance(out_of_fold[one], _OutOfFold)]
             whole = {used(network, one): self._rounds(one, trained) for one in known}
             trained |= yield from self._train(weights, whole, "everybody")
         of_combination = dict(zip(network.combinations, cuts, strict=True))
-        return Developed(
+        developed = Developed(
             network,
             levels,
             trained,
@@ -206,6 +212,27 @@ class _Development:
             {one[0]: s.model for one, s in out_of_fold.items() if isinstance(s, _OutOfFold) and one[1] == 0},
             nested,
         )
+        return replace(developed, at_centres=(yield from self._at_centres(developed)))
+
+    def _at_centres(self, developed: Developed) -> Conclusion[Mapping[str, Area | FedmviError]]:
+        """The area at each hospital of the network that never saw it, on the sequences that were chosen.
+
+        Of others a hospital tells none by itself: two guarded curves would tell whom two networks part.
+        """
+        network, chosen = self.network, developed.chosen
+        if not network.by_centre or chosen is None:
+            return {}
+        recipe, limits = scoring(network, self.study, developed.out_of_fold[chosen]), self.study.limits
+        (column,) = column_names(network, (network.inference,))
+        least = limits.min_test_class
+        told = yield each(
+            RocAlone(network.cohort, recipe, network.binary, column, least, min_cell=limits.min_cell)
+        )  # fmt: skip
+        return {site: told_area(answer, site, least, network.binary) for site, answer in sorted(told.items())}
+
+    @property
+    def _parts(self) -> tuple[Part, ...]:
+        return left_out_parts(self.network, self.study.cohort(self.network.cohort).sites)
 
     def _levels(self) -> Conclusion[Counts]:
         classes = len(self.study.endpoint(self.network.grades).level_names)
@@ -228,13 +255,13 @@ class _Development:
     @property
     def _scorings(self) -> int:
         """How many scorings share a message: as many networks travel as in a round of training."""
-        return max(1, self.network.federation.lock_step // len(self.network.held_out))
+        return max(1, self.network.federation.lock_step // len(self._parts))
 
     def _of_folds(
         self, candidate: Candidate, trained: Mapping[Job, TrainedJob | FedmviError]
     ) -> Sequence[TrainedJob | FedmviError]:
         combination, seed = candidate
-        return [trained[Job(self.network.name, combination, seed, fold)] for fold in self.network.held_out]
+        return [trained[Job(self.network.name, combination, seed, *part)] for part in self._parts]
 
     def _out_of_fold(
         self, candidate: Candidate, trained: Mapping[Job, TrainedJob | FedmviError]
@@ -245,10 +272,11 @@ class _Development:
         and everybody would be trained for no round.
         """
         members = []
-        for fold, job in zip(self.network.held_out, self._of_folds(candidate, trained), strict=True):
+        for part, job in zip(self._parts, self._of_folds(candidate, trained), strict=True):
             if isinstance(job, FedmviError):
                 raise job
-            members.append(Member(fold, finished_weights(self.checkpoints, job.job), job.local))
+            weights = finished_weights(self.checkpoints, job.job)
+            members.append(Member(part.fold, weights, job.local, part.without))
         if self._rounds(candidate, trained) == 0:
             raise FedmviError(682)
         model = yield from score(self.network, *candidate, self.network.cohort, members)
@@ -258,9 +286,9 @@ class _Development:
         return _OutOfFold(model, found)
 
     def _nested(
-        self, by_loss: Mapping[int, Combination | None], out_of_fold: Mapping[Candidate, _OutOfFold | FedmviError]
+        self, by_loss: Mapping[Part, Combination | None], out_of_fold: Mapping[Candidate, _OutOfFold | FedmviError]
     ) -> Conclusion[Areas | None]:
-        """Areas of the scores that each fold has from the combination chosen without it; the choice is tested too."""
+        """Areas of the scores that each part has from the combination chosen without it; the choice is tested too."""
         if self.network.development == "published":
             return None
         models = []

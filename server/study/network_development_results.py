@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.errors import FedmviError
-from common.federation.learning import WHOLE, Job
+from common.federation.learning import Job, Part
 from common.statistics.roc import RocResult
 from common.study.networks import Network
 from common.study.protocol import Study
 from server.study.evaluation import ROLE_NOTES
+from server.study.leave_one_out_results import left_out_result
 from server.study.models import refusal
 from server.study.network_choice import Combination, Seeds, over_seeds
 from server.study.network_development import Areas, Candidate, Developed, used
@@ -23,6 +24,17 @@ OUT_OF_FOLD = (
     "Out of fold: every patient was scored by a network that was trained without his outer fold and stopped by another "
     "one; the scores of all folds are taken together. The cut-off was chosen on these scores, so that what depends on "
     "it is apparent."
+)
+OF_CENTRES = (
+    "Out of fold, hospital by hospital: every patient was scored by a network that was trained and stopped without any "
+    "of his hospital's patients; the scores of all hospitals are taken together. The cut-off was chosen on these "
+    "scores, so that what depends on it is apparent."
+)
+AT_CENTRES = (
+    "Trained anew without each hospital, stopped by a part of the others' patients, and measured there, on the "
+    "sequences that were chosen by the out-of-fold area; limits of DeLong. The mean is over hospitals, whatever their "
+    "size. Where layers have statistics of their own at each hospital, those of the one left out come from its images, "
+    "without labels. Only the weights of classes in the loss are of all hospitals."
 )
 SELECTED = (
     "Selected and optimistic: the tenth of the patients that is reported here also decided when training stopped, as "
@@ -78,13 +90,13 @@ def selection(study: Study, found: Developed) -> Result:
             "(DeLong, mean over seeds) of the largest, in training patients only."
         )
     )
-    if network.development == "nested" and len(network.combinations) > 1:
+    if network.development != "published" and len(network.combinations) > 1:
         note += (
-            " Its area is that of a winner, and so a little high. The nested area has no such luck in it: each outer "
-            "fold is scored by the network on the sequences that had the lowest validation loss without that fold "
-            "(first seed; scores of all folds taken together). That choice is by loss, because areas of out-of-fold "
-            "scores know every fold."
-        )
+            " Its area is that of a winner, and so a little high. The nested area has no such luck in it: each {part} "
+            "is scored by the network on the sequences that had the lowest validation loss without that {part} "
+            "(first seed; scores of all of them taken together). That choice is by loss, because areas of out-of-fold "
+            "scores know every {part}."
+        ).format(part="hospital" if network.by_centre else "outer fold")
     return Result.model_validate(
         {**base, "estimates": estimates, "note": f"{note} {_development_note(network)}".strip()}
     )
@@ -94,13 +106,13 @@ def _nested(found: Developed) -> list[Estimate]:
     """What was chosen without each outer fold, and the areas of these choices."""
     if found.network.development == "published" or len(found.network.combinations) == 1:
         return []
-    named = [(fold, combination) for fold, combination in found.by_loss.items() if combination is not None]
+    named = [(part, combination) for part, combination in found.by_loss.items() if combination is not None]
     estimates = [
-        Estimate(name="lowest_loss", term=f"fold {fold + 1}, {joined_name(combination)}", value=1)
-        for fold, combination in named
+        Estimate(name="lowest_loss", term=f"{_short(part)}, {joined_name(combination)}", value=1)
+        for part, combination in named
     ]
     if found.nested is None or isinstance(found.nested, FedmviError):
-        why = "not every fold has a choice" if found.nested is None else refusal(found.nested)[1]
+        why = "not every part has a choice" if found.nested is None else refusal(found.nested)[1]
         return [*estimates, Estimate(name="nested_auc", value=None, note=why)]
     for inference, area in found.nested.items():
         low, high = area.interval
@@ -109,6 +121,24 @@ def _nested(found: Developed) -> list[Estimate]:
                      std_err=_finite(area.std_err_))
         )  # fmt: skip
     return estimates
+
+
+def _short(part: Part) -> str:
+    """A part in tables of parts."""
+    return part.without or f"fold {part.fold + 1}"
+
+
+def at_centres(study: Study, found: Developed) -> list[Result]:
+    """The area at each hospital of the network without it; nothing where no hospital is left out."""
+    if not found.at_centres or found.chosen is None:
+        return []
+    network = found.network
+    base = result_base(
+        study, network, "leave-one-centre-out", "leave-one-centre-out", "At hospitals that it never saw",
+        network.cohort,
+    )  # fmt: skip
+    base["title"] = f"{network.title} on {', '.join(found.chosen).upper()} at hospitals that it never saw"
+    return [left_out_result({**base, "how": "site-alone"}, found.at_centres, "", AT_CENTRES)]
 
 
 def _development_note(network: Network) -> str:
@@ -124,20 +154,20 @@ def training(study: Study, found: Developed, combination: Combination) -> Result
     )  # fmt: skip
     if network.privacy is not None:
         base["how"] = f"private({network.privacy.epsilon:g})"
-    jobs = [Job(network.name, combination, 0, fold) for fold in network.held_out]
+    jobs = [Job(network.name, combination, 0, *part) for part in found.by_loss]
     jobs += [job for job in (used(network, (combination, 0)),) if job not in jobs]
     estimates: list[Estimate] = []
     curves: list[Curve] = []
     for job in jobs:
         trained = found.trained.get(job)
-        term = "everybody" if job.fold == WHOLE else f"fold {job.fold + 1} held out"
+        term = job.part.words
         if not isinstance(trained, TrainedJob):
             why = "" if trained is None else refusal(trained)[1]
             estimates.append(Estimate(name="rounds", term=term, value=None, note=why))
             continue
         learned = "" if trained.rounds else "no round lowered the validation loss: the network is not used"
         estimates.append(Estimate(name="rounds", term=term, value=trained.rounds, note=learned))
-        if job.fold != WHOLE:
+        if job.stops:
             estimates.append(Estimate(name="validation_loss", term=term, value=trained.validation_loss))
         if network.privacy is not None:
             estimates.append(Estimate(name="epsilon", term=term, value=trained.epsilon_hundredths / 100))
@@ -165,8 +195,9 @@ def _training_words(network: Network) -> str:
         f"First of {network.seeds} seeds; {federation.strategy}, at most {federation.rounds} rounds of "
         f"{federation.epochs_per_round} local epoch(s)."
     )
-    if network.development == "nested":
-        words += " Rounds on everybody: the median of the folds'."
+    if network.development != "published":
+        of = "those without one hospital" if network.by_centre else "the folds'"
+        words += f" Rounds on everybody: the median of {of}."
     if federation.strategy == "trimmed-mean":
         words += " The server saw each site's update by itself."
     return words
@@ -227,5 +258,6 @@ def _finite(value: float) -> float | None:
 def cohort_note(study: Study, network: Network, cohort: str) -> str:
     """What a reader must know of the patients of a cohort."""
     if cohort == network.cohort:
-        return SELECTED if network.development == "published" else OUT_OF_FOLD
+        out_of_fold = OF_CENTRES if network.by_centre else OUT_OF_FOLD
+        return SELECTED if network.development == "published" else out_of_fold
     return ROLE_NOTES.get(study.cohort(cohort).role, "")

@@ -44,7 +44,9 @@ def explain_all(
             found.append({})
             continue
         progress(f"let the sites make pictures of what {network.network.title} looks at")
-        cohorts = (network.network.cohort, *network.network.evaluate)
+        # Where hospitals are left out, one of them alone would have something to see of the training cohort.
+        own = () if network.network.by_centre else (network.network.cohort,)
+        cohorts = (*own, *network.network.evaluate)
         makers = [partial(_explain, network, chosen, cohort, checkpoints) for cohort in cohorts]
         pictured = yield from in_batches(makers, network.network.federation.lock_step, stops=False)
         found.append(dict(zip(cohorts, pictured, strict=True)))

@@ -20,6 +20,7 @@ from server.study.models import refusal
 from server.study.network_choice import Combination
 from server.study.network_development import Areas, Candidate, Developed
 from server.study.network_development_results import (
+    at_centres,
     cohort_note,
     combinations,
     joined_name,
@@ -65,6 +66,7 @@ def _publish(study: Study, found: Developed, cohorts: Sequence[Evaluated]) -> li
     network = found.network
     results = [selection(study, found)]
     results += [training(study, found, combination) for combination in network.combinations]
+    results += at_centres(study, found)
     everywhere = {cohort: _areas_in(cohorts, cohort) for cohort in network.evaluate}
     for cohort, areas in {network.cohort: found.areas, **everywhere}.items():
         if areas:
@@ -128,7 +130,7 @@ def _performance_note(study: Study, network: Network, cohort: str) -> str:
         cohort_note(study, network, cohort),
         "Areas: DeLong; shares: Wilson; F1: Wilson's interval of the share that it is a function of; balanced accuracy "
         "(the mean of the recalls of all classes): square-and-add of theirs.",
-        _OF_FOLDS if network.development == "nested" and cohort != network.cohort else "",
+        _OF_FOLDS if network.development != "published" and cohort != network.cohort else "",
         GRADES if network.present is not None else "",
     ]
     return " ".join(part for part in parts if part)

@@ -15,7 +15,6 @@ from common.federation.learning import (
     LARGEST_CHANGE,
     LARGEST_LOSS,
     LARGEST_WEIGHT,
-    WHOLE,
     Job,
     RoundLoss,
     RoundUpdate,
@@ -24,7 +23,6 @@ from common.federation.learning import (
 from common.federation.query import Ask, Receipt, Summary, each, perform, total
 from common.federation.runner import Conclusion
 from common.study.networks import Network
-from common.study.recipe import Recipe
 from server.strategies.statistics import WithStatistics
 from server.strategies.strategy import RoundTotal, State, Strategy, Weights
 from server.study.checkpoints import Checkpoints, Measured, Progress
@@ -153,15 +151,15 @@ def _round(
     progress: Progress,
 ) -> Conclusion[Progress]:
     state, r = progress.state, progress.round
-    validated, training = job.fold != WHOLE, r < rounds
+    validated, training = job.stops, r < rounds
     keep = progress.keep if network.statistics_stay else ""
     task = perform(
         TrainRound(network.cohort, job, r, state.weights, state.variate, class_weights, progress.before, training, keep)
     )
-    asks: list[Ask] = [task, total(RoundLoss(network.cohort, Recipe(), job, r, task.digest))]
+    asks: list[Ask] = [task, total(RoundLoss(network.cohort, job.summed, job, r, task.digest))]
     if training:
         size, ask = state.weights.size, each if strategy.by_site else total
-        asks.append(ask(RoundUpdate(network.cohort, Recipe(), job, r, task.digest, size, strategy.variates)))
+        asks.append(ask(RoundUpdate(network.cohort, job.summed, job, r, task.digest, size, strategy.variates)))
     replies = yield tuple(asks)
     progress = _measured(progress, replies[1], validated=validated)
     progress = replace(progress, epsilon_hundredths=_spent(network, replies[0]))

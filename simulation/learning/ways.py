@@ -148,7 +148,7 @@ class Ways:
         cohort = network.cohort
         study = self.study.model_copy(update={"networks": (network,)})
         benches = {
-            site: Workbench(study, Works(self.folder / way / site), _of({cohort: learners}), _secret(site))
+            site: Workbench(study, Works(self.folder / way / site), _of({cohort: learners}), _secret(site), site=site)
             for site, learners in patients.items()
         }
         handlers = {site: ungated(BenchView(bench)) for site, bench in benches.items()}
@@ -230,7 +230,7 @@ class Ways:
     def _scored_at(self, site: str, trained: Trained, cohort: str) -> tuple[FloatArray, FloatArray]:
         """(seeds, n) probabilities of presence, and likeliest classes."""
         own = site in trained.sites
-        bench = Workbench(trained.study, Works(trained.folder / site), _of(self.sites[site]), _secret(site))
+        bench = Workbench(trained.study, Works(trained.folder / site), _of(self.sites[site]), _secret(site), site=site)
         training, found = cohort == self.network.cohort, []
         for seed, members in trained.members.items():
             chosen = tuple(

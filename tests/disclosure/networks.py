@@ -16,7 +16,6 @@ from common.federation.query import Ask, perform, total
 from common.study.loader import parse_study
 from common.study.networks import Network
 from common.study.protocol import Study
-from common.study.recipe import Recipe
 from simulation.importers.folder import introduce
 from simulation.learning.hospitals import Drawing, make_learning_hospitals
 from tests.disclosure.consortium import Consortium
@@ -136,14 +135,14 @@ def round_of(study: Study, number: int = 0, before: str = "", **changes: object)
 def update_of(ask: Ask, **changes: object) -> RoundUpdate:
     asked = ask.question
     assert isinstance(asked, TrainRound)
-    honest = RoundUpdate(asked.cohort, Recipe(), asked.job, asked.round, ask.digest, asked.weights.size)
+    honest = RoundUpdate(asked.cohort, asked.job.summed, asked.job, asked.round, ask.digest, asked.weights.size)
     return replace(honest, **changes)  # type: ignore[arg-type]
 
 
 def loss_of(task: Ask) -> RoundLoss:
     asked = task.question
     assert isinstance(asked, TrainRound)
-    return RoundLoss(asked.cohort, Recipe(), asked.job, asked.round, task.digest)
+    return RoundLoss(asked.cohort, asked.job.summed, asked.job, asked.round, task.digest)
 
 
 def message(task: TrainRound) -> tuple[Ask, Ask, Ask]:

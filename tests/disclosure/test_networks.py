@@ -16,7 +16,7 @@ from client.learning.workbench import roles
 from client.release.ledger import Ledger
 from common.federation.codec import Packed
 from common.federation.envelope import write_envelope
-from common.federation.learning import WHOLE, ExplainPatients, Job, Member
+from common.federation.learning import WHOLE, ExplainPatients, Job, Member, Part
 from common.federation.query import Ask, each, perform, total
 from common.federation.tasks import Freeze
 from common.statistics.confusion import ThresholdCounts
@@ -454,7 +454,7 @@ def test_masked_rounds_of_three_sites_sum_to_what_plain_ones_do_bit_for_bit(
 def test_no_patient_trains_and_validates_or_is_scored_by_a_network_that_saw_him(made: Consortium) -> None:
     folds = np.random.default_rng(1).integers(0, 5, 200)
     for fold in range(5):
-        training, validation = roles(made.study.networks[0], fold, folds)
+        training, validation = roles(made.study.networks[0], Part(fold), folds)
         assert not (training & validation).any()
         assert not (training | validation)[folds == fold].any()
         assert (training | validation)[folds != fold].all()

@@ -165,9 +165,9 @@ def kept(folder: Path, people: Learners, *, alone: bool = False) -> tuple[dict[s
     of = study.networks[0]
     weights = to_vector(build(architecture_of(of, SEQUENCES, 3), 3))
     task = task_of(of, weights)
-    bench = Workbench(study, Works(folder), lambda *_: people, b"secret", alone=alone)
+    bench = Workbench(study, Works(folder), lambda *_: people, b"secret", site="a", alone=alone)
     receipt = bench.perform(task)
-    again = Workbench(study, Works(folder), lambda *_: pytest.fail("it is done"), b"secret", alone=alone)
+    again = Workbench(study, Works(folder), lambda *_: pytest.fail("it is done"), b"secret", site="a", alone=alone)
     assert again.perform(task) == receipt
     columns = again.columns("test", task.model, people.ids)
     assert set(columns) == {ADAPTED, UNADAPTED} and not np.isnan(columns[ADAPTED]).any()

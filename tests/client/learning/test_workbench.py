@@ -51,17 +51,17 @@ class Reads:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Workbench:
-    return Workbench(STUDY, Works(tmp_path / "work"), Reads(), b"secret")
+    return Workbench(STUDY, Works(tmp_path / "work"), Reads(), b"secret", site="a")
 
 
 def test_the_rounds_of_a_message_read_the_patients_once_and_a_done_task_nothing(tmp_path: Path) -> None:
     read = Reads()
-    bench = Workbench(STUDY, Works(tmp_path), read, b"secret")
+    bench = Workbench(STUDY, Works(tmp_path), read, b"secret", site="a")
     first, other = round_of(STUDY), round_of(STUDY, job=Job("net", ONE, 1, 1))
     assert bench.perform(first) == {"work": perform(first).digest}
     bench.perform(other)
     assert read.times == 1
-    again = Workbench(STUDY, Works(tmp_path), read, b"secret")
+    again = Workbench(STUDY, Works(tmp_path), read, b"secret", site="a")
     again.perform(first)
     assert read.times == 1
     made, theirs = (bench.work(perform(task).digest) for task in (first, other))
@@ -83,7 +83,7 @@ def test_the_same_site_draws_the_same_in_every_run_and_another_site_otherwise(tm
     task = round_of(STUDY)
     made = []
     for run, secret in (("one", b"secret"), ("two", b"secret"), ("three", b"other")):
-        bench = Workbench(STUDY, Works(tmp_path / run), Reads(), secret)
+        bench = Workbench(STUDY, Works(tmp_path / run), Reads(), secret, site="a")
         bench.perform(task)
         made.append(bench.work(perform(task).digest)["update"])
     assert made[0].tobytes() == made[1].tobytes()

@@ -132,7 +132,8 @@ class BenchSite:
         failed: dict[str, NDArray[np.bool_]] = {}
         self.table = SiteTable(ids, {}, endpoints, failed, ("",) * self.patients)
         self.keys = np.random.default_rng(list(self.name.encode())).integers(0, 2**63, self.patients).astype(np.uint64)
-        self.bench = Workbench(self.study, Works(self.folder / self.name), self.learners, self.name.encode())
+        works = Works(self.folder / self.name)
+        self.bench = Workbench(self.study, works, self.learners, self.name.encode(), site=self.name)
 
     def learners(self, cohort: str, network: Network, combination: tuple[str, ...]) -> Learners:
         """The site's patients; their folds are dealt as a site deals them."""
