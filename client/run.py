@@ -30,7 +30,7 @@ from common.study.fingerprint import canonical_json, code_fingerprint, digest, l
 from common.study.loader import refuse_late_knowledge
 from common.study.protocol import Study
 from common.study.recipe import Recipe, Score
-from common.study.scores import most_frozen
+from common.study.scores import most_frozen, network_choices
 from common.study.taking_part import taking_part
 from common.study.withholding import may_be_withheld
 
@@ -362,6 +362,9 @@ def _freeze_models(run: OpenRun, task: Freeze) -> Receipt:
     if len(task.scores) > most_frozen(run.study) + scoring or not known.issuperset(task.comparisons):
         raise FedmviError(414, part="a model or comparison")
     if task.remedy and task.remedy not in remedies(run.study):
+        raise FedmviError(414, part="a model or comparison")
+    choices = [choice.models for choice in network_choices(run.study)]
+    if any(sum(name in names for names in choices) < task.networks.count(name) for name in task.networks):
         raise FedmviError(414, part="a model or comparison")
     if not may_be_withheld(run.study, task.withheld):
         raise FedmviError(414, part="a model")

@@ -109,6 +109,8 @@ class Freeze(Task):
     withheld
         Harmonised models, each with a hospital that lets it score none of its patients outside of training, because
         they may have the outcome more or less often.
+    networks
+        The network that each choice of networks took, in the order of the study; as `remedy`.
     """
 
     name: ClassVar[str] = "task.freeze"
@@ -117,6 +119,7 @@ class Freeze(Task):
     comparisons: tuple[str, ...]
     remedy: str = ""
     withheld: tuple[Withheld, ...] = ()
+    networks: tuple[str, ...] = ()
 
     def plausible(self, receipt: Receipt) -> bool:
         """See `Task`: this manifest is frozen, and not for the first time in less than one run."""
@@ -127,6 +130,7 @@ class Freeze(Task):
         """See `Task`."""
         named = f"; of the models of [shift] '{self.remedy}' was chosen" if self.remedy else ""
         kept = ", ".join(f"'{one.model}' at {one.site}" for one in self.withheld)
+        named += f"; of the networks {', '.join(self.networks)} was chosen" if self.networks else ""
         named += f"; harmonised features are withheld: {kept}" if kept else ""
         return f"freeze {len(self.scores)} model(s) and {len(self.comparisons)} comparison(s){named}"
 

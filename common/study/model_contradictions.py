@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from common.study.modelling import Choice, is_score
+from common.study.networks import Network
 from common.study.protocol import Model, Study, Term
 from common.study.recipe import coded_columns
 from common.study.scores import candidates, named_model, named_network, of_score, score_terms
@@ -43,15 +46,28 @@ def _is_used(study: Study, name: str) -> bool:
 def _choice(study: Study, i: int, choice: Choice) -> _Found:
     place = ("choices", i, "models")
     found: _Found = []
+    if len(set(choice.models)) < len(choice.models):
+        found.append((place, "a model is named twice"))
+    networks = [network for network in study.networks if network.name in choice.models]
+    if networks and len(networks) == len(set(choice.models)):
+        return found + [(place, sentence) for sentence in _networks(networks)]
     models = [named_model(study, name) for name in choice.models]
     for name, model in zip(choice.models, models, strict=True):
         if model is None or model.reduction is None:
-            found.append((place, f"'{name}' is not a model with a `reduction`"))
-    if len(set(choice.models)) < len(choice.models):
-        found.append((place, "a model is named twice"))
+            found.append((place, f"'{name}' is not a model with a `reduction`, nor are all of them networks"))
     if len({(model.cohort, model.endpoint) for model in models if model is not None}) > 1:
         found.append((place, "the models are not of one cohort and endpoint"))
     return found
+
+
+def _networks(networks: list[Network]) -> Iterator[str]:
+    """Why networks cannot be compared by the hospitals that were left out."""
+    for network in networks:
+        if not network.by_centre:
+            yield f"'{network.name}' leaves out no hospital: its development is `{network.development}`"
+    used = [{sequence for combination in network.combinations for sequence in combination} for network in networks]
+    if len({(n.cohort, n.endpoint, n.binary, n.missing, *sorted(s)) for n, s in zip(networks, used, strict=True)}) > 1:
+        yield "the networks are not of one cohort and endpoint, or their sequences leave other patients out"
 
 
 def _reduction(study: Study, place: _Place, model: Model) -> _Found:

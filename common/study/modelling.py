@@ -62,14 +62,19 @@ class Fixed(_Table):
 
 
 class Choice(_Table):
-    """`[[choices]]`: the best of several models, by their cross-validated areas in the training cohort."""
+    """`[[choices]]`: the best of several models, by their cross-validated areas in the training cohort; or of several
+    networks, by their mean area over training hospitals that were left out. All of them are reported.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] = Field(
-        description="Name of the choice; `score.<name>` is the score of the model that is chosen."
+        description="Name of the choice; `score.<name>` is the score of the model that is chosen. A choice of networks "
+        "names the best in the freeze, and is no score."
     )
     label: str = Field(default="", description="How reports print it.")
     models: tuple[str, ...] = Field(
-        min_length=2, description="Models with a `reduction`, of one cohort and endpoint; of equal ones the first."
+        min_length=2,
+        description="Models with a `reduction`, of one cohort and endpoint; or networks of one cohort, endpoint and "
+        'sequences, each with `development = "leave-one-centre-out"`. Of equal ones the first.',
     )
 
     @property

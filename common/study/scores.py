@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from common.study.dictionary import Variable
-from common.study.modelling import SCORE, is_score
+from common.study.modelling import SCORE, Choice, is_score
 from common.study.networks import Network
 from common.study.protocol import Model, Study, Term
 from common.study.recipe import CodedColumn, ModelColumns, coded_columns, columns_of
@@ -65,6 +65,12 @@ def candidates(study: Study, name: str) -> tuple[str, ...]:
     if choice is not None:
         return choice.models
     return () if named_model(study, name) is None else (name,)
+
+
+def network_choices(study: Study) -> tuple[Choice, ...]:
+    """The choices among networks."""
+    names = {network.name for network in study.networks}
+    return tuple(choice for choice in study.choices if set(choice.models) <= names)
 
 
 def of_score(name: str) -> str:

@@ -106,9 +106,13 @@ def choices(results: Results) -> Section:
                 strong=e.note == "chosen",
             )
             for e in result.estimates
+            if e.name == "auc"
         ]
         missing = (fmt.plain(e.note) for e in result.estimates if e.value is None)
-        notes = tuple(dict.fromkeys([fmt.plain(result.note), *missing]))
-        columns = ("Model", "Cross-validated AUC (95 % CI)", "")
+        worst = [f"{fmt.plain(e.term)} {fmt.area(e.value)}" for e in result.estimates if e.name == "worst_auc"]
+        at_worst = [f"At its worst hospital: {', '.join(worst)}."] if worst else []
+        notes = tuple(dict.fromkeys([fmt.plain(result.note), *at_worst, *missing]))
+        measured = "Mean AUC at hospitals left out" if worst else "Cross-validated AUC"
+        columns = ("Network" if worst else "Model", f"{measured} (95 % CI)", "")
         section.blocks.append(Table(fmt.plain(result.title), columns, tuple(rows), result.id, notes, how=(result.how,)))
     return section

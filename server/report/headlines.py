@@ -91,7 +91,14 @@ def _choice(choice: Result, titles: Mapping[str, str]) -> str:
     if taken is None:
         return f"{title}: {_lower(status_words(choice))}"
     area = fmt.area_interval(taken.value, taken.low, taken.high)
-    several, model = len(choice.estimates), fmt.plain(titles.get(taken.term, taken.term))
+    several = sum(e.name == "auc" for e in choice.estimates)
+    model = fmt.plain(titles.get(taken.term, taken.term))
+    worst = estimate(choice, "worst_auc", taken.term)
+    if worst is not None:
+        return (
+            f"{title}: of {several} networks '{model}' was taken, with a mean AUC of {area} at training hospitals that "
+            f"it never saw, {fmt.area(worst.value)} at the worst of them."
+        )
     return f"{title}: of {several} models '{model}' was taken, with a cross-validated AUC of {area}."
 
 

@@ -35,6 +35,7 @@ from server.study import (
     models,
     network_adaptation,
     network_adaptation_results,
+    network_choices,
     network_development,
     network_evaluation,
     network_pictures,
@@ -133,7 +134,10 @@ def conduct(
     scores |= expression.frozen_groups(expressed)
     remedy = without_each.chosen if without_each is not None else ""
     named = sorted([*(comparison.name for comparison in study.comparisons), *frozen_names(study)])
-    manifest = Freeze(tuple(sorted(scores)), tuple(named), remedy, withholding.withhold(study, looked))
+    manifest = Freeze(
+        tuple(sorted(scores)), tuple(named), remedy, withholding.withhold(study, looked),
+        network_choices.chosen_networks(study, networks),
+    )  # fmt: skip
     # Where nothing is frozen nothing is looked at, and no closed cohort counts as opened.
     frozen = conclude(port, [_perform(manifest)])[0] if manifest.scores or manifest.comparisons else {}
     if frozen and study.recalibrations:
@@ -182,6 +186,7 @@ def conduct(
     results += [
         *network_projection.publish_projections(study, networks, projected),
         *network_adaptation_results.publish_adaptations(study, adapting, adapted),
+        *network_choices.publish_network_choices(study, networks),
     ]
     results += network_pictures.publish_pictures(study, networks, pictured)
     results += [not_sequenced(r, published) for r in expression_results.publish_expression(study, genes, sets)]

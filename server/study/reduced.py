@@ -32,6 +32,7 @@ from common.study.recipe import (
     Score,
     coded_columns,
 )
+from common.study.scores import network_choices
 from common.study.scoring import Parts
 from server.study.harmonise import harmonisation, harmonising
 from server.study.optimism import Optimism, corrected
@@ -225,10 +226,10 @@ class Chosen:
 
 
 def choose_all(study: Study, reduced: Sequence[ReducedModel]) -> list[Chosen]:
-    """The model with the largest out-of-fold area of each choice; of equal ones the first."""
-    by_name = {one.model.name: one for one in reduced}
+    """The model with the largest out-of-fold area of each choice of models; of equal ones the first."""
+    by_name, among_networks = {one.model.name: one for one in reduced}, network_choices(study)
     found = []
-    for choice in study.choices:
+    for choice in (choice for choice in study.choices if choice not in among_networks):
         areas = {name: by_name[name].area for name in choice.models}
         usable = {
             name: area.auc_

@@ -15,10 +15,15 @@ from client.cohort.site import load_site
 from client.release.ledger import Ledger
 from common.federation.learning import WHOLE, ExplainPatients, Job, Member, RoundUpdate, ScorePatients
 from common.federation.query import each, perform, total
+from common.federation.tasks import Freeze
 from common.statistics.roc import RocAlone
 from common.study.centres import Without
 from common.study.loader import parse_study
 from common.study.recipe import Complete, Made, Recipe
+from server.report.figures import draw_all
+from server.report.headlines import headlines
+from server.report.page import render
+from server.study.conduct import conduct
 from tests.disclosure.consortium import Consortium
 from tests.disclosure.networks import (
     BARE_STUDY,
@@ -168,3 +173,59 @@ def test_the_site_is_told_before_it_approves(made: Consortium) -> None:
 def test_a_protocol_that_cannot_leave_hospitals_out_is_refused(change: tuple[str, str], sentence: str) -> None:
     with pytest.raises(Exception, match=sentence):
         parse_study(TEXT.replace(*change))
+
+
+# ---------------------------------------------------------------------------------------------- a choice of networks
+
+TWO = (
+    TEXT.replace('combinations = [["t1v"], ["t1", "t1v"]]', 'combinations = [["t1v"]]')
+    .replace('sequences = ["t1", "t1v"]\n', "")
+    .replace("seeds = 2", "seeds = 1")
+    .replace("rounds = 5", "rounds = 1")
+    .replace("min_cell = 3", "min_cell = 3\nmin_test_class = 5")
+)
+OTHER = TWO[TWO.index("[[networks]]") :].replace('name = "net"', 'name = "prox"')
+CHOICE = '\n[[choices]]\nname = "remedy"\nmodels = ["net", "prox"]\n'
+CHOSEN = TWO + OTHER.replace("rounds = 1", 'rounds = 1\nstrategy = "fedprox"') + CHOICE
+
+
+def test_the_network_that_is_best_at_hospitals_left_out_is_named_in_the_freeze_and_all_are_reported(
+    tmp_path: Path,
+) -> None:
+    made = make_networks(tmp_path, CHOSEN, policy=f"{ALLOWED}release_alone = true\n").sign()
+    results = conduct(made.study, made.port(), lambda _: None).results
+    areas = {}
+    for name in ("net", "prox"):
+        left = results.get(f"network.{name}.leave-one-centre-out")
+        found = [e for e in left.estimates if e.name == "auc" and e.value is not None]
+        assert {e.term for e in found} == set(SITES)
+        areas[name] = np.mean([e.value for e in found if e.value is not None])
+    choice = results.get("choice.remedy")
+    told = {e.term: e for e in choice.estimates if e.name == "auc"}
+    assert {name: told[name].value for name in told} == pytest.approx(areas)
+    (best,) = [name for name in told if told[name].note == "chosen"]
+    assert areas[best] == max(areas.values())
+    assert any(f"of the networks {best} was chosen" in str(line["words"]) for line in _ledger(made, "a"))
+    assert any(f"of 2 networks '{best}' was taken" in sentence for sentence in headlines(results))
+    page = render(results, None, draw_all(results))
+    assert "Mean AUC at hospitals left out" in page and "At its worst hospital" in page
+
+
+def test_a_freeze_names_no_network_that_is_in_no_choice(made: Consortium) -> None:
+    assert made.number("a", perform(Freeze((), (), networks=("net",)))) == 414
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (('name = "prox"\n', 'name = "prox"\nmissing = "mask"\n'), "leave other patients out"),
+        (('models = ["net", "prox"]', 'models = ["net", "else"]'), "nor are all of them networks"),
+        (('models = ["net", "prox"]', 'models = ["net", "net"]'), "named twice"),
+    ],
+)
+def test_a_choice_is_of_networks_that_can_be_compared(change: tuple[str, str], sentence: str) -> None:
+    with pytest.raises(Exception, match=sentence):
+        parse_study(CHOSEN.replace(*change))
+    nested = CHOSEN.replace('development = "leave-one-centre-out"', 'development = "nested"')
+    with pytest.raises(Exception, match="leaves out no hospital"):
+        parse_study(nested)

@@ -262,7 +262,8 @@ def selection(facts: Facts) -> Evidence | None:
     """How a network was chosen."""
     found, choices = facts.of("network-selection"), facts.of("choice")
     words = ["How the sequences were chosen, and the frozen cut-offs."] if found else []
-    words += ["Which of several models was taken, by cross-validated areas in the training cohort."] if choices else []
+    how = "Which of several models or networks was taken, by training patients whom none of them had seen."
+    words += [how] if choices else []
     return shown(facts, " ".join(words), *_parts(found), *(["choices"] if choices else []))
 
 
