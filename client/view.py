@@ -28,7 +28,7 @@ from client.run import OpenRun
 from common.errors import FedmviError
 from common.federation.learning import RoundLoss, RoundUpdate
 from common.federation.query import Query, Receipt, Task
-from common.study.centres import left_out, of_everybody, silent
+from common.study.centres import fits_here, left_out, of_everybody, silent
 from common.study.correcting import recalibrations_in
 from common.study.expressed import Genes
 from common.study.harmonisation import Combat
@@ -140,7 +140,7 @@ class GatedView:
     def __init__(self, site: Site, run: OpenRun, gate: Gate) -> None:
         self._site, self._run, self._gate = site, run, gate
         self._frames: dict[tuple[str, str], Frame] = {}
-        self._bases: dict[tuple[str, str, tuple[str, ...]], Frame] = {}
+        self._bases: dict[tuple[str, str, tuple[str, ...], bool], Frame] = {}
         self._parts: dict[tuple[str, str], list[NDArray[np.uint64]]] = {}  # of everybody, where one was taken
         self._rows: dict[str, NDArray[np.bool_]] = {}
         self._patients: dict[str, Patients] = {}
@@ -152,12 +152,12 @@ class GatedView:
             raise FedmviError(501, "a site that has nothing to say makes no frame")
         recipe = of_everybody(query.recipe)
         check_withheld(self._run, self._site.name, query.cohort, recipe)
-        key = (query.cohort, recipe.digest)
+        key, took_part = (query.cohort, query.recipe.digest), fits_here(query.recipe)
         rows = self._members(query.cohort)
         if key not in self._frames:
             visible = visible_endpoints(self._run, self._table, query.cohort, recipe)
             try:
-                frame = self._made_frame(query.cohort, recipe, visible)
+                frame = self._made_frame(query.cohort, recipe, visible, took_part=took_part)
                 if subset_of(query) is not None:
                     whole = self._made_frame(query.cohort, Recipe(before_subset(query.recipe.steps)), visible)
                     self._parts[key] = self._gate.admit_subgroup(query, whole)
@@ -181,13 +181,15 @@ class GatedView:
         first = next(i for i, step in enumerate(recipe.steps) if step is filling(recipe))
         return self._made_frame(cohort, Recipe(recipe.steps[:first]), visible)
 
-    def _made_frame(self, cohort: str, recipe: Recipe, visible: tuple[str, ...]) -> Frame:
+    def _made_frame(self, cohort: str, recipe: Recipe, visible: tuple[str, ...], *, took_part: bool = True) -> Frame:
         """The frame of a recipe; that of the patients before a part of them is taken is made once for all parts."""
         before = recipe.before_drafts
-        key = (cohort, before.digest, visible)
+        key = (cohort, before.digest, visible, took_part)
         if key not in self._bases:
             table = self._with_made(cohort, before)
-            self._bases[key] = before.apply(table, self._members(cohort), visible, self._keys)
+            self._bases[key] = before.apply(
+                table, self._members(cohort), visible, self._keys, cohort=cohort if took_part else ""
+            )
         return Recipe(recipe.steps[len(before.steps) :]).apply_to(self._bases[key])
 
     def held(self, query: Query) -> Held:
@@ -285,7 +287,7 @@ class GatedView:
         patients; without a frame, the cohort's and the table's."""
         if isinstance(query, RoundUpdate | RoundLoss):
             return (self._taking_part(query.task),)
-        frame = self._frames.get((query.cohort, of_everybody(query.recipe).digest))
+        frame = self._frames.get((query.cohort, query.recipe.digest))
         if frame is not None and type(query).respond is Query.respond:
             scored = any(isinstance(step, Made) for step in query.recipe.steps)
             # Folds and bootstrap sets are the site's own draws: what counts is of whom they are drawn.

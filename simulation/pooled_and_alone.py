@@ -95,7 +95,8 @@ class Rows(DrawnView):
         named = {step.model for step in recipe.steps if isinstance(step, ModelColumns)}
         declared = {m.name: needed_columns(self.study, m) for m in self.study.models if m.name in named}
         table = replace(self.table, declared=declared)
-        return recipe.apply(table, self.members[cohort], tuple(table.endpoints), self.keys, self.members.__getitem__)
+        rows, visible = self.members[cohort], tuple(table.endpoints)
+        return recipe.apply(table, rows, visible, self.keys, self.members.__getitem__, cohort)
 
     def outcomes(self, cohort: str, endpoint: str) -> FloatArray:
         """(n,) of the cohort's patients."""

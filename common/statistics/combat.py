@@ -168,6 +168,8 @@ class CombatFit:
         Patients that the effects are fitted on.
     model
         Whose columns they are; "" outside of studies.
+    training
+        See `common.study.recipe.Combat`.
     """
 
     columns: tuple[str, ...]
@@ -178,6 +180,7 @@ class CombatFit:
     pooled_std_: FloatArray
     n_: int
     model: str = ""
+    training: str = ""
 
     @property
     def summary(self) -> list[dict[str, Any]]:
@@ -217,6 +220,7 @@ class CombatFit:
             min_patients=min_patients,
             bounded=bounded,
             model=self.model,
+            training=self.training,
         )
 
 

@@ -76,6 +76,12 @@ def left_out(recipe: Recipe) -> str:
     return centre.site if isinstance(centre, Without) else ""
 
 
+def fits_here(recipe: Recipe) -> bool:
+    """Whether what a recipe has may be fitted on the patients whom it is applied to, among others: at a centre that is
+    asked alone it was developed without them."""
+    return not isinstance(centre_of(recipe), Only)
+
+
 def of_everybody(recipe: Recipe) -> Recipe:
     """The recipe without the step that names a centre: what a site does that answers."""
     return recipe if centre_of(recipe) is None else type(recipe)(recipe.steps[1:])

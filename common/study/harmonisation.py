@@ -10,7 +10,7 @@ import numpy as np
 
 from common.errors import FedmviError
 from common.federation.codec import STRICT
-from common.study.empirical_bayes import NO_VARIANCE, location_and_scale
+from common.study.empirical_bayes import NO_VARIANCE, location_and_scale, towards_training
 from common.study.table import FloatArray
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ SHRUNK = (0.25, 100.0)
 """Smallest and largest variance by which a bounded step divides residuals, as a multiple of their own at the site;
 their location is moved by one standard deviation at most.
 
-The priors of empirical Bayes are the server's choice: a column that they shrank to nothing, or moved to the limit,
-would be the same for all but the patients farthest out, and so be these patients' mark.
+The priors of empirical Bayes are the server's choice, and so is what a site is shrunk towards: a column that they
+shrank to nothing, or moved to the limit, would be the same for all but the patients farthest out, and so be these
+patients' mark.
 """
 
 MOST_EFFECT = 30.0
@@ -45,8 +46,9 @@ class Combat:
     """ComBat: removes a site's own location and scale from features, within what broadcast numbers explain.
 
     (Johnson, Li & Rabinovic, Biostatistics 2007;8:118.) The site's gamma and delta are estimated here, from its own
-    rows and without any outcome, so a site that took no part in the fit is harmonised by the same step. Covariates
-    are effects to protect; the outcome must not be one where the features are to predict it.
+    rows and without any outcome, so a site that took no part in the fit is harmonised by the same step: by as much of
+    them as chance does not explain (`towards_training`). Covariates are effects to protect; the outcome must not be one
+    where the features are to predict it.
 
     Attributes
     ----------
@@ -68,6 +70,9 @@ class Combat:
         coefficients could not write one column into the digits of another.
     model
         Of the study, whose columns they are; "" outside of studies.
+    training
+        Cohort that it was fitted on: patients of any other are of hospitals that took no part; "" shrinks nobody's
+        location and scale towards training's, as the implementations in R and Python.
     """
 
     __pydantic_config__ = STRICT
@@ -84,6 +89,7 @@ class Combat:
     min_patients: int
     bounded: bool = False
     model: str = ""
+    training: str = ""
     step: Literal["combat"] = "combat"
 
     @property
@@ -105,6 +111,8 @@ class Combat:
         if not len(z) or int(np.count_nonzero(~np.isnan(z), axis=0).min()) < self.min_patients:
             raise FedmviError(617, f"{len(z)} patients", limit=self.min_patients)
         gamma, delta = location_and_scale(z, eb=self.eb, parametric=self.parametric, mean_only=self.mean_only)
+        if self.training and frame.cohort != self.training:
+            gamma, delta = towards_training(z, gamma, delta)
         if self.bounded:
             own, middle = np.nanvar(z, axis=0, ddof=1), np.nanmean(z, axis=0)
             delta = np.where(own > NO_VARIANCE, np.clip(delta, SHRUNK[0] * own, SHRUNK[1] * own), delta)

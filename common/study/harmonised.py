@@ -36,8 +36,8 @@ def harmonised_columns(study: Study, model: Model) -> tuple[CodedColumn, ...]:
 
 def harmonises(study: Study, model: Model, step: Combat) -> bool:
     """Whether a step is of the kind by which the study has this model harmonised, whatever its numbers."""
-    asked = (step.model, step.covariates)
-    own = (model.name, tuple(column.name for column in covariate_columns(study, model)))
+    asked = (step.model, step.training, step.covariates)
+    own = (model.name, model.cohort, tuple(column.name for column in covariate_columns(study, model)))
     return asked == own and harmonisable(study, model, step.names) and step == _kind(step)
 
 
@@ -54,6 +54,7 @@ def _kind(step: Combat) -> Combat:
     return Combat(
         step.names, step.covariates, step.mean, step.scale, step.coefficients, eb=len(step.names) > 1, parametric=True,
         mean_only=False, reference="", fit_on="", min_patients=MIN_PATIENTS, bounded=True, model=step.model,
+        training=step.training,
     )  # fmt: skip
 
 

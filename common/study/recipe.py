@@ -82,12 +82,15 @@ class Frame:
     keys
         (n,) a number for each patient that nobody without the site's secret can tell, the same in every run:
         draws (folds, resamples) depend on it and so neither on the order of patients nor on the machine.
+    cohort
+        Its name; "" outside of studies, and of a hospital that the model was developed without.
     """
 
     columns: Mapping[str, FloatArray]
     endpoints: Mapping[str, FloatArray]
     n: int
     keys: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+    cohort: str = ""
 
     def matrix(self, names: tuple[str, ...]) -> FloatArray:
         """(n, p) matrix of the named columns."""
@@ -102,6 +105,7 @@ class Frame:
             {k: v[rows] for k, v in self.endpoints.items()},
             int(np.count_nonzero(rows)),
             self.keys[rows] if self.keys.size else self.keys,
+            self.cohort,
         )
 
 
@@ -328,16 +332,18 @@ class Recipe:
         endpoints: tuple[str, ...],
         keys: NDArray[np.uint64] | None = None,
         members: Callable[[str], NDArray[np.bool_]] | None = None,
+        cohort: str = "",
     ) -> Frame:
         """The frame of the patients in `rows`, with only those endpoint columns that may be seen.
 
-        `keys` are those of all the table's patients, see `Frame`; `members` tells the rows of a cohort that a step
-        names in `fit_on` (error 501 where it is needed and absent).
+        `keys` are those of all the table's patients, see `Frame`, as is `cohort`; `members` tells the rows of a cohort
+        that a step names in `fit_on` (error 501 where it is needed and absent).
 
         Steps that read the table come before those that work on the frame (error 501).
         """
         own = np.empty(0, dtype=np.uint64) if keys is None else keys[rows]
-        frame = Frame({}, {name: table.endpoints[name][rows] for name in endpoints}, int(np.count_nonzero(rows)), own)
+        seen = {name: table.endpoints[name][rows] for name in endpoints}
+        frame = Frame({}, seen, int(np.count_nonzero(rows)), own, cohort)
         reading = [step for step in self.steps if isinstance(step, READING)]
         if list(self.steps[: len(reading)]) != reading:
             raise FedmviError(501, "a step that reads the table comes after others")
@@ -346,7 +352,7 @@ class Recipe:
         for i, working in enumerate(self.steps[len(reading) :], len(reading)):
             if isinstance(working, Combat) and working.fit_on and members is not None:
                 before = Recipe(self.steps[:i])
-                fitting = before.apply(table, members(working.fit_on), endpoints, keys, members)
+                fitting = before.apply(table, members(working.fit_on), endpoints, keys, members, working.fit_on)
                 frame = working.apply(frame, fitting)
             else:
                 frame = Recipe((working,)).apply_to(frame)

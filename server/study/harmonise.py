@@ -2,7 +2,7 @@
 
 It knows no outcome, so nothing about it is optimistic: it is fitted once, on all training patients, before folds and
 bootstrap sets are taken, and would be the same for other outcomes. What it does with a hospital that took no part is
-what it did with those that did: location and scale are the hospital's own.
+what it did with those that did: location and scale are the hospital's own, less what chance alone would make of them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def harmonisation(study: Study, model: Model, recipe: Recipe) -> Conclusion[Comb
         tuple(column.name for column in covariates),
         narrowest=tuple(narrowest(study, column) for column in (*columns, *covariates)),
     )
-    fit = replace(found, model=model.name)
+    fit = replace(found, model=model.name, training=model.cohort)
     if not all(plausible_step(study, model, step) for step in harmonising(fit)):
         raise FedmviError(643, model=model.name)
     return fit

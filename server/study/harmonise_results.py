@@ -120,6 +120,7 @@ _NOTE = (
     "ComBat (Johnson, Li & Rabinovic, 2007): means, standard deviations and effects of covariates are those of the "
     "training cohort, fitted once, without outcomes, and so before folds and bootstrap sets are taken. Location and "
     "scale are each hospital's own, of all its patients of a cohort, and never leave it; they follow from its data and "
-    "these numbers alone, whoever is scored. What differs between hospitals for other reasons than measurement, and "
-    "is no covariate, is removed too."
+    "these numbers alone, whoever is scored. Outside of the training cohort they are shrunk towards its own, "
+    "by what chance alone makes of them. What differs between hospitals for other reasons than measurement, and is no "
+    "covariate, is removed too."
 )

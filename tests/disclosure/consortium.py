@@ -226,7 +226,8 @@ class Consortium:
     def frame(self, site: str, recipe: Recipe, cohort: str = "train") -> Frame:
         """What the recipe makes of the site's patients, without any gate."""
         table, own = self.table(site), load_site(self.folders[site])
-        return recipe.apply(table, members(own, table, self.study, self.study.cohort(cohort)), tuple(table.endpoints))
+        rows = members(own, table, self.study, self.study.cohort(cohort))
+        return recipe.apply(table, rows, tuple(table.endpoints), cohort=cohort)
 
 
 def make(

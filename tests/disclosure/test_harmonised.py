@@ -38,7 +38,7 @@ def step(names: tuple[str, ...] = USED, **changes: Any) -> Combat:
     p = len(names)
     honest = Combat(
         names, COVARIATES, (0.0,) * p, (1.0,) * p, ((0.01,) * p, (0.0,) * p), eb=True, parametric=True,
-        mean_only=False, reference="", fit_on="", min_patients=20, bounded=True, model="combat",
+        mean_only=False, reference="", fit_on="", min_patients=20, bounded=True, model="combat", training="train",
     )  # fmt: skip
     return replace(honest, **changes)
 
@@ -96,6 +96,8 @@ def test_a_reduced_model_may_leave_columns_as_they_are_but_has_one_step_all_the_
         ("a mean that nobody reaches", {"mean": (-200.0, *(0.0,) * 5)}),
         ("a residual wider than the range", {"scale": (101.0, *(1.0,) * 5)}),
         ("of no model", {"model": ""}),
+        ("shrunk nowhere", {"training": ""}),
+        ("shrunk where it is trained", {"training": "external"}),
         ("of another model", {"model": "selected"}),
         ("of a model that harmonises nothing", {"model": "raw"}),
         ("no scale", {"scale": (0.0, *(1.0,) * 5)}),

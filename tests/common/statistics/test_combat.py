@@ -15,7 +15,7 @@ from common.federation.codec import pack, unpack
 from common.federation.query import Risk
 from common.federation.runner import conclude
 from common.statistics.combat import CombatFit, ReferenceSquares, ResidualSquares, combat
-from common.study.empirical_bayes import location_and_scale
+from common.study.empirical_bayes import location_and_scale, towards_training
 from common.study.harmonisation import Combat
 from common.study.recipe import CodedColumn, Frame, Recipe, Select
 from common.study.table import Column, SiteTable
@@ -136,6 +136,67 @@ def test_an_unseen_site_is_harmonised_by_the_frozen_step_alone() -> None:
     far, near = (np.abs(x.mean(axis=0) - step.mean) / step.scale for x in (before, after))
     assert np.all(near < 0.2)
     assert np.all(far > 1.0)
+
+
+def draws_of_nothing(seed: int, n: int = 60, p: int = 8) -> np.ndarray:
+    """(n, p) correlated columns with heavy tails, standardised by what they are drawn from: nothing differs."""
+    rng = np.random.default_rng(seed)
+    mixed = rng.standard_t(8, (n, p)) @ np.linalg.cholesky(np.full((p, p), 0.6) + 0.4 * np.eye(p)).T
+    return mixed / np.sqrt(8.0 / 6.0)
+
+
+def shrunk(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    gamma, delta = location_and_scale(values, eb=True, parametric=True, mean_only=False)
+    return towards_training(values, gamma, delta)
+
+
+def test_of_a_hospital_that_took_no_part_and_differs_in_nothing_hardly_anything_is_removed() -> None:
+    """Nothing at all in most of them, as the quantile says."""
+    left, plain = [], []
+    for seed in range(300):
+        values = draws_of_nothing(seed)
+        left.append(shrunk(values))
+        plain.append(location_and_scale(values, eb=True, parametric=True, mean_only=False))
+    untouched = np.array([(not gamma.any(), bool(np.all(delta == 1.0))) for gamma, delta in left])
+    assert untouched.mean(axis=0) == pytest.approx([0.95, 0.87], abs=0.03)  # tails are heavy, and so are those of scale
+    for k, to in ((0, 0.0), (1, 1.0)):
+        errors = [np.mean([np.square(one[k] - to).mean() for one in found]) for found in (left, plain)]
+        assert errors[0] < 0.1 * errors[1]
+
+
+def test_of_one_that_differs_by_far_all_but_a_little_is_removed_each_of_location_and_scale_by_itself() -> None:
+    for seed in range(20):
+        values = draws_of_nothing(seed)
+        gamma, delta = location_and_scale(values + 3.0, eb=True, parametric=True, mean_only=False)
+        moved, still = towards_training(values + 3.0, gamma, delta)
+        assert moved == pytest.approx(gamma, rel=0.02)
+        assert np.abs(np.log(still)).max() <= np.abs(np.log(delta)).max()
+        gamma, delta = location_and_scale(values * 6.0, eb=True, parametric=True, mean_only=False)
+        assert np.log(towards_training(values * 6.0, gamma, delta)[1]) == pytest.approx(np.log(delta), rel=0.1)
+
+
+def test_shrinking_counts_known_values_only_and_leaves_alone_where_nothing_varies() -> None:
+    values = draws_of_nothing(1)
+    gapped = np.vstack([values, np.full((7, values.shape[1]), np.nan)])
+    for ours, theirs in zip(shrunk(gapped), shrunk(values), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-12)
+    constant = np.full((30, 2), 0.5)
+    gamma, delta = location_and_scale(constant, eb=False, parametric=True, mean_only=False)
+    assert towards_training(constant, gamma, delta)[0].tolist() == [0.5, 0.5]
+
+
+def test_hospitals_that_trained_have_plain_combat_and_all_others_what_is_beyond_chance() -> None:
+    table = cohort()
+    fit = fitted(table)
+    plain, told = fit.step(), replace(fit, training="train").step()
+    rows = table.site == 1
+    frame = Frame({name: values[rows] for name, values in table.columns.items()}, {}, int(rows.sum()))
+    usual = plain.apply(frame).matrix(NAMES)
+    assert told.apply(replace(frame, cohort="train")).matrix(NAMES).tobytes() == usual.tobytes()
+    for name in ("external", ""):  # a centre that the step was fitted without is asked without a name
+        other = replace(frame, cohort=name)
+        assert told.apply(other).matrix(NAMES).tobytes() != usual.tobytes()
+        assert plain.apply(other).matrix(NAMES).tobytes() == usual.tobytes()
 
 
 def test_fewer_than_twenty_patients_are_refused_and_so_are_twenty_with_a_feature_missing() -> None:

@@ -20,7 +20,7 @@ from tests.server.study.harmonised_study import FEATURES, HARMONISE, model, stud
 STUDY = study_text()
 STEP = Combat(
     ("x", "y"), ("age",), (40.0, -2.0), (2.0, 1.0), ((0.1, -0.02),), eb=True, parametric=True, mean_only=False,
-    reference="", fit_on="", min_patients=20, bounded=True,
+    reference="", fit_on="", min_patients=20, bounded=True, training="train",
 )  # fmt: skip
 """A step as a study has it."""
 RANGES = {"x": (0.0, 100.0), "y": (-20.0, 20.0), "age": (18.0, 100.0)}
@@ -80,7 +80,8 @@ def test_a_site_s_gain_and_offset_leave_no_trace_and_values_stay_in_reach(
     x[0] += 1e3 * outlier
     # One feature alone borrows nothing from another, so that location and scale are exactly the site's.
     step = replace(STEP, names=("x",), covariates=(), mean=(40.0,), scale=(2.0,), coefficients=(), eb=False)
-    plain, scanned = (step.apply(Frame({"x": v}, {}, 40)).columns["x"] for v in (x, gain * x + offset))
+    trained = (Frame({"x": v}, {}, 40, cohort="train") for v in (x, gain * x + offset))
+    plain, scanned = (step.apply(frame).columns["x"] for frame in trained)
     assert scanned == pytest.approx(plain, abs=2e-3 + 1e-9)  # a rounding to thousandths of 2 may fall either way
     both = STEP.apply(Frame({"x": x, "y": y, "age": age}, {}, 40)).columns
     for name, (low, high) in STEP.reach(RANGES).items():
@@ -100,7 +101,7 @@ def test_priors_of_a_server_s_choice_leave_no_column_as_a_mark_of_the_patients_f
     columns["two"] = rng.standard_t(2, 60) if heavy else columns["two"]
     chosen = Combat(
         ("lever", "one", "two"), (), (mean, 0.0, 0.0), (10.0**decade, 1.0, 1.0), (), eb=True, parametric=True,
-        mean_only=False, reference="", fit_on="", min_patients=20, bounded=True,
+        mean_only=False, reference="", fit_on="", min_patients=20, bounded=True, training="train",
     )  # fmt: skip
     assert chosen.plausible(dict.fromkeys(columns, (-100.0, 100.0)))
     made = chosen.apply(Frame(columns, {}, 60)).columns

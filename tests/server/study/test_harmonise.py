@@ -68,7 +68,7 @@ def published_step(result: Result, names: tuple[str, ...] = USED, covariates: tu
     effects = tuple(tuple(value(result, "effect", f"{name} by {by}") for name in names) for by in covariates)
     return Combat(
         names, covariates, mean, scale, effects, eb=True, parametric=True, mean_only=False, reference="", fit_on="",
-        min_patients=20, bounded=True, model="combat",
+        min_patients=20, bounded=True, model="combat", training="train",
     )  # fmt: skip
 
 

@@ -170,7 +170,7 @@ READ = Select(tuple(CodedColumn(name, name, "linear") for name in FEATURES))
 ONES = (1.0,) * len(FEATURES)
 STEP = Combat(
     FEATURES, (), (0.0,) * len(FEATURES), ONES, (), eb=True, parametric=True, mean_only=False, reference="", fit_on="",
-    min_patients=20, bounded=True, model="combat",
+    min_patients=20, bounded=True, model="combat", training="train",
 )  # fmt: skip
 SCORED = Recipe((READ, STEP, Complete(FEATURES, ("mvi",)))).then(Score("combat", "mvi", FEATURES, ONES, 0.0))
 
