@@ -14,9 +14,21 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from client.imaging.intensity import normalise
+from client.imaging.resampling import Grid, resample_image
 from common.federation.runner import conclude
+from common.study.recipe import Standardise
 from simulation.benchmarks.shift import campaign as campaigns
 from simulation.benchmarks.shift import showing
+from simulation.benchmarks.shift.averaging import (
+    FEDAVG,
+    FEDPROX,
+    LOCAL_EPOCHS,
+    OPTIMISERS,
+    RATE,
+    ROUNDS,
+    SCAFFOLD,
+    averaged,
+)
 from simulation.benchmarks.shift.campaign import IDENTICAL, Found, Outcome, one_seed, run_campaign
 from simulation.benchmarks.shift.centres import HEART_DISEASE, TCGA_LIHC
 from simulation.benchmarks.shift.cohorts import Drawing, draw_alike, draw_target, draw_training, stream
@@ -27,7 +39,6 @@ from simulation.benchmarks.shift.methods import (
     ACTIONS,
     CEILING,
     COMBAT,
-    FEDAVG,
     LOCAL,
     NOTHING,
     POOLED,
@@ -39,7 +50,7 @@ from simulation.benchmarks.shift.methods import (
     stacked,
 )
 from simulation.benchmarks.shift.patients import DIFFERENCES, PREVALENCE, draw_patients, true_log_odds
-from simulation.benchmarks.shift.pictures import PLAIN, draw_pictures
+from simulation.benchmarks.shift.pictures import PIXEL_MM, PLAIN, draw_pictures
 from simulation.benchmarks.shift.preparation import landmarks, standardised
 from simulation.benchmarks.shift.real import each_left_out
 from simulation.benchmarks.shift.recalibrating import CLOSED, FEW, INTERCEPT, MANY, Recalibrated, logit, recalibrated
@@ -49,6 +60,7 @@ from simulation.benchmarks.shift.scenarios import (
     NONE,
     PRIMARY,
     SEVERITIES,
+    SPACING_MM,
     TUNING_SEEDS,
     USUAL,
     Scanner,
@@ -149,6 +161,26 @@ def test_a_bias_field_noise_and_blur_do_what_they_are_called() -> None:
     assert steepest[1] < 0.8 * steepest[0]
 
 
+@pytest.mark.parametrize("spacing_mm", SPACING_MM)
+def test_wider_pixels_are_means_and_come_back_to_the_grid_as_a_hospital_resamples(spacing_mm: float) -> None:
+    patients = draw_patients(6, np.random.default_rng(9))
+    narrow, wide = (
+        draw_pictures(patients, replace(USUAL, spacing_mm=at), np.random.default_rng(10)) for at in (0.0, spacing_mm)
+    )
+    of, width = np.arange(40 * 7) // 7, int(2 * spacing_mm)  # half millimetres, by the pixel that they lie in
+    parts = [of[at : at + width] for at in range(0, of.size - width // 2, width)]
+    for before, after in zip(narrow.phases[PLAIN], wide.phases[PLAIN], strict=True):
+        rows = np.array([before[part].mean(axis=0) for part in parts])
+        image = sitk.GetImageFromArray(np.array([rows[:, part].mean(axis=1) for part in parts]).T[np.newaxis])
+        image.SetSpacing((spacing_mm, spacing_mm, 1.0))
+        image.SetOrigin((0.5 * spacing_mm, 0.5 * spacing_mm, 0.0))
+        grid = Grid((40, 40, 1), (PIXEL_MM, PIXEL_MM, 1.0), (0.5 * PIXEL_MM, 0.5 * PIXEL_MM, 0.0), image.GetDirection())
+        theirs = sitk.GetArrayFromImage(resample_image(image, grid, "b-spline"))[0]
+        # At the border a spline is continued in one way or another; nothing lies there but fat.
+        assert np.allclose(after[6:34, 6:34], theirs[6:34, 6:34], atol=1.0)
+        assert np.abs(np.diff(after)).mean() < 0.8 * np.abs(np.diff(before)).mean()
+
+
 def test_a_late_arterial_phase_shows_in_the_arterial_phase_only() -> None:
     patients = draw_patients(60, np.random.default_rng(9))
     on_time, late = (draw_pictures(patients, replace(USUAL, late=at), np.random.default_rng(10)) for at in (0.0, 1.0))
@@ -202,6 +234,26 @@ def test_the_federated_model_is_the_pooled_one_and_actions_never_see_an_outcome_
     fewer = port_to({**train, "target": Hospital({**target, HERE: target[HERE].keep(np.arange(60) < 30)})})
     assert area(fewer, models[COMBAT]) != areas[COMBAT]
     assert areas[FEDAVG] != areas[NOTHING]
+
+
+def test_federated_optimisers_follow_the_pooled_descent_scaffold_more_closely() -> None:
+    trained = drawn_training(9002)
+    # Hospitals of unlike sizes and patients, so that each one's own steps lead elsewhere.
+    frames = {name: frame.keep(np.argsort(frame.columns["log(afp)"]) < 75) for name, frame in trained.frames.items()}
+    frames["hospital-1"] = trained.frames["hospital-1"]
+    whole = stacked(frames)
+    columns = whole.matrix(FEATURES)
+    scale = Standardise(FEATURES, tuple(columns.mean(axis=0)), tuple(columns.std(axis=0)))
+    design = np.column_stack([np.ones(whole.n), (columns - columns.mean(axis=0)) / columns.std(axis=0)])
+    weights = np.zeros(design.shape[1])
+    for _ in range(ROUNDS * LOCAL_EPOCHS):
+        weights += RATE * design.T @ (whole.endpoints["mvi"] - 1.0 / (1.0 + np.exp(-design @ weights))) / whole.n
+    apart = {}
+    for name in OPTIMISERS:
+        score = averaged(name, frames, scale).score
+        apart[name] = np.linalg.norm(np.array([score.intercept, *score.coefficients]) - weights)
+    assert apart[SCAFFOLD] < 0.5 * apart[FEDAVG]
+    assert apart[FEDPROX] != apart[FEDAVG] and apart[FEDPROX] == pytest.approx(apart[FEDAVG], rel=0.1)
 
 
 def test_prior_and_intercept_bring_the_mean_risk_to_what_is_seen_where_only_frequencies_differ() -> None:
@@ -311,7 +363,7 @@ def drawn(seed: int, *, gain: float, seen: bool, alarms: tuple[str, ...] = (), a
     ]
     wobble = 0.001 * (seed % 3)
     others = {NOTHING: 0.7, POOLED: 0.7, LOCAL: 0.75, CEILING: 0.8}
-    areas = dict.fromkeys((*ACTIONS, FEDAVG), 0.7 + gain + wobble) | others
+    areas = dict.fromkeys((*ACTIONS, *OPTIMISERS), 0.7 + gain + wobble) | others
     flat = dict.fromkeys(areas, 0.8)
     return Found(seed, {
         NONE.name: Outcome(areas=flat),

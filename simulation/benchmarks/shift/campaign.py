@@ -28,12 +28,12 @@ from simulation.benchmarks.shift.methods import (
     POOLED,
     PREPARED_CEILING,
     PRIMARY_ACTION,
-    Developed,
     area,
     develop,
     pooled_area,
     stacked,
 )
+from simulation.benchmarks.shift.models import Developed
 from simulation.benchmarks.shift.patients import draw_patients
 from simulation.benchmarks.shift.recalibrating import FEW, MANY, RULES, Recalibrated, draws_of, recalibrated
 from simulation.benchmarks.shift.scenarios import (

@@ -32,7 +32,8 @@ from common.statistics.score_shift import (
 from common.statistics.shift_detection import Compared, Detection, detect_shift
 from common.statistics.shift_verdict import Verdict, with_outcomes
 from common.study.recipe import Frame, Recipe, logistic_function
-from simulation.benchmarks.shift.methods import NOTHING, Developed, developed
+from simulation.benchmarks.shift.methods import NOTHING, developed
+from simulation.benchmarks.shift.models import Developed
 from simulation.benchmarks.shift.patients import PREVALENCE
 from simulation.benchmarks.shift.recalibrating import logit
 from simulation.benchmarks.shift.scenarios import TRAINING_SITES

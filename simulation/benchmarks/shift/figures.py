@@ -12,10 +12,11 @@ import numpy as np
 from scipy.stats import binomtest, t
 
 from common.study.table import FloatArray
+from simulation.benchmarks.shift.averaging import OPTIMISERS
 from simulation.benchmarks.shift.campaign import IDENTICAL, RECALIBRATED, Found, Outcome
 from simulation.benchmarks.shift.cohorts import Drawing
 from simulation.benchmarks.shift.detecting import Look
-from simulation.benchmarks.shift.methods import ACTIONS, CEILING, FEDAVG, NOTHING, POOLED, PRIMARY_ACTION
+from simulation.benchmarks.shift.methods import ACTIONS, CEILING, NOTHING, POOLED, PRIMARY_ACTION
 from simulation.benchmarks.shift.recalibrating import CLOSED, FEW, INTERCEPT, MANY, RULES, Recalibrated
 from simulation.benchmarks.shift.scenarios import JUDGED, NONE, PRIMARY
 from simulation.benchmarks.shift.targets import Target
@@ -24,6 +25,8 @@ SMALLEST_COST = 0.03
 """Mean loss of area below which nothing can be recovered."""
 SLOPES = (0.8, 1.2)
 _RESAMPLES = 10_000
+_TOLD = (*ACTIONS, *OPTIMISERS)
+"""Methods of which cost and recovered part are told."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,7 @@ class Campaign:
             "recovered_unlabelled": None if primary is None else asdict(primary),
             "recovered_unlabelled_unrounded": None if unrounded is None else asdict(unrounded),
             "no_shift_cost": None if loss is None else upper_bound(loss),
-            "no_shift_costs": {m: None if (x := self.loss(m)) is None else upper_bound(x) for m in (*ACTIONS, FEDAVG)}
+            "no_shift_costs": {m: None if (x := self.loss(m)) is None else upper_bound(x) for m in _TOLD}
             if self.sound
             else {},
             "areas": {name: self._area_report(name) for name in self.scenarios},
@@ -251,8 +254,7 @@ class Campaign:
         return report
 
     def _recovered_report(self, scenario: str) -> dict[str, Any]:
-        methods = (*ACTIONS, FEDAVG)
-        return {m: None if (found := self.recovered(scenario, m)) is None else asdict(found) for m in methods}
+        return {m: None if (found := self.recovered(scenario, m)) is None else asdict(found) for m in _TOLD}
 
     def _detection_report(self) -> dict[str, Any]:
         report: dict[str, Any] = {}

@@ -7,7 +7,7 @@ at the target. `POOLED`, `LOCAL` and `CEILING` are scikit-learn's, on rows that 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,12 +18,12 @@ from common.statistics.combat import combat
 from common.statistics.logistic import logistic
 from common.statistics.moments import moments
 from common.statistics.roc import roc
-from common.study.recipe import Frame, Recipe, Score, Standardise, logistic_function
+from common.study.recipe import Frame, Recipe, Score
 from common.study.table import FloatArray
-from server.strategies.fedavg import FedAvg
-from server.strategies.strategy import RoundTotal
+from simulation.benchmarks.shift.averaging import OPTIMISERS, averaged
 from simulation.benchmarks.shift.cohorts import NYUL, image_features
 from simulation.benchmarks.shift.measurements import FEATURES
+from simulation.benchmarks.shift.models import Developed
 from simulation.benchmarks.shift.sites import ENDPOINT, HERE, TEST, TRAIN
 
 NOTHING, INTENSITIES, COMBAT, TOGETHER = "none", "intensities", "combat", "together"
@@ -33,35 +33,8 @@ the target's own patients; both."""
 PRIMARY_ACTION = COMBAT
 """The action that targets are held against; of the three the one with the largest area on tuning seeds, after the shift
 of appearance and without shift."""
-FEDAVG, POOLED, LOCAL = "fedavg", "pooled", "local"
+POOLED, LOCAL = "pooled", "local"
 CEILING, PREPARED_CEILING = "ceiling", "ceiling with intensities"
-ROUNDS, LOCAL_EPOCHS, RATE = 60, 5, 0.5
-"""Of FedAvg: full gradients on standardised features. Chosen on tuning seeds, where its area is that of the pooled fit
-to 0.002 where nothing differs."""
-
-
-@dataclass(frozen=True)
-class Developed:
-    """A model as it is frozen.
-
-    Attributes
-    ----------
-    before
-        Steps at the target before the score.
-    score
-        The model.
-    chi2
-        Of the likelihood-ratio test of all its predictors; NaN where it is not fitted by maximum likelihood.
-    """
-
-    before: Recipe
-    score: Score
-    chi2: float = float("nan")
-
-    @property
-    def recipe(self) -> Recipe:
-        """To the score."""
-        return self.before.then(self.score)
 
 
 def names(prefix: str) -> tuple[str, ...]:
@@ -74,7 +47,7 @@ def developed(action: str) -> Conclusion[Developed]:
     prefix = NYUL if action in (INTENSITIES, TOGETHER) else ""
     here = there = Recipe()
     if action in (COMBAT, TOGETHER):
-        fit = yield from combat(TRAIN, Recipe(), image_features(prefix))
+        fit = replace((yield from combat(TRAIN, Recipe(), image_features(prefix))), training=TRAIN)
         here, there = Recipe().then(fit.step()), Recipe().then(fit.step(fit_on=HERE))
     model = yield from logistic(TRAIN, here, ENDPOINT, names(prefix))
     if model.separated_:
@@ -82,28 +55,6 @@ def developed(action: str) -> Conclusion[Developed]:
     coef = tuple(model.coef_[1:].tolist())
     score = Score(action, ENDPOINT, names(prefix), coef, float(model.coef_[0]))
     return Developed(there, score, model.likelihood_ratio[0])
-
-
-def fedavg(frames: Mapping[str, Frame], standardising: Standardise) -> Developed:
-    """The same model by averaging weights after local epochs, in the product's own step."""
-    columns, strategy = standardising.names, FedAvg()
-    data = []
-    for frame in frames.values():
-        scaled = standardising.apply(frame).matrix(columns)
-        data.append((np.column_stack([np.ones(frame.n), scaled]), frame.endpoints[ENDPOINT]))
-    state = strategy.begin(np.zeros(len(columns) + 1, dtype=np.float32))
-    patients = sum(y.size for _, y in data)
-    for _ in range(ROUNDS):
-        changes = np.zeros(len(columns) + 1)
-        for design, y in data:
-            weights = state.weights.astype(np.float64)
-            for _ in range(LOCAL_EPOCHS):
-                weights = weights + RATE * design.T @ (y - logistic_function(design @ weights)) / y.size
-            changes += y.size * (weights - state.weights)
-        state = strategy.step(state, RoundTotal(changes, patients))
-    weights = state.weights.astype(np.float64)
-    score = Score("fedavg", ENDPOINT, columns, tuple(weights[1:].tolist()), float(weights[0]))
-    return Developed(Recipe().then(standardising), score)
 
 
 def attempted(port: SitesPort, conclusion: Callable[[], Conclusion[Developed]]) -> Developed | FedmviError:
@@ -132,7 +83,7 @@ def develop(port: SitesPort, frames: Mapping[str, Frame]) -> dict[str, Developed
         for action in (NOTHING, *ACTIONS)
     }
     (scale,) = conclude(port, [moments(TRAIN, Recipe(), names(""))])
-    return {**models, FEDAVG: fedavg(frames, scale.standardising)}
+    return {**models, **{name: averaged(name, frames, scale.standardising) for name in OPTIMISERS}}
 
 
 def pooled_area(train: Frame, test: Frame, *, prefix: str = "", penalised: bool = False) -> float | None:

@@ -8,10 +8,11 @@ anatomy, contrasts and their variation between patients are assumed. What a scan
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from simulation.benchmarks.shift.patients import TRAITS, Mask, Patients
 from simulation.benchmarks.shift.scenarios import Scanner
@@ -127,5 +128,27 @@ def _scanned(signal: Images, scanner: Scanner, field: Images, gain: Images, draw
     spread = np.hypot(_PSF_MM, scanner.blur_mm) / PIXEL_MM
     seen = gaussian_filter(signal.astype(np.float32), (0.0, spread, spread), mode="nearest", truncate=3.0)
     noise = draw.standard_normal(signal.shape, dtype=np.float32)
-    found: Images = (gain * (field * seen + _NOISE * scanner.noise * noise) + scanner.offset).astype(np.float32)
+    acquired = field * seen + _NOISE * scanner.noise * noise
+    if scanner.spacing_mm:
+        through = _through(scanner.spacing_mm)
+        acquired = through @ acquired @ through.T
+    found: Images = (gain * acquired + scanner.offset).astype(np.float32)
     return found
+
+
+@cache
+def _through(spacing_mm: float) -> Images:
+    """(size, size) from pixels to pixels, along one axis, by way of wider ones: their means, and a cubic spline.
+
+    As in `client.imaging.resampling`: the outer corner of the first pixel stays where it is, and the wider ones are as
+    many as have their centre in the field of view.
+    """
+    ratio = spacing_mm / PIXEL_MM
+    edges, wide = np.arange(SIZE + 1), np.arange(np.ceil(SIZE / ratio - 0.5) + 1) * ratio
+    shared = np.minimum(edges[1:], wide[1:, None]) - np.maximum(edges[:-1], wide[:-1, None])
+    means = np.clip(shared, 0.0, None)
+    means /= means.sum(axis=1, keepdims=True)
+    at = (np.arange(SIZE) + 0.5) / ratio - 0.5
+    spline = [map_coordinates(row, at[np.newaxis], order=3, mode="mirror") for row in np.eye(len(means))]
+    through: Images = (np.array(spline).T @ means).astype(np.float32)
+    return through

@@ -9,7 +9,7 @@ study would use ComBat there, stands beside what it does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -24,10 +24,12 @@ from common.statistics.shift_detection import Compared, Detection, detect_shift
 from common.statistics.shift_verdict import suspects_another_case_mix
 from common.study.recipe import Frame, Impute, Recipe, Score
 from common.study.table import FloatArray
+from simulation.benchmarks.shift.averaging import FEDAVG, averaged
 from simulation.benchmarks.shift.centres import RealData
 from simulation.benchmarks.shift.cohorts import stream
 from simulation.benchmarks.shift.detecting import DEALS, MIN_CELL
-from simulation.benchmarks.shift.methods import COMBAT, FEDAVG, LOCAL, NOTHING, POOLED, Developed, fedavg, stacked
+from simulation.benchmarks.shift.methods import COMBAT, LOCAL, NOTHING, POOLED, stacked
+from simulation.benchmarks.shift.models import Developed
 from simulation.benchmarks.shift.recalibrating import CLOSED, FEW, INTERCEPT, Recalibrated, recalibrated
 from simulation.benchmarks.shift.sites import CALIBRATION, ENDPOINT, TEST, TRAIN, Hospital, port_to
 
@@ -119,11 +121,11 @@ def leave_out(left: str, frames: Mapping[str, Frame], data: RealData) -> LeftOut
     )
     filled = {site: Recipe((filling,)).apply_to(frame) for site, frame in train.items()}
     (scale,) = conclude(port, [moments(TRAIN, Recipe((filling,)), data.columns)])
-    averaged = fedavg(filled, scale.standardising)
+    by_rounds = averaged(FEDAVG, filled, scale.standardising)
     models = {
         NOTHING: plain,
         COMBAT: harmonised,
-        FEDAVG: Developed(Recipe((filling, *averaged.before.steps)), averaged.score),
+        FEDAVG: Developed(Recipe((filling, *by_rounds.before.steps)), by_rounds.score),
     }
     found: list[RocResult] = conclude(port, [roc(TEST, m.recipe, ENDPOINT, m.score.column) for m in models.values()])
     areas: dict[str, tuple[float, float | None]] = {
@@ -162,7 +164,7 @@ def _developed(filling: Impute, action: str, data: RealData) -> Conclusion[tuple
     """The model, and the standard errors of its coefficients."""
     before = Recipe((filling,))
     if action == COMBAT:
-        fit = yield from combat(TRAIN, before, data.measured)
+        fit = replace((yield from combat(TRAIN, before, data.measured)), training=TRAIN)
         before = before.then(fit.step())
     model = yield from logistic(TRAIN, before, ENDPOINT, data.columns)
     score = Score(action, ENDPOINT, data.columns, tuple(model.coef_[1:].tolist()), float(model.coef_[0]))

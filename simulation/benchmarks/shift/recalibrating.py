@@ -13,7 +13,7 @@ from common.statistics.calibration import Calibration, calibration
 from common.statistics.recalibration import Method, RecalibrationResult, Rule, recalibrate
 from common.study.recipe import Frame, Recipe, logistic_function
 from common.study.table import FloatArray
-from simulation.benchmarks.shift.methods import Developed
+from simulation.benchmarks.shift.models import Developed
 from simulation.benchmarks.shift.sites import CALIBRATION, ENDPOINT, TEST, Hospital, port_to
 
 MANY, FEW = 300, 30

@@ -12,9 +12,9 @@ import numpy as np
 
 TUNING_SEEDS = range(9001, 9011)
 """For choosing the strength of the signal and settings of methods; never evaluated."""
-EVALUATION_SEED = 101
+EVALUATION_SEED = 201
 """The first of the seeds that are evaluated. Those from 1 on had been looked at when the rule was set by which closed
-testing may refit."""
+testing may refit, those from 101 on when ComBat was to cost less where nothing differs."""
 
 TRAINING_SITES, TRAINING_PATIENTS = 4, 150
 """Hospitals that train, and patients of each."""
@@ -40,6 +40,9 @@ class Scanner:
         Factor of its standard deviation.
     blur_mm
         Standard deviation of what is added to the point spread.
+    spacing_mm
+        Width of the pixels as acquired, each the mean of what lies in it, which are then resampled to those of all
+        hospitals; 0 for those of all hospitals.
     late
         Arterial phase: 0 on time; at 1 the liver has enhanced by 80 % more, and lesion and rim by 60 % less.
     """
@@ -49,6 +52,7 @@ class Scanner:
     bias: float = 0.05
     noise: float = 1.0
     blur_mm: float = 0.0
+    spacing_mm: float = 0.0
     late: float = 0.0
 
 
@@ -102,6 +106,7 @@ OFFSET = (20.0, 40.0, 60.0)
 BIAS = (0.1, 0.2, 0.3)
 NOISE = (1.5, 2.5, 4.0)
 BLUR_MM = (2.0, 3.5, 5.0)
+SPACING_MM = (5.0, 7.0, 9.0)
 LATE = (0.25, 0.5, 1.0)
 LABEL = (0.15, 0.25, 0.35)
 """Added to the prevalence."""
@@ -119,6 +124,7 @@ def _of(kind: str, severity: int) -> Scenario:
         "appearance": lambda: APPEARANCE[k],
         "noise": lambda: replace(USUAL, noise=NOISE[k]),
         "blur": lambda: replace(USUAL, blur_mm=BLUR_MM[k]),
+        "spacing": lambda: replace(USUAL, spacing_mm=SPACING_MM[k]),
         "timing": lambda: replace(USUAL, late=LATE[k]),
     }.get(kind, lambda: USUAL)()
     return Scenario(
@@ -130,7 +136,7 @@ def _of(kind: str, severity: int) -> Scenario:
     )
 
 
-KINDS = ("label", "gain", "offset", "bias", "appearance", "noise", "blur", "timing", "concept")
+KINDS = ("label", "gain", "offset", "bias", "appearance", "noise", "blur", "spacing", "timing", "concept")
 NONE = Scenario("none", 0)
 JUDGED_SCENARIOS = (
     NONE,

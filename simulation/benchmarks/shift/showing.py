@@ -7,10 +7,11 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from common.terminal import err, out, print_json
+from simulation.benchmarks.shift.averaging import FEDAVG, OPTIMISERS
 from simulation.benchmarks.shift.centres import RealData
 from simulation.benchmarks.shift.detecting import PATIENTS
 from simulation.benchmarks.shift.figures import Campaign, Recovered
-from simulation.benchmarks.shift.methods import ACTIONS, CEILING, COMBAT, FEDAVG, LOCAL, NOTHING, POOLED
+from simulation.benchmarks.shift.methods import ACTIONS, CEILING, COMBAT, LOCAL, NOTHING, POOLED
 from simulation.benchmarks.shift.real import each_left_out
 from simulation.exactness.measuring import Absent
 
@@ -59,9 +60,10 @@ def show_campaign(campaign: Campaign) -> None:
 
 
 def _areas(campaign: Campaign) -> Table:
-    methods = (NOTHING, *ACTIONS, FEDAVG, LOCAL, CEILING)
+    methods = (NOTHING, *ACTIONS, *OPTIMISERS, LOCAL, CEILING)
     title = f"Area under the curve at the target, mean of {len(campaign.sound)} seeds"
-    table = Table(Column("shift", no_wrap=True), *methods, title=title, title_justify="left", box=SIMPLE)
+    heads = (Column(method, min_width=5, overflow="fold") for method in methods)
+    table = Table(Column("shift", no_wrap=True), *heads, title=title, title_justify="left", box=SIMPLE, padding=0)
     for scenario in campaign.scenarios:
         areas = [campaign.areas(scenario, method) for method in methods]
         table.add_row(scenario, *("refused" if area is None else f"{area.mean():.3f}" for area in areas))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Hospital(DrawnView):
 
     def prepared(self, cohort: str, recipe: Recipe) -> Frame:
         """A cohort after a recipe; a step that is fitted on another cohort is given that cohort's patients."""
-        frame = self.cohorts[cohort]
+        frame = replace(self.cohorts[cohort], cohort=cohort)
         for i, step in enumerate(recipe.steps):
             if isinstance(step, Combat) and step.fit_on:
                 frame = step.apply(frame, Recipe(recipe.steps[:i]).apply_to(self.cohorts[step.fit_on]))
