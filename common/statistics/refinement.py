@@ -4,6 +4,9 @@ The 64 bits of a float, made order-preserving, are searched from the top for all
 holds patients whom the statistic must still tell apart is split into as many children as it has patients; one that
 does not is a leaf. No value is sent. Every child's count is at most the count of its range, which is known from the
 round before, so many counts travel as the digits of one number; sums of such numbers over sites carry nothing.
+
+A score is rounded by its definition, so that a range may hold one possible score only. Its patients are tied, and that
+range is not searched down to its last bit.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from common.errors import FedmviError
 from common.federation.codec import KeyField
 from common.federation.query import Ask, Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion
-from common.study.recipe import Frame, Recipe
+from common.statistics.digits import Digits
+from common.study.recipe import SCORE_DECIMALS, Frame, Recipe
 from common.study.table import FloatArray
 
 Keys = NDArray[np.uint64]
@@ -33,9 +37,6 @@ MAX_BITS = 16
 
 MAX_PATIENTS = (1 << 26) - 1
 """Bound of the counts before any is known."""
-
-WORD_BITS = 53
-"""Digits fill a number up to here: bits to spare for sums over sites, and exact as a float."""
 
 MAX_CELLS = 1 << 24
 MOST_CELLS = 1 << 21
@@ -55,6 +56,10 @@ def key_values(keys: Keys) -> FloatArray:
     return np.where(negative, ~keys, keys ^ np.uint64(1 << 63)).view(np.float64)
 
 
+SCORES = order_keys(np.arange(10**SCORE_DECIMALS + 1) / 10.0**SCORE_DECIMALS)
+"""(10,001,) the keys of all values that a score can have, ascending."""
+
+
 def public_thresholds(values: FloatArray) -> bool:
     """Whether all are whole hundredths: counts there are those of public bins, however often they are asked."""
     return bool(np.all(values == np.rint(values * 100.0) / 100.0))
@@ -63,6 +68,11 @@ def public_thresholds(values: FloatArray) -> bool:
 def _above(keys: Keys, bits: NDArray[np.uint64]) -> Keys:
     """The keys without their lowest `bits` bits (0 to 64), moved down."""
     return np.where(bits < KEY_BITS, keys >> np.minimum(bits, np.uint64(KEY_BITS - 1)), np.uint64(0))
+
+
+def _last_keys(low: Keys, depth: NDArray[np.uint64]) -> Keys:
+    """The last key of ranges whose keys share `depth` leading bits."""
+    return low + _above(np.full(low.size, ~np.uint64(0)), depth)
 
 
 @dataclass(frozen=True)
@@ -187,79 +197,6 @@ class ScoreCounts(ValueCounts):
 
 
 @dataclass(frozen=True)
-class Digits:
-    """Counts of the children of ranges as digits of integers below 2^53.
-
-    All children of one range and class have digits of as many bits as their largest possible count needs. A class
-    that cannot occur in a range needs none.
-
-    Attributes
-    ----------
-    width, per_word, first
-        (ranges, classes): bits of a digit, digits in a number, and the index of the first number.
-    needed
-        (ranges, classes) numbers.
-    """
-
-    width: Counts
-    per_word: Counts
-    first: Counts
-    needed: Counts
-
-    @classmethod
-    def of(cls, bits: NDArray[np.uint64], most: NDArray[np.uint64]) -> Digits:
-        """`bits` (ranges,) and `most` (ranges, classes) as in `ValueCounts`."""
-        children = np.left_shift(1, bits.astype(np.int64))[:, np.newaxis]
-        width = np.ceil(np.log2(most.astype(np.float64) + 1.0)).astype(np.int64)
-        per_word = WORD_BITS // np.maximum(width, 1)
-        needed = np.where(width > 0, -(-children // per_word), 0)
-        return cls(width, per_word, (np.cumsum(needed) - needed.reshape(-1)).reshape(needed.shape), needed)
-
-    @property
-    def words(self) -> int:
-        """Numbers for all counts."""
-        return int(self.needed.sum())
-
-    def pack(self, owner: Counts, child: Counts, label: Counts) -> Counts:
-        """(words,) of the range, child and class of each patient.
-
-        A count above its bound, which only a wrong bound can bring, loses what is above: to refuse would tell
-        this site's own count.
-        """
-        width, per_word = self.width[owner, label], self.per_word[owner, label]
-        digit = (self.first[owner, label] + child // per_word) * KEY_BITS + child % per_word * width
-        digit, first, counts = np.unique(digit[width > 0], return_index=True, return_counts=True)
-        largest = np.left_shift(1, width[width > 0][first]) - 1
-        words = np.zeros(self.words, dtype=np.int64)
-        np.add.at(words, digit // KEY_BITS, np.left_shift(counts & largest, digit % KEY_BITS))
-        return words
-
-    def unpack(self, words: Counts) -> tuple[Counts, Counts, Counts, Counts]:
-        """Range, child, class and count of every count above zero, from numbers of `pack`, also summed over sites."""
-        used = np.flatnonzero(words)
-        cell = np.repeat(np.arange(self.needed.size), self.needed.reshape(-1))[used]
-        width, per_word = self.width.reshape(-1)[cell], self.per_word.reshape(-1)[cell]
-        begin = (used - self.first.reshape(-1)[cell]) * per_word
-        found = []
-        for digit in range(int(per_word.max(initial=0))):
-            counts = np.right_shift(words[used], digit * width) & (np.left_shift(1, width) - 1)
-            hit = (digit < per_word) & (counts > 0)
-            found.append(np.stack([cell[hit], begin[hit] + digit, counts[hit]]))
-        cell, child, counts = np.concatenate(found, axis=1) if found else np.zeros((3, 0), dtype=np.int64)
-        owner, label = np.divmod(cell, self.needed.shape[1])
-        return owner, child, label, counts
-
-    def sound(self, words: Counts, most: NDArray[np.uint64]) -> bool:
-        """Whether numbers of `pack`, or a sum of them, hold in no (range, class) more than `most`."""
-        if bool(np.any((words < 0) | (words >> WORD_BITS > 0))):
-            return False
-        owner, _child, label, counts = self.unpack(words)
-        held = np.zeros(most.shape, dtype=np.uint64)
-        np.add.at(held, (owner, label), counts.astype(np.uint64))
-        return bool(np.all(held <= most))
-
-
-@dataclass(frozen=True)
 class Leaves:
     """The patients of a cohort by ascending value of one column.
 
@@ -283,7 +220,7 @@ class Leaves:
     @property
     def high(self) -> Keys:
         """(leaves,) last key of the range."""
-        return self.low + _above(np.full(self.low.size, ~np.uint64(0)), self.depth)
+        return _last_keys(self.low, self.depth)
 
     def of(self, values: FloatArray) -> NDArray[np.int64]:
         """(n,) the leaf of each of the values that were counted; for others the one below, -1 below all."""
@@ -301,6 +238,14 @@ class _Ranges:
 
     def keep(self, rows: NDArray[np.bool_]) -> _Ranges:
         return _Ranges(self.column[rows], self.low[rows], self.depth[rows], self.counts[rows])
+
+    def without_other_scores(self, scores: NDArray[np.bool_]) -> _Ranges:
+        """Those of the ranges `scores` in which one score is possible are that single value."""
+        first = np.searchsorted(SCORES, self.low)
+        one = scores & (np.searchsorted(SCORES, _last_keys(self.low, self.depth), side="right") - first == 1)
+        low, depth = self.low.copy(), self.depth.copy()
+        low[one], depth[one] = SCORES[first[one]], KEY_BITS
+        return _Ranges(self.column, low, depth, self.counts)
 
 
 def root_question(cohort: str, recipe: Recipe, columns: tuple[str, ...], endpoint: str = "") -> ValueCounts:
@@ -323,7 +268,8 @@ def _question(
 def refine(
     cohort: str, recipe: Recipe, columns: tuple[str, ...], endpoint: str = "", *, pure: bool = True
 ) -> Conclusion[tuple[Leaves, ...]]:
-    """The order of the patients by each column, as far as it is needed; at most eight rounds for any data.
+    """The order of the patients by each column, as far as it is needed; at most eight rounds for any data, four for
+    scores of the recipe.
 
     Parameters
     ----------
@@ -342,6 +288,7 @@ def refine(
     if not columns:
         return ()
     questions = [root_question(cohort, recipe, columns, endpoint)]
+    rounded = np.array([recipe.is_rounded(name) for name in columns])
     done: list[_Ranges] = []
     for left in range(MAX_ROUNDS - 1, -1, -1):
         replies = yield tuple[Ask, ...](total(question) for question in questions)
@@ -349,6 +296,7 @@ def refine(
         ranges = _joined(found)
         patients = ranges.counts.sum(axis=1)
         apart = np.all(ranges.counts > 0, axis=1) if pure and endpoint else patients > 1
+        ranges = ranges.without_other_scores(apart & rounded[ranges.column])
         going = apart & (ranges.depth < KEY_BITS)
         done.append(ranges.keep(~going & (patients > 0)))
         if not bool(np.any(going)):

@@ -17,8 +17,9 @@ from common.errors import FedmviError
 from common.federation.codec import FloatField, KeyField
 from common.federation.query import Block, Kind, Query, Risk, Summary
 from common.statistics.calibration import logit
+from common.statistics.digits import WORD_BITS
 from common.statistics.logistic import logistic_weight
-from common.statistics.refinement import WORD_BITS, Counts, order_keys, public_thresholds
+from common.statistics.refinement import Counts, order_keys, public_thresholds
 from common.study.drafting import drawn_times
 from common.study.recipe import Frame, logistic_function
 from common.study.table import FloatArray

@@ -294,6 +294,8 @@ Step = Annotated[
 ]
 
 
+_CHANGES_NO_SCORE = Score | DraftScore | Cut | Complete | Subset | Fold | Outside | Resample
+
 LEAST_DISTINCT = 0.55
 
 MANY_TERMS = 20
@@ -320,6 +322,16 @@ class Recipe:
     def distinct(self) -> float:
         """Share of its patients that are different ones, at least: a bootstrap set has 63 % of them on average."""
         return LEAST_DISTINCT if any(isinstance(step, Resample) for step in self.steps) else 1.0
+
+    def is_rounded(self, column: str) -> bool:
+        """Whether a column's values are whole multiples of 10**-SCORE_DECIMALS, because no step comes after its score
+        but those that choose rows or add other columns."""
+        for step in reversed(self.steps):
+            if isinstance(step, Score | DraftScore) and step.column == column:
+                return True
+            if not isinstance(step, _CHANGES_NO_SCORE) or (isinstance(step, Cut) and step.name == column):
+                return False
+        return False
 
     def then(self, *steps: Step) -> Recipe:
         """This recipe with more steps at its end."""

@@ -14,9 +14,10 @@ from common.errors import FedmviError
 from common.federation.ports import Meter, SitesPort
 from common.federation.runner import conclude
 from common.federation.totals import check_summary
+from common.statistics.digits import Digits
 from common.statistics.refinement import (
     MAX_PATIENTS,
-    Digits,
+    SCORES,
     Leaves,
     ScoreCounts,
     key_values,
@@ -24,7 +25,7 @@ from common.statistics.refinement import (
     refine,
     root_question,
 )
-from common.study.recipe import Frame, Recipe
+from common.study.recipe import SCORE_DECIMALS, Cut, Frame, Recipe, Score, Standardise, Step
 from simulation.exactness.measuring import same
 from simulation.views import COHORT, federation_of
 
@@ -112,6 +113,52 @@ def test_a_range_of_one_class_is_not_searched_further() -> None:
     assert leaf.counts.tolist() == [[30, 0], [0, 30]]
     assert leaf.depth.tolist() == [8, 8]
     assert leaf.rounds == 1
+
+
+SCORE = Score("m", "y", ("x",), (1.0,), -1.0)
+
+
+@pytest.mark.parametrize(("endpoint", "pure"), [("", False), ("y", False), ("y", True)])
+def test_equal_scores_are_not_searched_for_differences_that_rounding_has_removed(endpoint: str, pure: bool) -> None:
+    """Beside the same numbers as a column of the table, of which nobody knows that they are rounded."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(scale=3.0, size=3000)
+    x[:9] = np.nan, *(-90.0, 90.0) * 4
+    y, site = (rng.random(3000) < 0.4).astype(np.float64), rng.integers(0, 4, 3000)
+    table = Recipe((SCORE,)).apply_to(Frame({"x": x}, {}, 3000)).columns
+    port = federation_of(table, {"y": y}, site)
+    found, bytes_ = [], []
+    for recipe in (Recipe((SCORE,)), Recipe()):
+        meter = Meter(port.transport)
+        (leaves,) = conclude(
+            SitesPort(meter, port.ticket), [refine(COHORT, recipe, (SCORE.column,), endpoint, pure=pure)]
+        )
+        found.append(leaves[0])
+        bytes_.append(meter.bytes_to_sites + meter.bytes_from_sites)
+    assert found[0].rounds <= 4 < found[1].rounds
+    assert same(replace(found[0], rounds=found[1].rounds), found[1])
+    assert bytes_[0] < 0.6 * bytes_[1]
+
+
+@pytest.mark.parametrize(
+    ("later", "rounded"),
+    [
+        ((), True),
+        ((Cut(SCORE.column, "high", 0.5), replace(SCORE, model="other")), True),
+        ((Standardise((SCORE.column,), (0.5,), (0.1,)),), False),
+        ((Cut("x", SCORE.column),), False),
+    ],
+)
+def test_a_score_that_a_later_step_may_change_is_not_taken_for_rounded(later: tuple[Step, ...], rounded: bool) -> None:
+    recipe = Recipe((SCORE, *later))
+    assert recipe.is_rounded(SCORE.column) is rounded
+    assert not recipe.is_rounded("x")
+
+
+def test_the_values_that_a_score_can_have_are_those_that_rounding_gives() -> None:
+    values = np.round(np.random.default_rng(2).random(100_000), SCORE_DECIMALS)
+    assert np.isin(order_keys(values), SCORES).all()
+    assert (np.diff(SCORES.astype(object)) > 0).all()
 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=20))
