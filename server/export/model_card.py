@@ -236,11 +236,14 @@ def _limits(exported: Exported) -> Iterator[str]:
     network = exported.network
     yield "- It knows scanners and protocols of the hospitals above; elsewhere it may fail without a sign of it."
     yield "- It presumes a resectable tumour, outlined by a reader: rectangles and slices follow the outline."
-    yield "- Probabilities are not calibrated for other prevalences, nor is the cut-off."
+    yield f"- Probabilities are at the prevalence of {network.cohort}, for others not calibrated, nor is the cut-off."
     if network.development == "published":
         yield "- Its development was the published 9:1 split: performance there is selected and optimistic."
     if network.training.class_weights == "balanced":
-        yield "- Classes were weighted in training, so that the probabilities exceed the shares of rare grades."
+        yield (
+            "- Classes were weighted in training, so that rare grades count as much as common ones. The weighting was "
+            "taken back in the last layer's biases: it does not raise the probabilities of rare grades."
+        )
     for found in exported.parts(f"performance.{exported.combination}"):
         for one, always in not_shown_better(found):
             yield (

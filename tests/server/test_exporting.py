@@ -197,6 +197,21 @@ def test_the_model_card_says_how_well_it_does_where_and_what_it_is_not(bundle: P
         assert said in card, said
 
 
+@pytest.mark.parametrize("kind", ["balanced", "none"])
+def test_the_card_says_at_which_prevalence_probabilities_are_as_training_left_them(kind: str, tmp_path: Path) -> None:
+    """Weights of classes are taken off the biases before weights are saved (`train_job`)."""
+
+    def weighted(study: str) -> str:
+        return study.replace("[networks.training]\n", f'[networks.training]\nclass_weights = "{kind}"\n')
+
+    run = make_run(tmp_path / "run", weighted, trained())
+    assert f'class_weights = "{kind}"' in (run / "study.toml").read_text(encoding="utf-8")
+    card = (write_export(run, "dl_mvi", tmp_path / "bundle") / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "Probabilities are at the prevalence of train, for others not calibrated" in card
+    assert ("The weighting was taken back" in card) == (kind == "balanced")
+    assert "exceed" not in card
+
+
 @pytest.mark.parametrize("kind", ["fedbn", "silobn"])
 def test_a_network_whose_statistics_stayed_at_the_sites_is_not_exported_here(kind: str, tmp_path: Path) -> None:
     def own(study: str) -> str:
