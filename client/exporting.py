@@ -22,15 +22,20 @@ def export(
     ],
     out_: Annotated[Path, typer.Option("--out", help="A new folder for the bundle.")],
     run: Annotated[str, typer.Option(help="own: the run's id, as the ledger shows it.")] = "",
+    results: Annotated[
+        Path | None,
+        typer.Option(help="The run's results.json, which the coordinator hands out: performance and cut-offs."),
+    ] = None,
     site: Annotated[Path, typer.Option("--site", help="The site's folder, the one with site.toml.")] = Path(),
 ) -> None:
-    """Write a network that was trained with fedbn or silobn as a MONAI bundle, with this hospital's statistics.
+    """Write a network trained with fedbn or silobn with this hospital's statistics: MONAI bundle, ONNX and model card.
 
     They are means and variances over all its patients' slices; whoever gets the bundle gets them. No patient is in it.
     """
-    need("site", "torch", "safetensors")
+    need("site", "torch", "safetensors", "onnx", "onnxscript")
     from client.cohort.site import load_site
     from client.learning.exporting import Source, estimated_statistics, export_here, own_statistics
+    from common.published.results import read_results
     from common.study.loader import load_study
 
     protocol, here = load_study(study), load_site(site)
@@ -46,5 +51,8 @@ def export(
         local = own_statistics(here, run, weights)
     else:
         local = estimated_statistics(here, protocol, found, weights)
-    export_here(out_, protocol, found, weights, local, Source(normalisation))
-    out.print(f"Bundle and model card: {escape(str(out_))}")
+    published = None if results is None else read_results(results)
+    export_here(out_, protocol, found, weights, local, Source(normalisation), published)
+    out.print(f"Bundle, ONNX graph and model card: {escape(str(out_))}")
+    if published is None:
+        out.print("Without --results the card gives no performance, and no cut-off goes with the network.")

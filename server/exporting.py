@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from common.terminal import need, out
-
-if TYPE_CHECKING:
-    from common.networks.bundle import Description
 
 
 def export(
@@ -80,13 +76,14 @@ def write_export(folder: Path, name: str, to: Path, combination: str = "", seed:
         or of another network, 688 the statistics of its normalisation never left the sites, 689 the run trained none,
         or not with that seed, 702 no results.
     """
-    from common.networks.bundle import describe, write_bundle
+    from common.networks.bundle import describe
+    from common.networks.exporting import hand_on
+    from common.networks.model_card import Exported
     from common.networks.network import build
     from common.networks.weights import load_vector
-    from server.export.model_card import Exported, model_card
-    from server.export.onnx import write_onnx
-    from server.export.trained import STATISTICS, frozen_cutoffs, trained_weights, unknown
-    from server.study.results import read_results
+    from common.published.networks import frozen_cutoffs
+    from common.published.results import read_results
+    from server.export.trained import STATISTICS, trained_weights, unknown
     from server.study.run_directory import RunDirectory
 
     run = RunDirectory(folder)
@@ -98,29 +95,7 @@ def write_export(folder: Path, name: str, to: Path, combination: str = "", seed:
     architecture, vector = trained_weights(folder, network, results, classes, combination, seed)
     net = build(architecture, seed=0)
     load_vector(net, vector)
-    net.eval()
     cutoffs = frozen_cutoffs(network, results, architecture.sequences)
     about = describe(study, network, architecture, STATISTICS[network.normalisation], cutoffs)
-    exported = Exported(study, network, results, architecture, about, seed, vector.size)
-    masked = network.missing == "mask"
-    graph = Path("models", "model.onnx")
-    write_bundle(
-        to,
-        net,
-        about,
-        model_card(exported),
-        add=lambda new: write_onnx(new / graph, net, about.size, about.slices, masked=masked, told=_told(about)),
-    )
+    hand_on(to, net.eval(), Exported(study, network, results, architecture, about, seed, vector.size))
     return to
-
-
-def _told(about: Description) -> dict[str, str]:
-    """What the graph says of itself to whoever has nothing but the graph."""
-    return {
-        "name": about.name,
-        "title": about.title,
-        "intended_use": about.intended_use,
-        "levels": json.dumps(about.levels, ensure_ascii=False),
-        "cutoffs": json.dumps(dict(about.cutoffs)),
-        "study_fingerprint": about.study_fingerprint,
-    }

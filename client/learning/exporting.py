@@ -1,4 +1,4 @@
-"""client/learning: a hospital hands on a network whose normalisation is its own: a MONAI bundle with its statistics.
+"""client/learning: a hospital hands on a network whose normalisation is its own: a bundle with its statistics.
 
 The coordinator has no statistics of FedBN and SiloBN, so only a hospital can complete such a network. Statistics of
 normalisation layers are means and variances over all of a hospital's slices; whoever gets the bundle gets them.
@@ -19,11 +19,15 @@ from client.learning.scoring import estimate_statistics
 from client.learning.work import Works, work_folder
 from common.errors import FedmviError
 from common.networks.architecture import architecture_of
-from common.networks.bundle import Description, describe, write_bundle
+from common.networks.bundle import describe
+from common.networks.exporting import hand_on
+from common.networks.model_card import Exported
 from common.networks.network import build
 from common.networks.normalisation import MIN_ESTIMATED
 from common.networks.weights import load_local_state, load_vector, local_round, local_state, read_weights
-from common.study.intended_use import RESEARCH
+from common.published.networks import frozen_cutoffs
+from common.published.results import Results
+from common.study.fingerprint import study_fingerprint
 from common.study.networks import Network
 from common.study.protocol import Study
 
@@ -75,8 +79,10 @@ def estimated_statistics(site: Site, study: Study, network: Network, shared: Pat
     return estimate_statistics(network, learners, vector)
 
 
-def export_here(to: Path, study: Study, network: Network, shared: Path, local: Arrays, source: Source) -> None:
-    """Write the bundle of a network with this hospital's statistics.
+def export_here(
+    to: Path, study: Study, network: Network, shared: Path, local: Arrays, source: Source, results: Results | None
+) -> None:
+    """Write the bundle, the ONNX graph and the model card of a network with this hospital's statistics.
 
     Parameters
     ----------
@@ -88,12 +94,17 @@ def export_here(to: Path, study: Study, network: Network, shared: Path, local: A
         The shared weights: `models/<network>/<sequences>/seed0.safetensors` of the coordinator's run.
     local, source
         What belongs to the hospital, and where it is from: `own_statistics` or `estimated_statistics`.
+    results
+        What the coordinator published of the run, with performance and cut-offs; without it neither is given.
 
     Raises
     ------
     FedmviError
-        213 `to` holds something, 686 or 687 weights that are not whole or of another network, 688 no statistics.
+        213 `to` holds something, 686 or 687 weights that are not whole or of another network, 688 no statistics, 704
+        results of another study.
     """
+    if results is not None and results.study_fingerprint != study_fingerprint(study):
+        raise FedmviError(704, "the results are of another protocol than the study that is given")
     architecture, vector = read_weights(shared)
     if architecture != architecture_of(network, architecture.sequences, architecture.classes):
         raise FedmviError(686, architecture.text)
@@ -103,15 +114,6 @@ def export_here(to: Path, study: Study, network: Network, shared: Path, local: A
         raise FedmviError(688, normalisation=network.normalisation, patients=MIN_ESTIMATED)
     load_vector(net, vector)
     load_local_state(net, {name: local[name] for name in needed})
-    about = describe(study, network, architecture, _STATISTICS[source])
-    write_bundle(to, net.eval(), about, _card(study, about))
-
-
-def _card(study: Study, about: Description) -> str:
-    simulated = "**Simulated: learned from invented patients.**\n\n" if study.study.simulated else ""
-    return (
-        f"# {about.title}\n\n{simulated}**{RESEARCH}**\n\n"
-        f"{about.statistics} It is therefore made for that hospital's images. How well it does where is in the report "
-        f"of the study ({about.study}), which was measured with every hospital's own statistics.\n\n"
-        "`models/model.safetensors` has all weights; `configs/inference.json` is for MONAI's ConfigParser.\n"
-    )
+    cutoffs = () if results is None else frozen_cutoffs(network, results, architecture.sequences)
+    about = describe(study, network, architecture, _STATISTICS[source], cutoffs)
+    hand_on(to, net.eval(), Exported(study, network, results, architecture, about, None, vector.size))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from common.models.logistic import FrozenModel, Input, Measure, Performance
 from common.models.network import FrozenNetwork
+from common.published.format import area_interval, number, optional_count, plain
 from common.study.modelling import is_score
-from server.report.format import area_interval, number, optional_count, plain
 
 _MISSING = {
     "complete-case": "A patient with a missing input gets no probability.",

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import FedmviError
+from common.published.networks import chosen
+from common.published.results import Result, Results
 from common.study.networks import Network, in_order
-from server.study.results import Result, Results
 from server.study.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -64,28 +65,6 @@ def unknown(wanted: str, there: Sequence[str]) -> FedmviError:
     """Error 684 with the nearest of what there is first."""
     near = get_close_matches(wanted, there, n=1)
     return FedmviError(684, wanted=wanted, there=", ".join(dict.fromkeys([*near, *there])))
-
-
-def frozen_cutoffs(network: Network, results: Results, sequences: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
-    """By way of inference the cut-off that was frozen with the network on these sequences."""
-    head = f"network.{network.name}.performance.{'+'.join(sequences)}."
-    found = [
-        e
-        for r in results.results
-        if r.id.startswith(head) or (r.id == f"network.{network.name}.selection" and _chose(r, sequences))
-        for e in r.estimates
-        if e.name == "cutoff"
-    ]
-    return tuple({e.term: e.value for e in found if e.value is not None}.items())
-
-
-def chosen(selection: Result) -> str | None:
-    """The combination that a result says was chosen."""
-    return next((e.term for e in selection.estimates if e.name == "chosen" and e.value == 1), None)
-
-
-def _chose(selection: Result, sequences: tuple[str, ...]) -> bool:
-    return chosen(selection) == "+".join(sequences)
 
 
 def _why(network: Network, results: Results) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.blocks import Block, Drawing, Paragraph, Row, Section, Table
 from server.report.contents import Labels, of, where
 from server.report.explanations import status_words

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.contents import estimate, where
 from server.report.subgroup_forest import Words, area_words
 from server.report.svg import new_figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.blocks import Block, Paragraph, Row, Section, Table
 from server.report.contents import Labels, estimate, of
 from server.report.explanations import hidden_note, status_words

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
-from server.report.format import MISSING, per, plain, unit
+from common.published.format import MISSING, per, plain, unit
 from server.study.results import Estimate, Result, Results, Statistic
 
 PREDICTION_ROLES = ("train", "internal-test", "calibration", "external-test")
@@ -89,22 +88,6 @@ def interval_words(found: Estimate | None, decimals: int) -> str:
     if found.low is None or found.high is None:
         return f"{found.value:.{decimals}f}"
     return f"{found.value:.{decimals}f} ({found.low:.{decimals}f} to {found.high:.{decimals}f})"
-
-
-ALWAYS: Mapping[str, str] = MappingProxyType({"accuracy": "majority_class", "grade_accuracy": "grade_majority_class"})
-"""Each accuracy, and that of saying the commonest class to everybody in the same patients."""
-
-
-def not_shown_better(result: Result) -> list[tuple[Estimate, Estimate]]:
-    """Accuracies whose interval does not lie above that of saying the commonest class to everybody, each with that."""
-    found = []
-    for one in result.estimates:
-        always = estimate(result, ALWAYS[one.name], one.term) if one.name in ALWAYS else None
-        if always is None or always.value is None or one.low is None:
-            continue
-        if one.low <= always.value:
-            found.append((one, always))
-    return found
 
 
 def terms(*parts: Result | None) -> list[str]:

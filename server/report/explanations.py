@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from server.report.format import MARK
+from common.published.format import MARK
 from server.study.results import Result, Results, Statistic
 
 _HOW: Mapping[str, str] = MappingProxyType(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.blocks import Block, Bullets, Drawing, Paragraph, Row, Section, Table
 from server.report.contents import estimate, of
 from server.report.explanations import status_words

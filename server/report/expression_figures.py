@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.contents import estimate, where
 from server.report.looks import look
 from server.report.subgroup_forest import Words

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from common.files import write_whole
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.centre_forest import draw_centres
 from server.report.contents import ModelParts, estimate, models, of, role, short_groups, terms, where
 from server.report.expression_figures import draw_expression

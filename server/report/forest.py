@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.contents import Labels, ModelParts, estimate, terms
 from server.report.svg import new_figure
 from server.study.results import Estimate, Result, Results

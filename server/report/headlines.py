@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.adaptations import adaptation_sentence
 from server.report.contents import (
     ModelParts,

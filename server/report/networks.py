@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from server.report import format as fmt
+from common.published import format as fmt
+from common.published.networks import ALWAYS, chosen, not_shown_better
 from server.report.adaptations import adaptations
 from server.report.blocks import Block, Drawing, Paragraph, Row, Section, Table
-from server.report.contents import ALWAYS, estimate, not_shown_better, of, where
+from server.report.contents import estimate, of, where
 from server.report.explanations import hidden_note, status_words
 from server.report.figures import Picture, slug
 from server.report.projections import projections
@@ -37,10 +38,10 @@ def networks(results: Results, pictures: Pictures) -> Section:
             if result.statistic == "network-combinations":
                 part.blocks += _combinations(result)
         part.blocks += _trainings([r for r in mine if r.statistic == "network-training"], pictures)
-        chosen = _chosen(choice)
+        combination = chosen(choice)
         for result in mine:
             if result.statistic == "network-performance":
-                detailed = result.id.split(".")[3] == chosen
+                detailed = result.id.split(".")[3] == combination
                 part.blocks += _performance(results, result, pictures, detailed=detailed)
         seen = [r for r in of(results, "network-projection") if r.id.split(".")[1] == name]
         part.blocks += projections(seen, pictures)
@@ -51,12 +52,8 @@ def networks(results: Results, pictures: Pictures) -> Section:
     return section
 
 
-def _chosen(choice: Result) -> str:
-    return next((e.term for e in choice.estimates if e.name == "chosen" and e.value == 1.0), "")
-
-
-def _sequences(combination: str) -> str:
-    return fmt.plain(combination.replace("+", ", ").upper())
+def _sequences(combination: str | None) -> str:
+    return fmt.plain((combination or "").replace("+", ", ").upper())
 
 
 def _choice(choice: Result) -> list[Block]:
@@ -66,7 +63,7 @@ def _choice(choice: Result) -> list[Block]:
     told = f"Frozen cut-offs of the probability that it is present: {', '.join(cuts)}." if cuts else ""
     nested = [f"{_area(e)} ({e.term})" for e in choice.estimates if e.name == "nested_auc" and e.value is not None]
     told += f" Nested AUC, sequences chosen by validation loss in each fold: {', '.join(nested)}." if nested else ""
-    words = f"Chosen sequences: {_sequences(_chosen(choice))}. {told} {fmt.plain(choice.note)}"
+    words = f"Chosen sequences: {_sequences(chosen(choice))}. {told} {fmt.plain(choice.note)}"
     blocks: list[Block] = [Paragraph(" ".join(words.split()), anchor=choice.id, how=(choice.how,))]
     folds = [e.term.partition(", ") for e in choice.estimates if e.name == "lowest_loss"]
     if folds:

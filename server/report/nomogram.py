@@ -13,9 +13,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from common.published import format as fmt
 from common.study.modelling import is_score
 from common.study.ranges import NUMBERS
-from server.report import format as fmt
 from server.report.contents import Labels, ModelParts, estimate, models, where
 from server.study.results import LogisticModel, Predictor, Result, Results
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import jinja2
 
 from common.files import write_whole
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.figures import Picture, slug
 from server.report.nomogram import Axis, Nomogram, nomograms
 from server.report.svg import inline

@@ -16,7 +16,7 @@ from pathlib import Path
 import jinja2
 
 from common.files import write_whole
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.acquisition import acquisition
 from server.report.analyses import analyses
 from server.report.blocks import Bullets, Paragraph, Section, Terms

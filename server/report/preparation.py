@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.blocks import Paragraph, Row, Section, Table
 from server.study.results import Results
 

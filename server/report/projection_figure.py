@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.contents import estimate
 from server.report.looks import look
 from server.report.svg import new_figure

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.contents import estimate, where
 from server.report.looks import look
 from server.report.svg import new_figure

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.blocks import Block, Bullets, Drawing, Paragraph, Row, Section, Table
 from server.report.contents import Labels, estimate, interval_words, of, where
 from server.report.explanations import status_words

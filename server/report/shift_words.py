@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.contents import Labels, estimate, interval_words, models, of
 from server.study.results import Estimate, Result, Results
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.svg import new_figure
 from server.study.results import Result
 

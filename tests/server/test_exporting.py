@@ -20,6 +20,8 @@ from common.networks.network import MviNetwork, build
 from common.networks.scorer import PatientScorer
 from common.networks.weights import read_network, save_weights, to_vector
 from common.study.features import LANDMARKS
+from common.study.fingerprint import study_fingerprint
+from common.study.loader import load_study
 from server.cli import app
 from server.exporting import write_export
 from server.study.results import CohortFacts, Count, Estimate, Result, Results, write_results
@@ -192,7 +194,8 @@ def test_the_model_card_says_how_well_it_does_where_and_what_it_is_not(bundle: P
         "62.5 % (55.0 to 70.0) against 59.9 %",
         "| precision | mean, M2 | a count is hidden |", "frozen cut-off by `mean` (the one that is reported): 0.4321",
         "Not known in external-test (external-e): Too few patients.", "| excluded by images | hidden† | 9 | 8 | 7 |",
-        "no differential privacy", "everybody: 9 rounds", "group normalisation", "lacks is masked", "a" * 64,
+        "no differential privacy", "everybody: 9 rounds", "group normalisation", "lacks is masked",
+        study_fingerprint(load_study(bundle.parent / "run" / "study.toml")),
     ):  # fmt: skip
         assert said in card, said
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from common.files import write_whole
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.blocks import Checklist, Entry, Paragraph, Section
 from server.report.checklists.claim import CLAIM
 from server.report.checklists.clear import CLEAR

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -18,7 +19,10 @@ from common.errors import FedmviError
 from common.networks.architecture import Architecture
 from common.networks.network import MviNetwork, build
 from common.networks.normalisation import MIN_ESTIMATED
+from common.networks.scorer import PatientScorer
 from common.networks.weights import local_state, read_network, save_weights, to_vector
+from common.published.results import CohortFacts, Estimate, Result, Results
+from common.study.fingerprint import study_fingerprint
 from common.study.loader import parse_study
 from common.study.protocol import Study
 from tests.client.learning.drawn_learners import drawn_learners
@@ -45,6 +49,25 @@ def at_a_hospital(kind: str, folder: Path) -> tuple[MviNetwork, Path]:
     return net.eval(), folder / "seed0.safetensors"
 
 
+def published(protocol: Study) -> Results:
+    """Some of what the coordinator publishes of a run of this protocol."""
+    where = {"cohort": "train", "sites": ["hospital-a", "hospital-b"], "how": "exact"}
+    make = Result.model_validate
+    return Results(
+        study=protocol.study.name, title=protocol.study.title, description="", simulated=True, sources=[],
+        study_fingerprint=study_fingerprint(protocol), code_fingerprint="b" * 64, preparation_fingerprint="c" * 64,
+        min_cell=5, cohorts=[CohortFacts(name="train", role="train", sites=["hospital-a", "hospital-b"])],
+        under_limits=[], variables={}, results=[
+            make({"id": "network.dl_mvi.selection", "statistic": "network-selection", "title": "Choice", **where,
+                  "estimates": [Estimate(name="chosen", term="t1v", value=1),
+                                Estimate(name="cutoff", term="mean", value=0.4321)]}),
+            make({"id": "network.dl_mvi.performance.t1v.train", "statistic": "network-performance", "n": 152,
+                  "events": 61, "title": "Performance", **where,
+                  "estimates": [Estimate(name="auc", term="mean", value=0.8125, low=0.74, high=0.871)]}),
+        ],
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", ["fedbn", "silobn"])
 @pytest.mark.parametrize("source", list(Source))
 def test_the_bundle_is_the_hospitals_network_and_states_its_statistics(
@@ -53,7 +76,7 @@ def test_the_bundle_is_the_hospitals_network_and_states_its_statistics(
     net, shared = at_a_hospital(kind, tmp_path)
     protocol = study(kind)
     local = {**local_state(net), "optimiser.0.step": np.ones(1, dtype=np.float32)}
-    export_here(tmp_path / "bundle", protocol, protocol.networks[0], shared, local, source)
+    export_here(tmp_path / "bundle", protocol, protocol.networks[0], shared, local, source, published(protocol))
     exported = read_network(tmp_path / "bundle" / "models" / "model.safetensors")
     images = torch.randn(3, 1, 32, 32)
     assert torch.equal(exported(images), net(images))
@@ -61,14 +84,49 @@ def test_the_bundle_is_the_hospitals_network_and_states_its_statistics(
     card = (tmp_path / "bundle" / "docs" / "README.md").read_text(encoding="utf-8")
     words = {"own": "one hospital's own", "re-estimated": "estimated at one hospital on 20 or more patients"}[source]
     assert words in metadata["description"]
-    assert words in card
+    for said in (
+        words, "hospital-a, hospital-b", "152 patients, 61 with MVI", "| AUC | mean | 0.812 (0.740 to 0.871) |",
+        "frozen cut-off by `mean` (the one that is reported): 0.4321", "every hospital's own statistics", "## Limits",
+        "no medical device",
+    ):  # fmt: skip
+        assert said in card, said
+    assert metadata["fedmvi_cutoffs"] == {"mean": 0.4321}
+    graph = onnxruntime.InferenceSession(tmp_path / "bundle" / "models" / "model.onnx")
+    assert json.loads(graph.get_modelmeta().custom_metadata_map["cutoffs"]) == {"mean": 0.4321}
+    size = protocol.networks[0].size
+    stacks, body = 200 * torch.rand(4, 1, 3, size, size) + 50, torch.linspace(60, 240, 11).expand(4, 1, 11).contiguous()
+    with torch.no_grad():
+        expected = PatientScorer(net).eval()(stacks, body)
+    for mine, wanted in zip(graph.run(None, {"stacks": stacks.numpy(), "body": body.numpy()}), expected, strict=True):
+        assert np.abs(mine - wanted.numpy()).max() <= 1e-4
+
+
+def test_without_results_the_card_has_the_protocols_cohorts_and_says_that_performance_is_not_given(
+    tmp_path: Path,
+) -> None:
+    net, shared = at_a_hospital("silobn", tmp_path)
+    protocol = study("silobn")
+    export_here(tmp_path / "bundle", protocol, protocol.networks[0], shared, local_state(net), Source.OWN, None)
+    card = (tmp_path / "bundle" / "docs" / "README.md").read_text(encoding="utf-8")
+    sites = ", ".join(protocol.cohort("train").sites)
+    for said in ("Performance not given", "cut-off not given", f"| train | train | {sites} |", "## Limits"):
+        assert said in card, said
+
+
+def test_results_of_another_protocol_are_refused(tmp_path: Path) -> None:
+    net, shared = at_a_hospital("silobn", tmp_path)
+    protocol, other = study("silobn"), published(study("fedbn"))
+    with pytest.raises(FedmviError) as refused:
+        export_here(tmp_path / "bundle", protocol, protocol.networks[0], shared, local_state(net), Source.OWN, other)
+    assert refused.value.number == 704
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_without_statistics_it_is_refused(tmp_path: Path) -> None:
     _, shared = at_a_hospital("silobn", tmp_path)
     protocol = study("silobn")
     with pytest.raises(FedmviError) as refused:
-        export_here(tmp_path / "bundle", protocol, protocol.networks[0], shared, {}, Source.OWN)
+        export_here(tmp_path / "bundle", protocol, protocol.networks[0], shared, {}, Source.OWN, None)
     assert refused.value.number == 688
     assert not (tmp_path / "bundle").exists()
 
@@ -90,7 +148,7 @@ def test_statistics_are_estimated_on_twenty_patients_or_not_at_all(
         assert refused.value.number == number
         return
     local = run()
-    export_here(tmp_path / "bundle", protocol, protocol.networks[0], shared, local, Source.RE_ESTIMATED)
+    export_here(tmp_path / "bundle", protocol, protocol.networks[0], shared, local, Source.RE_ESTIMATED, None)
     exported = local_state(read_network(tmp_path / "bundle" / "models" / "model.safetensors"))
     assert all(np.array_equal(exported[name], local[name]) for name in exported)
 

@@ -1,7 +1,7 @@
-"""server/export: the model card: what a network is, from whom it learned, how well it does where, and where it ends.
+"""common/networks: the model card: what a network is, from whom it learned, how well it does where, and where it ends.
 
 (Its parts are those of Mitchell et al., Model cards for model reporting, FAT* 2019.) Every number is read from
-`results.json`, hidden counts stay hidden.
+`results.json`, hidden counts stay hidden; a hospital that has not got the file says what is in the protocol.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from common.networks.architecture import Architecture
 from common.networks.bundle import Description
+from common.published.format import area_interval, hidden_or, number, plain, share_interval
+from common.published.networks import ALWAYS, not_shown_better
+from common.published.results import ALL_SITES, Count, Estimate, Result, Results
 from common.study.features import LANDMARKS
+from common.study.fingerprint import preparation_fingerprint
 from common.study.intended_use import RESEARCH
 from common.study.networks import Network
 from common.study.protocol import Study
-from server.export.trained import chosen
-from server.report.contents import ALWAYS, not_shown_better
-from server.report.format import area_interval, hidden_or, number, plain, share_interval
-from server.study.results import ALL_SITES, Count, Estimate, Result, Results
 
 _AREAS = ("auc", "auc_mean_of_seeds")
 _SHARES = (
@@ -39,24 +39,26 @@ class Exported:
 
     Attributes
     ----------
-    study, network, results
+    study, network
         Of the run.
+    results
+        What the run published; None where a hospital has not got it.
     architecture
         Of the weights.
     about
         What the bundle says of them.
     seed
-        Which of the trainings.
+        Which of the trainings; None where the weights do not say.
     parameters
         How many shared weights there are.
     """
 
     study: Study
     network: Network
-    results: Results
+    results: Results | None
     architecture: Architecture
     about: Description
-    seed: int
+    seed: int | None
     parameters: int
 
     @property
@@ -66,7 +68,8 @@ class Exported:
 
     def parts(self, part: str) -> list[Result]:
         """Results of the network whose id goes on with `part`."""
-        return [r for r in self.results.results if f"{r.id}.".startswith(f"network.{self.network.name}.{part}.")]
+        published = [] if self.results is None else self.results.results
+        return [r for r in published if f"{r.id}.".startswith(f"network.{self.network.name}.{part}.")]
 
 
 def model_card(exported: Exported) -> str:
@@ -100,13 +103,13 @@ def _what(exported: Exported) -> Iterator[str]:
         f"{len(shape.sequences)} sequence(s). {exported.parameters} shared weights; width {shape.width}, "
         f"2 x {shape.blocks} bottlenecks, {shape.normalisation} normalisation. {exported.about.statistics}"
     )
-    selection = exported.parts("selection")
-    cutoffs = [e for r in selection if chosen(r) == exported.combination for e in r.estimates if e.name == "cutoff"]
     yield ""
     yield "MVI is called present where the probabilities of all classes above the lowest add up to the cut-off or more."
-    for cutoff in cutoffs:
-        used = " (the one that is reported)" if cutoff.term == exported.network.inference else ""
-        yield f"- frozen cut-off by `{cutoff.term}`{used}: {number(cutoff.value)}"
+    for inference, cutoff in exported.about.cutoffs:
+        used = " (the one that is reported)" if inference == exported.network.inference else ""
+        yield f"- frozen cut-off by `{inference}`{used}: {number(cutoff)}"
+    if not exported.about.cutoffs:
+        yield "- cut-off not given: " + ("see the report." if exported.results is None else "none was frozen.")
 
 
 def _use(exported: Exported) -> Iterator[str]:
@@ -142,9 +145,13 @@ def _patients(exported: Exported) -> Iterator[str]:
     used = (exported.network.cohort, *exported.network.evaluate)
     yield "| cohort | role | hospitals |"
     yield "|---|---|---|"
-    for cohort in results.cohorts:
+    for cohort in exported.study.cohorts if results is None else results.cohorts:
         if cohort.name in used:
             yield f"| {cohort.name} | {cohort.role} | {', '.join(map(plain, cohort.sites))} |"
+    if results is None:
+        yield ""
+        yield "As the protocol has them. Numbers of patients not given: exported without the study's results."
+        return
     for result in (r for r in results.results if r.statistic == "patient-flow" and r.cohort in used):
         yield ""
         yield (
@@ -169,7 +176,8 @@ def _training(exported: Exported) -> Iterator[str]:
     yield (
         f"Federated: patients did not leave their hospitals; sums of the weights' changes did. {federation.strategy}, "
         f"{federation.epochs_per_round} local epoch(s) a round, {training.optimiser} at {training.learning_rate:g}, "
-        f"batches of {training.batch}, class weights {training.class_weights}; seed {exported.seed} of {network.seeds}."
+        f"batches of {training.batch}, class weights {training.class_weights}; "
+        + (f"one of {network.seeds} seed(s)." if exported.seed is None else f"seed {exported.seed} of {network.seeds}.")
     )
     yield ""
     privacy = network.privacy
@@ -190,7 +198,13 @@ def _training(exported: Exported) -> Iterator[str]:
 
 def _performance(exported: Exported) -> Iterator[str]:
     found = exported.parts(f"performance.{exported.combination}")
-    if exported.seed:
+    if exported.results is None:
+        yield "Performance not given: exported without the study's results; it is in the report of the study."
+        return
+    if exported.network.statistics_stay:
+        yield "What follows was measured with seed 0 and every hospital's own statistics, not with those exported here."
+        yield ""
+    elif exported.seed:
         yield "What follows was measured with seed 0, not with the one that is exported here."
         yield ""
     if not found:
@@ -235,6 +249,8 @@ def _n(result: Result) -> str:
 def _limits(exported: Exported) -> Iterator[str]:
     network = exported.network
     yield "- It knows scanners and protocols of the hospitals above; elsewhere it may fail without a sign of it."
+    if network.statistics_stay:
+        yield "- It is made for images of the hospital whose statistics it has; at another, estimate them there."
     yield "- It presumes a resectable tumour, outlined by a reader: rectangles and slices follow the outline."
     yield f"- Probabilities are at the prevalence of {network.cohort}, for others not calibrated, nor is the cut-off."
     if network.development == "published":
@@ -256,7 +272,9 @@ def _limits(exported: Exported) -> Iterator[str]:
 
 
 def _origin(exported: Exported) -> Iterator[str]:
-    results = exported.results
-    yield f"- study: {plain(results.title)} (`{results.study}`), fingerprint `{results.study_fingerprint}`"
-    yield f"- code `{results.code_fingerprint}`, preparation `{results.preparation_fingerprint}`"
-    yield from (f"- {plain(source)}" for source in results.sources)
+    study, results = exported.study, exported.results
+    fingerprint, preparation = exported.about.study_fingerprint, preparation_fingerprint(study)
+    yield f"- study: {plain(study.study.title)} (`{study.study.name}`), fingerprint `{fingerprint}`"
+    code = "code not given" if results is None else f"code `{results.code_fingerprint}`"
+    yield f"- {code}, preparation `{preparation}`"
+    yield from (f"- {plain(source)}" for source in study.study.sources)

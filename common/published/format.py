@@ -1,4 +1,4 @@
-"""server/report: how numbers become text, in one place: counts, p values, ratios, areas, shares and times.
+"""common/published: how numbers become text, in one place: counts, p values, ratios, areas, shares and times.
 
 Digits are not grouped, so that a number on the page can be searched for.
 """

@@ -1,4 +1,4 @@
-"""server/export: a trained network as an ONNX graph, for programs without Python."""
+"""common/networks: a trained network as an ONNX graph, for programs without Python."""
 
 from __future__ import annotations
 

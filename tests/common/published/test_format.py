@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.report import format as fmt
+from common.published import format as fmt
 
 
 @pytest.mark.parametrize(

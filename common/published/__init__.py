@@ -1,0 +1,1 @@
+"""common/published: what a study publishes, as both sides read it: results, and how their numbers become text."""
