@@ -115,7 +115,7 @@ def prepare(site: Site, study: Study, *, workers: int | None = None, progress: P
         if images.unusable:
             raise UnfitDataError(worst_first([*images.unusable, *problems]))
         images = _held_to_ranges(images, study)
-        table = _with_images(table, study, images)
+        table = with_images(table, study, images)
     if table_inputs(site, study) != before:
         raise FedmviError(212, "the tables or site.toml changed while it was read")
     folder = store_folder(site, study)
@@ -154,7 +154,7 @@ def _filled(column: Column, fact: str, patients: Sequence[str], images: Prepared
     return replace(column, values=np.where(np.isnan(column.values), np.array(index, dtype=np.float64), column.values))
 
 
-def _with_images(table: SiteTable, study: Study, images: PreparedImages) -> SiteTable:
+def with_images(table: SiteTable, study: Study, images: PreparedImages) -> SiteTable:
     """The table with the features that the study uses, and how the images were acquired, NaN where a patient has none;
     and with who is left out."""
 

@@ -1,10 +1,12 @@
-"""simulation: benchmarks: studies of nothing: MVI is dealt out anew inside every hospital, so that nothing tells of it.
+"""simulation: benchmarks: studies of nothing: outcomes are dealt out anew in every hospital.
 
-What such a study finds is chance. So over many of them the 95 % interval of a frozen model's AUC in external hospitals
-must hold 0.5 in about 95 of 100, and a log-rank test between the classes must reach p < .05 in about 5 of 100; how far
-from that chance may take them is the binomial distribution's to say. Among the models is a Hybrid: on the out-of-fold
-score of a model whose predictors are reduced inside every fold. A LASSO, or a reduction, that keeps no predictor says
-"no signal found", and is counted apart.
+MVI is dealt to one patient and follow-up to another: otherwise both would go together, and predictors that tell of
+follow-up would part the patients of a Hybrid that tells of nothing. What such a study finds is chance. So over many of
+them the 95 % interval of a frozen model's AUC in external hospitals must hold 0.5 in about 95 of 100, and a log-rank
+test between the classes, or between high and low by the Hybrid's frozen cut-off, must reach p < .05 in about 5 of 100;
+how far from that chance may take them is the binomial distribution's to say. Among the models is a Hybrid: on the
+out-of-fold score of a model whose predictors are reduced inside every fold. A LASSO, or a reduction, that keeps no
+predictor says "no signal found", and is counted apart.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from common.study.contradictions import contradictions
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
 from common.study.modelling import Reduction
-from common.study.protocol import Model, Study, Term
+from common.study.protocol import Comparison, Model, Study, Term
 from server.study.conduct import conduct
 from server.study.results import Result, Results
 from simulation.cohorts.consortium import load_consortium
@@ -44,8 +46,8 @@ ALPHA = 0.05
 TAIL = 0.005
 """On either side of the bounds: a sound program is beyond one of them in one campaign of a hundred."""
 
-DEALT = ("mvi", "mvi_grade")
-"""Columns that are dealt out anew, together."""
+DEALT = (("mvi", "mvi_grade"), ("rfs_days", "rfs_event", "os_days", "os_event"))
+"""Columns that are dealt out anew, those of a group together."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,12 @@ def developed_models() -> tuple[Model, ...]:
     )
 
 
+def by_hybrid(study: Study) -> Comparison:
+    """High and low by the Hybrid's frozen cut-off, in the cohort in which it is evaluated."""
+    whole = study.comparisons[0]
+    return whole.model_copy(update={"name": "rfs-by-hybrid", "group": "score.hybrid", "cohort": "external-test"})
+
+
 def null_study() -> Study:
     """The demonstration's study with three hospitals to train and three to test, so that all sums are pooled."""
     study = load_study(shipped_study(Path("demo")))
@@ -190,6 +198,7 @@ def null_study() -> Study:
         ),
         "analyses": tuple(analysis for analysis in study.analyses if analysis.statistic == "lasso"),
         "models": (*study.models, *developed_models()),
+        "comparisons": (*study.comparisons, by_hybrid(study)),
         # What these tell is not looked at here, and takes most of the time.
         **dict.fromkeys(("subgroups", "recalibrations"), ()),
         **dict.fromkeys(("shift", "characteristics"), None),
@@ -210,7 +219,7 @@ def benchmark_null(seeds: Sequence[int], workers: int | None, done: Callable[[Fo
 
 
 def study_of_nothing(seed: int, *, dealt: bool = True) -> Found:
-    """Draw the hospitals, deal out MVI anew, and conduct the study over the hospitals' own code in this process."""
+    """Draw the hospitals, deal outcomes out anew, and conduct the study over their own code in this process."""
     study = null_study()
     with TemporaryDirectory(prefix="fedmvi-null-") as name:
         folder = Path(name) / "sites"
@@ -234,14 +243,15 @@ def _conducted(study: Study, folder: Path, seed: int | None) -> Results:
 
 
 def deal(path: Path, draw: np.random.Generator) -> None:
-    """Exchange the patients' MVI among them, and leave all else of their rows."""
+    """Exchange the patients' MVI among them, and their follow-up, and leave all else of their rows."""
     rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
     header, patients = rows[0], rows[1:]
-    places = [header.index(column) for column in DEALT]
-    cells = [[patient[place] for place in places] for patient in patients]
-    for patient, k in zip(patients, draw.permutation(len(patients)), strict=True):
-        for place, cell in zip(places, cells[k], strict=True):
-            patient[place] = cell
+    for columns in DEALT:
+        places = [header.index(column) for column in columns]
+        cells = [[patient[place] for place in places] for patient in patients]
+        for patient, k in zip(patients, draw.permutation(len(patients)), strict=True):
+            for place, cell in zip(places, cells[k], strict=True):
+                patient[place] = cell
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *patients])
     path.write_text(text.getvalue(), encoding="utf-8")

@@ -1,8 +1,9 @@
 """simulation: learning: features that are drawn beside drawn stacks, so that a study of both can be rehearsed.
 
-No image is measured. A feature is a standard normal number of its patient's; blocks of ten have half of their variance
-in common, as features of one image have; the first of every second block is larger with MVI; and each hospital has its
-own offsets. All of it is assumed.
+No image is measured. A feature is a standard normal number of its patient's, its logistic function where the feature
+is a share, its exponential where it cannot be negative. Blocks of ten have half of their variance in common, as those
+of one image have; the first of every second block is larger with MVI, and each hospital has its own offsets. All of it is
+assumed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from common.study.dictionary import Variable
+from common.study.recipe import logistic_function
 from common.study.table import FloatArray
 from simulation.cohorts.streams import stream
 
@@ -22,7 +25,7 @@ SIGNAL = 4.0
 
 
 def draw_features(
-    study: str, seed: int, site: str, names: Sequence[str], grades: Sequence[int], effect: float, shift: float
+    study: str, seed: int, site: str, features: Sequence[Variable], grades: Sequence[int], effect: float, shift: float
 ) -> FloatArray:
     """(patients, features) of one hospital.
 
@@ -30,8 +33,8 @@ def draw_features(
     ----------
     study, seed, site
         As for `stream`.
-    names
-        Of the features, in the order of the protocol.
+    features
+        In the order of the protocol; their ranges decide the form.
     grades
         0 to 2 of each patient.
     effect, shift
@@ -39,10 +42,15 @@ def draw_features(
         hospital's offsets.
     """
     rng = stream(study, seed, site, "features")
-    n, p = len(grades), len(names)
+    n, p = len(grades), len(features)
     common = rng.normal(size=(n, -(-p // BLOCK)))
     values = np.sqrt(0.5) * (np.repeat(common, BLOCK, axis=1)[:, :p] + rng.normal(size=(n, p)))
     values[:, :: 2 * BLOCK] += SIGNAL * effect * np.array(grades)[:, np.newaxis] / 2.0
-    offsets: FloatArray = 0.3 * shift * rng.normal(size=p)
-    # Four decimals, as a table of a hospital might have them.
-    return np.asarray(np.round(values + offsets, 4), dtype=np.float64)
+    values += 0.3 * shift * rng.normal(size=p)
+    for place, feature in enumerate(features):
+        if feature.high == 1.0:
+            values[:, place] = logistic_function(values[:, place])
+        elif feature.low == 0.0:
+            values[:, place] = np.exp(values[:, place])
+    drawn: FloatArray = np.round(values, 6)
+    return drawn

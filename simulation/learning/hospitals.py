@@ -18,7 +18,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,13 +35,13 @@ from client.imaging.previews import Preview
 from client.imaging.stacks import Point, Stack
 from client.preparation.images import PreparedImages
 from client.preparation.patient import Outcome
-from client.preparation.prepare import UnfitDataError
+from client.preparation.prepare import UnfitDataError, with_images
 from client.preparation.stacking import stack_of, write_stack
 from client.preparation.steps import write_result
 from common.errors import FedmviError, Severity
 from common.files import write_whole
 from common.study.preparation import Preparation
-from common.study.protocol import IMAGES, Study
+from common.study.protocol import Study
 from simulation.cohorts.patients import GRADES
 from simulation.cohorts.streams import stream
 from simulation.importers.folder import ImportReport, SiteRows, write_sites
@@ -167,7 +167,7 @@ def _fill_store(site: Site, study: Study, preparation: Preparation, grades: dict
     with TemporaryDirectory(prefix="fedmvi-stacks-") as scratch:
         outcomes = _outcomes(Path(scratch), site, study, wanted, grades, drawing)
         images = PreparedImages(preparation, outcomes)
-        table = replace(table, failed={**table.failed, IMAGES: np.zeros(table.n, dtype=bool)})
+        table = with_images(table, study, images)
         folder = store_folder(site, study)
         folder.parent.mkdir(mode=0o700, parents=True)
 
@@ -198,10 +198,11 @@ def _outcomes(
 
 def _features(site: Site, study: Study, grades: Sequence[int], drawing: Drawing) -> list[dict[int, dict[str, float]]]:
     """Of each patient, those of one reader; none where the study has none."""
-    names = _drawable(study).feature_names() if study.features() else ()
-    if not names:
+    features = [study.variable(name) for name in _drawable(study).feature_names()] if study.features() else []
+    if not features:
         return [{} for _ in grades]
-    drawn = draw_features(study.study.name, drawing.seed, site.name, names, grades, drawing.effect, drawing.shift)
+    drawn = draw_features(study.study.name, drawing.seed, site.name, features, grades, drawing.effect, drawing.shift)
+    names = [feature.name for feature in features]
     return [{1: dict(zip(names, row, strict=True))} for row in drawn.tolist()]
 
 
