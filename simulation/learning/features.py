@@ -2,8 +2,8 @@
 
 No image is measured. A feature is a standard normal number of its patient's, its logistic function where the feature
 is a share, its exponential where it cannot be negative. Blocks of ten have half of their variance in common, as those
-of one image have; the first of every second block is larger with MVI, and each hospital has its own offsets. All of it is
-assumed.
+of one image have; the first of every second block is larger with MVI, and each hospital has offsets of its own. All of
+it is assumed.
 """
 
 from __future__ import annotations
