@@ -20,8 +20,18 @@ from client.release.countersigned import countersign, current_head
 from common.errors import FedmviError
 from common.errors.unforeseen import unforeseen
 from common.federation.envelope import failure, write_answers
-from common.federation.records import Proof, ToldLedger, Wire, from_wire, read_proof, read_wire, to_records
+from common.federation.records import (
+    Proof,
+    ToldLedger,
+    Wire,
+    from_wire,
+    read_proof,
+    read_round,
+    read_wire,
+    to_records,
+)
 from common.federation.signatures import head_is_signed, message_is_signed
+from common.observing.context import bound
 
 _LOG = logging.getLogger("fedmvi.site")
 
@@ -32,7 +42,8 @@ def receive(folder: Path, records: RecordDict) -> RecordDict:
     Never raises: what goes wrong leaves as a number with public facts; the detail stays in the local log.
     """
     try:
-        return _receive(folder, records)
+        with bound(round_number=read_round(records)):
+            return _receive(folder, records)
     except FedmviError as error:
         _LOG.error("%s", error)
         return to_records(write_answers("", [failure("", error)]))

@@ -35,6 +35,7 @@ from common.federation.records import (
 )
 from common.federation.signatures import Signer
 from common.flower.pace import Pace
+from common.observing.context import subject
 from server.ledgers import LedgerHeads
 from server.study.missing import AwayError
 
@@ -249,9 +250,10 @@ class FlowerTransport:
                     exchange.lost("its node has left")
 
     def _records(self, site: str, wire: Wire) -> RecordDict:
+        number = int(subject().get("round", 0))  # as this hub's own log has it
         if self._signer is None:
-            return wire_records(wire)
-        return signed_records(wire, site, self._signer, self._ledgers.last(site) if self._ledgers else None)
+            return wire_records(wire, number)
+        return signed_records(wire, site, self._signer, self._ledgers.last(site) if self._ledgers else None, number)
 
     def _pull(self, exchanges: Sequence[_Exchange]) -> Iterator[tuple[str, RecordDict]]:
         """Sites with their answers, if there are any to the messages that asked for them; one for each site."""

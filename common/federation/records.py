@@ -2,7 +2,8 @@
 
 All arrays of a message travel as one byte payload (Flower moves every array as objects of their own); their
 types and shapes are in the layout, which is checked before a byte is interpreted. Beside them travel, to a site, the
-coordinator's signatures, and from a site the head of its ledger.
+coordinator's signatures, and from a site the head of its ledger: in the same record, because Flower fetches every
+record by a request of its own, under names that say whose they are.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -27,11 +30,14 @@ NAME_TYPE = "query.name"
 """The action by which a node says which site it stands for."""
 
 _CONFIG, _ARRAYS, _PAYLOAD, _STYPE = "message", "arrays", "payload", "fedmvi.raw"
-_PROOF, _LEDGER = "proof", "ledger"
+_PROOF, _LEDGER = "proof.", "ledger."
+"""What the names of that begin with which the coordinator, or a site, says beside a message."""
+
+_ROUND, MOST_ROUNDS = "round", 1_000_000
 
 SMALL_PAYLOAD = 1 << 18
 """Bytes up to which the payload stands beside the text. Flower fetches every record, array and piece of an array by a
-request of its own: a small message then is four requests instead of seven."""
+request of its own: a small message then is three requests instead of six."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +95,28 @@ def to_wire(packed: Packed) -> Wire:
     return Wire(packed.text, json.dumps(layout), payload)
 
 
-def signed_records(wire: Wire, site: str, signer: Signer, last: Head | None) -> RecordDict:
-    """The records of a message to one site, signed, with the last head of its ledger countersigned."""
+def signed_records(wire: Wire, site: str, signer: Signer, last: Head | None, round_number: int = 0) -> RecordDict:
+    """The records of a message to one site, signed, with the last head of its ledger countersigned.
+
+    The round's number, from 1, is for the lines of logs and nothing else, and is not signed.
+    """
     proof: dict[str, str | int] = {"signature": signer.message(site, wire.digest)}
     if last is not None:
         proof |= {"lines": last.lines, "hash": last.hash, "countersignature": signer.head(site, last).signature}
-    records = wire_records(wire)
-    records[_PROOF] = ConfigRecord(proof)  # type: ignore[arg-type]
-    return records
+    return _records(wire, {_PROOF + name: value for name, value in proof.items()} | _of_round(round_number))
 
 
-def wire_records(wire: Wire) -> RecordDict:
-    """The records of a Flower message that nobody signs."""
-    config: dict[str, str | bytes] = {"text": wire.text, "layout": wire.layout}
+def wire_records(wire: Wire, round_number: int = 0) -> RecordDict:
+    """The records of a Flower message that nobody signs; the number as in `signed_records`."""
+    return _records(wire, _of_round(round_number))
+
+
+def _of_round(number: int) -> dict[str, str | int]:
+    return {_ROUND: number} if number else {}
+
+
+def _records(wire: Wire, beside: Mapping[str, str | int]) -> RecordDict:
+    config: dict[str, str | int | bytes] = {"text": wire.text, "layout": wire.layout, **beside}
     if len(wire.payload) <= SMALL_PAYLOAD:
         config[_PAYLOAD] = wire.payload
     records = RecordDict({_CONFIG: ConfigRecord(config)})  # type: ignore[arg-type]
@@ -112,11 +127,10 @@ def wire_records(wire: Wire) -> RecordDict:
 
 def to_records(packed: Packed, ledger: ToldLedger | None = None) -> RecordDict:
     """The records of a Flower message; an answer of an enrolled site has the state of its ledger beside it."""
-    records = wire_records(to_wire(packed))
+    told: dict[str, str | int] = {}
     if ledger is not None:
         told = {"lines": ledger.head.lines, "hash": ledger.head.hash, "agrees": ledger.agrees}
-        records[_LEDGER] = ConfigRecord(told)  # type: ignore[arg-type]
-    return records
+    return _records(to_wire(packed), {_LEDGER + name: value for name, value in told.items()})
 
 
 def read_wire(records: RecordDict) -> Wire:
@@ -137,9 +151,7 @@ def read_wire(records: RecordDict) -> Wire:
 
 def read_proof(records: RecordDict) -> Proof:
     """What came as the coordinator's signatures, unverified; error 501 for what can be none."""
-    if _PROOF not in records.config_records:
-        return Proof()
-    told = dict(records.config_records[_PROOF])
+    told = _beside(records, _PROOF)
     signature = told.pop("signature", "")
     try:
         signed = SignedHead(Head(told.pop("lines"), told.pop("hash")), told.pop("countersignature")) if told else None  # type: ignore[arg-type]
@@ -153,15 +165,29 @@ def read_proof(records: RecordDict) -> Proof:
 
 def read_ledger(records: RecordDict) -> ToldLedger | None:
     """What a site tells of its ledger, None if nothing; error 501 for what can be none."""
-    if _LEDGER not in records.config_records:
+    told = _beside(records, _LEDGER)
+    if not told:
         return None
-    told = dict(records.config_records[_LEDGER])
     if set(told) != {"lines", "hash", "agrees"} or not isinstance(told["agrees"], bool):
         raise FedmviError(501, "a ledger's state")
     try:
         return ToldLedger(Head(told["lines"], told["hash"]), told["agrees"])  # type: ignore[arg-type]
     except TypeError as error:
         raise FedmviError(501, "a ledger's head") from error
+
+
+def read_round(records: RecordDict) -> int:
+    """The number of the round that a message belongs to, for logs; 0 where none is told, error 501 for what is none."""
+    number = records.config_records.get(_CONFIG, {}).get(_ROUND, 0)
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MOST_ROUNDS:
+        raise FedmviError(501, "the number of the round")
+    return number
+
+
+def _beside(records: RecordDict, whose: str) -> dict[str, Any]:
+    """What stands beside the message under names that begin so."""
+    config = records.config_records.get(_CONFIG, {})
+    return {name.removeprefix(whose): value for name, value in config.items() if name.startswith(whose)}
 
 
 def from_records(records: RecordDict) -> Packed:

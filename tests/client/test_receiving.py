@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import RecordDict
 
 from client.cohort.site import load_site
 from client.forgetting import forget
@@ -15,8 +16,9 @@ from client.receiving import receive
 from client.release.countersigned import read_countersigned
 from client.release.ledger import Ledger, ledger_file
 from common.federation.query import Ask, total
-from common.federation.records import from_records, read_ledger, to_records, to_wire, wire_records
+from common.federation.records import from_records, read_ledger, signed_records, to_records, to_wire, wire_records
 from common.federation.signatures import Head, SignedHead, Signer
+from common.observing.context import subject
 from common.statistics.moments import Deviations
 from common.study.recipe import Recipe, Select
 from tests.client.enrolled import answers, enrol, head, numbers, put, records, signer
@@ -98,13 +100,13 @@ def _signed_as_a_head(made: Consortium, ask: Ask) -> RecordDict:
     """A signature of the coordinator over another kind of statement, with the digest in the place of the hash."""
     wire = to_wire(made.message(ask))
     sent = wire_records(wire)
-    sent["proof"] = ConfigRecord({"signature": signer().head("a", Head(1, wire.digest)).signature})
+    sent["message"]["proof.signature"] = signer().head("a", Head(1, wire.digest)).signature
     return sent
 
 
 def _with_a_strange_proof(made: Consortium, ask: Ask) -> RecordDict:
     sent = to_records(made.message(ask))
-    sent["proof"] = ConfigRecord({"signature": b"\x00" * 64})
+    sent["message"]["proof.signature"] = b"\x00" * 64
     return sent
 
 
@@ -224,8 +226,42 @@ def test_a_head_that_another_key_has_signed_is_refused_and_not_kept(made: Consor
     last = head(put(made, "a", question(made)))
     sent = records(made, "a", question(made, "age"), last=last)
     forged: SignedHead = Signer.head(signer(2), "a", last)
-    sent["proof"]["countersignature"] = forged.signature
+    sent["message"]["proof.countersignature"] = forged.signature
     assert numbers(receive(made.folders["a"], sent)) == [425]
-    sent["proof"]["countersignature"] = signer().head("b", last).signature
+    sent["message"]["proof.countersignature"] = signer().head("b", last).signature
     assert numbers(receive(made.folders["a"], sent)) == [425]
     assert read_countersigned(load_site(made.folders["a"])) is None
+
+
+# ------------------------------------------------------------------------------------------------ the log
+
+
+class Told(logging.Handler):
+    """The study, run and round that each line is about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[dict[str, str | int]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append({name: subject().get(name, "") for name in ("study", "run", "round")} | {"is": record.msg})
+
+
+def test_a_line_of_the_log_tells_the_round_that_the_hub_has_in_its_own(
+    made: Consortium, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told, log = Told(), logging.getLogger("fedmvi.site")
+    monkeypatch.setattr(log, "handlers", [told])
+    caplog.set_level(logging.INFO, log.name)
+    wire = to_wire(made.message(question(made)))
+    assert numbers(receive(made.folders["a"], signed_records(wire, "a", signer(), None, 17))) == [0]
+    (line,) = [line for line in told.lines if "answered" in str(line["is"])]
+    assert (line["study"], line["run"], line["round"]) == (made.ticket.study, made.ticket.run_id, 17)
+
+
+@pytest.mark.parametrize("number", [-1, 10**6 + 1, 2**62, True, "17", 1.0, b"1", [17]])
+def test_what_is_no_number_of_a_round_is_refused_before_anything_is_read(made: Consortium, number: object) -> None:
+    sent, before = records(made, "a", question(made)), lines(made)
+    sent["message"]["round"] = number
+    assert numbers(receive(made.folders["a"], sent)) == [501]
+    assert lines(made) == before

@@ -23,7 +23,7 @@ from client.cohort.site import load_site
 from client.receiving import receive
 from client.release.ledger import ledger_file
 from common.federation.query import Ask, total
-from common.federation.records import Wire, from_records, signed_records, to_wire
+from common.federation.records import Wire, from_records, signed_records, to_wire, wire_records
 from common.federation.signatures import Head
 from common.statistics.moments import Deviations
 from common.study.loader import parse_study
@@ -113,9 +113,10 @@ def test_flowers_own_arrays_are_read_as_bytes_and_never_inflated(made: Consortiu
     records = signed_records(wire, "a", KEY, None)
     for stype in ("numpy.ndarray", "pickle", "fedmvi.raw"):
         data = _npy(trace)
-        records["message"] = ConfigRecord({"text": wire.text, "layout": wire.layout})
+        signature = KEY.message("a", Wire(wire.text, wire.layout, data).digest)
+        told = {"text": wire.text, "layout": wire.layout, "proof.signature": signature}
+        records["message"] = ConfigRecord(told)  # type: ignore[arg-type]
         records["arrays"] = ArrayRecord({"payload": Array("object", (1,), stype, data)})
-        records["proof"] = ConfigRecord({"signature": KEY.message("a", Wire(wire.text, wire.layout, data).digest)})
         assert numbers(receive(made.folders["a"], records)) == [501]
     assert not trace.exists()
 
@@ -168,9 +169,9 @@ def test_no_proof_makes_a_site_raise_or_keep_a_head_that_is_not_signed(
     shared: Consortium, proof: dict[str, Any], valid: bool
 ) -> None:
     wire = to_wire(shared.message(question(shared)))
-    records = signed_records(wire, "a", KEY, None)
+    records = wire_records(wire)
     signature = {"signature": KEY.message("a", wire.digest)} if valid else {}
-    records["proof"] = ConfigRecord(proof | signature)
+    records["message"].update({f"proof.{name}": value for name, value in (proof | signature).items()})
     (number,) = numbers(receive(shared.folders["a"], records))
     assert number in ((0, 425, 501) if valid and set(proof) <= {"signature"} else (425, 501))
     assert not (shared.folders["a"] / "store" / "ledger.countersigned.json").exists()

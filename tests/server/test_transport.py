@@ -17,8 +17,9 @@ from flwr.serverapp import Grid
 from common.errors import FedmviError
 from common.federation.codec import Packed, pack
 from common.federation.envelope import failure, write_answers
-from common.federation.records import ToldLedger, from_records, read_proof, read_wire, to_records
+from common.federation.records import ToldLedger, from_records, read_proof, read_round, read_wire, to_records
 from common.federation.signatures import Head, head_is_signed, message_is_signed
+from common.observing.context import bound
 from server import transport
 from server.ledgers import LedgerHeads
 from server.study.missing import AwayError
@@ -353,14 +354,16 @@ def test_every_message_is_signed_for_its_site_alone_and_carries_the_head_that_it
         "b": says(answer(), answer(), answer()),
     })  # fmt: skip
     connected = over(nodes, signer=key, ledgers=LedgerHeads(tmp_path, key, warned.append))
-    for _ in range(3):
-        ask(connected, "a", "b")
+    for number in (1, 2, 3):
+        with bound(round_number=number):
+            ask(connected, "a", "b")
     to_a = [message.content for site, _, message in nodes.sent if site == "a"]
     to_b = [message.content for site, _, message in nodes.sent if site == "b"]
     for sent, site, other in [*((m, "a", "b") for m in to_a), *((m, "b", "a") for m in to_b)]:
         signature = read_proof(sent).signature
         assert message_is_signed(key.public, site, read_wire(sent).digest, signature)
         assert not message_is_signed(key.public, other, read_wire(sent).digest, signature)
+    assert [read_round(sent) for sent in to_a] == [read_round(sent) for sent in to_b] == [1, 2, 3], "as the log has it"
     countersigned = [read_proof(sent).countersigned for sent in to_a]
     assert countersigned[0] is None
     assert [signed.head for signed in countersigned[1:] if signed] == heads
