@@ -1,7 +1,8 @@
 """simulation: benchmarks: Flower's own deployment with the bare app, as Flower's documentation sets one up.
 
 Stock SuperLink and SuperNodes with TLS and node authentication; each starts a process for every message (subprocess
-isolation, the default). Nothing of FedMVI runs in it.
+isolation, the default). The SuperLink keeps its state in a database on disk, as every deployment must that is to know
+its nodes after a restart. Nothing of FedMVI runs in it.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class StockFlower:
             [
                 *(executable("flower-superlink"), "--host", "127.0.0.1", "--port", str(self.port)),
                 *(*tls, "--ssl-keyfile", str(self.keys.key), "--enable-supernode-auth"),
-                "--disable-runtime-dependency-installation",
+                *("--database", str(self.folder / "superlink.db"), "--disable-runtime-dependency-installation"),
             ],
             environment,
         )
