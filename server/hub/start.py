@@ -75,8 +75,10 @@ def _children(hub: Hub, watch: _Watch, style: LogFormat) -> list[Child]:
     write_whole(secret, secrets.token_bytes(SECRET_BYTES))
     home, log = hub.state / "flower", hub.state / "log"
     environment = flower_environment(home)
+    # -P: the working directory is no place to look for code.
+    python = [sys.executable, "-P", "-m"]
     superlink = [
-        str(Path(sys.executable).parent / "flower-superlink"),
+        *(*python, "server.hub.superlink"),
         *("--host", "127.0.0.1", "--port", str(hub.superlink_port)),
         *("--ssl-ca-certfile", str(hub.ca)),
         *("--ssl-certfile", str(hub.server_certificate), "--ssl-keyfile", str(hub.server_key)),
@@ -88,8 +90,6 @@ def _children(hub: Hub, watch: _Watch, style: LogFormat) -> list[Child]:
     ]
     # The SuperLink writes a line for each request of ours otherwise, and we ask twice a second.
     quiet = flower_environment(home, FLWR_LOG_LEVEL="WARNING")
-    # -P: the working directory is no place to look for code.
-    python = [sys.executable, "-P", "-m"]
     return [
         Child("superlink", superlink, quiet, log / "superlink.log"),
         # It ends its workers when it is asked to end, and not when it is killed.

@@ -19,7 +19,7 @@ from simulation.network.census import Process, descendants
 
 SUPERVISOR = "supervisor"
 _BELOW_HUB = {
-    "superlink": "flower-superlink",
+    "superlink": "server.hub.superlink",
     "proxy": "nginx",
     "steward": "server.hub.steward",
     "server-executor": "server.hub.executor",

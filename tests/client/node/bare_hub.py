@@ -115,7 +115,8 @@ class BareHub:
         secret.write_bytes(self.secret)
         self.start(
             "superlink",
-            *(str(BIN / "flower-superlink"), "--host", "127.0.0.1", "--port", str(self.hub.port)),
+            *(sys.executable, "-P", "-m", "server.hub.superlink"),
+            *("--host", "127.0.0.1", "--port", str(self.hub.port)),
             *("--ssl-ca-certfile", str(self.hub.ca), "--ssl-certfile", str(self.hub.server_certificate)),
             *("--ssl-keyfile", str(self.hub.server_key), "--enable-supernode-auth"),
             *("--isolation", "process", "--superexec-auth-secret-file", str(secret)),

@@ -11,6 +11,7 @@ from client.node import executor, launcher
 from common.errors import FedmviError
 from common.flower.parts import AT_HUB, AT_NODE, ask_again_soon
 from common.flower.replacing import PrivateName, refuse_other_flower
+from server.hub import superlink
 
 SOURCES = {
     "flwr.supernode.start_client_internal.start_client_internal": "9e89a6eb68fbec68",
@@ -23,6 +24,9 @@ SOURCES = {
     "flwr.supernode.runtime.run_clientapp.pull_task_input": "5607a23e1673ee87",
     "flwr.supernode.runtime.run_clientapp.push_message": "07cb512c93e065a9",
     "flwr.supernode.runtime.run_clientapp.push_task_output": "9206407456e79e17",
+    "flwr.superlink.main.create_app": "ee966b630c8ba8b5",
+    "flwr.server.superlink.linkstate.linkstate_factory.LinkStateFactory": "9a019d15600620f0",
+    "flwr.server.superlink.linkstate.in_memory_linkstate.InMemoryLinkState": "78ad01f312d1b163",
 }
 
 
@@ -38,7 +42,7 @@ def test_flowers_functions_are_those_that_were_read_when_ours_were_put_in(path: 
 
 
 def test_every_private_name_is_there() -> None:
-    refuse_other_flower([*launcher.NAMES, *executor.NAMES])
+    refuse_other_flower([*launcher.NAMES, *executor.NAMES, superlink.MAKE_STATE])
 
 
 @pytest.mark.parametrize(
