@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
+from client.approval.records import read_record
 from client.cohort.site import Site
 from client.node.enrolment import FOLDER, read_enrolment
 from client.node.folder import Health, NodeFolder, NodeState
 from client.node.hearing import connection, seconds_since_heard
 from client.node.renewal import SOON_DAYS
 from client.release.ledger import Ledger, ledger_file
+from client.run import refuse_unapproved, run_folder
 from common.errors import FedmviError
+from common.federation.envelope import is_run_id
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run that is open at the site: its questions would be answered. The hub tells nobody when a run has ended.
+
+    Attributes
+    ----------
+    study
+        The study's name where the hospital has recorded one, else the beginning of its fingerprint.
+    lines
+        Of the ledger, refusals and receipts included.
+    last
+        When something left last; ISO 8601, UTC.
+    """
+
+    run: str
+    study: str
+    lines: int
+    last: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +52,8 @@ class NodeStatus:
         How long ago the hub answered last; None if it never did. What is older is not known here.
     expires
         The day on which the enrolment ends; empty where there is none.
+    runs
+        Those that are open, the one that was answered last first.
     """
 
     site: str
@@ -40,6 +66,7 @@ class NodeStatus:
     expires: str
     days_left: int | None
     ledger_lines: int
+    runs: tuple[RunStatus, ...] = ()
 
     @property
     def expires_soon(self) -> bool:
@@ -54,6 +81,7 @@ def status_of(site: Site) -> NodeStatus:
     expires = _expires(site)
     left = None if expires is None else (expires - datetime.now(UTC).date()).days
     times = Health(NodeState.STOPPED, 0, 0, "") if health is None else health
+    ledger = Ledger(ledger_file(site))
     return NodeStatus(
         site=site.name,
         connected=connected,
@@ -64,8 +92,40 @@ def status_of(site: Site) -> NodeStatus:
         last_message=times.last_message,
         expires="" if expires is None else expires.isoformat(),
         days_left=left,
-        ledger_lines=len(Ledger(ledger_file(site)).lines()),
+        ledger_lines=len(ledger.lines()),
+        runs=open_runs(site, ledger.entries()),
     )
+
+
+def open_runs(site: Site, entries: Iterable[Mapping[str, object]]) -> tuple[RunStatus, ...]:
+    """The runs of a ledger's lines that the site has opened, whose study it approves, and that it has not forgotten."""
+    runs: dict[str, RunStatus] = {}
+    studies: dict[str, str] = {}
+    answered: set[str] = set()
+    for entry in entries:
+        run, study = str(entry.get("run_id", "")), str(entry.get("study", ""))
+        known = runs.pop(run, RunStatus(run, "", 0, ""))
+        runs[run] = replace(known, lines=known.lines + 1, last=str(entry.get("time", "")))
+        studies[run] = study
+        if entry.get("left") == "answer":
+            answered.add(run)
+    found = []
+    for run, status in reversed(runs.items()):
+        if _is_open(site, run, studies[run], answered=run in answered):
+            record = read_record(site, studies[run])
+            found.append(replace(status, study=record.name if record else studies[run][:12]))
+    return tuple(found)
+
+
+def _is_open(site: Site, run: str, study: str, *, answered: bool) -> bool:
+    if not is_run_id(run) or not run_folder(site, run).is_dir():
+        return False
+    try:
+        refuse_unapproved(site, study)
+    except FedmviError:
+        return False
+    # Answers that cannot be repeated any more end a run (413): it was forgotten.
+    return not answered or (run_folder(site, run) / "replies").is_dir()
 
 
 def _expires(site: Site) -> date | None:

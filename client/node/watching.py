@@ -13,6 +13,9 @@ from common.observing.logs import LogFormat, configure
 from common.observing.metrics import METRICS_PORT, serve_until_ended
 from common.terminal import EXIT_PROBLEMS, out, print_json
 
+MOST_RUNS = 5
+"""How many open runs are shown to a person."""
+
 SiteFolder = Annotated[Path, typer.Option("--site", help="The site's folder, the one with site.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -24,7 +27,11 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def _status(site: SiteFolder = Path(), json_: AsJson = False) -> None:
-    """Say whether the node of this site is connected to the hub, from the site's folder alone. Exit code 1 if not."""
+    """Say whether the node of this site is connected to the hub, and which runs are open, from the site's folder alone.
+
+    A run is open while its questions would be answered: the site has opened it, approves its study, and has not
+    forgotten it (`fedmvi-site forget`). Exit code 1 if the node is not connected.
+    """
     from client.cohort.site import load_site
     from client.node.status import status_of
 
@@ -46,6 +53,11 @@ def _status(site: SiteFolder = Path(), json_: AsJson = False) -> None:
         }
         for name, value in rows.items():
             out.print(f"  {name:<18}{value or 'never'}")
+        for run in status.runs[:MOST_RUNS]:
+            said = f"{run.study}: {run.lines} line(s), the last {run.last}"
+            out.print(f"  {'open run':<18}{escape(run.run)} of {escape(said)}")
+        if len(status.runs) > MOST_RUNS:
+            out.print(f"  {'':<18}and {len(status.runs) - MOST_RUNS} more; --json has all")
     if not status.connected:
         raise typer.Exit(EXIT_PROBLEMS)
 

@@ -15,16 +15,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from client.approval.records import write_record
 from client.cli import app
 from client.cohort.site import Site, load_site
+from client.forgetting import forget
 from client.node.folder import Health, NodeFolder, NodeState
 from client.node.status import status_of
+from client.release.ledger import Ledger, ledger_file
 from common.deployment.ports import free_port
+from common.federation.query import total
+from common.statistics.moments import Deviations
+from common.study.fingerprint import study_fingerprint
+from common.study.recipe import Recipe, Select
 from tests.client.enrolled import enrol
-from tests.disclosure.consortium import rows_of, write_site
+from tests.disclosure.consortium import columns, make, names, rows_of, write_site
 
 OPENER = build_opener(ProxyHandler({}))
 SECONDS = 60.0
@@ -85,6 +93,28 @@ def test_the_command_says_so_by_its_exit_code_too(site: Site) -> None:
     assert shown.exit_code == 0
     assert json.loads(shown.output)["days_left"] == 365
     assert "connected" in CliRunner().invoke(app, words).output
+
+
+def test_the_open_runs_are_told_with_their_study_lines_and_last_answer_and_no_others(tmp_path: Path) -> None:
+    made = make(tmp_path).open()
+    study, known = study_fingerprint(made.study), load_site(made.folders["a"])
+    used = names(made.study, "clinical")
+    recipe = Recipe((Select(columns(made.study, "clinical")),))
+    assert made.number("a", total(Deviations("train", recipe, used, np.zeros(len(used))))) == 0
+    lines = list(Ledger(ledger_file(known)).entries())
+    (run,) = status_of(known).runs
+    assert (run.run, run.study, run.lines, run.last) == (made.ticket.run_id, study[:12], len(lines), lines[-1]["time"])
+    write_record(known, made.study, "approved", "Ann", None)
+    ready(known)
+    shown = " ".join(CliRunner().invoke(app, ["status", "--site", str(known.folder)]).output.split())
+    assert f"open run {run.run} of small: {run.lines} line(s), the last {run.last}" in shown
+    told = json.loads(CliRunner().invoke(app, ["status", "--site", str(known.folder), "--json"]).output)
+    assert told["runs"] == [{"run": run.run, "study": "small", "lines": run.lines, "last": run.last}]
+    unapproved = known.model_copy(update={"policy": known.policy.model_copy(update={"approved_studies": ()})})
+    assert status_of(unapproved).runs == (), "its questions would be refused"
+    forget(known, run.run)
+    assert status_of(known).runs == ()
+    assert status_of(known).ledger_lines == len(lines), "the ledger forgets nothing"
 
 
 def test_metrics_are_answered_until_the_command_is_ended(site: Site) -> None:
