@@ -20,6 +20,7 @@ from server.hub.orders import ENDED, HubRun, State
 from server.study.execution import Action
 from simulation.chaos.disturbing import DisturbedNetwork
 from simulation.chaos.faults import Cause, Fault, draw, skipped
+from simulation.chaos.isolation import slowed_by
 from simulation.network.daemons import POLL_SECONDS
 from simulation.running import Simulation, find_sites, refuse_made_up_patients, sites_of_study
 
@@ -72,13 +73,17 @@ class Ended:
 
 @dataclass
 class Campaign:
-    """What a campaign found; it was survived if every fault and every run was, and nothing was left or broken."""
+    """What a campaign found; it was survived if every fault and every run was, and nothing was left or broken.
+
+    `slowed_by` is how links were made slow, as `isolation.slowed_by` says; "" where none was.
+    """
 
     study: str
     seed: int
     faults: list[Happened] = field(default_factory=list)
     runs: list[Ended] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    slowed_by: str = ""
     ledgers: dict[str, int] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
@@ -142,7 +147,8 @@ def run_campaign(
     for name, site in found.items():
         shutil.copytree(site.folder, folders[name], ignore=shutil.ignore_patterns("enrolment*", "store"))
         prepare(load_site(folders[name]), study)
-    campaign = Campaign(study.study.name, seed, skipped=skipped())
+    slowed = slowed_by() if any(fault.cause is Cause.SLOW for fault in faults) else ""
+    campaign = Campaign(study.study.name, seed, skipped=skipped(), slowed_by=slowed)
     network = DisturbedNetwork(out / "network", folders, progress)
     try:
         with network:

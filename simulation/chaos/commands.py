@@ -79,6 +79,8 @@ def _print(campaign: Campaign) -> None:
     out.print(table)
     for name, why in campaign.skipped.items():
         out.print(f"Left out: {escape(name)}: {escape(why)}")
+    if campaign.slowed_by:
+        out.print(f"Links were made slow by the kernel's {campaign.slowed_by}")
     same = sum(run.same for run in campaign.runs)
     resumed = sum(run.resumed for run in campaign.runs)
     out.print(f"{same} of {len(campaign.runs)} runs gave the bytes of a run without faults; resumed {resumed} times")

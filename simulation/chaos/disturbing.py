@@ -20,7 +20,6 @@ from simulation.network.deployment import CONSORTIUM, HUB, Network, Progress, si
 from simulation.processes import executable
 
 HUB_MEBIBYTES, SITE_MEBIBYTES = 192, 96
-NETEM = ("delay", "300ms", "100ms", "loss", "3%")
 CLOCK_SECONDS, WRONG_CLOCK_SECONDS = 90.0, 7200.0
 """What everybody bears with, and what nobody believes."""
 SEND_SECONDS = 6.0
@@ -127,7 +126,7 @@ class DisturbedNetwork(Network):
         if cause is Cause.CUT:
             self.far.cut()
         else:
-            self.far.slow(*NETEM)
+            self.far.slow()
         try:
             return _held()
         finally:

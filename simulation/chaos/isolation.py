@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +23,13 @@ _HERE, _THERE = "10.213.0.1", "10.213.0.2"
 _NAMESPACE, _LINK, _FAR_LINK = "far", "to-far", "to-hub"
 _FILLER = ".filler"
 _CHUNKS = (1 << 20, 1 << 12, 1)
+
+SLOW = {
+    "netem": ("delay", "300ms", "100ms", "loss", "3%"),
+    "tbf": ("rate", "64kbit", "burst", "3000", "limit", "60000"),
+}
+"""How a link is made slow: late and lossy packets (`tc-netem`), or, where the kernel has none, 8 kB a second
+(`tc-tbf`), which delays too: a large answer waits behind itself, and what does not fit the queue is lost."""
 
 
 def tool(name: str) -> str | None:
@@ -41,10 +49,18 @@ def cannot_slow() -> str:
     """Why links cannot be made slow here, or ""."""
     if why := missing():
         return why
-    shell = [tool("unshare") or "unshare", "--net", tool("tc") or "tc", "qdisc", "add", "dev", "lo", "root", "netem",
-             "delay", "1ms"]  # fmt: skip
-    done = subprocess.run(shell, capture_output=True, check=False)  # noqa: S603 - no shell
-    return "" if done.returncode == 0 else "the kernel has no netem"
+    return "" if slowed_by() else f"the kernel has no {' and no '.join(SLOW)}"
+
+
+@cache
+def slowed_by() -> str:
+    """By which of `SLOW` links are made slow here: the first one that the kernel has, tried on a network of its own."""
+    for discipline, parameters in SLOW.items():
+        shell = [tool("unshare") or "unshare", "--net", tool("tc") or "tc", "qdisc", "add", "dev", "lo", "root"]
+        done = subprocess.run([*shell, discipline, *parameters], capture_output=True, check=False)  # noqa: S603 - no shell
+        if done.returncode == 0:
+            return discipline
+    return ""
 
 
 def system(*command: str) -> None:
@@ -103,11 +119,12 @@ class FarSite:
         """The end of a cut."""
         system("ip", "route", "delete", "blackhole", f"{_THERE}/32")
 
-    def slow(self, *netem: str) -> None:
-        """Delay and lose packets of both directions; see `tc-netem`."""
-        system("tc", "qdisc", "replace", "dev", _LINK, "root", "netem", *netem)
-        system("ip", "netns", "exec", _NAMESPACE, tool("tc") or "tc", "qdisc", "replace", "dev", _FAR_LINK, "root",
-               "netem", *netem)  # fmt: skip
+    def slow(self) -> None:
+        """Make both directions slow, by what `slowed_by` says."""
+        discipline = slowed_by()
+        how = ("root", discipline, *SLOW[discipline])
+        system("tc", "qdisc", "replace", "dev", _LINK, *how)
+        system("ip", "netns", "exec", _NAMESPACE, tool("tc") or "tc", "qdisc", "replace", "dev", _FAR_LINK, *how)
 
     def hasten(self) -> None:
         """The end of a slow link."""

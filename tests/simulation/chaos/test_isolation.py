@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from simulation.chaos.isolation import missing
+from simulation.chaos.isolation import SLOW, cannot_slow, missing, slowed_by
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 PROGRAM = """
-import socket, subprocess, sys, threading
+import select, socket, subprocess, sys, time
 from pathlib import Path
-from simulation.chaos.isolation import FarSite, SmallDisk, enter, tool
+from simulation.chaos.isolation import FarSite, SmallDisk, enter, slowed_by
 enter()
 far = FarSite()
 folder = Path(sys.argv[1])
@@ -28,6 +28,26 @@ far.cut()
 assert not reached(), "a cut link"
 far.join()
 assert reached(), "mended"
+def seconds(size=16_000):
+    text = f"import socket; s = socket.create_connection(('{far.host}', {server.getsockname()[1]}));"
+    text += f"s.sendall(bytes({size})); s.shutdown(1); s.recv(1)"
+    while select.select([server], [], [], 0)[0]:
+        server.accept()[0].close()
+    begun, sender = time.monotonic(), subprocess.Popen([*far.prefix, sys.executable, "-c", text])
+    taken, _ = server.accept()
+    got = 0
+    while part := taken.recv(65536):
+        got += len(part)
+    taken.close()
+    assert (got, sender.wait()) == (size, 0)
+    return time.monotonic() - begun
+if slowed_by():
+    usual = seconds()
+    far.slow()
+    slow = seconds()
+    far.hasten()
+    assert slow > usual + 0.5, (slowed_by(), usual, slow)
+    assert seconds() < slow, "quick again"
 (folder / "kept").write_text("kept")
 disk = SmallDisk(folder, 4)
 assert (folder / "kept").read_text() == "kept"
@@ -43,7 +63,22 @@ disk.release()
 """
 
 
-def test_a_link_is_cut_and_a_disk_filled_where_nobody_else_sees_it(tmp_path: Path) -> None:
+def test_a_link_is_slowed_by_the_first_discipline_that_the_kernel_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here or elsewhere one of them may be missing; what is chosen is what was seen to work."""
+    found = slowed_by()
+    assert (found == "") == bool(cannot_slow())
+    monkeypatch.setattr("simulation.chaos.isolation.SLOW", {"no-such": (), **SLOW})
+    slowed_by.cache_clear()
+    try:
+        assert slowed_by() == found
+        monkeypatch.setattr("simulation.chaos.isolation.SLOW", {"no-such": ()})
+        slowed_by.cache_clear()
+        assert cannot_slow() == "the kernel has no no-such"
+    finally:
+        slowed_by.cache_clear()
+
+
+def test_a_link_is_cut_and_slowed_and_a_disk_filled_where_nobody_else_sees_it(tmp_path: Path) -> None:
     folder = tmp_path / "disk"
     folder.mkdir()
     mounts, links = Path("/proc/mounts").read_text(), Path("/proc/net/dev").read_text().count("\n")
