@@ -100,5 +100,9 @@ ERRORS = {
     ),
     828: ErrorText("There is no shift of the kind '{kind}'.", "Name one of: {known}."),
     829: ErrorText("The consortium '{name}' has no gene expression.", "Name a consortium that declares [expression]."),
+    830: ErrorText(
+        "There is no room on disk for {sites} hospitals: {needed} MB are needed, and {free} MB are free.",
+        "Make room in the folder that is named, or name fewer hospitals.",
+    ),
     901: ErrorText("FedMVI met an error that it does not know.", "Report it with the local log; nothing was released."),
 }

@@ -14,14 +14,34 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 Run = Callable[[], Any]
 
 
 def machine() -> dict[str, Any]:
-    """What figures are of."""
-    return {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()}
+    """What figures are of; `load` is how many processes of the last minute wanted a processor, others' counted in."""
+    return {
+        "processor": platform.machine(),
+        "model": _model(Path("/proc/cpuinfo")),
+        "cores": os.cpu_count(),
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+        "load": round(os.getloadavg()[0], 1),
+        "system": platform.system(),
+    }
+
+
+def _model(told: Path) -> str:
+    """The processor's name as Linux tells it; "" where it does not."""
+    lines = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    """Of FedMVI, of the libraries, and of Python."""
+    found = {name: metadata.version(name) for name in ("fedmvi", *libraries)}
+    return found | {"python": platform.python_version()}
 
 
 @dataclass(frozen=True)
@@ -65,8 +85,7 @@ class Benchmark:
             "ours": _as_dict(self.ours),
             "baselines": [_as_dict(baseline) for baseline in self.baselines],
             "machine": machine(),
-            "versions": {name: metadata.version(name) for name in ("fedmvi", *self.libraries)}
-            | {"python": platform.python_version()},
+            "versions": versions(*self.libraries),
             "repeats": len(self.ours.seconds),
             "digest_equal": self.digest_equal,
         }

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +21,17 @@ import pytest
 from typer.testing import CliRunner
 
 from common.deployment.ports import free_port
+from common.errors import FedmviError
 from common.study.loader import parse_study
+from server.study.run_directory import RunDirectory
 from simulation.cli import app
 from simulation.processes import executable, short_temporary_folder, signal_groups
+from simulation.scale import measuring
 from simulation.scale.hospitals import site_names, study_text
 from simulation.scale.kinds import Kind
 from simulation.scale.measuring import Cost, report
 from simulation.scale.memory import watching
+from simulation.scale.space import PER_HOSPITAL_MIB
 
 HOLDS = "import sys, time; held = bytearray({mib} * 2**20); print('ready', flush=True); sys.stdin.read()"
 
@@ -81,6 +87,56 @@ def test_numbers_of_hospitals_that_make_no_sense_are_refused(text: str) -> None:
     assert "--sites" in found.output
 
 
+FEW = Cost("statistics", 10, 60.0, 20, 220, 10**6, 10**6, 500.0, 11.0, 22.0, 3.0, 5.0, 10.0)
+
+
+@pytest.mark.parametrize("stop", [FedmviError(803, "the log"), KeyboardInterrupt()])
+def test_what_was_measured_before_a_failure_is_printed_and_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stop: BaseException
+) -> None:
+    """Hours may lie before it."""
+
+    def measured(kind: Kind, count: int, folder: Path, *_: object) -> Cost:
+        if count == 1000:
+            RunDirectory(folder / "run").folder.mkdir()
+            RunDirectory(folder / "run").log_file.write_text("why it failed")
+            raise stop
+        return replace(FEW, sites=count, sites_cpu_seconds=0.0)
+
+    monkeypatch.setattr(measuring, "_one", measured)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "300")
+    rows = tmp_path / "rows"
+    command = ["scale", "--sites", "10,100,1000", "--study", "statistics", "--rows", str(rows)]
+    found = CliRunner().invoke(app, [*command, "--json"])
+    assert found.exit_code != 0
+    told = json.loads(found.stdout)
+    assert [cost["sites"] for cost in told["costs"]] == [10, 100] and not told["complete"]
+    assert [json.loads(line)["sites"] for line in rows.read_text().splitlines()] == [10, 100]
+    table = CliRunner().invoke(app, command).stdout
+    assert [line.split("│")[2].strip() for line in table.splitlines() if "│ statistics" in line] == ["10", "100"]
+    assert [line.split("│")[11].strip() for line in table.splitlines() if "│ statistics" in line] == ["-", "-"]
+    logs = [path.read_text() for path in tmp_path.glob("fedmvi-scale-*.log")]
+    assert logs == (["why it failed"] * 2 if isinstance(stop, FedmviError) else [])
+
+
+def test_hospitals_for_which_there_is_no_room_are_refused_before_anything_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr("simulation.scale.space.shutil.disk_usage", lambda _: usage._replace(free=2**30))
+    monkeypatch.setattr(measuring, "_one", lambda *_: pytest.fail("it began"))
+    found = CliRunner().invoke(app, ["scale", "--sites", "10,1000", "--study", "statistics"])
+    assert isinstance(found.exception, FedmviError) and found.exception.number == 830
+    assert found.exception.facts["sites"] == 1000 and found.exception.facts["free"] == 1024
+
+
+def test_a_report_names_the_machine_and_versions() -> None:
+    told = report([FEW])
+    assert told["versions"].keys() >= {"fedmvi", "flwr", "ray", "python"}
+    assert told["machine"]["memory_mib"] > 500 and told["machine"]["load"] >= 0.0 and told["machine"]["cores"]
+
+
 @contextmanager
 def ray_cluster(folder: Path) -> Iterator[str]:
     """The address of a Ray cluster on loopback with two processors, which ends with the block."""
@@ -120,12 +176,14 @@ def test_a_study_runs_on_a_ray_cluster_by_its_address_and_says_what_it_cost(monk
     assert 100 < cost["server_peak_mib"] < 5000
     assert cost["bytes_from_sites"] > cost["bytes_to_sites"] > 0
     assert cost["sites_cpu_seconds"] == 0.0, "processes of the cluster answered, and none of the run's"
+    assert cost["site_ms_a_message"] is None
+    assert 0.0 < cost["serverapp_ms_a_message"] < cost["server_ms_a_message"]
+    assert 3 < cost["disk_mib"] < 3 * sum(PER_HOSPITAL_MIB[Kind.STATISTICS]) + 10
 
 
 def test_the_largest_number_of_hospitals_is_compared_with_the_smallest() -> None:
-    few = Cost("statistics", 10, 60.0, 20, 220, 10**6, 10**6, 500.0, 11.0, 22.0, 5.0)
-    many = replace(few, sites=100, messages=2200, server_peak_mib=550.0, server_cpu_seconds=55.0)
-    found = report([few, many])
+    many = replace(FEW, sites=100, messages=2200, server_peak_mib=550.0, server_cpu_seconds=55.0)
+    found = report([FEW, many])
     assert found["memory_ratio"] == {"statistics": pytest.approx(1.1)}
     assert found["work_ratio"] == {"statistics": pytest.approx(0.5)}
     assert found["server_peak_mib"] == {"statistics": {"10": 500.0, "100": 550.0}}
