@@ -87,7 +87,10 @@ class Total:
             raise FedmviError(505, f"{self._query.name}: blocks {sorted(part)}")
         encoded = {name: self._limbs(name, block, part[name]) for name, block in self._blocks.items()}
         for name, limbs in encoded.items():
-            self._sums[name] = fixedpoint.add(self._sums[name], limbs) if name in self._sums else limbs
+            if name in self._sums:
+                fixedpoint.take_in(self._sums[name], limbs)
+            else:
+                self._sums[name] = limbs.copy(order="C")  # that of the message is not ours to change
         return self._query.plausible(self._decoded(encoded), 1)
 
     def _limbs(self, name: str, block: Block, array: Any) -> fixedpoint.Limbs:

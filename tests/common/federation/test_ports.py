@@ -18,6 +18,7 @@ from common.federation.ports import InProcess, Journal, SitesPort
 from common.federation.query import Ask, each, total
 from common.federation.records import from_records, to_records
 from common.federation.runner import Conclusion, Port, Reply, attempt, conclude, together
+from common.federation.totals import Total, encode_total, zeros
 from common.statistics.counts import Missing
 from common.statistics.logistic import logistic
 from common.statistics.moments import Deviations, moments
@@ -217,3 +218,18 @@ def test_journal_files_are_the_owners_only(tmp_path: Path) -> None:
     conclude(Journal(tmp_path / "journal", sites()), [_deviations("a")])
     assert (tmp_path / "journal").stat().st_mode & 0o777 == 0o700
     assert next((tmp_path / "journal").glob("*.npz")).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_sum_is_added_up_in_place_and_leaves_the_parts_as_they_came() -> None:
+    """A part is a message's: it may be read again, or be memory that cannot be written."""
+    query = Deviations(COHORT, Recipe(), ("a",), np.zeros(1))
+    summary = {n: np.full(b.shape, 3 if b.dtype == np.int64 else 2.5, b.dtype) for n, b in zeros(query).items()}
+    part = encode_total(query, summary, 3)
+    for limbs in part.values():
+        limbs.setflags(write=False)
+    before = {name: limbs.copy() for name, limbs in part.items()}
+    sum_ = Total(query, 3)
+    for _ in range(3):
+        sum_.add(part)
+    assert all(np.array_equal(part[name], before[name]) for name in part)
+    assert all(np.array_equal(value, 3 * summary[name]) for name, value in sum_.result().items())
