@@ -154,7 +154,7 @@ def read_proof(records: RecordDict) -> Proof:
     told = _beside(records, _PROOF)
     signature = told.pop("signature", "")
     try:
-        signed = SignedHead(Head(told.pop("lines"), told.pop("hash")), told.pop("countersignature")) if told else None  # type: ignore[arg-type]
+        signed = SignedHead(Head(told.pop("lines"), told.pop("hash")), told.pop("countersignature")) if told else None
     except (KeyError, TypeError) as error:
         raise FedmviError(501, f"proof: {type(error).__name__}") from error
     texts = [signature, *((signed.signature,) if signed else ())]
@@ -171,14 +171,14 @@ def read_ledger(records: RecordDict) -> ToldLedger | None:
     if set(told) != {"lines", "hash", "agrees"} or not isinstance(told["agrees"], bool):
         raise FedmviError(501, "a ledger's state")
     try:
-        return ToldLedger(Head(told["lines"], told["hash"]), told["agrees"])  # type: ignore[arg-type]
+        return ToldLedger(Head(told["lines"], told["hash"]), told["agrees"])
     except TypeError as error:
         raise FedmviError(501, "a ledger's head") from error
 
 
 def read_round(records: RecordDict) -> int:
     """The number of the round that a message belongs to, for logs; 0 where none is told, error 501 for what is none."""
-    number = records.config_records.get(_CONFIG, {}).get(_ROUND, 0)
+    number = _config(records).get(_ROUND, 0)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MOST_ROUNDS:
         raise FedmviError(501, "the number of the round")
     return number
@@ -186,8 +186,13 @@ def read_round(records: RecordDict) -> int:
 
 def _beside(records: RecordDict, whose: str) -> dict[str, Any]:
     """What stands beside the message under names that begin so."""
-    config = records.config_records.get(_CONFIG, {})
-    return {name.removeprefix(whose): value for name, value in config.items() if name.startswith(whose)}
+    told = _config(records)
+    return {name.removeprefix(whose): value for name, value in told.items() if name.startswith(whose)}
+
+
+def _config(records: RecordDict) -> Mapping[str, Any]:
+    """The one record that is no array; nothing where there is none."""
+    return records.config_records[_CONFIG] if _CONFIG in records.config_records else {}
 
 
 def from_records(records: RecordDict) -> Packed:
