@@ -192,7 +192,8 @@ def _beside(records: RecordDict, whose: str) -> dict[str, Any]:
 
 def _config(records: RecordDict) -> Mapping[str, Any]:
     """The one record that is no array; nothing where there is none."""
-    return records.config_records[_CONFIG] if _CONFIG in records.config_records else {}
+    nothing: Mapping[str, Any] = {}
+    return records.config_records.get(_CONFIG) or nothing
 
 
 def from_records(records: RecordDict) -> Packed:
