@@ -1,10 +1,17 @@
-"""tests: in which order the files run: those that take minutes first, so that no worker is left with one at the end."""
+"""tests: in which order the files run, those that take minutes first, so that no worker is left with one at the end.
+
+And a browser, for whoever asks for one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.headless import start_browser
 
 LONGEST = (
     "simulation/test_null.py",
@@ -34,3 +41,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort files by `LONGEST`; the order within a file stays."""
     place = {HERE / name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless browser; see `tests/headless.py`."""
+    driver = start_browser(tmp_path_factory.mktemp("profile"))
+    yield driver
+    driver.quit()

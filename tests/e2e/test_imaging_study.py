@@ -39,6 +39,7 @@ from tests.e2e.imaging_hospitals import (
     study,
     touch_images,
 )
+from tests.headless import WIDTHS, faults
 
 pytestmark = pytest.mark.xdist_group("imaging")
 EXAMINED = ("hospital-a-0001", "hospital-a-0002", "external-g-0001")
@@ -114,6 +115,11 @@ def results(run: Path) -> dict[str, dict[str, Any]]:
 def estimate(result: dict[str, Any], name: str, term: str = "") -> dict[str, Any]:
     (found,) = [e for e in result["estimates"] if e["name"] == name and (not term or e["term"] == term)]
     return dict(found)
+
+
+@pytest.mark.parametrize("name", ["report.html", "nomogram.html"])
+def test_the_pages_of_the_run_fit_every_screen_and_are_quiet(run: Path, browser: Any, name: str) -> None:
+    assert [fault for width in WIDTHS for fault in faults(browser, run / name, width)] == []
 
 
 def test_every_radiomics_model_finds_the_signal(results: dict[str, dict[str, Any]]) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,7 @@ from common.study.loader import load_study
 from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
 from simulation.shipped import shipped_study
-
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+from tests.headless import WIDTHS, show
 
 
 @pytest.fixture(scope="module")
@@ -37,34 +34,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     return tell(site, study)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if not (CHROMIUM.exists() and DRIVER.exists()):
-        reason = "Debian's packages chromium and chromium-driver are not installed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from selenium import webdriver
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
-
-    options = Options()
-    options.binary_location = str(CHROMIUM)
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path_factory.mktemp('p')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield driver
-    driver.quit()
-
-
 def test_the_sheet_prints_on_at_most_four_sheets_and_fits_every_screen(told: Told, tmp_path: Path, browser: Any):
     page = tmp_path / "sheet.html"
     write_sheet(page, told, "Dr. A. Example")
-    for width in (360, 768, 1280):
-        metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        browser.get(page.as_uri())
+    for width in WIDTHS:
+        show(browser, page, width)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
     sheets = len(re.findall(rb"/Type\s*/Page[^s]", base64.b64decode(printed["data"])))

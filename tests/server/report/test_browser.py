@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,54 +10,28 @@ import pytest
 
 from server.report.page import write_report
 from server.study.results import Results
+from tests.headless import WIDTHS, faults, requests, show
 from tests.server.report.conftest import Make
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-WIDTHS = (360, 768, 1280)
 
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium with a profile of its own, which records its console and every request."""
-    if not (CHROMIUM.exists() and DRIVER.exists()):
-        reason = "Debian's packages chromium and chromium-driver are not installed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from selenium import webdriver
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
-
-    options = Options()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield driver
-    driver.quit()
-
-
-def show(browser: Any, page: Path, width: int, *, dark: bool = False) -> None:
-    """Load the page at a width, with empty logs before."""
-    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-    browser.get_log("browser")
-    browser.get_log("performance")
-    browser.get(page.as_uri())
-
-
-def requests(browser: Any) -> list[str]:
-    """The addresses that the page asked for."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [address for address in sent if not address.startswith("chrome")]
+def test_what_breaks_a_layout_is_seen(browser: Any, folder: Path, tmp_path: Path) -> None:
+    """Each break is put into the page by itself; without any there is none."""
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    style, policy = "</style>", re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
+    assert policy.search(text)
+    assert [fault for width in WIDTHS for fault in faults(browser, folder / "report.html", width)] == []
+    for broken, expected in (
+        (text.replace(style, "section { min-width: 90rem }" + style), "pixels wide"),
+        (text.replace(style, "section > * + * { margin-top: -3rem !important }" + style), "upon the part before"),
+        (text.replace(style, "svg text { transform: translate(0, 40rem) }" + style), "outside of its figure"),
+        (text.replace(style, "h1 { margin-left: -4rem !important; background: red }" + style), "in the margins"),
+        (text.replace(style, "body { display: none }" + style), "the picture is empty"),
+        (text.replace("</body>", '<img alt="" src="https://example.org/a.png"></body>'), "console"),
+    ):
+        page = tmp_path / "broken.html"
+        # The policy lets no other style in.
+        page.write_text(broken if expected == "console" else policy.sub("", broken), encoding="utf-8")
+        assert any(expected in fault for fault in faults(browser, page, 360)), expected
 
 
 @pytest.mark.parametrize("width", WIDTHS)

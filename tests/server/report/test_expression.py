@@ -15,11 +15,9 @@ from server.report.headlines import headlines
 from server.report.page import write_report
 from server.study.expression_results import publish_expression
 from server.study.results import CohortFacts, GeneRows, Result, Results, write_results
-from tests.server.report.test_browser import browser, requests, show
+from tests.headless import requests, show
 from tests.server.report.test_every_number import Page, read, unknown
 from tests.server.study.expressed_study import SETS, SITES, expressed
-
-__all__ = ["browser"]
 
 
 def results_of(found: list[Result], sites: tuple[str, ...] = SITES) -> Results:

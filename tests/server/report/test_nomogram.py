@@ -14,8 +14,8 @@ import pytest
 from server.report.nomogram import Nomogram, nomograms
 from server.report.page import write_report
 from server.study.results import Estimate, LogisticModel, Predictor, Result, Results, VariableFacts
+from tests.headless import requests, show
 from tests.server.report.conftest import Make
-from tests.server.report.test_browser import browser, requests, show  # noqa: F401 - a fixture
 
 TERMS = ("age", "log(ldh)", "afp>20", "child_pugh=B", "child_pugh=C")
 COEF = np.array([-2.3, 0.021, 0.43, 0.91, 0.37, -0.62])
@@ -130,7 +130,7 @@ def page(results: Results, tmp_path: Path) -> Path:
     return tmp_path / "nomogram.html"
 
 
-def test_the_calculator_gives_the_models_probability_and_interval(browser: Any, page: Path) -> None:  # noqa: F811
+def test_the_calculator_gives_the_models_probability_and_interval(browser: Any, page: Path) -> None:
     show(browser, page, 1280)
     for patient in PATIENTS:
         told = browser.execute_script(ENTER, list(patient))
@@ -142,7 +142,7 @@ def test_the_calculator_gives_the_models_probability_and_interval(browser: Any, 
     assert requests(browser) == [page.as_uri()]
 
 
-def test_nothing_is_computed_until_all_is_entered_or_from_what_cannot_be(browser: Any, page: Path) -> None:  # noqa: F811
+def test_nothing_is_computed_until_all_is_entered_or_from_what_cannot_be(browser: Any, page: Path) -> None:
     show(browser, page, 360)
     assert "Enter every value: 4 are open" in browser.execute_script("return document.querySelector('form').innerText")
     probability, *_, text = browser.execute_script(ENTER, [7.0, 200.0, 0, 0])  # a child
@@ -156,7 +156,7 @@ def test_nothing_is_computed_until_all_is_entered_or_from_what_cannot_be(browser
     assert browser.execute_async_script(f"const done = arguments[0]; setTimeout(() => done((() => {{{gone}}})()), 50)")
 
 
-def test_every_field_has_a_name_and_the_page_fits_a_phone(browser: Any, page: Path) -> None:  # noqa: F811
+def test_every_field_has_a_name_and_the_page_fits_a_phone(browser: Any, page: Path) -> None:
     show(browser, page, 360)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
     nameless = (
@@ -233,7 +233,7 @@ def test_a_score_is_entered_from_0_to_1_with_a_word_on_where_it_comes_from(make:
     assert "fedmvi-site predict gives it from the patient&#39;s images." in text
 
 
-def test_the_calculator_takes_a_score_from_its_slider(browser: Any, make: Make, tmp_path: Path) -> None:  # noqa: F811
+def test_the_calculator_takes_a_score_from_its_slider(browser: Any, make: Make, tmp_path: Path) -> None:
     write_report(on_scores(make()), None, tmp_path)
     show(browser, tmp_path / "nomogram.html", 360)
     told = browser.execute_script("""

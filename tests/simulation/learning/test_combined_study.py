@@ -23,10 +23,11 @@ from simulation.learning.hospitals import Drawing, make_learning_hospitals
 from simulation.running import Simulation
 from simulation.shipped import shipped_study
 from tests.client.approval.asked import heard_in_simulations, key_of
+from tests.headless import WIDTHS, faults
 
 SCORES = ("score.radiomics", "score.dl_mvi")
 LIMITS = "\n[limits]\nmin_class = 3\nmin_cell = 3\nmin_test_class = 5\n"
-POLICY = '[policy]\napproved_studies = ["any"]\nmin_cell = 3\nmin_class = 3\n'
+POLICY = '[policy]\napproved_studies = ["any"]\nmin_cell = 3\nmin_class = 3\nrelease_alone = true\n'
 
 
 def small(text: str) -> str:
@@ -114,8 +115,10 @@ def test_the_hybrid_is_fitted_on_both_scores_out_of_fold(run: Finished) -> None:
         assert 0.5 < roc_auc_score(y, x[:, names.index(score)]) < 0.93, score
 
 
-def test_the_report_has_both_kinds_of_models_and_what_either_adds(run: Finished, tmp_path: Path) -> None:
+def test_the_report_has_both_kinds_of_models_and_fits_every_screen(run: Finished, browser: Any) -> None:
     publish(run.simulation.run, json_=True)
-    page = (run.simulation.run.folder / "report.html").read_text(encoding="utf-8")
+    page = run.simulation.run.folder / "report.html"
+    text = page.read_text(encoding="utf-8")
     for words in ("Radiomics score", "DL-MVI", "Hybrid model", "Cross-validated"):
-        assert words in page, words
+        assert words in text, words
+    assert [fault for width in WIDTHS for fault in faults(browser, page, width)] == []
