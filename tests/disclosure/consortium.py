@@ -223,11 +223,11 @@ class Consortium:
     def table(self, site: str) -> SiteTable:
         return load_prepared(load_site(self.folders[site]), self.study)
 
-    def frame(self, site: str, recipe: Recipe, cohort: str = "train") -> Frame:
-        """What the recipe makes of the site's patients, without any gate."""
+    def frame(self, site: str, recipe: Recipe, cohort: str = "train", *, took_part: bool = True) -> Frame:
+        """What the recipe makes of the site's patients, without any gate; the site may be left out of what it has."""
         table, own = self.table(site), load_site(self.folders[site])
         rows = members(own, table, self.study, self.study.cohort(cohort))
-        return recipe.apply(table, rows, tuple(table.endpoints), cohort=cohort)
+        return recipe.apply(table, rows, tuple(table.endpoints), cohort=cohort if took_part else "")
 
 
 def make(

@@ -162,9 +162,12 @@ def test_features_are_harmonised_without_the_centre_and_at_it_by_its_own_patient
         assert [type(step) for step in formula.base.steps] == [
             type(step) for step in fits[found.model.name].recipe.steps
         ]
-        frame = made.frame("c", formula.base)
+        frame = made.frame("c", formula.base, took_part=False)
         score = np.round(1 / (1 + np.exp(-(formula.intercept + frame.matrix(formula.names) @ formula.coef))), 4)
         assert area.auc == pytest.approx(roc_auc_score(frame.endpoints["mvi"], score), abs=1e-12)
+        # As at a hospital that took no part, and not as at one that trained.
+        trained = made.frame("c", formula.base).matrix(formula.names)
+        assert (trained == frame.matrix(formula.names)).all() == (found is linear)
     assert any(isinstance(step, Combat) for step in combat.formulas["c"].base.steps)  # type: ignore[union-attr]
     gain = mean_area(combat.areas) - mean_area(linear.areas)
     assert gain > 0.02, "hospitals whose scanners differ are better seen by the harmonised model"
