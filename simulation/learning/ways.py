@@ -124,6 +124,11 @@ class Ways:
         mine = {site: self.sites[site][self.network.cohort] for site in self.training_sites}
         return self._trained("federated", mine, self.network)
 
+    def on_everybody(self, rounds: Mapping[int, int]) -> Trained:
+        """As `federated`, for so many rounds by seed, and without folds: nobody is scored out of fold."""
+        mine = {site: self.sites[site][self.network.cohort] for site in self.training_sites}
+        return self._trained("federated", mine, self.network, rounds)
+
     def pooled(self) -> Trained:
         """One site that holds the patients of all: for simulations only. Raises as `federated`."""
         first, *others = (self.sites[site][self.network.cohort] for site in self.training_sites)
@@ -144,7 +149,9 @@ class Ways:
         federation = self.network.federation.model_copy(update={"strategy": "fedavg"})
         return self.network.model_copy(update={"federation": federation, "normalisation": self.central_layers})
 
-    def _trained(self, way: str, patients: Mapping[str, Learners], network: Network) -> Trained:
+    def _trained(
+        self, way: str, patients: Mapping[str, Learners], network: Network, told: Mapping[int, int] | None = None
+    ) -> Trained:
         cohort = network.cohort
         study = self.study.model_copy(update={"networks": (network,)})
         benches = {
@@ -158,11 +165,15 @@ class Ways:
         known = np.concatenate([each.labels[each.labels >= 0] for each in patients.values()])
         levels = np.bincount(known, minlength=self._classes)
         self._refuse_empty(levels)
-        done = self._jobs(partial(self._train, port, network, class_weights(network, levels), checkpoints), network)
+        train = partial(self._train, port, network, class_weights(network, levels), checkpoints)
+        if told is None:
+            done, folds = self._jobs(train, network), network.held_out
+        else:
+            done, folds = train({self._job(seed, WHOLE): told[seed] for seed in range(network.seeds)}), ()
         members, rounds = {}, {}
         for seed in range(network.seeds):
             final = used(network, (self.combination, seed))
-            of_folds = (self._member(done[self._job(seed, fold)], fold, checkpoints) for fold in network.held_out)
+            of_folds = (self._member(done[self._job(seed, fold)], fold, checkpoints) for fold in folds)
             members[seed] = (*of_folds, self._member(done[final], WHOLE, checkpoints))
             rounds[seed] = done[final].rounds
         steps = {site: _steps(network, learners) for site, learners in patients.items()}

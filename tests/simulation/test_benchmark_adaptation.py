@@ -27,6 +27,7 @@ from simulation.benchmarks.shift.cohorts import stream
 from simulation.benchmarks.shift.patients import draw_patients
 from simulation.benchmarks.shift.pictures import draw_pictures
 from simulation.benchmarks.shift.scenarios import BLUR_MM, JUDGED, LABEL, USUAL, Scanner
+from simulation.benchmarks.shift.trained_otherwise import OTHERWISE
 from simulation.cli import app
 
 
@@ -37,7 +38,7 @@ def test_targets_have_the_severities_that_were_fixed_for_all_methods() -> None:
     assert by_name["label-2"].prevalence == pytest.approx(0.4 + LABEL[1])
     both = by_name["blur-2 and label-2"]
     assert (both.scanner, both.prevalence) == (by_name["blur-2"].scanner, by_name["label-2"].prevalence)
-    assert set(IMAGES) == {"bias-2", "noise-2", "blur-2", "timing-2"}
+    assert set(IMAGES) == {"bias-2", "noise-2", "blur-2", "spacing-2", "timing-2"}
 
 
 def test_gain_and_offset_are_nothing_to_a_network() -> None:
@@ -62,8 +63,11 @@ def test_areas_are_those_of_scikit_learn_with_ties() -> None:
 
 
 def found(none: float, adapted: float, judged: float) -> dict[str, AdaptedTarget]:
-    usual = AdaptedTarget({TRAINED: 0.8, ALWAYS: none, BY_SCORES: 0.8}, dict.fromkeys(adapting.WAYS, 0.1), "label")
-    shifted = AdaptedTarget({TRAINED: 0.7, ALWAYS: adapted, BY_SCORES: judged}, usual.risk_errors, "covariate")
+    otherwise = dict.fromkeys(OTHERWISE, 0.75)
+    areas = {TRAINED: 0.8, ALWAYS: none, BY_SCORES: 0.8, **otherwise}
+    usual = AdaptedTarget(areas, dict.fromkeys(adapting.WAYS, 0.1), "label")
+    areas = {TRAINED: 0.7, ALWAYS: adapted, BY_SCORES: judged, **otherwise}
+    shifted = AdaptedTarget(areas, usual.risk_errors, "covariate")
     return {target.name: shifted if target.name in IMAGES else usual for target in TARGETS}
 
 
@@ -72,7 +76,8 @@ def test_what_is_recovered_and_what_it_costs_are_read_off_the_areas() -> None:
     row = report["by_target"]["noise-2"]
     assert row["recovered"][ALWAYS]["fraction"] == pytest.approx(0.8)
     assert row["recovered"][BY_SCORES]["fraction"] == pytest.approx(0.5)
-    assert row["verdicts"] == {"covariate": 2}
+    assert row["recovered"]["group"]["fraction"] == pytest.approx(0.5)
+    assert row["verdicts"] == {"covariate": 2} and report["costs_without_shift"]["group"] == pytest.approx(0.05)
     always, judged = report["targets"]
     assert (always["met"], judged["met"]) == (False, True), "two seeds that differ by 0.002 bound a mean of 0 by 0.006"
 
@@ -87,6 +92,7 @@ def test_a_seed_is_trained_adapted_and_measured_and_comes_again(monkeypatch: pyt
         assert all(0.0 <= area <= 1.0 for area in one.areas.values())
         used = one.verdict in ("covariate", "none-detected")
         assert one.areas[BY_SCORES] == one.areas[ALWAYS if used else TRAINED]
+        assert len({one.areas[name] for name in (TRAINED, *OTHERWISE)}) > 3, "they are other networks"
     assert adapted_seed(9001, small) == first
 
 

@@ -36,6 +36,7 @@ from simulation.benchmarks.shift.cohorts import stream
 from simulation.benchmarks.shift.patients import PREVALENCE, Patients, draw_patients
 from simulation.benchmarks.shift.pictures import ARTERIAL, PLAIN, SIZE, Pictures, draw_pictures
 from simulation.benchmarks.shift.scenarios import JUDGED, JUDGED_SCENARIOS, NONE, SEVERITIES, Scanner, training_scanner
+from simulation.benchmarks.shift.trained_otherwise import OTHERWISE, TrainedOtherwise, trained_otherwise
 from simulation.learning.ways import Ways
 
 SEQUENCES = (PLAIN, ARTERIAL)
@@ -43,7 +44,7 @@ HOSPITALS = ("a", "b", "c", "d")
 CUT = 16
 """Pixels around the lesion, which become 32."""
 TRAINED, ALWAYS, BY_SCORES = "as trained", "always adapted", "as hospitals judge"
-WAYS = (TRAINED, ALWAYS, BY_SCORES)
+WAYS = (TRAINED, ALWAYS, BY_SCORES, *OTHERWISE)
 
 STUDY = """
 [study]
@@ -123,7 +124,7 @@ class Target:
 
 def _targets() -> tuple[Target, ...]:
     known = {one.name: one for one in (*JUDGED_SCENARIOS, *SEVERITIES)}
-    images = [f"{kind}-{JUDGED}" for kind in ("bias", "noise", "blur", "timing")]
+    images = [f"{kind}-{JUDGED}" for kind in ("bias", "noise", "blur", "spacing", "timing")]
     found = [Target(NONE.name, NONE.scanner), *(Target(name, known[name].scanner) for name in images)]
     for severity in (JUDGED, 3):
         name = f"label-{severity}"
@@ -160,12 +161,12 @@ def adapted_seed(seed: int, sizes: Sizes) -> dict[str, AdaptedTarget]:
     """Train, and adapt to every target: by target."""
     torch.set_num_threads(1)
     network = parse_study(STUDY).networks[0]
-    task = _developed(seed, network, sizes)
-    return {target.name: _at(seed, network, task, target, sizes) for target in TARGETS}
+    task, others = _developed(seed, network, sizes)
+    return {target.name: _at(seed, network, task, others, target, sizes) for target in TARGETS}
 
 
-def _developed(seed: int, network: Network, sizes: Sizes) -> AdaptNetwork:
-    """The network as it is frozen, with the out-of-fold scores of its training patients."""
+def _developed(seed: int, network: Network, sizes: Sizes) -> tuple[AdaptNetwork, dict[str, TrainedOtherwise]]:
+    """The network as it is frozen, with the out-of-fold scores of its training patients; and those of `OTHERWISE`."""
     sites = {}
     for name in HOSPITALS:
         draw = stream(seed, f"network, hospital {name}")
@@ -176,15 +177,24 @@ def _developed(seed: int, network: Network, sizes: Sizes) -> AdaptNetwork:
         ways = Ways(parse_study(STUDY), network, SEQUENCES, sites, Path(folder))
         trained = ways.federated()
         scores = ways.scored(trained, network.cohort).present[0]
+        others = trained_otherwise(ways, trained.rounds)
     labels = np.concatenate([sites[name][network.cohort].labels for name in HOSPITALS]).astype(np.float64)
     question = BinnedRisks(network.cohort, Recipe(), "score", network.binary, order_keys(GRID))
     sums = question.answer(Frame({"score": scores}, {network.binary: labels}, labels.size))
     weights = next(member.weights for member in trained.members[0] if member.fold == WHOLE)
     k = network.adaptation.patients if network.adaptation is not None else 0
-    return AdaptNetwork("target", network.name, SEQUENCES, 0, Member(WHOLE, weights), k, ScoreClasses.of(sums))
+    task = AdaptNetwork("target", network.name, SEQUENCES, 0, Member(WHOLE, weights), k, ScoreClasses.of(sums))
+    return task, others
 
 
-def _at(seed: int, network: Network, task: AdaptNetwork, target: Target, sizes: Sizes) -> AdaptedTarget:
+def _at(
+    seed: int,
+    network: Network,
+    task: AdaptNetwork,
+    others: Mapping[str, TrainedOtherwise],
+    target: Target,
+    sizes: Sizes,
+) -> AdaptedTarget:
     """The same patients are pictured by every scanner; it is measured in others than those by whom it is adapted."""
     cohorts = []
     for part, n in (("here", sizes.here), ("tested", sizes.tested)):
@@ -194,10 +204,13 @@ def _at(seed: int, network: Network, task: AdaptNetwork, target: Target, sizes: 
     (here, _), (tested, mvi) = cohorts
     found = adapt(network, here, task, b"target")
     always = adapted_statistics(network, here, task.member.weights, task.patients, b"target")
-    areas, errors = {}, {}
-    for way, statistics in zip(WAYS, ({}, always, found.statistics), strict=True):
+    by_way = {way: other.scores(here, tested) for way, other in others.items()}
+    for way, statistics in ((TRAINED, {}), (ALWAYS, always), (BY_SCORES, found.statistics)):
         weights = adapted_weights(network, SEQUENCES, task.member.weights, statistics)
-        scores = probabilities(network, tested, weights, {})[network.inference][:, 1].astype(np.float64)
+        by_way[way] = probabilities(network, tested, weights, {})[network.inference][:, 1].astype(np.float64)
+    areas, errors = {}, {}
+    for way in WAYS:
+        scores = by_way[way]
         areas[way] = _area(scores, mvi)
         errors[way] = abs(_log_odds(float(mvi.mean())) - _log_odds(float(scores.mean())))
     return AdaptedTarget(areas, errors, found.verdict.value)
