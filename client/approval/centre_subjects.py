@@ -9,8 +9,10 @@ from client.approval.subject import Subject
 from client.release.centre_scope import DEVELOPS
 from common.federation.query import Mode
 from common.study.centres import Only, Without, centre_models, cut_at, shift_models
+from common.study.networks import Network
 from common.study.protocol import Model, Study
 from common.study.recipe import DraftScore, Outside, Recipe, Resample, Score, coded_columns
+from common.study.scores import source_column
 
 _CUTOFF = 0.5
 _COEFFICIENT = 0.01
@@ -28,6 +30,17 @@ def centre_subjects(study: Study, model: Model, subjects: Iterable[Subject]) -> 
             yield from _developed(study, model, replace(subject, part=part))
     if model.name in centre_models(study, model.cohort):
         yield from _measured(study, model, part)
+
+
+def network_by_centre(network: Network, subject: Subject) -> Subject:
+    """What a study asks about a network by hospital, from what it asks about its score anyhow."""
+    column = source_column(network)
+    return replace(
+        subject,
+        questions=frozenset({"query.centre_alone"}),
+        recipe=subject.recipe.then(cut_at(network.name, column, _CUTOFF)),
+        columns=(column,),
+    )
 
 
 def _scored(study: Study, model: Model, subject: Subject) -> Iterator[Subject]:

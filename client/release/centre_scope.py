@@ -18,6 +18,7 @@ from client.release.model_scope import REDUCES
 from common.errors import FedmviError
 from common.federation import totals
 from common.federation.query import Query, Summary, Task
+from common.statistics.by_centre import CentreAlone
 from common.statistics.confusion import ThresholdCounts
 from common.statistics.icc import SiteAgreement
 from common.study.centres import Centre, Only, Without, centre_models, centre_of, cut_at, left_out, shift_models
@@ -28,6 +29,7 @@ from common.study.recipe import (
     DraftScore,
     Frame,
     Impute,
+    Made,
     Outside,
     Recipe,
     Resample,
@@ -119,6 +121,8 @@ def refuse_left_apart(
 ) -> None:
     """Refuse sums and means of this site where, with the others', they leave of a total that of few who tell none.
 
+    A network's table by hospital is one of these: the table over all hospitals is asked in every study.
+
     Parameters
     ----------
     own
@@ -131,7 +135,8 @@ def refuse_left_apart(
     FedmviError
         408 this site has signed that it tells none; 438 few others have.
     """
-    if not query.adds_up or len(roster) < min_sites:
+    of_network = isinstance(query, CentreAlone) and any(isinstance(step, Made) for step in query.recipe.steps)
+    if not (query.adds_up or of_network) or len(roster) < min_sites:
         return
     if not consents[own].tells:
         raise FedmviError(408)

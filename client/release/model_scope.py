@@ -13,8 +13,10 @@ from itertools import product
 import numpy as np
 
 from client.release.harmonise_scope import check_scored
+from client.release.network_scope import network_cut
 from common.errors import FedmviError
 from common.federation.query import Query
+from common.statistics.by_centre import CentreAlone
 from common.statistics.icc import LEAST_APART, SiteAgreement
 from common.statistics.unfit_columns import UnfitColumns
 from common.study.analyses import FOLDS
@@ -207,6 +209,9 @@ def _cut(step: Cut, ranges: Mapping[str, Range], query: Query, study: Study) -> 
         _need(step.cutoff is not None and any(is_score_of(study, g, step.source) for g in groups), "a group")
         return
     if step in {cut_at(name, f"score.{name}", step.cutoff) for name in shift_models(study) if step.cutoff is not None}:
+        return
+    # Of a network's score it is for that network by hospital, and for no other question.
+    if isinstance(query, CentreAlone) and any(network_cut(step, network) for network in study.networks):
         return
     for model in study.models:
         for term in model.predictors:

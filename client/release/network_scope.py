@@ -9,14 +9,17 @@ from common.federation.query import Query
 from common.networks.adapting import ADAPTED, UNADAPTED
 from common.networks.projection import LARGEST, projected_columns
 from common.statistics.areas_alone import AreasAlone
+from common.statistics.by_centre import CentreAlone
 from common.statistics.grades import GradeCounts, GradeTable
 from common.statistics.projection import HalfProducts, LevelSums
 from common.statistics.two_sample import DirectionCounts
 from common.study.analyses import FOLDS
+from common.study.centres import cut_at, network_cohorts
 from common.study.networks import Network
 from common.study.protocol import Study
 from common.study.ranges import Range
-from common.study.recipe import Complete, Fold, Made
+from common.study.recipe import Complete, Cut, Fold, Made
+from common.study.scores import source_column
 
 QUESTIONS = frozenset(
     {
@@ -62,8 +65,8 @@ def network_declares(query: Query, study: Study) -> bool:
     endpoint = getattr(query, "endpoint", "")
     if isinstance(query, PROJECTING):
         return any(_projects(query, network, study) for network in study.networks)
-    if isinstance(query, AreasAlone):
-        return any(_pairs(query, network, study) for network in study.networks)
+    if isinstance(query, AreasAlone | CentreAlone):
+        return any(_of_one_site(query, network, study) for network in study.networks)
     if isinstance(query, GradeCounts):
         return not query.recipe.steps and any(
             (query.cohort, endpoint) == (n.cohort, n.grades) and query.levels == len(study.endpoint(endpoint).codes)
@@ -81,6 +84,13 @@ def network_declares(query: Query, study: Study) -> bool:
     return own and any(endpoint in ("", n.grades, n.binary) for n in networks)
 
 
+def _of_one_site(query: AreasAlone | CentreAlone, network: Network, study: Study) -> bool:
+    """Whether a network of the study asks a site how it does there."""
+    if isinstance(query, AreasAlone):
+        return _pairs(query, network, study)
+    return _by_centre(query, network, study)
+
+
 def _pairs(query: AreasAlone, network: Network, study: Study) -> bool:
     """Whether a network of the study asks for both areas of a cohort that has too few sites to be summed."""
     adaptation, steps = network.adaptation, query.recipe.steps
@@ -92,6 +102,28 @@ def _pairs(query: AreasAlone, network: Network, study: Study) -> bool:
     keys = tuple(key for name in dict.fromkeys((network.grades, network.binary)) for key in study.endpoint(name).keys)
     fixed = steps == (made, Complete(made.names[:1], keys))
     return fixed and query.columns == made.names and query.endpoint == network.binary
+
+
+def _by_centre(query: CentreAlone, network: Network, study: Study) -> bool:
+    """Whether a site is asked how the network does on its own patients, at the cut-off that was frozen with it.
+
+    The recipe is fixed, so that the same patients are asked about whoever asks; one model and one cut-off answer
+    (`once`).
+    """
+    steps = query.recipe.steps
+    if query.cohort not in network_cohorts(study, network) or not steps or not isinstance(steps[0], Made):
+        return False
+    keys = tuple(key for name in dict.fromkeys((network.grades, network.binary)) for key in study.endpoint(name).keys)
+    made = Made(steps[0].model, network.name, COLUMNS)
+    scored, last = (made, Complete((f"{network.name}.mean",), keys)), steps[-1]
+    cut = (last,) if isinstance(last, Cut) and network_cut(last, network) else ()
+    own = query.column == source_column(network) and query.endpoint == network.binary
+    return own and steps == (*scored, *cut)
+
+
+def network_cut(step: Cut, network: Network) -> bool:
+    """Whether the step calls patients positive by a cut-off of the network's own score."""
+    return step.cutoff is not None and step == cut_at(network.name, source_column(network), step.cutoff)
 
 
 def _projects(query: HalfProducts | LevelSums | DirectionCounts, network: Network, study: Study) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from common.networks.architecture import Architecture
 from common.networks.bundle import Description
 from common.published.format import area_interval, hidden_or, number, plain, share_interval
-from common.published.networks import ALWAYS, not_shown_better
+from common.published.networks import ALWAYS, chosen, not_shown_better
 from common.published.results import ALL_SITES, Count, Estimate, Result, Results
 from common.study.features import LANDMARKS
 from common.study.fingerprint import preparation_fingerprint
@@ -23,7 +23,7 @@ from common.study.protocol import Study
 _AREAS = ("auc", "auc_mean_of_seeds")
 _SHARES = (
     *ALWAYS, *ALWAYS.values(), "balanced_accuracy", "grade_balanced_accuracy", "precision", "recall", "specificity",
-    "f1",
+    "f1", "sensitivity",
 )  # fmt: skip
 _TITLES = {
     "auc": "AUC", "auc_mean_of_seeds": "AUC, mean of seeds", "f1": "F1", "grade_accuracy": "accuracy of grades",
@@ -218,6 +218,33 @@ def _performance(exported: Exported) -> Iterator[str]:
         yield from _measures(result)
         for row in result.counts:
             yield f"- {plain(row.name)}: {hidden_or(row.pooled, exported.results.min_cell, large=False)}"
+        yield ""
+    yield from _by_hospital(exported)
+
+
+_AT_A_HOSPITAL = {
+    "auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity", "accuracy": "accuracy",
+    "majority_class": "always saying the commoner class", "calibration_intercept": "calibration in the large",
+    "calibration_slope": "calibration slope",
+}  # fmt: skip
+
+
+def _by_hospital(exported: Exported) -> Iterator[str]:
+    """The network at each hospital that tells its own, at the frozen cut-off; nothing of sequences not chosen."""
+    if not any(chosen(selection) == exported.combination for selection in exported.parts("selection")):
+        return
+    for result in exported.parts("by-centre"):
+        yield f"### Cohort {result.cohort}, by hospital"
+        yield ""
+        if result.status == "estimated":
+            yield "| hospital | " + " | ".join(_AT_A_HOSPITAL.values()) + " |"
+            yield "|---" * (len(_AT_A_HOSPITAL) + 1) + "|"
+            for site in (e.term for e in result.estimates if e.name == "auc"):
+                own = {e.name: e for e in result.estimates if e.term == site}
+                cells = [_value(own[name]) if name in own else "not told" for name in _AT_A_HOSPITAL]
+                yield f"| {plain(site)} | {' | '.join(cells)} |"
+            yield ""
+        yield plain(result.note)
         yield ""
 
 

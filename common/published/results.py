@@ -41,6 +41,7 @@ Statistic = Literal[
     "network-selection",
     "network-projection",
     "network-adaptation",
+    "network-centres",
     "network-pictures",
     "characteristics",
     "subgroups",

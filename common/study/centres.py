@@ -19,6 +19,7 @@ from common.study.drafting import Cut
 from common.study.table import SiteTable
 
 if TYPE_CHECKING:
+    from common.study.networks import Network
     from common.study.protocol import Study
     from common.study.recipe import Frame, Recipe
 
@@ -90,6 +91,14 @@ def of_everybody(recipe: Recipe) -> Recipe:
 def cut_at(model: str, score: str, cutoff: float) -> Cut:
     """The step that calls patients positive by a model's frozen cut-off: it ends the recipes of tables by centre."""
     return Cut(score, f"positive.{model}", cutoff)
+
+
+def network_cohorts(study: Study, network: Network) -> tuple[str, ...]:
+    """The cohorts in which a network is looked at by centre: those over whose sites its performance is summed.
+
+    In others every site answers alone, and has told its areas and tables by that.
+    """
+    return tuple(name for name in network.evaluate if len(study.cohort(name).sites) >= study.limits.min_sites)
 
 
 def shift_models(study: Study) -> tuple[str, ...]:

@@ -68,6 +68,8 @@ _ALONE: Mapping[Statistic, str] = MappingProxyType(
         "auc": "A site alone: its own area under the curve with its standard error, and a coarse curve.",
         "network-performance": "A site alone: areas of a network's scores with their errors and coarse curves, and "
         "its patients by true and predicted grade, small counts hidden.",
+        "network-centres": "A site alone: the area and the calibration line of a network's scores with their errors, "
+        "and its patients by class and by the frozen cut-off, small counts hidden.",
         "network-adaptation": "A site alone: areas and calibration lines of a network's scores with and without "
         "adaptation, with their errors and that of the areas' difference, and whether it was adapted.",
         "differential-expression": "A site alone: its own genes' changes with their errors, t and p values.",

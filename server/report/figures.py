@@ -72,7 +72,7 @@ def draw_all(results: Results) -> Mapping[str, Picture]:
             if result.estimates:
                 figure, words = draw_subgroups(result, _top(results))
                 pictures.append(_finish(figure, results, slug(result.id), words))
-        for result in of(results, "centres", "leave-one-centre-out"):
+        for result in of(results, "centres", "network-centres", "leave-one-centre-out"):
             if sum(e.name == "auc" and e.value is not None for e in result.estimates) > 1:
                 figure, words = draw_centres(result, _top(results))
                 pictures.append(_finish(figure, results, slug(result.id), words))

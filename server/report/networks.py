@@ -12,6 +12,7 @@ from server.report.contents import estimate, of, where
 from server.report.explanations import hidden_note, status_words
 from server.report.figures import Picture, slug
 from server.report.projections import projections
+from server.report.shift import by_centre
 from server.study.results import CrossTable, Estimate, Result, Results
 
 Pictures = Mapping[str, Picture]
@@ -43,6 +44,8 @@ def networks(results: Results, pictures: Pictures) -> Section:
             if result.statistic == "network-performance":
                 detailed = result.id.split(".")[3] == combination
                 part.blocks += _performance(results, result, pictures, detailed=detailed)
+        part.blocks += [block for r in of(results, "network-centres") if r.id.split(".")[1] == name
+                        for block in by_centre(r, pictures)]  # fmt: skip
         seen = [r for r in of(results, "network-projection") if r.id.split(".")[1] == name]
         part.blocks += projections(seen, pictures)
         part.blocks += adaptations([r for r in of(results, "network-adaptation") if r.id.split(".")[1] == name])

@@ -49,7 +49,7 @@ def shift(results: Results, pictures: Mapping[str, Picture]) -> Section:
         ("leave-one-centre-out", "shift-left-out", "Every training hospital left out in turn"),
         ("centres", "shift-centres", "Models by hospital"),
     ):
-        blocks = [block for r in results.results if r.statistic == statistic for block in _by_centre(r, pictures)]
+        blocks = [block for r in results.results if r.statistic == statistic for block in by_centre(r, pictures)]
         section.parts += [Section(anchor, title, blocks)] if blocks else []
     drops = of(results, "performance-drop")
     if drops:
@@ -175,7 +175,8 @@ _AT_A_CENTRE: Mapping[str, str] = MappingProxyType(
 _SHARES = frozenset({"sensitivity", "specificity", "balanced_accuracy", "accuracy", "majority_class"})
 
 
-def _by_centre(result: Result, pictures: Mapping[str, Picture]) -> list[Block]:
+def by_centre(result: Result, pictures: Mapping[str, Picture]) -> list[Block]:
+    """A score at each hospital, its picture where there is one, and what the hospitals say together."""
     if result.status != "estimated":
         return [Paragraph(f"{fmt.plain(result.title)}. {status_words(result)}", "warning", result.id)]
     blocks: list[Block] = [Drawing(pictures[slug(result.id)], wide=True)] if slug(result.id) in pictures else []

@@ -51,6 +51,7 @@ FILES: Mapping[Statistic, str] = MappingProxyType(
         "network-combinations": "network_combinations",
         "network-training": "network_training",
         "network-performance": "network_performance",
+        "network-centres": "network_centres",
         "network-projection": "network_projection",
         "network-adaptation": "network_adaptation",
         "network-pictures": "network_pictures",

@@ -95,14 +95,31 @@ def _published(study: Study, one: ByCentre, pooled: ConfusionResult | FedmviErro
         "sites": sorted(study.cohort(one.cohort).sites),
         "how": "site-alone",
     }
+    cutoff = model.cutoff if isinstance(model.cutoff, float) else None
+    whole = pooled.counts_[0] if isinstance(pooled, ConfusionResult) else None
+    return published_by_centre(study, base, told, whole, cutoff)
+
+
+def published_by_centre(
+    study: Study, base: Mapping[str, Any], told: Told | FedmviError, pooled: Counts | None, cutoff: float | None
+) -> Result:
+    """What the sites of a cohort say of a score, and together.
+
+    Parameters
+    ----------
+    base
+        What the result is: its id, statistic, title, cohort, sites and how.
+    pooled
+        (2, 2) patients by class and test over all sites; None where it is not known.
+    cutoff
+        Of the score; None where none was chosen.
+    """
     if isinstance(told, FedmviError):
         status, why = refusal(told)
         return Result.model_validate({**base, "status": status, "note": why})
-    cutoff = model.cutoff if isinstance(model.cutoff, float) else None
     tables = own_tables(told)
     if len(told) >= study.limits.min_sites:
-        whole = pooled.counts_[0] if isinstance(pooled, ConfusionResult) else None
-        tables = shown_tables(tables, whole, study.limits.min_cell)
+        tables = shown_tables(tables, pooled, study.limits.min_cell)
     estimates, notes, areas = [], [], {}
     for site in sorted(told):
         answer = told[site]

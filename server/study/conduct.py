@@ -35,6 +35,7 @@ from server.study import (
     models,
     network_adaptation,
     network_adaptation_results,
+    network_centres,
     network_choices,
     network_development,
     network_evaluation,
@@ -161,12 +162,13 @@ def conduct(
             expression.compare_expression(study, expressed),
         ],
     )
-    pictured, projected, adapted = conclude(
+    pictured, projected, adapted, of_hospitals = conclude(
         port,
         [
             network_pictures.explain_all(networks, kept, progress),
             network_projection.project_all(study, networks, in_cohorts),
             network_adaptation.adapt_all(study, adapting),
+            network_centres.by_centre(study, networks, in_cohorts),
         ],
     )
     endpoints = {model.name: model.endpoint for model in study.models}
@@ -184,6 +186,7 @@ def conduct(
     results += recalibration_results.publish_evaluations(study, corrected)
     results += [_excluded(study, r, published) for r in network_results.publish_all(study, networks, in_cohorts)]
     results += [
+        *network_centres.publish_by_centre(study, of_hospitals),
         *network_projection.publish_projections(study, networks, projected),
         *network_adaptation_results.publish_adaptations(study, adapting, adapted),
         *network_choices.publish_network_choices(study, networks),
@@ -204,6 +207,7 @@ def _frozen(
     scores = {digest for recipe in recipes for digest in frozen_prefixes(recipe)}
     scores |= score_analyses.frozen_with(study, fitted) | subgroups.frozen_subgroups(study, fitted)
     scores |= {model for network in networks if isinstance(network, Developed) for model in network.models}
+    scores |= network_centres.frozen_cutoffs(study, networks)
     return scores | centres.frozen_with_centres(study, fitted) | network_adaptation.frozen_models(adapting)
 
 

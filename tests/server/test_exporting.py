@@ -79,6 +79,12 @@ def results() -> Results:
         make({"id": f"network.dl_mvi.performance.{name}.external-test.external-e", "title": "Performance",
               "statistic": "network-performance", "cohort": "external-test", "sites": ["external-e"],
               "how": "site-alone", "status": "refused", "note": "Too few patients."}),
+        make({"id": "network.dl_mvi.by-centre.external-test", "statistic": "network-centres", "title": "By hospital",
+              "cohort": "external-test", "sites": ["external-e"], "how": "site-alone", "note": "Site f: FEDMVI-408.",
+              "estimates": [Estimate(name="auc", term="external-e", value=0.7, low=0.6, high=0.8),
+                            Estimate(name="sensitivity", term="external-e", value=0.65, low=0.5, high=0.78),
+                            Estimate(name="specificity", term="external-e", value=None, note="hidden: small"),
+                            Estimate(name="worst_auc", term="external-e", value=0.7)]}),
     ]  # fmt: skip
     return Results(
         study="demo-network", title="A demonstration", description="", simulated=True, sources=["A paper"],
@@ -194,6 +200,8 @@ def test_the_model_card_says_how_well_it_does_where_and_what_it_is_not(bundle: P
         "62.5 % (55.0 to 70.0) against 59.9 %",
         "| precision | mean, M2 | a count is hidden |", "frozen cut-off by `mean` (the one that is reported): 0.4321",
         "Not known in external-test (external-e): Too few patients.", "| excluded by images | hidden† | 9 | 8 | 7 |",
+        "### Cohort external-test, by hospital", "Site f: FEDMVI-408.",
+        "| external-e | 0.700 (0.600 to 0.800) | 65.0 % (50.0 to 78.0) | hidden: small | not told | not told |",
         "no differential privacy", "everybody: 9 rounds", "group normalisation", "lacks is masked",
         study_fingerprint(load_study(bundle.parent / "run" / "study.toml")),
     ):  # fmt: skip
