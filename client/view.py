@@ -20,6 +20,7 @@ from client.release.centre_scope import filling
 from client.release.differencing import Patients, Register
 from client.release.expression_scope import compares_genes
 from client.release.gate import Gate, Held
+from client.release.hazard_scope import offered_columns
 from client.release.recalibration_scope import opens_endpoints, refitted_columns
 from client.release.scope import columns_of
 from client.release.subgroup_scope import before_subset, subset_of
@@ -163,8 +164,9 @@ class GatedView:
                     self._parts[key] = self._gate.admit_subgroup(query, whole)
             except (KeyError, ValueError) as error:
                 raise FedmviError(501, f"recipe: {type(error).__name__}: {error}") from error
-            self._frames[key] = self._closed(query, frame)
-        frame = self._frames[key]
+            self._frames[key] = frame
+        # To one question more columns may be offered beside the endpoints than to another about the same patients.
+        frame = self._closed(query, self._frames[key])
         if not set(columns_of(query)) <= set(frame.columns):
             raise FedmviError(407, cohort=query.cohort)
         if query.classes_of and query.classes_of not in frame.endpoints:
@@ -197,13 +199,14 @@ class GatedView:
         return self._held[id(query)][1] if id(query) in self._held else {}
 
     def _closed(self, query: Query, frame: Frame) -> Frame:
-        """In a closed cohort endpoints are offered beside scores and groups only: nothing is fitted there."""
+        """In a closed cohort endpoints are offered beside scores and groups only, and beside what is declared of them:
+        nothing else is fitted there."""
         study = self._run.study
         if study.cohort(query.cohort).role not in study.closed_roles or not frame.endpoints:
             return frame
         beside = {GROUP, "fold", *(step.column for step in query.recipe.steps if isinstance(step, Score))}
         beside |= {name for step in query.recipe.steps if isinstance(step, Made) for name in step.names}
-        beside |= refitted_columns(study, query.cohort, query.recipe)
+        beside |= refitted_columns(study, query.cohort, query.recipe) | offered_columns(query, study)
         return replace(frame, columns={name: frame.columns[name] for name in sorted(beside & set(frame.columns))})
 
     def _with_made(self, cohort: str, recipe: Recipe) -> SiteTable:

@@ -41,7 +41,7 @@ from common.study.recipe import Cut, Recipe, Score
 
 _BYTES = {Kind.COUNT: 8, Kind.REAL: 16, Kind.UPDATE: 4}
 """Bytes of one number as it travels; a weight has 8 under masks."""
-_LATER = frozenset({404})
+_LATER = frozenset({404, 439})
 """Refusals that depend on what the other sites of a masked sum sign for."""
 
 

@@ -38,6 +38,8 @@ class Subject:
         Columns whose effects are kept where features are harmonised.
     thresholds
         Of scores, where the study says which; else empty.
+    horizon
+        At which whoever is followed longer is censored; None for all the time there is.
     rule, target
         How a recalibration is chosen, and the sensitivity that a cut-off guarantees; "" and 0 where there is none.
     """
@@ -57,3 +59,4 @@ class Subject:
     rule: str = ""
     target: float = 0.0
     covariates: tuple[str, ...] = ()
+    horizon: float | None = None

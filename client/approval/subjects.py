@@ -14,6 +14,7 @@ from dataclasses import replace
 from client.approval.adaptation_subjects import adaptation_subjects
 from client.approval.centre_subjects import centre_subjects, network_by_centre
 from client.approval.expression_subjects import expression_subjects
+from client.approval.hazard_subjects import hazard_subjects
 from client.approval.model_subjects import (
     group_parts,
     harmonisation,
@@ -85,11 +86,7 @@ def subjects_of(study: Study) -> Iterator[Subject]:
     for analysis in study.analyses:
         yield from _analysis(study, analysis)
     for comparison in study.comparisons:
-        part, questions = f"comparison {comparison.name}", frozenset({_survival(study, comparison.cohort)})
-        if is_score(comparison.group):
-            yield _by_score(study, part, comparison, questions)
-        else:
-            yield _grouped(study, part, comparison.cohort, questions, comparison.endpoint, comparison.group)
+        yield from _comparison(study, comparison)
     for network in study.networks:
         yield from _network(study, network)
     for cohort in described_cohorts(study):
@@ -101,6 +98,17 @@ def subjects_of(study: Study) -> Iterator[Subject]:
     yield from _recalibrations(study)
     yield from shift_subjects(study)
     yield from expression_subjects(study)
+
+
+def _comparison(study: Study, comparison: Comparison) -> Iterator[Subject]:
+    """Curves by groups, and regressions where there are some."""
+    part, questions = f"comparison {comparison.name}", frozenset({_survival(study, comparison.cohort)})
+    if is_score(comparison.group):
+        yield _by_score(study, part, comparison, questions)
+    else:
+        yield _grouped(study, part, comparison.cohort, questions, comparison.endpoint, comparison.group)
+    if comparison.cox is not None:
+        yield from hazard_subjects(study, part, comparison)
 
 
 def always_admitted(study: Study) -> Iterator[tuple[str, str]]:

@@ -367,6 +367,12 @@ def _leaves(site: Site, study: Study) -> Iterable[str]:
             "have them. Afterwards they are answered beside the frozen scores and groups. This site counts the runs "
             f"that have frozen models, {_openings(site)} so far, and the report prints the number."
         )
+    beside = [c.name for c in study.comparisons if c.cox and c.cohort in closed]
+    if beside:
+        yield (
+            f"In Cox regressions of {', '.join(beside)} they are answered beside the covariates that these name, too: "
+            "sums over all sites, of patients of whom all covariates are known."
+        )
     corrected = [one.title for one in study.recalibrations]
     if closed and corrected:
         yield (

@@ -131,9 +131,11 @@ def _for_study(site: Site, study: Study) -> Material:
 
 
 def _cutoffs(study: Study, name: str) -> tuple[float, ...]:
-    """All that models and analyses use of a variable."""
+    """All that models, analyses and comparisons use of a variable."""
     parts: tuple[Model | Analysis, ...] = (*study.models, *study.analyses)
-    terms = [term for part in parts for term in part.predictors if term.variable == name and term.coding == "above"]
+    used = [term for part in parts for term in part.predictors]
+    used += [term for comparison in study.comparisons for term in comparison.cox or ()]
+    terms = [term for term in used if term.variable == name and term.coding == "above"]
     found = {study.variable(name).cutoff if term.cutoff is None else term.cutoff for term in terms}
     return tuple(sorted(cutoff for cutoff in found if cutoff is not None))
 

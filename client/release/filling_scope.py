@@ -36,6 +36,15 @@ def read_columns(recipe: Recipe, study: Study) -> list[CodedColumn]:
     return read + [c for m in study.models if m.name in whole for c in needed_columns(study, m)]
 
 
+def level_columns(recipe: Recipe, study: Study) -> list[tuple[str, ...]]:
+    """The columns of a recipe that are levels of one variable, for every such variable."""
+    found: dict[str, list[str]] = {}
+    for column in dict.fromkeys(read_columns(recipe, study)):
+        if column.coding == "equals":
+            found.setdefault(column.variable, []).append(column.name)
+    return [tuple(names) for names in found.values()]
+
+
 def binary_columns(recipe: Recipe, study: Study) -> frozenset[str]:
     """The columns of a recipe that tell whether a patient has a level or is above a cut-off."""
     coded = read_columns(recipe, study)

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from client.cohort.site import Policy
 from client.release.centre_scope import one_value, refuse_few_filled, refuse_own_part, refuse_unsigned, summed_over
 from client.release.expression_scope import fewest_of_class, refuse_few_expressed, tightened
-from client.release.filling_scope import binary_columns
+from client.release.filling_scope import binary_columns, level_columns
+from client.release.hazard_scope import refuse_few_events
 from client.release.model_scope import draft_columns, draws_apart
-from client.release.scope import check_scope, elements, level_columns
+from client.release.scope import check_scope, elements
 from client.release.shift_scope import drawn_hospitals_hold
 from client.release.subgroup_scope import admit_division
 from common.errors import FedmviError
@@ -130,7 +131,7 @@ class Gate:
         Raises
         ------
         FedmviError
-            403, 404, 405, 409, 416.
+            403, 404, 405, 409, 416, 439.
         """
         frame = _each_once(query, frame)
         few = patients < self.limits.min_patients or frame.n < self.limits.min_cell
@@ -160,6 +161,7 @@ class Gate:
                 raise FedmviError(405, endpoint=query.levels_of, cohort=query.cohort, limit=self.limits.min_class)
         self._columns(query, frame, held)
         refuse_few_expressed(query, frame, self.limits)
+        refuse_few_events(query, frame, self.study, self.limits, pooled / frame.n)
         self._reference_levels(query, frame)
         self._weigh(query, frame, held)
         return held

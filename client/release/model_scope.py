@@ -205,6 +205,8 @@ def _cut(step: Cut, ranges: Mapping[str, Range], query: Query, study: Study) -> 
     if step.name == GROUP:
         asked = (getattr(query, "endpoint", None), query.cohort)
         groups = {c.group for c in study.comparisons if asked == (c.endpoint, c.cohort)}
+        # Moments, which have no endpoint, standardise the columns of a regression.
+        groups |= {c.group for c in study.comparisons if c.cox is not None and asked == (None, c.cohort)}
         groups |= expressed_groups(study, query.cohort, query.recipe)
         _need(step.cutoff is not None and any(is_score_of(study, g, step.source) for g in groups), "a group")
         return

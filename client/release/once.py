@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from client.release.expression_scope import expression_values
+from client.release.hazard_scope import grouping, hazard_values
 from client.release.network_scope import adapted
 from client.release.scope import columns_of
 from client.release.shift_scope import shift_values
@@ -90,6 +91,7 @@ class Once:
             # Two models over the same columns, of which one is harmonised, are as different as two over other columns.
             parts += [f"harmonised {step.model}" for step in query.recipe.steps if isinstance(step, Combat)]
             parts += _centre(query)
+            parts += grouping(query) if GROUP in columns_of(query) else []
             endpoint = getattr(query, "endpoint", "")
             of = [query.name, query.cohort, sorted(columns_of(query)), endpoint, *scores, *parts]
             if query.once:
@@ -103,6 +105,7 @@ class Once:
         yield from shift_values(query)
         yield from expression_values(query, self._study)
         yield from self._harmonised(query)
+        yield from hazard_values(query, self._study)
 
     def _scores(self, query: Query) -> Iterator[tuple[str, str, int]]:
         """As `_values`, of scores and their cut-offs."""

@@ -24,7 +24,7 @@ from client.release.characteristics_scope import (
     characteristics_declare,
     characteristics_tables,
 )
-from client.release.filling_scope import check_filling, read_columns
+from client.release.filling_scope import check_filling
 from client.release.harmonise_scope import (
     as_they_are,
     check_harmonising,
@@ -33,6 +33,7 @@ from client.release.harmonise_scope import (
     harmonise_declares,
     harmonised_sets,
 )
+from client.release.hazard_scope import hazard_columns, hazard_patients, regressed
 from client.release.model_scope import (
     check_order,
     complete_sets,
@@ -48,6 +49,7 @@ from common.errors import FedmviError
 from common.federation.codec import pack
 from common.federation.query import Query, Risk
 from common.statistics.chi_square import ClassTable
+from common.statistics.cox import StratifiedCox
 from common.statistics.resampling import Resampled
 from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
 from common.study.centres import of_everybody
@@ -70,7 +72,6 @@ from common.study.recipe import (
     Made,
     ModelColumns,
     Outside,
-    Recipe,
     Resample,
     Score,
     SecondReadings,
@@ -103,15 +104,6 @@ def columns_of(query: Query) -> tuple[str, ...]:
     return (*dict.fromkeys(named), *((query.column,) if hasattr(query, "column") else ()))
 
 
-def level_columns(recipe: Recipe, study: Study) -> list[tuple[str, ...]]:
-    """The columns of a recipe that are levels of one variable, for every such variable."""
-    found: dict[str, list[str]] = {}
-    for column in dict.fromkeys(read_columns(recipe, study)):
-        if column.coding == "equals":
-            found.setdefault(column.variable, []).append(column.name)
-    return [tuple(names) for names in found.values()]
-
-
 def check_scope(query: Query, study: Study) -> None:
     """Refuse what the study does not have.
 
@@ -136,6 +128,8 @@ def check_scope(query: Query, study: Study) -> None:
     _need(not getattr(query, "offset", "") and not getattr(query, "strata", ()), "a column")
     _need(len(set(getattr(query, "class_weights", (1.0,)))) == 1, "a number")
     _endpoint(query, study)
+    if isinstance(query, StratifiedCox) and query.horizon is not None:
+        _need(regressed(query, study) is not None, "a time")
     widest = max((abs(end) for name in query.uses for end in ranges.get(name, ()) if math.isfinite(end)), default=0.0)
     _need(widest <= query.widest, "a number")
     if isinstance(query, Resampled):
@@ -160,6 +154,8 @@ def _declared(query: Query, study: Study) -> None:
         _need(subgroups_declare(query, study), "a subgroup")
         return
     if query.name in ALWAYS or acquisition_declares(query, study) or recalibration_declares(query, study):
+        return
+    if regressed(query, study) is not None:
         return
     if shift_declares(query, study) or centres_declare(query, study) or expression_scope.declares(query, study):
         return
@@ -282,7 +278,8 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
             # Whoever has one score of a network has them all.
             made = {name for other in made_steps(query) for name in other.names}
             patients = (frozenset(step.columns) - made, frozenset(step.endpoints))
-            _need(patients in _complete(study, scored=bool(made & set(step.columns))), "a set of patients")
+            known = _complete(study, scored=bool(made & set(step.columns))) | hazard_patients(query, study)
+            _need(patients in known, "a set of patients")
         elif isinstance(step, Score):
             _score(step, ranges, query, study)
             ranges[step.column] = (0.0, 1.0)
@@ -343,6 +340,7 @@ def _columns(study: Study, query: Query) -> dict[CodedColumn, Range]:
     if isinstance(query, ClassTable):  # the index of a level is no number for a regression
         terms = tuple(term for a in study.analyses if a.statistic == "chi-square" for term in a.predictors)
         allowed |= {column: (0.0, levels - 1.0) for column, levels in table_columns(study, terms)}
+    allowed |= hazard_columns(query, study)
     return allowed | acquisition_columns(study, query) | expression_scope.covariates(query, study)
 
 

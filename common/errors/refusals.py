@@ -161,4 +161,9 @@ ERRORS = {
         "their part of the sums, and a sum needs {limit} sites.",
         "Ask them to set `release_alone` under [policy] in site.toml, or do without what hospitals tell of themselves.",
     ),
+    439: ErrorText(
+        "A Cox regression of '{endpoint}' in the cohort '{cohort}' has too few events here: fewer than ten for each "
+        "column, or some in a group but fewer than {limit}.",
+        "Name fewer covariates in `cox`, take a later `horizon`, or leave out the site.",
+    ),
 }

@@ -34,6 +34,7 @@ Statistic = Literal[
     "auc",
     "pooled-and-alone",
     "survival",
+    "cox-regression",
     "analysis",
     "network-training",
     "network-combinations",
@@ -182,8 +183,8 @@ class Result(_Part):
     statistic: Statistic
     kind: str = Field(
         default="",
-        description="Of an analysis: its statistic as the protocol names it; of gene expression: by group or score, or "
-        "how sets were looked for.",
+        description="Of an analysis: its statistic as the protocol names it; of a Cox regression: univariable or "
+        "multivariable; of gene expression: by group or score, or how sets were looked for.",
     )
     title: str = Field(description="For readers.")
     cohort: str

@@ -10,7 +10,7 @@ only; results are on their own scale.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,15 +34,25 @@ def lower_triangle(matrix: FloatArray) -> FloatArray:
     return matrix[..., rows, columns]
 
 
+def followed_to(horizon: float | None) -> str:
+    """How a horizon is told at the end of a question's words."""
+    return "" if horizon is None else f", followed to {horizon:g}"
+
+
 @dataclass(frozen=True)
 class StratifiedCox(Query):
-    """What queries about partial likelihoods inside sites share; `strata` are columns that divide a site further."""
+    """What queries about partial likelihoods inside sites share.
+
+    `strata` are columns that divide a site further. Whoever is followed beyond the `horizon` is censored at it; `None`
+    for all the time there is.
+    """
 
     endpoint: str
     columns: tuple[str, ...]
     strata: tuple[str, ...]
     ties: Ties
     coefficients: FloatField
+    horizon: float | None = field(default=None, kw_only=True)
 
     @property
     def parameters(self) -> int:
@@ -56,7 +66,8 @@ class StratifiedCox(Query):
 
     def consistent(self) -> bool:
         """See `Query`."""
-        return len(self.columns) > 0 and self.coefficients.shape == (self.parameters,)
+        timed = self.horizon is None or self.horizon > 0
+        return timed and len(self.columns) > 0 and self.coefficients.shape == (self.parameters,)
 
     def influence(self, frame: Frame) -> FloatArray:
         """See `share_of_hazard`: coefficients can let one patient stand for every risk set."""
@@ -66,7 +77,7 @@ class StratifiedCox(Query):
     def parts(self, frame: Frame) -> Iterator[PartialLikelihood]:
         """The partial likelihood of each stratum of the site."""
         X, strata = frame.matrix(self.columns), frame.matrix(self.strata)
-        time, event = survival_outcome(frame, self.endpoint)
+        time, event = survival_outcome(frame, self.endpoint, self.horizon)
         for stratum in np.unique(strata, axis=0):
             rows = np.all(strata == stratum, axis=1)
             yield PartialLikelihood.of(time[rows], event[rows], X[rows], self.coefficients[np.newaxis], self.ties)
@@ -92,7 +103,9 @@ class CoxSums(StratifiedCox):
 
     def words(self) -> str:
         """See `Query`."""
-        return f"one Newton step of a Cox regression of {self.endpoint} on {len(self.columns)} columns inside the site"
+        until = followed_to(self.horizon)
+        step = f"one Newton step of a Cox regression of {self.endpoint} on {len(self.columns)} columns inside the site"
+        return step + until
 
     def answer(self, frame: Frame) -> Summary:
         """The site's sums; one without events has none. The frame has complete cases only."""
@@ -125,7 +138,8 @@ class CoxResiduals(StratifiedCox):
 
     def words(self) -> str:
         """See `Query`."""
-        return f"squared score residuals of a Cox regression of {self.endpoint} on {len(self.columns)} columns"
+        columns = f"{len(self.columns)} columns{followed_to(self.horizon)}"
+        return f"squared score residuals of a Cox regression of {self.endpoint} on {columns}"
 
     def answer(self, frame: Frame) -> Summary:
         """The site's sums over its patients."""
@@ -235,12 +249,13 @@ def fit_stratified(
     strata: tuple[str, ...],
     ties: Ties,
     model: str,
+    horizon: float | None = None,
 ) -> Conclusion[StratifiedFit]:
     """The fit behind `cox`; the same rounds, so that both in lock-step are asked once."""
     standard, scale = yield from standardised(cohort, recipe, columns, model)
 
     def question(beta: FloatArray) -> CoxSums:
-        return CoxSums(cohort, standard, endpoint, columns, strata, ties, beta)
+        return CoxSums(cohort, standard, endpoint, columns, strata, ties, beta, horizon=horizon)
 
     def events(sums: Summary) -> int:
         if int(sums["events"]) == 0:
@@ -260,12 +275,14 @@ def cox(
     strata: tuple[str, ...] = (),
     ties: Ties = Ties.EFRON,
     model: str = "",
+    horizon: float | None = None,
 ) -> Conclusion[CoxResult]:
     """Cox regression of a survival endpoint on columns, with a baseline hazard for each site (and stratum in it).
 
     The recipe must leave complete cases. Two rounds of moments, Newton's rounds, and one for the robust errors.
-    A site without events adds nothing. Equals R's coxph(.. + strata(site), robust = TRUE). It is not invariant to how
-    patients are spread over sites: sites are part of the model.
+    A site without events adds nothing. With a `horizon` whoever is followed longer is censored at it. Equals R's
+    coxph(.. + strata(site), robust = TRUE). It is not invariant to how patients are spread over sites: sites are part
+    of the model.
 
     Raises
     ------
@@ -273,10 +290,11 @@ def cox(
         601 no patients, 602 no events, 603 linearly dependent predictors (one that is constant inside every site,
         too), 604 no convergence, 655 a time or event without meaning.
     """
-    fit = yield from fit_stratified(cohort, recipe, endpoint, columns, strata, ties, model)
+    fit = yield from fit_stratified(cohort, recipe, endpoint, columns, strata, ties, model, horizon)
     square = None
     if not fit.ascent.separated:
-        reply = yield total(CoxResiduals(cohort, fit.recipe, endpoint, columns, strata, ties, fit.ascent.coef))
+        asked = (cohort, fit.recipe, endpoint, columns, strata, ties, fit.ascent.coef)
+        reply = yield total(CoxResiduals(*asked, horizon=horizon))
         square = symmetric(reply["square"], len(columns))
     return conclude_fit(columns, fit.scale.std_, fit.ascent, square)
 

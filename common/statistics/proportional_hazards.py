@@ -19,7 +19,7 @@ from common.federation.codec import FloatField
 from common.federation.query import Block, Kind, Query, Risk, Summary, total
 from common.federation.runner import Conclusion
 from common.statistics.censoring import OF_INTEREST, on_grid
-from common.statistics.cox import StratifiedCox, fit_stratified, lower_triangle
+from common.statistics.cox import StratifiedCox, fit_stratified, followed_to, lower_triangle
 from common.statistics.cox_common_baseline import fit_common
 from common.statistics.distributions import chi2_p
 from common.statistics.life_table import LifeTable, life_table, remaining
@@ -90,7 +90,8 @@ class SchoenfeldSums(StratifiedCox):
 
     def words(self) -> str:
         """See `Query`."""
-        return f"a test of proportional hazards of {self.endpoint} for {len(self.columns)} columns inside the site"
+        columns = f"{len(self.columns)} columns inside the site{followed_to(self.horizon)}"
+        return f"a test of proportional hazards of {self.endpoint} for {columns}"
 
     def consistent(self) -> bool:
         """See `Query`."""
@@ -98,7 +99,7 @@ class SchoenfeldSums(StratifiedCox):
 
     def influence(self, frame: Frame) -> FloatArray:
         """(3, n) the share of the hazard, and that of each death, late and early."""
-        point, event = on_grid(frame, self.endpoint, self.precision, self.grid_points)
+        point, event = on_grid(frame, self.endpoint, self.precision, self.grid_points, self.horizon)
         ends = _both_ends(self.time_weights[point], event == OF_INTEREST)
         return np.vstack([super().influence(frame), ends])
 
@@ -212,23 +213,29 @@ def proportional_hazards(
     ties: Ties = Ties.EFRON,
     transform: TimeTransform = TimeTransform.KM,
     model: str = "",
+    horizon: float | None = None,
+    time_weights: FloatArray | None = None,
 ) -> Conclusion[ProportionalHazards]:
     """Tests whether the effects of `cox` (a baseline hazard for each site) change with time; equals R's cox.zph.
 
-    The rounds of `cox`, in lock-step with it asked once; the pooled life table; and one round more.
+    The rounds of `cox`, in lock-step with it asked once; the pooled life table; and one round more. `time_weights`
+    (grid,) are g where it is known already, of these patients or of more (`transformed`): no life table is asked then.
 
     Raises
     ------
     FedmviError
         As `cox`, and 312 for a time beyond the grid.
     """
-    fit = yield from fit_stratified(cohort, recipe, endpoint, columns, strata, ties, model)
+    fit = yield from fit_stratified(cohort, recipe, endpoint, columns, strata, ties, model, horizon)
     if fit.ascent.separated:
         return _nothing(columns, transform)
-    events, censored = yield from life_table(LifeTable(cohort, fit.recipe, endpoint, 1, precision, grid_points))
-    weights = transformed(transform, events[0], censored[0])
+    weights = time_weights
+    if weights is None:
+        table = LifeTable(cohort, fit.recipe, endpoint, 1, precision, grid_points, horizon)
+        events, censored = yield from life_table(table)
+        weights = transformed(transform, events[0], censored[0])
     asked = (cohort, fit.recipe, endpoint, columns, strata, ties, fit.ascent.coef, precision, grid_points, weights)
-    sums = yield total(SchoenfeldSums(*asked))
+    sums = yield total(SchoenfeldSums(*asked, horizon=horizon))
     p = len(columns)
     return _test(
         columns, transform, fit.ascent, sums["score"], symmetric(sums["cross"], p), symmetric(sums["square"], p)

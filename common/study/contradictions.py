@@ -10,6 +10,7 @@ from common.study.dictionary import DICTIONARY
 from common.study.features import LINEAR_LIMIT
 from common.study.genomics_contradictions import genomics_contradictions
 from common.study.harmonised import harmonise_contradictions
+from common.study.hazard_contradictions import hazard_contradictions
 from common.study.model_contradictions import model_contradictions
 from common.study.modelling import is_score
 from common.study.network_contradictions import network_contradictions
@@ -237,6 +238,10 @@ def _comparison_contradictions(study: Study, i: int, comparison: Comparison) -> 
         if cohort is not None and len(cohort.sites) < study.limits.min_sites:
             sentence = f"'{cohort.name}' has fewer than {study.limits.min_sites} sites: a site alone has no horizon"
             found.append((place, sentence))
+    outcomes = tuple(column for endpoint in study.endpoints for column in endpoint.columns)
+    for j, term in enumerate(comparison.cox or ()):
+        found += _term_contradictions(study, ("comparisons", i, "cox", j), term, outcomes)
+    found += hazard_contradictions(study, i, comparison)
     if is_score(comparison.group):
         return found  # see `model_contradictions`
     return found + _group_contradictions(study, ("comparisons", i, "group"), comparison.group)

@@ -252,6 +252,11 @@ class Comparison(_Table):
         default=None, gt=0, description="In the endpoint's unit: whoever is followed longer is censored at it, as for "
         "early recurrence."
     )  # fmt: skip
+    cox: tuple[Term, ...] | None = Field(
+        default=None,
+        description="Absent: none. Else a Cox regression, stratified by site, of two groups alone, and with these "
+        "preoperative covariates where there are some; written as `predictors` of [[models]].",
+    )
 
 
 class Analysis(_Table):
@@ -379,6 +384,7 @@ class Study(_Table):
         """Variables that some part of the study uses, and what is told of the acquisition of images; sorted."""
         parts: tuple[Model | Analysis, ...] = (*self.models, *self.analyses)
         used = {term.variable for part in parts for term in part.predictors}
+        used |= {term.variable for part in self.comparisons for term in part.cox or ()}
         endpoints = {e.name for e in self.endpoints}
         groups = {c.group for c in self.comparisons} | {a.group for a in self.analyses if a.group is not None}
         used |= {name for model in self.models if model.harmonise is not None for name in model.harmonise.covariates}

@@ -115,7 +115,9 @@ def most_frozen(study: Study) -> int:
     for comparison in study.comparisons:
         if is_score(comparison.group):
             named = candidates(study, of_score(comparison.group))
-            most += 1 + max((links(study, name) for name in named), default=0)
+            # Regressions have a recipe of their own: of patients of whom covariates are known.
+            recipes = 1 if comparison.cox is None else 2
+            most += recipes * (1 + max((links(study, name) for name in named), default=0))
     for compared in study.genomics.comparisons if study.genomics is not None else ():
         if is_score(compared.group):
             named = candidates(study, of_score(compared.group))

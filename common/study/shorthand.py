@@ -34,10 +34,10 @@ def expand_predictors(data: Any) -> Any:
     def expanded(part: Any) -> Any:
         if isinstance(part, dict) and isinstance(part.get("features"), dict):
             part = _with_features(part, known, own)
-        named = isinstance(part, dict) and isinstance(part.get("predictors"), tuple)
-        return {**part, "predictors": tuple(term(t) for t in part["predictors"])} if named else part
+        named = [k for k in ("predictors", "cox") if isinstance(part, dict) and isinstance(part.get(k), tuple)]
+        return {**part, **{k: tuple(term(t) for t in part[k]) for k in named}} if named else part
 
-    tables = {name: data[name] for name in ("models", "analyses") if isinstance(data.get(name), tuple)}
+    tables = {name: data[name] for name in ("models", "analyses", "comparisons") if isinstance(data.get(name), tuple)}
     return {**data, **{name: tuple(expanded(part) for part in parts) for name, parts in tables.items()}}
 
 

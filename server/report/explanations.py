@@ -43,6 +43,8 @@ _LEFT: Mapping[Statistic, str] = MappingProxyType(
         "a level of a public list, and the number of those of whom it is not known.",
         "subgroups": "Subgroups: the number of patients of each class in bins of the score, for each level.",
         "survival": "Survival: the number of events and of censored patients at each recorded time, by group.",
+        "cox-regression": "Survival beside covariates: at each round of Newton's method the score vector, the "
+        "information matrix and the log-likelihood of a Cox regression inside each hospital, and its residuals' sums.",
         "analysis": "Further analyses: the sums that each of them needs, in rounds over all sites together; what each "
         "question was is in every site's ledger.",
         "differential-expression": "Gene expression: of each gene sums over patients of its logarithm, of products "

@@ -10,6 +10,7 @@ from server.report.contents import Labels, ModelParts, estimate, groups, models,
 from server.report.development import development
 from server.report.explanations import hidden_note, status_words
 from server.report.figures import Picture, slug
+from server.report.hazards import hazard_ratios
 from server.study.results import Estimate, Result, Results
 
 Pictures = Mapping[str, Picture]
@@ -198,6 +199,7 @@ def survival(results: Results, pictures: Pictures) -> Section:
             if name in pictures:
                 part.blocks.append(Drawing(pictures[name]))
             part.blocks.append(_times(results, result))
+        part.blocks += hazard_ratios(results, result)
         section.parts.append(part)
     return section
 

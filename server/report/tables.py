@@ -34,6 +34,7 @@ FILES: Mapping[Statistic, str] = MappingProxyType(
         "auc": "auc",
         "pooled-and-alone": "pooled_and_alone",
         "survival": "survival",
+        "cox-regression": "cox",
         "analysis": "analyses",
         "characteristics": "characteristics",
         "subgroups": "subgroups",

@@ -106,11 +106,11 @@ def _one(study: Study, comparison: Comparison, recipe: Recipe | FedmviError) -> 
     base: dict[str, Any] = {
         "id": f"comparison.{comparison.name}",
         "statistic": "survival",
-        "title": f"{endpoint.title}{_until(endpoint, comparison)} by {_group_title(study, comparison)}",
+        "title": title_of(study, comparison),
         "cohort": cohort.name,
         "sites": sorted(cohort.sites),
         "how": "exact",
-        "note": _score_note(study, comparison),
+        "note": score_note(study, comparison),
     }
     if isinstance(recipe, FedmviError):
         status, note = refusal(recipe)
@@ -128,11 +128,17 @@ def _one(study: Study, comparison: Comparison, recipe: Recipe | FedmviError) -> 
     return [_pooled_result(study, comparison, answer, base)]
 
 
+def title_of(study: Study, comparison: Comparison) -> str:
+    """What is compared, for readers."""
+    endpoint = study.endpoint(comparison.endpoint)
+    return f"{endpoint.title}{_until(endpoint, comparison)} by {_group_title(study, comparison)}"
+
+
 def _until(endpoint: Endpoint, comparison: Comparison) -> str:
     return "" if comparison.horizon is None else f" up to {comparison.horizon:g} {endpoint.unit}"
 
 
-def _score_note(study: Study, comparison: Comparison) -> str:
+def score_note(study: Study, comparison: Comparison) -> str:
     """What a reader must know of groups by a score."""
     if not is_score(comparison.group):
         return ""

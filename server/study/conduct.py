@@ -29,6 +29,7 @@ from server.study import (
     expression,
     expression_results,
     harmonise_results,
+    hazards,
     leave_one_out,
     leave_one_out_results,
     model_results,
@@ -128,11 +129,11 @@ def conduct(
     looked, adapting = conclude(
         port, [shift.detect(study, fitted, counts), network_adaptation.make_rules(study, networks, kept)]
     )
-    groups = comparisons.groups_of(study, fitted, known)
+    groups, regressed = hazards.groups_of(study, fitted, known)
     expressed = expression.groups_of(study, fitted, known)
     progress("freeze the models")
     scores = _frozen(study, fitted, networks, adapting) | comparisons.frozen_groups(groups)
-    scores |= expression.frozen_groups(expressed)
+    scores |= comparisons.frozen_groups(regressed) | expression.frozen_groups(expressed)
     remedy = without_each.chosen if without_each is not None else ""
     named = sorted([*(comparison.name for comparison in study.comparisons), *frozen_names(study)])
     manifest = Freeze(
@@ -151,7 +152,7 @@ def conduct(
         port,
         [
             evaluation.evaluate(study, fitted),
-            comparisons.compare(study, groups),
+            hazards.compare_survival(study, groups, regressed),
             score_analyses.analyse_scores(study, fitted),
             subgroups.analyse_subgroups(study, fitted),
             characteristics.describe(study, published),

@@ -18,6 +18,7 @@ from common.federation.runner import conclude
 from common.statistics.cox import CoxResiduals, CoxSums, cox
 from common.statistics.cox_common_baseline import PooledResiduals, RiskSetSums, cox_common_baseline
 from common.statistics.partial_likelihood import PartialLikelihood, Ties, share_of_hazard
+from common.statistics.proportional_hazards import proportional_hazards
 from common.study.recipe import Frame, Recipe
 from simulation.exactness.measuring import same
 from simulation.views import COHORT, federation_of
@@ -237,3 +238,18 @@ def test_coefficients_that_let_one_patient_stand_for_all_show_in_their_influence
     times = replace(frame, endpoints={"os.time": np.append(np.ones(29), 3.0), "os.event": np.ones(30)})
     assert late.influence(times).sum() < 2
     assert share_of_hazard(np.zeros(3)).sum() == 0
+
+
+@pytest.mark.parametrize("horizon", [4.0, 4.5])
+def test_a_horizon_censors_whoever_is_followed_longer(horizon: float) -> None:
+    """Fit and test of proportional hazards are those of rows censored before: the events at the horizon count."""
+    early, cut = Cohort(11), Cohort(11)
+    late = cut.time > horizon
+    cut.time, cut.event = np.where(late, horizon, cut.time), np.where(late, 0.0, cut.event)
+    fit, oracle = early.run(cox, horizon=horizon), cut.run(cox)
+    assert fit.events_ == oracle.events_ < early.run(cox).events_
+    assert fit.coef_ == pytest.approx(oracle.coef_, rel=1e-12)
+    assert fit.robust_std_err_ == pytest.approx(oracle.robust_std_err_, rel=1e-12)
+    if horizon == 4.0:  # recorded times are on the grid
+        test, theirs = early.run(proportional_hazards, *GRID, horizon=horizon), cut.run(proportional_hazards, *GRID)
+        assert test.chi2_ == pytest.approx(theirs.chi2_, rel=1e-9)

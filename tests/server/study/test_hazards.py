@@ -1,0 +1,131 @@
+"""server/study: Cox regressions of comparisons are those of pooled rows stratified by site, alone and with covariates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+from lifelines import CoxPHFitter
+from lifelines.statistics import proportional_hazard_test
+
+from common.study.recipe import Recipe, Select, coded_columns
+from common.study.table import FloatArray
+from server.report.page import render
+from server.study.conduct import conduct
+from server.study.results import Results
+from tests.client.approval.asked import Heard, heard_of
+from tests.client.approval.test_preview import assert_foreseen
+from tests.disclosure.consortium import Consortium
+from tests.server.study.hazard_study import LATER, consortium
+
+pytestmark = pytest.mark.xdist_group("hazards")
+HIGH = "clinical: high score"
+
+
+@dataclass(frozen=True)
+class Run:
+    made: Consortium
+    results: Results
+    heard: Heard
+
+    def rows(self) -> pd.DataFrame:
+        """The pooled rows of the outcome cohort, with the score that the published coefficients say."""
+        study = self.made.study
+        model = study.models[0]
+        columns = coded_columns(study, model.predictors)
+        beside = coded_columns(study, study.comparisons[1].cox or ())
+        recipe = Recipe((Select(tuple({c.name: c for c in (*columns, *beside)}.values())),))
+        parts = []
+        for place, site in enumerate(LATER):
+            frame = self.made.frame(site, recipe, "later")
+            parts.append(pd.DataFrame({**frame.columns, **frame.endpoints, "site": float(place)}))
+        rows = pd.concat(parts, ignore_index=True)
+        result = self.results.get("model.clinical.coefficients")
+        filling = result.model.filling if result.model is not None else None
+        assert filling is not None
+        linear: FloatArray = np.zeros(len(rows))
+        for estimate in result.estimates:
+            if estimate.name == "coef":
+                x = 1.0 if estimate.term == "intercept" else rows[estimate.term].to_numpy()
+                linear = linear + (estimate.value or 0.0) * x
+        score = np.round(1.0 / (1.0 + np.exp(-linear)), 4)
+        cutoff = next(e.value for e in result.estimates if e.name == "cutoff")
+        return rows.assign(high=(score >= cutoff).astype(float))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    made = consortium(tmp_path_factory.mktemp("sites"))
+    heard, port = heard_of(made)
+    return Run(made, conduct(made.study, port, lambda _: None).results, heard)
+
+
+def fitted(
+    rows: pd.DataFrame, group: str, beside: list[str], horizon: float | None
+) -> tuple[CoxPHFitter, pd.DataFrame]:
+    """lifelines' stratified fit of the pooled complete cases, censored at the horizon."""
+    used = rows[["os.time", "os.event", "site", group, *beside]].dropna()
+    if horizon is not None:
+        late = used["os.time"] > horizon
+        used = used.assign(**{"os.event": used["os.event"].where(~late, 0.0)})
+        used = used.assign(**{"os.time": used["os.time"].clip(upper=horizon)})
+    options = {"precision": 1e-10}
+    return CoxPHFitter().fit(used, "os.time", "os.event", strata=["site"], fit_options=options), used
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "beside", "horizon"),
+    [
+        ("os-by-clinical", "high", ["afp>20", "albumin"], None),
+        ("early-by-clinical", "high", ["afp>20", "albumin"], 24.0),
+        ("later-by-mvi", "mvi", [], None),
+    ],
+)
+def test_hazard_ratios_are_those_of_the_pooled_rows(
+    run: Run, name: str, group: str, beside: list[str], horizon: float | None
+):
+    rows = run.rows()
+    rows = rows.dropna(subset=beside)  # alone, too: the same patients
+    for kind, columns in (("univariable", []), ("multivariable", beside)):
+        if kind == "multivariable" and not beside:
+            continue
+        oracle, used = fitted(rows, group, columns, horizon)
+        result = run.results.get(f"comparison.{name}.cox-{kind}")
+        assert result.status == "estimated", result.note
+        assert (result.n, result.events) == (len(used), int(used["os.event"].sum()))
+        found = [e for e in result.estimates if e.name == "hazard_ratio"]
+        for term, estimate in zip([group, *columns], found, strict=True):
+            summary = oracle.summary.loc[term]
+            assert estimate.value == pytest.approx(summary["exp(coef)"], rel=1e-6)
+            assert (estimate.low, estimate.high) == pytest.approx(
+                (summary["exp(coef) lower 95%"], summary["exp(coef) upper 95%"]), rel=1e-6
+            )
+            assert estimate.p == pytest.approx(summary["p"], abs=1e-6)
+
+
+def test_hazards_that_stay_proportional_are_not_doubted_and_every_row_has_a_test(run: Run):
+    result = run.results.get("comparison.os-by-clinical.cox-multivariable")
+    tests = {e.term: e.p for e in result.estimates if e.name == "proportional_hazards_chi2"}
+    assert set(tests) == {"clinical: high score", "afp>20", "albumin", "all"}
+    oracle, used = fitted(run.rows(), "high", ["afp>20", "albumin"], None)
+    # An older, approximate test of the same hypothesis.
+    theirs = proportional_hazard_test(oracle, used, time_transform="km").summary["p"]
+    ours = [p for term, p in tests.items() if term != "all"]
+    assert ours == pytest.approx(theirs.loc[["high", "afp>20", "albumin"]].tolist(), abs=0.1)
+
+
+def test_every_question_was_foreseen_and_the_life_table_is_of_the_groups_alone(run: Run):
+    assert assert_foreseen(run.made.study, run.made.folders, run.heard) > 100
+    assert not [error for asks in run.heard.asks.values() for _, error in asks if error]
+    tables = {ask.question.recipe.digest for ask, _ in run.heard.asks["d"] if ask.question.name == "query.life_table"}
+    regressed = {ask.question.recipe.digest for ask, _ in run.heard.asks["d"] if ask.question.name == "query.cox"}
+    assert tables and regressed and not tables & regressed
+
+
+def test_the_report_has_a_table_for_each_regression(run: Run):
+    page = render(run.results, None, {})
+    for title in ("univariable Cox regression", "multivariable Cox regression"):
+        assert page.count(title) >= 2
+    assert "p of proportional hazards" in page
