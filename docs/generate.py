@@ -31,6 +31,7 @@ from common.study import (
     reporting,
     shifting,
     subgroups,
+    terms,
 )
 from common.study.analyses import ANALYSES
 from common.study.dictionary import DICTIONARY, Variable
@@ -139,7 +140,7 @@ def study() -> str:
         (protocol.Cohort, "[[cohorts]]"),
         (protocol.Split, "split, of a cohort"),
         (protocol.Model, "[[models]]"),
-        (protocol.Term, "A predictor of a model"),
+        (terms.Term, "A predictor of a model"),
         (modelling.FeatureSet, "features, of a model"),
         (modelling.Reduction, "reduction, of a model"),
         (modelling.Fixed, "fixed, of a model"),

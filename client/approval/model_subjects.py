@@ -16,7 +16,7 @@ from common.study.analyses import FOLDS
 from common.study.expressed import Genes
 from common.study.harmonisation import MIN_PATIENTS, Combat
 from common.study.harmonised import harmonised_columns
-from common.study.protocol import Model, Study, Term
+from common.study.protocol import Model, Study
 from common.study.ranges import filled_range, plausible_range
 from common.study.recipe import (
     Complete,
@@ -46,6 +46,7 @@ from common.study.scores import (
     source_column,
 )
 from common.study.scoring import Link, Parts, read_twice
+from common.study.terms import Term
 
 _MODEL = "0" * 64
 _COEFFICIENT = 0.01

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from client.approval.expression_words import expression_told, expression_used
 from client.approval.preview import Preview, Release, preview
 from client.approval.records import Record, read_record
+from client.approval.shift_words import shift_told
 from client.cohort.site import Policy, Site
 from client.release.gate import Gate
 from common.errors import FedmviError
@@ -331,11 +332,7 @@ def _leaves(site: Site, study: Study) -> Iterable[str]:
             "How many patients of this site alone have which scanner, spacing and contrast timing, small counts "
             f"hidden. By this site's policy that is {allowed}."
         )
-    if study.shift is not None and site.policy.tells:
-        yield (
-            "The names of columns of [shift] in which few of this site's patients differ from the others, signed when "
-            "a run opens, so that no site tells means of them: what the others told would leave this site's."
-        )
+    yield from shift_told(site, study)
     if study.read_twice():
         yield (
             f"How well both readers agree on {len(study.read_twice())} features, if both have read {MIN_READ_TWICE} "

@@ -13,6 +13,7 @@ from client.cohort.units import Flags
 from client.cohort.values import known_values, read_numbers
 from common.errors import Severity
 from common.study.protocol import Endpoint, Study
+from common.study.shifted import compared_by
 from common.study.table import Column, FloatArray
 
 ON_GRID = 1e-6
@@ -138,6 +139,8 @@ def asked_endpoints(study: Study, site: str) -> set[str]:
     """Endpoints that models, comparisons, analyses or splits ask of this site's cohorts."""
     here = {cohort.name for cohort in study.cohorts if site in cohort.sites}
     asked = {m.endpoint for m in study.models if here & {m.cohort, *m.evaluate}}
+    looked = compared_by(study)
+    asked |= {looked.endpoint} if looked is not None and looked.cohort in here else set()
     for comparison in study.comparisons:
         if comparison.cohort in here:
             asked |= {comparison.endpoint, comparison.group}

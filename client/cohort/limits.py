@@ -9,6 +9,7 @@ from client.cohort.site import Site
 from common.errors import FedmviError, Severity
 from common.study.genomics import ExpressionComparison
 from common.study.protocol import Cohort, Study
+from common.study.shifted import compared_by
 from common.study.table import SiteTable
 
 
@@ -34,6 +35,8 @@ def _too_few(site: Site, table: SiteTable, study: Study, cohort: Cohort) -> list
     hints: list[FedmviError] = []
     fewest = max(study.limits.min_class, site.policy.min_class)
     asked = [model.endpoint for model in study.models if cohort.name in (model.cohort, *model.evaluate)]
+    looked = compared_by(study)
+    asked += [looked.endpoint] if looked is not None and looked.cohort == cohort.name else []
     asked += [a.endpoint for a in study.analyses if a.endpoint is not None and a.cohort == cohort.name]
     known = {endpoint.name for endpoint in study.endpoints}
     asked += [one.group for one in _compared(study, cohort) if one.group in known]

@@ -18,6 +18,7 @@ from common.errors import FedmviError, Severity
 from common.study.acquisition import acquisition_facts
 from common.study.protocol import Study
 from common.study.scores import needed_columns
+from common.study.shifted import compared_by
 from common.study.table import Column, SiteTable
 
 PATIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -59,7 +60,9 @@ def read_table(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
         if all(columns.get(name) is not None for name in endpoint.columns):
             place = columns.place(columns.require(endpoint.columns[-1]))
             check_endpoint(study, endpoint, list(arrays.values())[-1], eligible, site.name, place, problems)
-    coded = (column for model in study.models for column in needed_columns(study, model))
+    looked = compared_by(study)
+    models = (*study.models, *(() if looked is None else (looked,)))
+    coded = (column for model in models for column in needed_columns(study, model))
     check_bounds(coded, variables, columns, problems)
     check_leaks(study, variables, endpoints, columns, problems)
     labels = columns.get(LABEL_COLUMN, required=False)

@@ -21,7 +21,7 @@ from client.cohort.units import Flags, out_of_range
 from client.cohort.values import read_numbers, read_variable
 from common.errors import FedmviError
 from common.study.dictionary import DICTIONARY, Variable
-from common.study.protocol import Analysis, Model, Study
+from common.study.protocol import Study
 from common.study.table import Column, FloatArray, SiteTable
 
 MANY_WORDS = 12
@@ -131,11 +131,10 @@ def _for_study(site: Site, study: Study) -> Material:
 
 
 def _cutoffs(study: Study, name: str) -> tuple[float, ...]:
-    """All that models, analyses and comparisons use of a variable."""
-    parts: tuple[Model | Analysis, ...] = (*study.models, *study.analyses)
-    used = [term for part in parts for term in part.predictors]
-    used += [term for comparison in study.comparisons for term in comparison.cox or ()]
-    terms = [term for term in used if term.variable == name and term.coding == "above"]
+    """All that models, analyses, comparisons and a look before training use of a variable."""
+    named = [term for part in study.on_predictors for term in part.predictors]
+    named += [term for comparison in study.comparisons for term in comparison.cox or ()]
+    terms = [term for term in named if term.variable == name and term.coding == "above"]
     found = {study.variable(name).cutoff if term.cutoff is None else term.cutoff for term in terms}
     return tuple(sorted(cutoff for cutoff in found if cutoff is not None))
 

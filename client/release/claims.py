@@ -28,7 +28,7 @@ from common.study.fingerprint import canonical_json
 from common.study.protocol import Model, Study
 from common.study.recipe import Complete, Frame, ModelColumns, Recipe, Select
 from common.study.scores import needed_columns, plain_columns
-from common.study.shifted import compared_cohorts, compared_model, number_columns
+from common.study.shifted import compared_by, compared_cohorts, number_columns
 from common.study.table import SiteTable
 
 
@@ -80,7 +80,7 @@ def hidden_columns(site: Site, study: Study) -> str:
     of whom a sum may be: filled values can only give more patients to the others, so that none is hidden later which
     was not here (`may_be_told`).
     """
-    model = compared_model(study)
+    model = compared_by(study)
     if model is None or not site.policy.tells:
         return "{}"
     table, least = load_prepared(site, study), Gate.of(site.policy, study).limits.min_cell

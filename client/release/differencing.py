@@ -196,12 +196,19 @@ class Differencing:
         Raises
         ------
         FedmviError
-            Those of `admit`; 437 another run was told the sums of the same patients with other numbers: sums that are
-            cut and counted in another place tell, with the earlier ones, the patients in between.
+            Those of `admit`; 437 another run, of this study or by the same columns, was told the sums of the same
+            patients with other numbers: sums that are cut and counted in another place tell, with the earlier ones, the
+            patients in between.
         """
         if query.adds_up and self._alone is not None:
             # Taken from the sums of another run it leaves those of the sites that this run lacks.
             self._rosters.admit(query.cohort)
+        if isinstance(query, SiteProfile):
+            # Another study may compare hospitals by the same columns, as after a look before anything was trained: the
+            # same histograms are told again there, and none that are cut a little beside them. Scores may be others.
+            cut = sorted(zip(query.columns, query.centre.tolist(), query.scale.tolist(), strict=True))
+            key, asked = statistic_key(query), digest(canonical_json(cut))
+            self._admit_alone([key], query.cohort, asked, query.name, counted)
         profile = isinstance(query, SiteProfile)
         # Questions that tell nearly the same have other names, and a profile may be one of other columns.
         self._admit_alone(["study", self._ticket.study, query.cohort], query.cohort, "", "results", counted)

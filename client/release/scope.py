@@ -43,7 +43,7 @@ from client.release.model_scope import (
 )
 from client.release.network_scope import made_ranges, made_steps, network_declares, scored_endpoints
 from client.release.recalibration_scope import recalibration_declares
-from client.release.shift_scope import shift_declares
+from client.release.shift_scope import looked_at_sets, shift_declares
 from client.release.subgroup_scope import subgroup_columns, subgroups_declare, subset_of, without_subset
 from common.errors import FedmviError
 from common.federation.codec import pack
@@ -59,7 +59,7 @@ from common.study.correcting import recalibrated_model
 from common.study.expressed import EffectiveLibrary, Genes
 from common.study.harmonisation import Combat
 from common.study.modelling import is_score
-from common.study.protocol import Analysis, Comparison, Endpoint, Model, Study
+from common.study.protocol import Analysis, Comparison, Endpoint, Study
 from common.study.ranges import LARGEST, NUMBERS, Range, plausible_range, table_columns
 from common.study.recipe import (
     CodedColumn,
@@ -318,7 +318,7 @@ def _complete_sets(study: Study, *, scored: bool) -> set[_Patients]:
         if model.reduction is not None:
             continue  # its columns are completed by one name, see `complete_sets`
         sets += [(names, model.endpoint), *((frozenset({n}), model.endpoint) for n in as_they_are(study, model))]
-    sets += harmonised_sets(study)
+    sets += [*harmonised_sets(study), *looked_at_sets(study)]
     for analysis in study.analyses:
         names = frozenset(column.name for column in coded_columns(study, analysis.predictors))
         sets += [(names, analysis.endpoint or ""), (frozenset(), analysis.endpoint or "")]
@@ -345,10 +345,9 @@ def _columns(study: Study, query: Query) -> dict[CodedColumn, Range]:
 
 
 def _predictors(study: Study) -> dict[CodedColumn, Range]:
-    """The columns of all models and analyses, and whether each variable is known."""
+    """The columns of all that has predictors, and whether each variable is known."""
     found = {CodedColumn(known, known, "known"): (1.0, 1.0) for known in study.variable_names()}
-    parts: tuple[Model | Analysis, ...] = (*study.models, *study.analyses)
-    for column in (column for part in parts for column in coded_columns(study, part.predictors)):
+    for column in (column for part in study.on_predictors for column in coded_columns(study, part.predictors)):
         if not is_score(column.variable):
             found[column] = plausible_range(study, column)
     return found | harmonise_columns(study)

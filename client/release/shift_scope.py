@@ -1,8 +1,9 @@
 """client/release: the scope of `[shift]`: what a hospital tells of itself alone, and of drawn hospitals, to compare it.
 
-Its own sums are told once a run and cohort, in one form: all columns of one model, all patients of whom they are known,
-one centre and scale. Another set of patients, another scale or another cut-off would tell, by a difference, the few
-whom the two tell apart. Patients are dealt out to drawn hospitals by shares that are set once, for the same reason.
+Its own sums are told once a run and cohort, in one form: all columns of one model, or of a look before anything is
+trained, all patients of whom they are known, one centre and scale. Another set of patients, another scale or another
+cut-off would tell, by a difference, the few whom the two tell apart. Patients are dealt out to drawn hospitals by
+shares that are set once, for the same reason.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from common.study.protocol import Model, Study
 from common.study.recipe import coded_columns
 from common.study.scores import plain_columns
 from common.study.shifted import (
+    compared_by,
     compared_cohorts,
     compared_model,
     is_drafted_frame,
@@ -35,17 +37,27 @@ from common.study.shifted import (
 
 def shift_declares(query: Query, study: Study) -> bool:
     """Whether the study compares hospitals, and asks this to do so."""
-    model = compared_model(study)
-    if model is None or study.shift is None:
+    by, model = compared_by(study), compared_model(study)
+    if isinstance(query, SiteProfile | TrainingProfile | SitePermutations) and by is not None:
+        frame = is_frame(study, by, query.recipe) and _columns_of(query, study, by)
+        return frame and _where(query, study, by) and (model is not None or _scoreless(query))
+    if model is None:
         return False
     if isinstance(query, ScoreMoments | ScoreShiftAlone):
         return _about_score(query, study, model)
-    if isinstance(query, ThresholdCounts):
-        return _out_of_fold(query, study, model)
-    if isinstance(query, SiteProfile | TrainingProfile | SitePermutations):
-        frame = is_frame(study, model, query.recipe) and _columns_of(query, study, model)
-        return frame and _where(query, study, model)
-    return False
+    return isinstance(query, ThresholdCounts) and _out_of_fold(query, study, model)
+
+
+def looked_at_sets(study: Study) -> list[tuple[frozenset[str], str]]:
+    """The complete cases of a look before anything is trained, as (columns, endpoint)."""
+    by = None if compared_model(study) is not None else compared_by(study)
+    return [] if by is None else [(frozenset(column.name for column in plain_columns(study, by)), by.endpoint)]
+
+
+def _scoreless(query: SiteProfile | TrainingProfile | SitePermutations) -> bool:
+    """Whether no patients are counted by a score: before anything is trained there is none, and one that the
+    coordinator made up would count whom it likes."""
+    return isinstance(query, SitePermutations) or not query.direction.any()
 
 
 def _about_score(query: ScoreMoments | ScoreShiftAlone, study: Study, model: Model) -> bool:

@@ -25,7 +25,7 @@ from common.study.dictionary import Variable
 from common.study.features import FEATURE
 from common.study.modelling import is_score
 from common.study.preparation import Preparation
-from common.study.protocol import Role, Term
+from common.study.protocol import Role
 from common.study.recipe import (
     SCORE_DECIMALS,
     CodedColumn,
@@ -39,6 +39,7 @@ from common.study.recipe import (
     logistic_function,
 )
 from common.study.table import Column, FloatArray, SiteTable
+from common.study.terms import Term
 
 MAX_INPUTS = 300
 MAX_TERMS = 1000

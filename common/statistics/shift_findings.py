@@ -27,9 +27,10 @@ class Compared:
     columns, numbers
         Columns of the frame; `numbers` are those that are no indicators of a level.
     intercept, coefficients
-        Of the model whose columns they are.
+        Of the model whose columns they are; zeros before anything is trained: then no score is tested, and no frequency
+        of the outcome is told by it.
     high_risk
-        Predicted risk above which patients are counted; best where it parts the classes.
+        Predicted risk above which patients are counted; best where it parts the classes. One half where there is none.
     others
         (cohort, recipe) of each cohort that is compared with training.
     deals
@@ -49,6 +50,11 @@ class Compared:
     others: tuple[tuple[str, Recipe], ...]
     deals: int
     min_cell: int
+
+    @property
+    def scored(self) -> bool:
+        """Whether there is a score, and not only columns."""
+        return any(self.coefficients)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class SiteShift:
     area_, area_p_
         Area of the two-sample classifier with its limits, and its adjusted p value.
     score_, score_p_
-        Standardised difference of the linear predictor, and its adjusted p value.
+        Standardised difference of the linear predictor, and its adjusted p value; NaN where there is no score.
     prevalence_
         Of the outcome at the hospital if only its frequency differs; None where it is not told.
     label_
@@ -81,7 +87,7 @@ class SiteShift:
         Standardised difference of one column that would be found with a power of 0.8.
     smallest_frequency_
         The same of the outcome's frequency by the test of the score, if nothing else differs; None where even the
-        largest would not be.
+        largest would not be, and where there is no score.
     error
         Why nothing is known of the hospital; else None.
     """

@@ -11,10 +11,11 @@ from common.study.dictionary import Variable
 from common.study.expressed import Genes
 from common.study.genomics import LIBRARY, ExpressionComparison, Genomics
 from common.study.modelling import is_score
-from common.study.protocol import Study, Term
+from common.study.protocol import Study
 from common.study.recipe import CodedColumn, Complete, Cut, Group, Recipe, Select, columns_of
 from common.study.scores import GROUP
 from common.study.scoring import Parts
+from common.study.terms import Term
 
 FROZEN = "expression."
 """Comparisons of expression are frozen as `expression.` and their name, beside those of survival."""

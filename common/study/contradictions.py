@@ -6,7 +6,7 @@ import math
 
 from common.study.analyses import ANALYSES
 from common.study.centre_contradictions import centre_contradictions
-from common.study.dictionary import DICTIONARY
+from common.study.dictionary import DICTIONARY, Variable
 from common.study.features import LINEAR_LIMIT
 from common.study.genomics_contradictions import genomics_contradictions
 from common.study.harmonised import harmonise_contradictions
@@ -14,11 +14,12 @@ from common.study.hazard_contradictions import hazard_contradictions
 from common.study.model_contradictions import model_contradictions
 from common.study.modelling import is_score
 from common.study.network_contradictions import network_contradictions
-from common.study.protocol import Analysis, Cohort, Comparison, Model, Study, Term
+from common.study.protocol import Analysis, Cohort, Comparison, Model, Study
 from common.study.ranges import NUMBERS
 from common.study.recalibration_contradictions import recalibration_contradictions
 from common.study.shifted import shift_contradictions
 from common.study.table_contradictions import table_contradictions
+from common.study.terms import Term
 
 
 def contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
@@ -47,7 +48,7 @@ def contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]]:
         found += _comparison_contradictions(study, i, comparison)
     for name in sorted(set(study.reporting.site_ethics) - set(study.sites())):
         found.append((("reporting", "site_ethics"), f"'{name}' is not a site of any cohort"))
-    found += harmonise_contradictions(study) + shift_contradictions(study)
+    found += harmonise_contradictions(study) + shift_contradictions(study) + _looked_at(study)
     found += recalibration_contradictions(study) + centre_contradictions(study) + genomics_contradictions(study)
     return found + table_contradictions(study) + network_contradictions(study) + model_contradictions(study)
 
@@ -191,6 +192,28 @@ def _analysed_terms(study: Study, i: int, analysis: Analysis) -> _Found:
             sentence = f"'chi-square' compares categories: use '{term.variable}' with a cut-off"
             found.append((("analyses", i, "predictors", j), sentence))
     return found
+
+
+def _looked_at(study: Study) -> _Found:
+    """Of the predictors of `[shift]`: they are compared where endpoints are closed, so none may tell of an outcome."""
+    found: _Found = []
+    terms = study.shift.predictors if study.shift is not None else ()
+    source = tuple(column for endpoint in study.endpoints for column in endpoint.columns)
+    for j, term in enumerate(terms):
+        place = ("shift", "predictors", j)
+        wrong = _term_contradictions(study, place, term, source)
+        if is_score(term.variable):
+            wrong = [(place, f"'{term.variable}' is a score: nothing is trained yet")]
+        elif not wrong and _tells(study.variable(term.variable)):
+            wrong = [(place, f"'{term.variable}' is not known before surgery, and tells of the outcome")]
+        elif term in terms[:j]:
+            wrong = [(place, f"'{term.variable}' is used twice in the same coding")]
+        found += wrong
+    return found
+
+
+def _tells(variable: Variable) -> bool:
+    return bool(variable.leaks) or variable.known != "preoperative"
 
 
 def _setting_contradictions(study: Study, i: int, analysis: Analysis) -> _Found:

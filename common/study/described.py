@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from common.study.acquisition import acquisition_facts
 from common.study.dictionary import Variable
 from common.study.features import FEATURE
-from common.study.protocol import Analysis, Cohort, Model, Study, Term
+from common.study.protocol import Cohort, Study
 from common.study.recipe import CodedColumn, columns_of
+from common.study.terms import Term
 
 _PREDICTION = frozenset({"train", "internal-test", "calibration", "external-test"})
 """A patient has one of these roles."""
@@ -102,8 +103,7 @@ def _worked_out(study: Study, names: tuple[str, ...], *, closed: bool) -> tuple[
 
 def _usual(study: Study) -> tuple[str, ...]:
     """What the study uses, in the order of first use, but for features and other facts of images."""
-    parts: tuple[Model | Analysis, ...] = (*study.models, *study.analyses)
-    used = [term.variable for part in parts for term in part.predictors]
+    used = [term.variable for part in study.on_predictors for term in part.predictors]
     acquired = acquisition_facts(study.preparation)  # they have a table of their own
     known = [n for n in study.variable_names() if n not in acquired and not FEATURE.fullmatch(n)]
     return tuple(n for n in dict.fromkeys((*used, *known)) if n in known)

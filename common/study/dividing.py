@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.study.dictionary import Variable
-from common.study.protocol import Study, Term
+from common.study.protocol import Study
 from common.study.recipe import CodedColumn, Recipe, Select, columns_of
 from common.study.scores import score_terms
 from common.study.subgroups import Division, Subgroups
 from common.study.subset import Subset
+from common.study.terms import Term
 
 
 @dataclass(frozen=True)

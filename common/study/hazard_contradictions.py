@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from common.study.modelling import is_score
-from common.study.protocol import Comparison, Study, Term
+from common.study.protocol import Comparison, Study
 from common.study.scores import candidates, of_score, score_terms
+from common.study.terms import Term
 
 _Found = list[tuple[tuple[str | int, ...], str]]
 

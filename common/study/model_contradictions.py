@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from common.study.modelling import Choice, is_score
 from common.study.networks import Network
-from common.study.protocol import Model, Study, Term
+from common.study.protocol import Model, Study
 from common.study.recipe import coded_columns
 from common.study.scores import candidates, named_model, named_network, of_score, score_terms
+from common.study.terms import Term
 
 _Place = tuple[str | int, ...]
 _Found = list[tuple[_Place, str]]

@@ -28,6 +28,7 @@ from common.study.reporting import Reporting
 from common.study.shifting import Harmonisation, Recalibration, Shift
 from common.study.shorthand import expand_predictors
 from common.study.subgroups import Subgroups
+from common.study.terms import Term
 from common.study.waiting import Federation
 
 Role = Literal["train", "internal-test", "calibration", "external-test", "outcome", "genomics"]
@@ -181,23 +182,6 @@ class Cohort(_Table):
         if self.split is not None and self.role not in ("internal-test", "calibration"):
             raise ValueError("only internal-test and calibration cohorts are split off")
         return self
-
-
-class Term(_Table):
-    """One predictor of a model: a variable and how it is coded into columns."""
-
-    variable: ColumnName = Field(
-        description="A variable of the dictionary or of [[variables]], a feature of [preparation], or a score: "
-        "`score.` and the name of a choice, of a model with a `reduction`, or of a network."
-    )
-    coding: Literal["linear", "log", "asinh", "above", "levels"] = Field(
-        description="linear (as it is), log (natural, of 1 + value), asinh (inverse hyperbolic sine: a logarithm of "
-        "values of either sign), above (1 where greater than the cut-off; of a score: at or above it), levels."
-    )
-    cutoff: float | None = Field(
-        default=None,
-        description="Cut-off for `above`; default: the dictionary's, of a score the one that training chose.",
-    )
 
 
 class Model(_Table):
@@ -371,6 +355,11 @@ class Study(_Table):
         return next(c for c in self.cohorts if c.name == name)
 
     @property
+    def on_predictors(self) -> tuple[Model | Analysis | Shift, ...]:
+        """Every part that may have `predictors`."""
+        return (*self.models, *self.analyses, *(() if self.shift is None else (self.shift,)))
+
+    @property
     def closed_roles(self) -> frozenset[Role]:
         """Roles whose endpoints stay closed until the models are frozen; those of calibration cohorts where
         recalibrations are fitted to them."""
@@ -382,8 +371,7 @@ class Study(_Table):
 
     def variable_names(self) -> tuple[str, ...]:
         """Variables that some part of the study uses, and what is told of the acquisition of images; sorted."""
-        parts: tuple[Model | Analysis, ...] = (*self.models, *self.analyses)
-        used = {term.variable for part in parts for term in part.predictors}
+        used = {term.variable for part in self.on_predictors for term in part.predictors}
         used |= {term.variable for part in self.comparisons for term in part.cox or ()}
         endpoints = {e.name for e in self.endpoints}
         groups = {c.group for c in self.comparisons} | {a.group for a in self.analyses if a.group is not None}

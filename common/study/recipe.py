@@ -34,9 +34,10 @@ from common.study.expressed import EffectiveLibrary, Genes
 from common.study.harmonisation import Combat
 from common.study.made import Made
 from common.study.modelling import is_score
-from common.study.protocol import Study, Term
+from common.study.protocol import Study
 from common.study.subset import Subset
 from common.study.table import Column, FloatArray, SiteTable
+from common.study.terms import Term
 
 __all__ = [
     "READING",

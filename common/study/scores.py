@@ -8,8 +8,9 @@ from itertools import product
 from common.study.dictionary import Variable
 from common.study.modelling import SCORE, Choice, is_score
 from common.study.networks import Network
-from common.study.protocol import Model, Study, Term
+from common.study.protocol import Model, Study
 from common.study.recipe import CodedColumn, ModelColumns, coded_columns, columns_of
+from common.study.terms import Term
 
 GROUP = "group"
 """The column of groups."""

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from common.study.analyses import FOLDS
 from common.study.modelling import is_score
 from common.study.protocol import Model, Study
 from common.study.ranges import NUMBERS
 from common.study.recipe import Complete, DraftScore, Fold, ModelColumns, Recipe, Score, Select, coded_columns
 from common.study.scores import named_model, plain_columns
+from common.study.shifting import Shift
+
+LOOK = "look"
+"""The name of what stands for a model in a look before anything is trained; a study has no other then."""
 
 COMPARED_ROLES = frozenset({"internal-test", "external-test"})
 
 
 def compared_model(study: Study) -> Model | None:
-    """The model by whose columns hospitals are compared; None where the study compares none."""
-    return named_model(study, study.shift.models[0]) if study.shift is not None else None
+    """The model by whose columns and score hospitals are compared; None where the study compares none, or looks before
+    anything is trained."""
+    named = study.shift.models if study.shift is not None else ()
+    return named_model(study, named[0]) if named else None
+
+
+def compared_by(study: Study) -> Model | None:
+    """By what hospitals are compared: that model, or, in a look before anything is trained, a model of the predictors
+    of `[shift]` that stands for one and is never fitted; None where the study compares none.
+    """
+    shift = study.shift
+    if shift is None or shift.models:
+        return compared_model(study)
+    if shift.cohort is None or shift.endpoint is None or not shift.predictors:
+        return None  # told as a contradiction
+    cohorts = shift.cohorts or tuple(cohort.name for cohort in study.cohorts if cohort.role in COMPARED_ROLES)
+    return Model(name=LOOK, endpoint=shift.endpoint, cohort=shift.cohort, predictors=shift.predictors, evaluate=cohorts)
 
 
 def compared_cohorts(study: Study) -> tuple[str, ...]:
     """The cohorts that are compared with training."""
-    model = compared_model(study)
+    model = compared_by(study)
     if model is None or study.shift is None:
         return ()
     return study.shift.cohorts or model.evaluate
@@ -35,6 +56,23 @@ def number_columns(study: Study, model: Model, names: tuple[str, ...]) -> tuple[
     """Those of a model's columns that are no indicators of a level, in their order."""
     numbers = {column.name for column in coded_columns(study, model.predictors) if column.coding in NUMBERS}
     return tuple(name for name in names if name in numbers)
+
+
+def look_frame(study: Study, by: Model) -> Recipe:
+    """The patients of a look before anything is trained: those whom a later model of these columns is trained on."""
+    columns = plain_columns(study, by)
+    names = tuple(column.name for column in columns)
+    return Recipe((Select(columns), Complete(names, study.endpoint(by.endpoint).keys)))
+
+
+def known_recipe(frame: Recipe) -> Recipe:
+    """All patients of a look, whatever is missing in them.
+
+    Mean and spread of the columns are asked of them, too, as where a model is fitted. A hospital in which few patients
+    lack a value and that had told one study sums of the complete cases only would refuse the next one those of
+    everybody, and the other way round (420): the difference is these few patients.
+    """
+    return Recipe(frame.steps[:1])
 
 
 def is_frame(study: Study, model: Model, recipe: Recipe) -> bool:
@@ -85,6 +123,7 @@ def shift_contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]
         if name in shift.models[:i]:
             found.append((place, f"'{name}' is named twice"))
         found += [(place, sentence) for sentence in _unlike(study, model, first=i == 0)]
+    found += [(("shift", name), sentence) for name, sentence in _look(study, shift)]
     cohorts = {cohort.name: cohort for cohort in study.cohorts}
     for i, name in enumerate(shift.cohorts):
         if name not in cohorts or cohorts[name].role not in COMPARED_ROLES:
@@ -93,6 +132,28 @@ def shift_contradictions(study: Study) -> list[tuple[tuple[str | int, ...], str]
         elif name in shift.cohorts[:i]:
             found.append((("shift", "cohorts", i), f"'{name}' is named twice"))
     return found
+
+
+def _look(study: Study, shift: Shift) -> Iterator[tuple[str, str]]:
+    """(field, sentence) of a look before anything is trained, or of what belongs to one only."""
+    given = [name for name in ("predictors", "features", "cohort", "endpoint") if getattr(shift, name)]
+    if shift.models:
+        yield from ((name, "belongs to a look without `models`") for name in given)
+        return
+    if study.models:
+        yield "models", "name those of [[models]] by which hospitals are compared: a look without is a study of its own"
+        return
+    cohort = next((c for c in study.cohorts if c.name == shift.cohort), None)
+    if not shift.predictors:
+        yield "predictors", "name `models`, or by which `predictors` hospitals are compared before any is trained"
+    if cohort is None or cohort.role != "train":
+        yield "cohort", "a look needs a cohort with the role train"
+    elif len(cohort.sites) < study.limits.min_sites:
+        yield "cohort", f"'{cohort.name}' has fewer than {study.limits.min_sites} sites: nothing can be summed"
+    if shift.endpoint not in {e.name for e in study.endpoints if e.kind == "binary"}:
+        yield "endpoint", "a look needs a binary endpoint of the study"
+    if shift.leave_one_centre_out:
+        yield "leave_one_centre_out", "there is no model to be developed: name `models`"
 
 
 def _unlike(study: Study, model: Model, *, first: bool) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.study.dictionary import Name
+from common.study.modelling import FeatureSet
+from common.study.terms import Term
 
 
 class _Table(BaseModel):
@@ -16,20 +18,37 @@ class _Table(BaseModel):
 class Shift(_Table):
     """`[shift]`: which hospitals differ from those of training, in what, and which remedy helps.
 
-    Hospitals are compared before anything is frozen and without any outcome; with outcomes only in cohorts that are
-    open, or when everything is frozen. A hospital is named only by what it tells of itself alone, which its policy
-    must allow (`release_alone`).
+    Hospitals are compared before anything is frozen and without any outcome but that of the training cohort; with
+    outcomes only in cohorts that are open, or when everything is frozen. A hospital is named only by what it tells of
+    itself alone, which its policy must allow (`release_alone`). A study has either `models`, or `predictors` with a
+    `cohort` and an `endpoint`: that one is a look before anything is trained, and has no [[models]].
     """
 
-    models: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+    models: tuple[str, ...] = Field(
+        default=(),
         description="Names of [[models]] of one training cohort and endpoint, the first without a remedy, the others "
         "each with one. Hospitals are compared by the predictors and the score of the first; all are looked at by "
-        "hospital."
+        "hospital.",
+    )
+    predictors: tuple[Term, ...] = Field(
+        default=(),
+        description="Without `models`: by what hospitals are compared, as in [[models]]. Patients in whom one is "
+        "missing are left out.",
+    )
+    features: FeatureSet | None = Field(default=None, description="Features of images, added to the predictors.")
+    cohort: str | None = Field(
+        default=None, description="Without `models`: the cohort with the role train that others are compared with."
+    )
+    endpoint: Name | None = Field(
+        default=None,
+        description="Without `models`: the binary endpoint to be predicted. In the training cohort it tells what "
+        "another frequency of it would change; no other cohort's is used.",
     )
     cohorts: tuple[str, ...] = Field(
         default=(),
         description="Cohorts with the role internal-test or external-test whose hospitals are compared with training; "
-        "default: those in which the first model is evaluated. The training hospitals are compared with each other.",
+        "default: those in which the first model is evaluated, without `models` all. The training hospitals are "
+        "compared with each other.",
     )
     permutations: int = Field(
         default=199,

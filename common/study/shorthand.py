@@ -37,8 +37,10 @@ def expand_predictors(data: Any) -> Any:
         named = [k for k in ("predictors", "cox") if isinstance(part, dict) and isinstance(part.get(k), tuple)]
         return {**part, **{k: tuple(term(t) for t in part[k]) for k in named}} if named else part
 
-    tables = {name: data[name] for name in ("models", "analyses", "comparisons") if isinstance(data.get(name), tuple)}
-    return {**data, **{name: tuple(expanded(part) for part in parts) for name, parts in tables.items()}}
+    lists = ("models", "analyses", "comparisons")
+    tables = {name: data[name] for name in lists if isinstance(data.get(name), tuple)}
+    look = {"shift": expanded(data["shift"])} if "shift" in data else {}
+    return {**data, **look, **{name: tuple(expanded(part) for part in parts) for name, parts in tables.items()}}
 
 
 def _features(data: dict[str, Any]) -> tuple[str, ...]:

@@ -68,6 +68,9 @@ _ALONE: Mapping[Statistic, str] = MappingProxyType(
         "endpoint-counts": _LEFT["endpoint-counts"],
         "acquisition": "A site alone: its own patients by scanner, spacing and contrast timing, small counts hidden.",
         "auc": "A site alone: its own area under the curve with its standard error, and a coarse curve.",
+        "shift": "A site alone, where hospitals are compared: means, spreads and histograms of its own columns, small "
+        "bins put together, and, of a frozen score whose outcomes are open, its calibration; over all training sites "
+        "sums of columns and of their products by class, and sums over hospitals that patients were dealt to.",
         "network-performance": "A site alone: areas of a network's scores with their errors and coarse curves, and "
         "its patients by true and predicted grade, small counts hidden.",
         "network-centres": "A site alone: the area and the calibration line of a network's scores with their errors, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.report import format as fmt
+from common.published import format as fmt
 from server.report.blocks import Block, Paragraph, Row, Table
 from server.report.contents import Labels, estimate, of, where
 from server.report.explanations import status_words

@@ -63,43 +63,36 @@ def shift(results: Results, pictures: Mapping[str, Picture]) -> Section:
 
 
 def _verdicts(found: list[Result]) -> Table:
+    # Before anything is trained there is no score, and nothing that one tells of the endpoint's frequency.
+    scored = any(estimate(result, "smallest_detectable_prevalence") for result in found)
+    columns: tuple[str, ...] = ("Hospital", "Verdict", "Patients", "AUC against training", "Detectable, SD")
+    columns += ("Prevalence", "Detectable, prevalence") if scored else ()
     rows = []
     for result in found:
         head = f"{names_of([result])} ({fmt.plain(result.cohort)})"
         if result.status != "estimated":
-            rows.append(Row(head, (status_words(result), *[fmt.MISSING] * 5), result.id))
+            rows.append(Row(head, (status_words(result), *[fmt.MISSING] * (len(columns) - 2)), result.id))
             continue
         area, smallest = estimate(result, "two_sample_auc"), estimate(result, "smallest_detectable")
-        frequency = estimate(result, "smallest_detectable_prevalence")
-        rows.append(
-            Row(
-                head,
-                (
-                    VERDICTS.get(result.verdict, fmt.plain(result.verdict)),
-                    fmt.optional_count(result.n),
-                    _with_p(fmt.area(area.value), area) if area is not None else fmt.MISSING,
-                    _prevalence(result),
-                    _two(smallest),
-                    _two(frequency),
-                ),
-                result.id,
-            )
+        cells = (
+            VERDICTS.get(result.verdict, fmt.plain(result.verdict)),
+            fmt.optional_count(result.n),
+            _with_p(fmt.area(area.value), area) if area is not None else fmt.MISSING,
+            _two(smallest),
         )
-    columns = (
-        "Hospital",
-        "Verdict",
-        "Patients",
-        "AUC against training",
-        "Prevalence",
-        "Detectable, SD",
-        "Detectable, prevalence",
-    )
+        told = (_prevalence(result), _two(estimate(result, "smallest_detectable_prevalence"))) if scored else ()
+        rows.append(Row(head, (*cells, *told), result.id))
     notes = (
         "AUC against training: how well a patient of the hospital is told from one of training by the predictors; p is "
         "adjusted, so that the chance of any false alarm over all hospitals and tests without outcomes is 5 %; where "
-        "outcomes were used their tests add as much. Prevalence: estimated from scores, without outcomes. Detectable: "
-        "the standardised difference of one predictor, and that of the prevalence if nothing else differs, which are "
-        "found with a power of 80 % without outcomes. That nothing was detected does not mean that nothing differs.",
+        "outcomes were used their tests add as much. Detectable: the standardised difference of one predictor"
+        + (", and that of the prevalence if nothing else differs, which are" if scored else ", which is")
+        + " found with a power of 80 % without outcomes. That nothing was detected does not mean that nothing differs."
+        + (" Prevalence: estimated from scores, without outcomes." if scored else ""),
+        "All numbers here were found before any outcome of a test cohort was used; only a verdict may follow from "
+        "outcomes, and the hospital's note says so then."
+        if scored
+        else "This was looked at before anything was trained, and no outcome of a test cohort was used.",
     )
     how = tuple(dict.fromkeys(result.how for result in found))
     return Table("Which hospitals differ from training", columns, tuple(rows), notes=notes, how=how)

@@ -13,8 +13,9 @@ from common.statistics.logistic import LogisticResult
 from common.statistics.roc import RocResult
 from common.study.chain import ChainedImpute
 from common.study.modelling import Fixed
-from common.study.protocol import Model, Study, Term
+from common.study.protocol import Model, Study
 from common.study.recipe import Cut, Impute, coded_columns
+from common.study.terms import Term
 from server.study.models import FittedModel, refusal
 from server.study.results import Estimate, LogisticModel, Predictor, Result
 

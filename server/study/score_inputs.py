@@ -9,10 +9,11 @@ from common.errors import FedmviError
 from common.study.analyses import FOLDS
 from common.study.chain import ChainedImpute
 from common.study.harmonisation import Combat
-from common.study.protocol import Model, Study, Term
+from common.study.protocol import Model, Study
 from common.study.recipe import CodedColumn, Complete, Cut, DraftScore, Fold, Impute, Made, ModelColumns, Recipe, Select
 from common.study.scores import named_network, of_score, score_column, source_column
 from common.study.scoring import Parts
+from common.study.terms import Term
 from server.study.network_development import Developed
 from server.study.network_scores import COLUMNS, Combination, Frozen
 from server.study.reduced import Chosen, ReducedModel

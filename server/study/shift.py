@@ -1,7 +1,7 @@
 """server/study: step: which hospitals differ from those of training, in what, and of what kind that is.
 
-Before the models are frozen hospitals are compared without any outcome but those of training. When everything is
-frozen, outcomes say more: where the score holds, and whether what differs is the outcome itself.
+Before the models are frozen, or before there are any, hospitals are compared without any outcome but those of training.
+When everything is frozen, outcomes say more: where the score holds, and whether what differs is the outcome itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from common.federation.query import Summary, each, total
 from common.federation.runner import Conclusion, attempt
 from common.statistics.confusion import HUNDREDTHS, ThresholdCounts
 from common.statistics.logistic import LogisticResult
+from common.statistics.moments import moments
 from common.statistics.multiplicity import holm
 from common.statistics.score_shift import (
     Expected,
@@ -35,9 +36,18 @@ from common.statistics.score_shift import (
 )
 from common.statistics.shift_detection import Compared, Detection, SiteShift, detect_shift
 from common.statistics.shift_verdict import Verdict, with_outcomes
-from common.study.protocol import Study
+from common.study.protocol import Model, Study
 from common.study.recipe import Recipe
-from common.study.shifted import compared_cohorts, compared_model, labelled_cohorts, number_columns
+from common.study.scores import plain_columns
+from common.study.shifted import (
+    compared_by,
+    compared_cohorts,
+    compared_model,
+    known_recipe,
+    labelled_cohorts,
+    look_frame,
+    number_columns,
+)
 from common.study.table import FloatArray
 from server.study.counts import Counted
 from server.study.models import FittedModel, ScoredModel
@@ -93,21 +103,54 @@ class Looked:
 
 def detect(study: Study, fitted: Sequence[ScoredModel], counts: Counted) -> Conclusion[Looked | None]:
     """Compare the hospitals without outcomes; None where the study has no `[shift]`."""
-    model = compared_model(study)
-    if model is None or study.shift is None:
+    model, by = compared_model(study), compared_by(study)
+    if by is None:
         return None
-    own = next(one for one in fitted if one.model.name == model.name)
-    compared = _compared(study, own, counts)
+    own = next((one for one in fitted if model is not None and one.model.name == model.name), None)
+    compared = _untrained(study, by) if own is None else _compared(study, own, counts)
     if isinstance(compared, FedmviError):
         return Looked(compared, {})
+    if own is None:
+        yield from attempt(moments(compared.cohort, known_recipe(compared.recipe), compared.columns))
     detection: Detection | FedmviError = yield from attempt(detect_shift(compared))
     return Looked(detection, {})
 
 
+def _untrained(study: Study, by: Model) -> Compared:
+    """By what hospitals are compared before anything is trained: by columns, and by no score."""
+    frame = look_frame(study, by)
+    names = tuple(column.name for column in plain_columns(study, by))
+    return _by_columns(study, by, frame, names, 0.0, (0.0,) * len(names), 0.5)
+
+
+def _by_columns(
+    study: Study,
+    by: Model,
+    frame: Recipe,
+    names: tuple[str, ...],
+    intercept: float,
+    coefficients: tuple[float, ...],
+    high_risk: float,
+) -> Compared:
+    return Compared(
+        cohort=by.cohort,
+        recipe=frame,
+        endpoint=by.endpoint,
+        columns=names,
+        numbers=number_columns(study, by, names),
+        intercept=intercept,
+        coefficients=coefficients,
+        high_risk=high_risk,
+        others=tuple((cohort, frame) for cohort in compared_cohorts(study)),
+        deals=study.shift.permutations if study.shift is not None else 0,
+        min_cell=study.limits.min_cell,
+    )
+
+
 def _compared(study: Study, own: ScoredModel, counts: Counted) -> Compared | FedmviError:
     """By what hospitals are compared, or why they are not."""
-    parts, score, model, shift = own.parts, own.score, own.model, study.shift
-    if parts is None or score is None or shift is None:
+    parts, score, model = own.parts, own.score, own.model
+    if parts is None or score is None:
         return FedmviError(501, f"the model {model.name} could not be fitted")
     frame = Recipe(parts.recipe(study.endpoint(model.endpoint).keys).steps[:-1])
     classes = counts.classes[model.cohort, model.endpoint].pooled
@@ -115,19 +158,8 @@ def _compared(study: Study, own: ScoredModel, counts: Counted) -> Compared | Fed
         return FedmviError(601, cohort=model.cohort)
     cutoff = own.cutoff if isinstance(own.cutoff, float) and 0.0 < own.cutoff < 1.0 else None
     frequency = float(classes[1]) / float(classes[0] + classes[1])
-    return Compared(
-        cohort=model.cohort,
-        recipe=frame,
-        endpoint=model.endpoint,
-        columns=score.names,
-        numbers=number_columns(study, model, score.names),
-        intercept=score.intercept,
-        coefficients=score.coefficients,
-        high_risk=frequency if cutoff is None else cutoff,
-        others=tuple((cohort, frame) for cohort in compared_cohorts(study)),
-        deals=shift.permutations,
-        min_cell=study.limits.min_cell,
-    )
+    high_risk = frequency if cutoff is None else cutoff
+    return _by_columns(study, model, frame, score.names, score.intercept, score.coefficients, high_risk)
 
 
 def look_again(study: Study, fitted: Sequence[ScoredModel], looked: Looked | None) -> Conclusion[Looked | None]:

@@ -8,12 +8,12 @@ import numpy as np
 
 from common.errors import FedmviError
 from common.statistics.distributions import Z975
-from common.statistics.label_shift import LEAST_APART, LabelShift
+from common.statistics.label_shift import LEAST_APART, LabelShift, Prevalence
 from common.statistics.score_shift import ScoreShift
 from common.statistics.shift_detection import Detection, SiteShift
 from common.statistics.shift_verdict import LEAST_PATIENTS, Verdict
 from common.study.protocol import Study
-from common.study.shifted import compared_cohorts, compared_model
+from common.study.shifted import compared_by, compared_cohorts, compared_model
 from server.study.models import refusal
 from server.study.results import Estimate, Result
 from server.study.shift import Labelled, Looked
@@ -34,10 +34,15 @@ ASSUMPTIONS = (
     "differ just as those with and without the outcome do cannot be told from another frequency of it."
 )
 
+UNTRAINED = (
+    "This was looked at before anything was trained; of outcomes only those of the training cohort were used, to know "
+    "what another frequency of them would change."
+)
+
 
 def publish_shift(study: Study, looked: Looked | None) -> list[Result]:
     """One result for each hospital of training and of the compared cohorts."""
-    model = compared_model(study)
+    model = compared_by(study)
     if looked is None or model is None:
         return []
     if isinstance(looked.detection, FedmviError):
@@ -74,7 +79,7 @@ def _one(study: Study, looked: Looked, detection: Detection, one: SiteShift) -> 
     found = labelled.found if labelled is not None else None
     estimates = [
         *_columns(detection, one),
-        *_together(one),
+        *_together(detection, one),
         *_label(detection, one),
         *(_outcomes(found, labelled) if found is not None and labelled is not None else []),
     ]
@@ -112,17 +117,18 @@ def _estimate(name: str, term: str, value: float, std_err: float, p: float) -> E
     )  # fmt: skip
 
 
-def _together(one: SiteShift) -> list[Estimate]:
+def _together(detection: Detection, one: SiteShift) -> list[Estimate]:
     """The classifier, the score, and what would have been found."""
     found = []
     if one.area_ is not None and one.area_p_ is not None:
         value, low, high = (number(x) for x in one.area_)
         found.append(Estimate(name="two_sample_auc", value=value, low=low, high=high, p=number(one.area_p_)))
-    if one.score_ is not None and one.score_p_ is not None:
+    if detection.compared.scored and one.score_ is not None and one.score_p_ is not None:
         why = "of the columns that are told" if one.untold_ else ""
         found.append(Estimate(name="score_difference", value=number(one.score_), p=number(one.score_p_), note=why))
     if one.smallest_detectable_ is not None:
         found.append(Estimate(name="smallest_detectable", value=one.smallest_detectable_))
+    if detection.compared.scored and one.smallest_detectable_ is not None:
         why = "no difference of the outcome's frequency" if one.smallest_frequency_ is None else ""
         found.append(Estimate(name="smallest_detectable_prevalence", value=one.smallest_frequency_, note=why))
     return found
@@ -130,21 +136,26 @@ def _together(one: SiteShift) -> list[Estimate]:
 
 def _label(detection: Detection, one: SiteShift) -> list[Estimate]:
     found = [Estimate(name="reference_prevalence", value=detection.reference_prevalence_)]
-    if one.prevalence_ is None:
+    if detection.compared.scored:
+        found.append(_prevalence(one.prevalence_))
+    if one.label_ is not None:
+        found += _split(one.label_)
+    return found
+
+
+def _prevalence(own: Prevalence | None) -> Estimate:
+    """As the score tells it."""
+    if own is None:
         why = (
             "not told: few patients with a low or a high score, a column that is not told, or a score whose "
             f"sensitivity and false positive rate differ by less than {LEAST_APART:g}"
         )
-        found.append(Estimate(name="estimated_prevalence", value=None, note=why))
-    elif not one.prevalence_.possible_:
+        return Estimate(name="estimated_prevalence", value=None, note=why)
+    if not own.possible_:
         why = "no frequency of the outcome would give so many, or so few, high scores"
-        found.append(Estimate(name="estimated_prevalence", value=None, note=why))
-    else:
-        own, note = one.prevalence_, "if only the frequency of the outcome differs"
-        found.append(Estimate(name="estimated_prevalence", value=own.value_, low=own.low_, high=own.high_, note=note))
-    if one.label_ is not None:
-        found += _split(one.label_)
-    return found
+        return Estimate(name="estimated_prevalence", value=None, note=why)
+    note = "if only the frequency of the outcome differs"
+    return Estimate(name="estimated_prevalence", value=own.value_, low=own.low_, high=own.high_, note=note)
 
 
 def _split(label: LabelShift) -> list[Estimate]:
@@ -196,12 +207,7 @@ def _said(detection: Detection, one: SiteShift, verdict: Verdict) -> list[str]:
     if one.smallest_detectable_ is not None:
         found.append(
             f"With {one.n_} patients beside {one.others_} of {with_whom}, a standardised difference of "
-            f"{one.smallest_detectable_:.2f} in one column is found with a power of 80 %"
-            + (
-                f", and one of {one.smallest_frequency_:.2f} in the frequency of the outcome, if nothing else differs."
-                if one.smallest_frequency_ is not None
-                else "; no other frequency of the outcome is, unless outcomes are used."
-            )
+            f"{one.smallest_detectable_:.2f} in one column is found with a power of 80 %{_frequency(detection, one)}"
         )
     found.append(
         "Tests of all hospitals and columns together are at 5 % (largest test, "
@@ -214,9 +220,20 @@ def _said(detection: Detection, one: SiteShift, verdict: Verdict) -> list[str]:
     return found
 
 
+def _frequency(detection: Detection, one: SiteShift) -> str:
+    """The end of the sentence on what would have been found."""
+    if not detection.compared.scored:
+        return "."
+    if one.smallest_frequency_ is None:
+        return "; no other frequency of the outcome is, unless outcomes are used."
+    return f", and one of {one.smallest_frequency_:.2f} in the frequency of the outcome, if nothing else differs."
+
+
 def _of_outcomes(study: Study, looked: Looked, labelled: Labelled | None) -> str:
     if isinstance(looked.labelled, FedmviError):
         return f"Outcomes could not be used: {refusal(looked.labelled)[1]} {ASSUMPTIONS}"
+    if compared_model(study) is None:
+        return f"{UNTRAINED} {ASSUMPTIONS}"
     if labelled is None:
         return ASSUMPTIONS
     if labelled.error is not None:

@@ -33,7 +33,8 @@ from common.study.contradictions import contradictions
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
 from common.study.modelling import Reduction
-from common.study.protocol import Comparison, Model, Study, Term
+from common.study.protocol import Comparison, Model, Study
+from common.study.terms import Term
 from server.study.conduct import conduct
 from server.study.results import Result, Results
 from simulation.cohorts.consortium import load_consortium

@@ -1,4 +1,4 @@
-"""server/study: Cox regressions of comparisons are those of pooled rows stratified by site, alone and with covariates."""
+"""server/study: Cox regressions of comparisons are those of pooled rows stratified by site."""
 
 from __future__ import annotations
 
