@@ -38,6 +38,7 @@ from common.study.correcting import Correction, declared_recalibration
 from common.study.networks import Network
 from common.study.protocol import Study
 from common.study.recipe import Cut, Recipe, Score
+from common.study.scores import scored_cohorts
 
 _BYTES = {Kind.COUNT: 8, Kind.REAL: 16, Kind.UPDATE: 4}
 """Bytes of one number as it travels; a weight has 8 under masks."""
@@ -287,7 +288,11 @@ class _Trial:
                 (network.cohort,),
                 f"train {title}: at most {rounds} rounds a training; the result stays",
             ),
-            (ScorePatients.name, everywhere, f"score patients by {title}; the scores {also}stay"),
+            (
+                ScorePatients.name,
+                scored_cohorts(self._study, network),
+                f"score patients by {title}; the scores {also}stay",
+            ),
             (ExplainPatients.name, everywhere, f"make pictures of what {title} looks at; they stay"),
         )
         if network.adaptation is not None:

@@ -38,6 +38,7 @@ from common.networks.adapting import AdaptNetwork
 from common.study.fingerprint import canonical_json
 from common.study.networks import Network
 from common.study.protocol import Limits, Study
+from common.study.scores import scored_cohorts
 
 CLASS_WEIGHTS = (0.01, 100.0)
 """Smallest and largest weight of a class: a weight of nearly nothing would ask about the other classes alone."""
@@ -260,7 +261,6 @@ class Admission:
 
     def _scores(self, task: ScorePatients, roster: tuple[str, ...]) -> None:
         network = self._network(task.network, task.combination, task.seed)
-        _need(task.cohort in (network.cohort, *network.evaluate), "a cohort")
         parts = [member.part for member in task.members]
         training = task.cohort == network.cohort
         # Training patients are scored out of fold only, each once; those of other cohorts have no folds.
@@ -326,7 +326,9 @@ class Admission:
         _need(self.works.claim(key, value) == value, f"a second {what} of the same network")
 
     def _member(self, task: ScorePatients | ExplainPatients | AdaptNetwork, network: Network, member: Member) -> None:
-        _need(task.cohort in (network.cohort, *network.evaluate), "a cohort")
+        scores = isinstance(task, ScorePatients)
+        places = scored_cohorts(self.study, network) if scores else (network.cohort, *network.evaluate)
+        _need(task.cohort in places, "a cohort")
         _need(member.weights.size == shared_size(self.study, network, task.combination), "weights")
         _need(_usual(member.weights), "a weight")
         if not member.local:

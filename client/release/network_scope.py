@@ -19,7 +19,7 @@ from common.study.networks import Network
 from common.study.protocol import Study
 from common.study.ranges import Range
 from common.study.recipe import Complete, Cut, Fold, Made
-from common.study.scores import source_column
+from common.study.scores import scored_cohorts, source_column
 
 QUESTIONS = frozenset(
     {
@@ -76,7 +76,9 @@ def network_declares(query: Query, study: Study) -> bool:
         return False
     if any(adapted(step) for step in steps) and (query.name not in OF_ADAPTED or len(steps) > 1):
         return False
-    networks = [network for step in steps for network in study.networks if network.name == step.network]
+    # Where risks are corrected it scores, and nothing is asked of the scores themselves.
+    here = [network for network in study.networks if query.cohort in (network.cohort, *network.evaluate)]
+    networks = [network for step in steps for network in here if network.name == step.network]
     named = set(getattr(query, "columns", ()))
     own = named <= {name for step in steps for name in step.names}
     if isinstance(query, GradeTable):
@@ -166,7 +168,7 @@ def made_ranges(step: Made, query: Query, study: Study) -> Iterator[tuple[str, R
         414 a network, a column or a cohort that the study does not have.
     """
     network = next((n for n in study.networks if n.name == step.network), None)
-    if network is None or query.cohort not in (network.cohort, *network.evaluate):
+    if network is None or query.cohort not in scored_cohorts(study, network):
         raise FedmviError(414, step.network, part="a network")
     if isinstance(query, PROJECTING):
         if step.columns not in _projections(network):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.study.protocol import Study
-from common.study.scores import named_model, named_network, of_score, score_terms
+from common.study.scores import named_model, named_network
 from common.study.shifting import Recalibration
 
 _Found = list[tuple[tuple[str | int, ...], str]]
@@ -28,13 +28,12 @@ def recalibration_contradictions(study: Study) -> _Found:
 
 def _model(study: Study, place: tuple[str | int, ...], one: Recalibration) -> _Found:
     model = named_model(study, one.model)
+    if model is None and named_network(study, one.model) is not None:
+        return [(place, f"'{one.model}' is a network: name a model that has `score.{one.model}` as its predictor")]
     if model is None:
         return [(place, f"'{one.model}' is not a model of the study")]
     if not model.evaluate:
         return [(place, f"'{one.model}' is evaluated nowhere: name test cohorts in its `evaluate`")]
-    if any(named_network(study, of_score(term.variable)) is not None for term in score_terms(model)):
-        # A network scores its training and test cohorts.
-        return [(place, f"'{one.model}' has the score of a network among its predictors, and cannot be recalibrated")]
     return []
 
 

@@ -68,6 +68,21 @@ def candidates(study: Study, name: str) -> tuple[str, ...]:
     return () if named_model(study, name) is None else (name,)
 
 
+def calibrated_with(study: Study, network: Network) -> tuple[str, ...]:
+    """The cohorts in which risks of models on a network's score are corrected: it scores their patients, too."""
+    cohorts = []
+    for one in study.recalibrations:
+        model = named_model(study, one.model)
+        if model is not None and network.name in {of_score(term.variable) for term in score_terms(model)}:
+            cohorts.append(one.cohort)
+    return tuple(dict.fromkeys(cohorts))
+
+
+def scored_cohorts(study: Study, network: Network) -> tuple[str, ...]:
+    """The cohorts whose patients a network scores: where it is developed and evaluated, and risks are corrected."""
+    return tuple(dict.fromkeys((network.cohort, *network.evaluate, *calibrated_with(study, network))))
+
+
 def network_choices(study: Study) -> tuple[Choice, ...]:
     """The choices among networks."""
     names = {network.name for network in study.networks}

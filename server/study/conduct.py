@@ -144,7 +144,7 @@ def conduct(
     frozen = conclude(port, [_perform(manifest)])[0] if manifest.scores or manifest.comparisons else {}
     if frozen and study.recalibrations:
         progress("recalibrate the models and freeze the corrections")
-    recalibrated = conclude(port, [recalibration.correct(study, fitted, manifest)])[0] if frozen else []
+    recalibrated = conclude(port, [_corrected(study, fitted, networks, kept, manifest)])[0] if frozen else []
     progress("evaluate the models and compare survival")
     # What networks score is there before models and groups use it.
     in_cohorts = conclude(port, [network_evaluation.evaluate_all(study, networks, kept)])[0]
@@ -195,6 +195,18 @@ def conduct(
     results += network_pictures.publish_pictures(study, networks, pictured)
     results += [not_sequenced(r, published) for r in expression_results.publish_expression(study, genes, sets)]
     return Conducted(_results(protocol, study, results, opened), opened, frozen, networks)
+
+
+def _corrected(
+    study: Study,
+    fitted: Sequence[ScoredModel],
+    networks: Sequence[Developed | FedmviError],
+    kept: Checkpoints,
+    manifest: Freeze,
+) -> Conclusion[list[recalibration.Recalibrated]]:
+    """Corrections of risks; what networks score of their patients is there before."""
+    yield from network_evaluation.score_calibrations(study, networks, kept)
+    return (yield from recalibration.correct(study, fitted, manifest))
 
 
 def _frozen(

@@ -9,8 +9,10 @@ from functools import partial
 from common.errors import FedmviError
 from common.federation.runner import Conclusion
 from common.study.protocol import Study
+from common.study.scores import calibrated_with
 from server.study.checkpoints import Checkpoints
 from server.study.network_development import Areas, Candidate, Developed, candidates, used, whole_member
+from server.study.network_faults import attempt_unless_mendable
 from server.study.network_scores import (
     Measured,
     MeasuredAlone,
@@ -42,6 +44,25 @@ def evaluate_all(
     for network in developed:
         found.append([] if isinstance(network, FedmviError) else (yield from _evaluate(study, network, checkpoints)))
     return found
+
+
+def score_calibrations(
+    study: Study, developed: Sequence[Developed | FedmviError], checkpoints: Checkpoints
+) -> Conclusion[None]:
+    """Let the frozen networks score the patients in whom risks of models on their scores are corrected.
+
+    Where a network cannot, the correction meets the missing score, and says so.
+    """
+    for network in developed:
+        if isinstance(network, FedmviError) or network.chosen is None:
+            continue
+        chosen, declared = network.chosen, network.network
+        job = network.trained[used(declared, (chosen, 0))]
+        if isinstance(job, FedmviError) or isinstance(network.frozen[chosen, 0], FedmviError):
+            continue
+        for cohort in calibrated_with(study, declared):
+            members = [whole_member(job, checkpoints)]
+            yield from attempt_unless_mendable(score(declared, chosen, 0, cohort, members))
 
 
 def _evaluate(study: Study, developed: Developed, checkpoints: Checkpoints) -> Conclusion[list[Evaluated]]:
