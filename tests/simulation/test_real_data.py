@@ -10,9 +10,11 @@ import pytest
 from common.study.loader import load_study
 from server.study.execution import Action
 from server.study.results import Results, read_results
+from server.study.run_directory import RunDirectory
 from simulation.importers import IMPORTERS
 from simulation.importers.folder import ImportReport
 from simulation.running import Simulation
+from tests.docs.rounds import compare_rounds
 from tests.simulation.pooled import Differences, compare_models, compare_survival
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +40,15 @@ TOLERANCE = {
 
 
 @pytest.fixture(scope="module")
-def conducted(imported: Imported, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Results]]:
+def runs() -> dict[str, RunDirectory]:
+    """Those that were conducted, by name."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def conducted(
+    imported: Imported, tmp_path_factory: pytest.TempPathFactory, runs: dict[str, RunDirectory]
+) -> Callable[[str], tuple[Path, Results]]:
     done: dict[str, tuple[Path, Results]] = {}
 
     def run(name: str) -> tuple[Path, Results]:
@@ -47,6 +57,7 @@ def conducted(imported: Imported, tmp_path_factory: pytest.TempPathFactory) -> C
             out = tmp_path_factory.mktemp("runs") / name
             simulation = Simulation.of(ROOT / "studies" / IMPORTERS[name].study, sites, out, in_process=True)
             simulation.conduct(Action.RUN, lambda step: None)
+            runs[name] = simulation.run
             done[name] = (sites, read_results(simulation.run.results_file))
         return done[name]
 
@@ -68,6 +79,14 @@ def test_a_federated_study_equals_the_pooled_one(
             print(f"  {statistic:34s} {worst:8.1e}  tolerance {TOLERANCE[statistic]:.0e}  n={seen.compared[statistic]}")
     assert {s: w for s, w in seen.worst.items() if w > TOLERANCE[s]} == {}
     assert all(result.how in ("exact-masked", "site-alone") for result in results.results)
+
+
+@pytest.mark.parametrize("name", ["tcga-lihc", "heart-disease", "asaur"])
+def test_it_takes_the_rounds_that_the_page_on_the_network_tells(
+    conducted: Callable[[str], tuple[Path, Results]], runs: dict[str, RunDirectory], name: str
+) -> None:
+    conducted(name)
+    compare_rounds(IMPORTERS[name].study.removesuffix(".toml"), runs[name].facts())
 
 
 def test_tcga_log_rank_is_the_published_one(conducted: Callable[[str], tuple[Path, Results]]) -> None:
