@@ -71,6 +71,8 @@ class Workload:
         Steps of the plain loop that are timed.
     threads
         Of a processor.
+    precision
+        Of ours, as a protocol has it; the plain loop's is torch's.
     """
 
     patients: int = 150
@@ -80,13 +82,15 @@ class Workload:
     measured: int = 8
     steps: int = 4
     threads: int = os.cpu_count() or 1
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
 
     def network(self, **training: Any) -> Network:
         """The protocol's network, with its defaults but for what is given of `training`."""
         return Network.model_validate(
             {
                 "name": "benchmark", "endpoint": "mvi_grade", "present": "mvi", "cohort": "train", "size": self.size,
-                "combinations": (SEQUENCES,), "width": self.width, "blocks": self.blocks, "training": training,
+                "combinations": (SEQUENCES,), "width": self.width, "blocks": self.blocks,
+                "training": {"precision": self.precision, **training},
             }
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -137,6 +137,9 @@ def benchmark_training_(
     steps: Annotated[int, typer.Option(min=1, help="Steps of the plain loop that are timed.")] = 4,
     threads: Annotated[int | None, typer.Option(min=1, help="Of a processor. [default: as many as it has]")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="How often both are timed, in turn.")] = 1,
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"], typer.Option(help="Of our convolutions; auto: what the device gains by.")
+    ] = "auto",
     converge: Annotated[
         bool, typer.Option("--converge", help="Also train both on small drawn patients; takes many minutes.")
     ] = False,
@@ -154,7 +157,7 @@ def benchmark_training_(
     from simulation.benchmarks.convergence import converge as train_both
     from simulation.benchmarks.training import Workload, benchmark_training
 
-    load = Workload(patients, size, width, blocks, min(measured, patients), steps)
+    load = Workload(patients, size, width, blocks, min(measured, patients), steps, precision=precision)
     load = load if threads is None else replace(load, threads=threads)
     done = benchmark_training(load, repeats)
     trained = train_both(Trial(threads=load.threads)) if converge else None

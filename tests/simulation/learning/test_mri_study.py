@@ -60,7 +60,7 @@ def small(text: str) -> str:
         ("slices = 3", "slices = 2"),
         ("size = 320", "size = 32"),
         ('sequences = ["t1", "t1a", "t1v", "t1d", "t2", "dwi"]', 'sequences = ["t1v"]'),
-        ('combinations = ["published-methods", "single"]', 'combinations = ["single"]'),
+        ('combinations = ["published-methods", "published-results", "single", "all"]', 'combinations = ["single"]'),
         ("width = 64", "width = 8"),
         ("blocks = 6", "blocks = 1"),
         ("seeds = 5", "seeds = 1"),
@@ -246,5 +246,5 @@ def test_the_shipped_studies_of_networks_load_and_join_out_of_fold_scores(run: R
         parse_study(elsewhere + FURTHER)
     assert "'dl_mvi' is not evaluated in 'outcome', and 'hybrid' uses it" in refused.value.local
     whole = parse_study(SHIPPED)
-    assert len(whole.networks[0].sequences) == 6 and len(whole.networks[0].combinations) == 7
+    assert len(whole.networks[0].sequences) == 6 and len(whole.networks[0].combinations) == 9
     assert run.study.networks[0].grades == whole.networks[0].grades == "mvi_grade"
