@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from client.approval.examples import example
+from client.approval.subjects import subjects_of
+from client.cohort.site import load_site
+from client.release.gate import Gate
+from client.release.network_scope import network_declares
 from common.federation.learning import WHOLE, Member, ScorePatients
-from common.federation.query import Ask, each, perform, total
+from common.federation.query import Ask, Mode, each, perform, total
 from common.federation.tasks import Freeze
 from common.statistics.by_centre import CentreAlone
 from common.statistics.moments import Deviations
@@ -126,9 +131,15 @@ def test_no_other_question_is_answered(made: Consortium, what: str) -> None:
 def test_of_a_cohort_whose_sites_answer_alone_it_is_not_asked_too(tmp_path: Path) -> None:
     """Their guarded tables are told already; with other numbers of the same patients they would tell more."""
     study = parse_study(NETWORK_STUDY)
-    from client.release.network_scope import network_declares
-
     alone = Consortium({}, study)
     query = CentreAlone("external", recipe(alone), "mvi", "net.mean", 10, min_cell=5)
     assert not network_declares(query, study)
     assert network_declares(query, parse_study(TEXT))
+
+
+def test_the_preview_has_it_with_an_example_that_the_gate_takes(made: Consortium) -> None:
+    asked = [subject for subject in subjects_of(made.study) if "query.centre_alone" in subject.questions]
+    assert [(subject.part, subject.cohort) for subject in asked] == [("network net", "external")]
+    gate = Gate.of(load_site(made.folders["d"]).policy, made.study)
+    gate.admit(example("query.centre_alone", Mode.EACH, asked[0], made.study), tuple("def"))
+    assert not [s for s in subjects_of(parse_study(NETWORK_STUDY)) if "query.centre_alone" in s.questions]
