@@ -46,6 +46,7 @@ from simulation.cohorts.patients import GRADES
 from simulation.cohorts.streams import stream
 from simulation.importers.folder import ImportReport, SiteRows, write_sites
 from simulation.learning.features import BLOCK, SIGNAL, draw_features
+from simulation.learning.noise import noise_stack
 from simulation.learning.pictures import TISSUE, draw_patient, draw_scanner
 from simulation.learning.tables import draw_tables
 from simulation.running import DRAWN, MADE_UP
@@ -67,6 +68,8 @@ class Drawing:
         How different the scanners are: 0 not at all, 1 as hospitals may be.
     absent
         Share of patients who lack an optional sequence, drawn for each sequence.
+    noise
+        Stacks are noise whose level tells the grade (`noise.noise_stack`), where only costs are measured.
     """
 
     seed: int
@@ -74,6 +77,7 @@ class Drawing:
     effect: float = 0.25
     shift: float = 1.0
     absent: float = 0.1
+    noise: bool = False
 
 
 def make_learning_hospitals(out: Path, study: Study, drawing: Drawing) -> ImportReport:
@@ -135,6 +139,9 @@ def _drawable(study: Study) -> Preparation:
 
 
 def _notes(study: Study, drawing: Drawing) -> tuple[str, ...]:
+    if drawing.noise:
+        told = f"by {drawing.effect:g} standard deviations of a pixel for M2 and half of it for M1"
+        return (f"All patients are simulated, and their ROI stacks are noise, brighter {told}: costs were measured.",)
     return (
         f"All patients are simulated: ROI stacks drawn for {study.study.name}, seed {drawing.seed}.",
         f"Microvascular invasion shows as a rim of brightness {drawing.effect:g} (M2, arterial; M1 half of it), least "
@@ -189,6 +196,10 @@ def _outcomes(
     outcomes = []
     for patient, values in zip(patients, features, strict=True):
         rng = stream(*named, site.name, f"pictures of {patient}")
+        if drawing.noise:
+            stacks = _noisy(scratch / patient, grades[patient], preparation, drawing, rng)
+            outcomes.append(Outcome(patient, features=values, stacks=stacks))
+            continue
         scan = draw_patient(patient, grades[patient], preparation.phases, scanner, drawing.effect, rng)
         kept = [p for p in preparation.phases if p not in preparation.optional or rng.random() >= drawing.absent]
         stacks = _cut(scratch / patient, scan, kept, preparation, secret)
@@ -217,11 +228,28 @@ def _cut(folder: Path, scan: Scan, phases: Sequence[str], preparation: Preparati
         tumour = scan.masks["tumour", 1, phase]
         stack, _ = stack_of(scan, phase, tumour, None, at_mm, preparation, settings, secret)
         at_mm = stack.at_mm if at_mm is None else at_mm
-        made[phase] = folder / phase
-        made[phase].mkdir(parents=True)
-        shown = _pictured(scan.patient, phase, stack)
-        write_result(made[phase], {**write_stack(made[phase], stack, shown, None), "problems": []})
+        made[phase] = _written(folder / phase, scan.patient, phase, stack)
     return made
+
+
+def _noisy(
+    folder: Path, grade: int, preparation: Preparation, drawing: Drawing, rng: np.random.Generator
+) -> dict[str, Path]:
+    """Stacks of noise for every sequence."""
+    if preparation.stacks is None:
+        raise ValueError("only preparations with stacks are drawn")
+    return {
+        phase: _written(folder / phase, folder.name, phase, noise_stack(grade, drawing.effect, preparation.stacks, rng))
+        for phase in preparation.phases
+    }
+
+
+def _written(folder: Path, patient: str, phase: str, stack: Stack) -> Path:
+    """The folder, with a stack in it as a hospital's preparation leaves it."""
+    folder.mkdir(parents=True)
+    shown = _pictured(patient, phase, stack)
+    write_result(folder, {**write_stack(folder, stack, shown, None), "problems": []})
+    return folder
 
 
 def _pictured(patient: str, phase: str, stack: Stack) -> Preview:

@@ -18,6 +18,8 @@ hospital in a thousand has too few with some level of a predictor (409), or one 
 of the tenth that stops a network's training there must be five (403)."""
 EVERYBODY = '["*"]'
 SEED = 1
+EFFECT = 0.5
+"""Of invasion on the stacks, which are noise: a network is to be trained, and no picture to be read."""
 _TRAITS = {"tumour_margin_smooth": (0.60, 0.6), "imaging_capsule": (0.50, 0.8)}
 """Share without MVI and odds ratio."""
 
@@ -40,7 +42,9 @@ def make_sites(kind: Kind, count: int, folder: Path) -> Path:
     text = study_text(kind, count)
     study_file.write_text(text, encoding="utf-8")
     if kind is Kind.NETWORK:
-        make_learning_hospitals(folder / "sites", parse_study(text), Drawing(SEED, patients=PATIENTS))
+        make_learning_hospitals(
+            folder / "sites", parse_study(text), Drawing(SEED, patients=PATIENTS, effect=EFFECT, noise=True)
+        )
     else:
         make_hospitals(_consortium(count), folder / "sites", SEED)
     return study_file

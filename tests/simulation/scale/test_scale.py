@@ -23,15 +23,17 @@ from typer.testing import CliRunner
 from common.deployment.ports import free_port
 from common.errors import FedmviError
 from common.study.loader import parse_study
+from server.study.execution import Action
 from server.study.run_directory import RunDirectory
 from simulation.cli import app
 from simulation.processes import executable, short_temporary_folder, signal_groups
+from simulation.running import Simulation
 from simulation.scale import measuring
-from simulation.scale.hospitals import site_names, study_text
+from simulation.scale.hospitals import make_sites, site_names, study_text
 from simulation.scale.kinds import Kind
 from simulation.scale.measuring import Cost, report
 from simulation.scale.memory import watching
-from simulation.scale.space import PER_HOSPITAL_MIB
+from simulation.scale.space import PER_HOSPITAL_MIB, megabytes_in
 
 HOLDS = "import sys, time; held = bytearray({mib} * 2**20); print('ready', flush=True); sys.stdin.read()"
 
@@ -187,3 +189,16 @@ def test_the_largest_number_of_hospitals_is_compared_with_the_smallest() -> None
     assert found["memory_ratio"] == {"statistics": pytest.approx(1.1)}
     assert found["work_ratio"] == {"statistics": pytest.approx(0.5)}
     assert found["server_peak_mib"] == {"statistics": {"10": 500.0, "100": 550.0}}
+
+
+def test_the_network_is_trained_and_scored_over_hospitals_of_noise(tmp_path: Path) -> None:
+    """By the ordinary way of a run in one process, through gate, ledger and masks."""
+    study_file = make_sites(Kind.NETWORK, 3, tmp_path / "h")
+    simulation = Simulation.of(study_file, tmp_path / "h" / "sites", tmp_path / "run", in_process=True)
+    simulation.conduct(Action.RUN, lambda _: None)
+    results = json.loads(simulation.run.results_file.read_text())["results"]
+    [trained] = [result for result in results if result["statistic"] == "network-training"]
+    assert trained["status"] == "estimated", trained
+    assert simulation.run.facts()["messages"] > 3 * 5
+    for site in simulation.sites.values():
+        assert megabytes_in(site.folder) < sum(PER_HOSPITAL_MIB[Kind.NETWORK])
