@@ -62,7 +62,9 @@ AGAIN_SECONDS = 60.0
 WAIT_SECONDS = 120.0
 """How long a site that is not connected is waited for, unless the run says otherwise."""
 
-NAME_SECONDS = 120.0
+NAME_SECONDS = 600.0
+"""How long a simulated node may take to say its name: Ray starts in that time, minutes on a busy machine."""
+
 LOST = (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE)
 """With these Flower itself answers in place of a node that was lost, or for a message that was."""
 
