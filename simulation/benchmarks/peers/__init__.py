@@ -1,1 +1,1 @@
-"""simulation: benchmarks: peers: the same logistic regression by established tools, on four real centres."""
+"""simulation: benchmarks: peers: regressions and survival by established tools and by FedMVI, on real patients."""

@@ -23,11 +23,12 @@ def add_commands(benchmarks: typer.Typer) -> None:
 
 def peers(
     environments: Annotated[
-        Path | None, typer.Option(help="Folder for the peers' environments, to use them again. [default: none is kept]")
+        Path | None,
+        typer.Option(help="Folder for the peers' environments, to use them again. [default: none is kept]"),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Fit one logistic regression over four real centres by FedMVI and by established tools, and compare.
+    """Fit a logistic regression, a Kaplan-Meier curve and a Cox regression by FedMVI and by established tools, compare.
 
     Each peer is installed by pip into an environment of its own; one that cannot be is skipped, and the table says why.
     """
@@ -51,18 +52,32 @@ def peers(
 
 
 def _print(rows: list[Row]) -> None:
-    table = Table(
-        "contender", "distance", "rounds", "seconds", "MB", "program",
-        title="One logistic regression over four centres", title_justify="left",
-        caption="Distance: the largest difference of a coefficient from the pooled maximum likelihood, per SD of its "
-        "predictor. Seconds count start-up in. MB: all messages, where the program counts them.",
-    )  # fmt: skip
-    for row in rows:
-        if row.fit is None:
-            table.add_row(escape(row.contender.name), "skipped", "", "", "", escape(row.skipped))
-            continue
-        sent = "" if row.fit.message_bytes is None else f"{row.fit.message_bytes / 1e6:.2f}"
-        rounds = "" if row.fit.rounds is None else str(row.fit.rounds)
-        name = escape(f"{row.contender.name}: {row.contender.about}")
-        table.add_row(name, f"{row.apart:.1e}", rounds, f"{row.fit.seconds:.1f}", sent, escape(row.fit.program))
-    out.print(table)
+    for question in dict.fromkeys(row.contender.question for row in rows):
+        table = Table(
+            "contender", "distance", "rounds", "seconds", "kB", "what leaves a site", "program",
+            title=question.value, title_justify="left",
+            caption="Distance: the largest difference from the reference, of a coefficient per SD of its predictor, or "
+            "of survival at an event time. Seconds: from the start of the process to its end. kB: all messages, both "
+            "ways; of NVIDIA FLARE the arrays in them only, a lower bound.",
+        )  # fmt: skip
+        asked = [row for row in rows if row.contender.question is question]
+        for row in asked:
+            table.add_row(*map(escape, _cells(row)))
+        out.print(table)
+        for row in asked:
+            if row.fit is not None:
+                out.print(escape(f"{row.contender.name}: {row.fit.command}"), soft_wrap=True)
+                if row.fit.parts:
+                    parts = (f"{step} {seconds:.1f}" for step, seconds in row.fit.parts.items())
+                    out.print(f"  seconds of it: {', '.join(parts)}", soft_wrap=True)
+        out.print()
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    name = f"{row.contender.name}: {row.contender.about}"
+    if row.fit is None:
+        return name, "skipped", "", "", "", "", row.skipped
+    apart = "no reference" if row.apart is None else f"{row.apart:.1e}"
+    rounds = "" if row.fit.rounds is None else str(row.fit.rounds)
+    sent = "" if row.fit.message_bytes is None else f"{row.fit.message_bytes / 1e3:.1f}"
+    return name, apart, rounds, f"{row.fit.seconds:.1f}", sent, row.contender.leaves, row.fit.program

@@ -10,39 +10,68 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import FedmviError
 from simulation.benchmarks.measuring import machine
-from simulation.benchmarks.peers.contenders import CONTENDERS, Contender, Fit
-from simulation.benchmarks.peers.environments import UnavailableError
-from simulation.benchmarks.peers.rows import heart_rows
+from simulation.benchmarks.peers.contenders import ENVIRONMENTS, Contender, Fit
+from simulation.benchmarks.peers.environments import UnavailableError, refuse_foreign
+from simulation.benchmarks.peers.field import CONTENDERS
+from simulation.benchmarks.peers.rows import Question, Rows, rows_of
 
 
 @dataclass(frozen=True)
 class Row:
-    """One contender; `apart` is the largest distance of a coefficient from the reference's, per SD of its predictor."""
+    """One contender.
+
+    Attributes
+    ----------
+    apart
+        The largest distance from the reference: of a coefficient, per SD of its predictor, or of survival at an event
+        time; None without a reference.
+    """
 
     contender: Contender
     fit: Fit | None
     apart: float | None
     skipped: str = ""
 
+    def words(self) -> str:
+        """In a line."""
+        if self.fit is None:
+            return f"skipped: {self.skipped}"
+        rounds = "" if self.fit.rounds is None else f", {self.fit.rounds} rounds"
+        sent = "" if self.fit.message_bytes is None else f", {self.fit.message_bytes} bytes"
+        parts = "".join(f"; {step} {seconds:.1f}" for step, seconds in self.fit.parts.items())
+        apart = "no distance without the reference" if self.apart is None else f"distance {self.apart:.1e}"
+        return f"{apart}{rounds}, {self.fit.seconds:.1f} seconds{sent}{parts}"
+
     def as_json(self) -> dict[str, Any]:
         """For programs."""
-        told: dict[str, Any] = {"name": self.contender.name, "about": self.contender.about, "skipped": self.skipped}
+        one = self.contender
+        told: dict[str, Any] = {
+            "question": one.question.value,
+            "name": one.name,
+            "about": one.about,
+            "leaves_the_site": one.leaves,
+            "skipped": self.skipped,
+        }
         if self.fit is not None:
             told |= {
                 "program": self.fit.program,
-                "coefficients": self.fit.coefficients.tolist(),
+                "command": self.fit.command,
+                "found": self.fit.found.tolist(),
                 "distance": self.apart,
                 "rounds": self.fit.rounds,
                 "seconds": self.fit.seconds,
+                "seconds_of": dict(self.fit.parts),
                 "message_bytes": self.fit.message_bytes,
+                "bytes_are": one.bytes_are,
             }
         return told
 
 
 def compare(cache: Path, progress: Callable[[str], None], contenders: Sequence[Contender] = CONTENDERS) -> list[Row]:
-    """Every contender, the reference first; one that cannot be run is skipped with its reason.
+    """Every contender; the first of a question is its reference. One that cannot be run is skipped with its reason.
+
+    Without the reference nobody's distance is known.
 
     Parameters
     ----------
@@ -53,28 +82,37 @@ def compare(cache: Path, progress: Callable[[str], None], contenders: Sequence[C
     ------
     Absent
         The public data are not there.
+    FedmviError
+        213 a folder of an environment's name holds something else.
     """
-    rows = heart_rows()
+    for name in ENVIRONMENTS:
+        refuse_foreign(cache / name)
+    rows: dict[Question, Rows] = {}
+    references: dict[Question, Fit | None] = {}
     found: list[Row] = []
-    reference: Fit | None = None
     for contender in contenders:
-        progress(contender.name)
-        with TemporaryDirectory(prefix="fedmvi-peers-") as name:
-            try:
-                fit = contender.fit(rows, Path(name) / "work", cache)
-            except (UnavailableError, FedmviError) as error:
-                found.append(Row(contender, None, None, skipped=str(error)))
-                continue
-        reference = fit if reference is None else reference
-        found.append(Row(contender, fit, float(np.max(np.abs(fit.coefficients - reference.coefficients)))))
+        progress(f"{contender.question}: {contender.name}")
+        asked = contender.question
+        if asked not in rows:
+            rows[asked] = rows_of(asked)
+        fit, why = _fitted(contender, rows[asked], cache)
+        reference = references.setdefault(asked, fit)
+        apart = None
+        if fit is not None and reference is not None:
+            apart = float(np.max(np.abs(fit.found - reference.found)))
+        found.append(Row(contender, fit, apart, why))
+        progress(f"  {found[-1].words()}")
     return found
+
+
+def _fitted(contender: Contender, rows: Rows, cache: Path) -> tuple[Fit | None, str]:
+    with TemporaryDirectory(prefix="fedmvi-peers-") as name:
+        try:
+            return contender.fit(rows, Path(name) / "work", cache), ""
+        except UnavailableError as error:
+            return None, str(error)
 
 
 def report(rows: Sequence[Row]) -> dict[str, Any]:
     """For programs."""
-    return {
-        "name": "peers",
-        "data": "heart_disease_4centres",
-        "machine": machine(),
-        "rows": [r.as_json() for r in rows],
-    }
+    return {"name": "peers", "machine": machine(), "rows": [r.as_json() for r in rows]}
