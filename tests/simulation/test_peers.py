@@ -15,7 +15,7 @@ from common.federation.ports import InProcess, SitesPort, ungated
 from common.federation.runner import conclude
 from server.study.execution import Action
 from server.study.results import read_results
-from simulation.benchmarks.peers import environments, measuring, ours
+from simulation.benchmarks.peers import measuring, ours
 from simulation.benchmarks.peers.alone import conclusion, site_view
 from simulation.benchmarks.peers.contenders import ENVIRONMENTS, Contender, Fit, at_events
 from simulation.benchmarks.peers.environments import MARKER, UnavailableError, environment
@@ -133,7 +133,7 @@ def test_a_peer_that_cannot_be_installed_is_skipped_and_says_why(
 
 
 def test_without_its_reference_nobody_has_a_distance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environments.venv, "create", lambda *_, **__: None)
+    monkeypatch.setattr("venv.create", lambda *_, **__: None)
     skipped, other = measuring.compare(tmp_path, lambda _: None, [_absent(), _answers(1.0)])
     assert skipped.skipped and other.fit is not None
     assert other.apart is None and other.as_json()["distance"] is None
@@ -156,7 +156,7 @@ def test_a_folder_that_holds_something_else_is_refused_before_anything_is_run(na
 def test_an_environment_of_ours_that_was_cut_short_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environments.venv, "create", lambda *_, **__: None)  # and so there is no pip to be run
+    monkeypatch.setattr("venv.create", lambda *_, **__: None)  # and so there is no pip to be run
     with pytest.raises(UnavailableError):
         environment(tmp_path / "peer", ["pip"])
     assert (tmp_path / "peer" / MARKER).is_file()
