@@ -1,4 +1,4 @@
-"""disclosure: beside covariates a closed cohort's survival is told to its regressions, and to nothing else."""
+"""disclosure: beside covariates a closed cohort's survival is told to a comparison's regressions, and to none else."""
 
 from __future__ import annotations
 
