@@ -10,6 +10,8 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +157,6 @@ def main(folder: Path, style: LogFormat) -> None:
     node = NodeFolder(site)
     configure(style, node.local_log, part="executor", site=site.name, reads_patients=True)
     refuse_other_flower(NAMES)
-    load_what_messages_need()
 
     def address() -> str:
         return node.address.read_text(encoding="utf-8")
@@ -166,14 +167,13 @@ def main(folder: Path, style: LogFormat) -> None:
     serve_tasks(address, node.secret.read_bytes(), [TaskType.CLIENT_APP], run, ahead=work_ahead())
 
 
-def load_what_messages_need() -> None:
-    """Load once what else each message would load again; what few messages need is not loaded."""
-    for library in ("scipy.special", "pyarrow.parquet"):
-        __import__(library)
-
-
 def work_ahead() -> Iterator[Callable[[], object]]:
-    """What messages need too, and what may wait until the site is connected."""
+    """What each message would else do anew in its fork, and what may wait until the site is connected.
+
+    Libraries that most messages need come first; what few messages need is not loaded.
+    """
+    for library in ("pyarrow.parquet", "scipy.special"):
+        yield partial(import_module, library)
     # The cipher of masks loads its library where it is first used.
     yield Cipher(AES(bytes(32)), CTR(bytes(16))).encryptor
     yield from get_all_ready()

@@ -41,8 +41,8 @@ _LOADS = {
     # What Flower starts for a message with an app of its own, and with ours (in simulations, and under a stock node).
     BARE_MESSAGE: f"{_RUNTIME}; from simulation.benchmarks.baselines.bare_flower.client_app import app",
     OUR_MESSAGE: f"{_RUNTIME}; from client.app import app",
-    # What our daemon loads once; messages are then answered in forks of it.
-    OUR_EXECUTOR: f"{_RUNTIME}; from client.node import executor; executor.load_what_messages_need()",
+    # What our daemon loads once, until it asks for messages, which are then answered in forks of it.
+    OUR_EXECUTOR: f"{_RUNTIME}; from client.node import executor",
 }
 
 Progress = Callable[[str], None]
