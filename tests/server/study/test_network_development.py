@@ -142,14 +142,14 @@ def test_each_fold_is_scored_by_the_network_that_was_trained_without_it(made: Ma
 def test_the_nested_area_takes_each_fold_from_the_network_of_lowest_loss_without_it(made: Made) -> None:
     columns = {combination: made.scores("train", combination) for combination in COMBINATIONS}
     true, nested = columns[COMBINATIONS[0]]["true"], np.full(60, np.nan)
-    for fold, combination in made.developed.by_loss.items():
+    for part, combination in made.developed.by_loss.items():
         losses = []
         for other in COMBINATIONS:
-            job = made.developed.trained[Job("net", other, 0, fold)]
+            job = made.developed.trained[Job("net", other, 0, *part)]
             assert isinstance(job, TrainedJob)
             losses.append(job.validation_loss)
         assert combination == COMBINATIONS[int(np.argmin(losses))]
-        mine = columns[combination]["fold"] == fold
+        mine = columns[combination]["fold"] == part.fold
         nested[mine] = columns[combination]["mean"][mine]
     areas = made.developed.nested
     assert areas is not None and not isinstance(areas, FedmviError)
