@@ -29,6 +29,7 @@ from client.run import OpenRun
 from common.errors import FedmviError
 from common.federation.learning import RoundLoss, RoundUpdate
 from common.federation.query import Query, Receipt, Task
+from common.statistics.residuals import ResidualsAlone
 from common.study.centres import fits_here, left_out, of_everybody, silent
 from common.study.correcting import recalibrations_in
 from common.study.expressed import Genes
@@ -153,7 +154,9 @@ class GatedView:
             raise FedmviError(501, "a site that has nothing to say makes no frame")
         recipe = of_everybody(query.recipe)
         check_withheld(self._run, self._site.name, query.cohort, recipe)
-        key, took_part = (query.cohort, query.recipe.digest), fits_here(query.recipe)
+        # What one question may see beside closed endpoints no other is shown.
+        shown = query.name if isinstance(query, ResidualsAlone) else ""
+        key, took_part = (query.cohort, query.recipe.digest + shown), fits_here(query.recipe)
         rows = self._members(query.cohort)
         if key not in self._frames:
             visible = visible_endpoints(self._run, self._table, query.cohort, recipe)
@@ -207,6 +210,8 @@ class GatedView:
         beside = {GROUP, "fold", *(step.column for step in query.recipe.steps if isinstance(step, Score))}
         beside |= {name for step in query.recipe.steps if isinstance(step, Made) for name in step.names}
         beside |= refitted_columns(study, query.cohort, query.recipe) | offered_columns(query, study)
+        # That they are the columns of the model whose frozen score is compared was decided before (`check_scope`).
+        beside |= set(query.columns) if isinstance(query, ResidualsAlone) else set()
         return replace(frame, columns={name: frame.columns[name] for name in sorted(beside & set(frame.columns))})
 
     def _with_made(self, cohort: str, recipe: Recipe) -> SiteTable:

@@ -15,6 +15,7 @@ from common.statistics.confusion import HUNDREDTHS
 from common.study.protocol import Model, Study
 from common.study.ranges import plausible_range
 from common.study.recipe import Recipe, coded_columns
+from common.study.scores import plain_columns
 from common.study.shifted import (
     compared_by,
     compared_cohorts,
@@ -69,6 +70,13 @@ def _labelled(study: Study, model: Model) -> Iterator[Subject]:
             _PART, model.cohort, frozenset({"query.threshold_counts"}), draft_recipe(study, model), score,
             model.endpoint, ranges=((0.0, 1.0),), thresholds=tuple(HUNDREDTHS.tolist()), modes=(Mode.TOTAL,),
         )  # fmt: skip
+    own = plain_columns(study, model) if model.reduction is None else ()
+    names, ranges = tuple(c.name for c in own), tuple(plausible_range(study, c) for c in own)
+    for cohort in labelled_cohorts(study) if own else ():
+        yield Subject(
+            _PART, cohort, frozenset({"query.residuals_alone"}), scored, names, model.endpoint, ranges=ranges,
+            modes=(Mode.EACH,),
+        )  # fmt: skip
     for cohort in labelled_cohorts(study):
         yield Subject(
             _PART, cohort, frozenset({"query.score_shift_alone"}), scored, score, model.endpoint, ranges=((0.0, 1.0),),
@@ -90,6 +98,8 @@ def shift_fields(subject: Subject, study: Study) -> dict[str, Any]:
         "samples": np.full(_others(study), 0.5),
         "deals": 1,
         "reference": np.array([[2.0, 0.0, 1.0], [2.0, 0.0, 1.0]]),
+        "column": f"score.{model.name}",
+        "information": np.zeros(p),
         "part": subject.cohort == model.cohort,
     }
 

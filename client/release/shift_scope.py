@@ -15,6 +15,7 @@ import numpy as np
 from common.federation.codec import pack
 from common.federation.query import Query
 from common.statistics.confusion import HUNDREDTHS, ThresholdCounts
+from common.statistics.residuals import ResidualsAlone
 from common.statistics.score_shift import ScoreMoments, ScoreShiftAlone
 from common.statistics.site_permutation import SitePermutations
 from common.statistics.site_profile import SiteProfile
@@ -45,6 +46,9 @@ def shift_declares(query: Query, study: Study) -> bool:
         return False
     if isinstance(query, ScoreMoments | ScoreShiftAlone):
         return _about_score(query, study, model)
+    if isinstance(query, ResidualsAlone):
+        columns = model.reduction is None and _columns_of(query, study, model)
+        return columns and _about_score(query, study, model)
     return isinstance(query, ThresholdCounts) and _out_of_fold(query, study, model)
 
 
@@ -60,10 +64,10 @@ def _scoreless(query: SiteProfile | TrainingProfile | SitePermutations) -> bool:
     return isinstance(query, SitePermutations) or not query.direction.any()
 
 
-def _about_score(query: ScoreMoments | ScoreShiftAlone, study: Study, model: Model) -> bool:
+def _about_score(query: ScoreMoments | ScoreShiftAlone | ResidualsAlone, study: Study, model: Model) -> bool:
     """Whether it is the model's frozen score, in training or where outcomes of it are used."""
     training = query.cohort == model.cohort
-    if isinstance(query, ScoreShiftAlone):
+    if isinstance(query, ScoreShiftAlone | ResidualsAlone):
         where = query.cohort in labelled_cohorts(study) and query.part == training
     else:
         where = training
@@ -88,7 +92,9 @@ def _where(query: SiteProfile | TrainingProfile | SitePermutations, study: Study
     return query.cohort == model.cohort and query.first + query.deals - 1 <= most
 
 
-def _columns_of(query: SiteProfile | TrainingProfile | SitePermutations, study: Study, model: Model) -> bool:
+def _columns_of(
+    query: SiteProfile | TrainingProfile | SitePermutations | ResidualsAlone, study: Study, model: Model
+) -> bool:
     """Whether it is about all columns of the model; of a reduced one, about those that were left."""
     columns = query.columns
     if model.reduction is None:
@@ -100,7 +106,7 @@ def _columns_of(query: SiteProfile | TrainingProfile | SitePermutations, study: 
 
 def shift_values(query: Query) -> Iterator[tuple[str, str, int]]:
     """What such a question may have one value of in a run, that value, and 1: see `Once`."""
-    if isinstance(query, SiteProfile | TrainingProfile | ScoreMoments | ScoreShiftAlone):
+    if isinstance(query, SiteProfile | TrainingProfile | ScoreMoments | ScoreShiftAlone | ResidualsAlone):
         yield canonical_json(["shift", query.name, query.cohort]), pack(query, type(query)).digest, 1
     if isinstance(query, SitePermutations):
         yield canonical_json(["shift", query.name, query.cohort]), query.fixed, 1

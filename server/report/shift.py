@@ -42,7 +42,7 @@ def shift(results: Results, pictures: Mapping[str, Picture]) -> Section:
     if found:
         section.blocks.append(Bullets(tuple(sentences(results))))
         section.blocks.append(_verdicts(found))
-        section.blocks += _differences(found, Labels(results))
+        section.blocks += _differences(found, Labels(results)) + _otherwise(found, Labels(results))
         notes = _notes(found)
         section.blocks += [Bullets(tuple(notes))] if notes else []
     for statistic, anchor, title in (
@@ -135,6 +135,29 @@ def _differences(found: list[Result], labels: Labels) -> list[Block]:
     columns = ("Hospital", *(labels.term(name) for name in names))
     notes = ("* adjusted p below 5 %. Intervals and all p values are in tables/shift.csv.",)
     return [Table("Differences from training, in standard deviations", columns, tuple(rows), notes=notes)]
+
+
+def _otherwise(found: list[Result], labels: Labels) -> list[Block]:
+    """Tests of each predictor beside the score: a row for each hospital that told some."""
+    known = [r for r in found if any(e.name == "residual_test" for e in r.estimates)]
+    names = list(dict.fromkeys(e.term for r in known for e in r.estimates if e.name == "residual_test"))
+    if not known:
+        return []
+    rows = [
+        Row(
+            f"{names_of([r])} ({fmt.plain(r.cohort)})",
+            tuple(_difference(estimate(r, "residual_test", name)) for name in names),
+        )
+        for r in known
+    ]
+    notes = (
+        "Above 0: with larger values more patients have the endpoint there than the model says; below 0: fewer. Each "
+        "is the deviate of a score test beside the model's risk, after the hospital's own intercept. * p below 5 %, "
+        "adjusted over all hospitals and predictors of this table (Holm): this finding means something else there. The "
+        "verdicts do not rest on these tests.",
+    )
+    columns = ("Hospital", *(labels.term(name) for name in names))
+    return [Table("Where a finding goes with another risk than the model says", columns, tuple(rows), notes=notes)]
 
 
 def _notes(found: list[Result]) -> list[str]:

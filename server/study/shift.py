@@ -6,7 +6,7 @@ When everything is frozen, outcomes say more: where the score holds, and whether
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from common.statistics.confusion import HUNDREDTHS, ThresholdCounts
 from common.statistics.logistic import LogisticResult
 from common.statistics.moments import moments
 from common.statistics.multiplicity import holm
+from common.statistics.residuals import Residuals, ResidualsAlone, information_of, residuals
 from common.statistics.score_shift import (
     Expected,
     ScoreMoments,
@@ -69,6 +70,8 @@ class Labelled:
         Adjusted for all hospitals and the three tests (Holm); NaN where there is nothing.
     error
         Why the hospital did not answer; else None.
+    residuals
+        Tests of the model's columns beside its score; None of a model with a reduction, or where none was told.
     """
 
     found: ScoreShift | None
@@ -76,6 +79,7 @@ class Labelled:
     classes_p: float
     frequency_p: float
     error: FedmviError | None = None
+    residuals: Residuals | None = None
 
 
 @dataclass(frozen=True)
@@ -198,13 +202,50 @@ def _labelled(study: Study, own: ScoredModel) -> Conclusion[dict[Place, Labelled
         )
         for cohort in cohorts
     ]  # fmt: skip
-    replies = yield tuple(each(ask) for ask in asks)
+    beside = _beside(study, own, recipe, cohorts) if folded is None else []
+    replies = yield (*(each(ask) for ask in asks), *(each(ask) for ask in beside))
     parts: dict[Place, Summary | FedmviError] = {
-        (cohort, site): part for cohort, reply in zip(cohorts, replies, strict=True) for site, part in reply.items()
+        (cohort, site): part for cohort, reply in zip(cohorts, replies, strict=False) for site, part in reply.items()
     }
     of_training = [p for (cohort, _), p in parts.items() if cohort == model.cohort and not isinstance(p, FedmviError)]
     inside = Expected() if folded is None else line_together(of_training)
-    return _adjusted(parts, model.cohort, reference[:, 0], inside, line)
+    labelled = _adjusted(parts, model.cohort, reference[:, 0], inside, line)
+    tested = _tested(score.names, dict(zip(cohorts, replies[len(asks) :], strict=True)) if beside else {})
+    return {place: replace(one, residuals=tested.get(place)) for place, one in labelled.items()}
+
+
+def _beside(study: Study, own: ScoredModel, recipe: Recipe, cohorts: Sequence[str]) -> list[ResidualsAlone]:
+    """By cohort: which of the model's columns say more, or something else, than its score.
+
+    Not of a model with a reduction, whose columns say more than its shrunken score in the patients that it was chosen
+    by, too.
+    """
+    model, score, fit = own.model, own.score, own.fit if isinstance(own, FittedModel) else None
+    if score is None or fit is None or (isinstance(fit, LogisticResult) and fit.ridge):
+        return []
+    p = len(score.names)
+    information = information_of(fit.covariance_) if isinstance(fit, LogisticResult) else np.zeros(p)
+    numbers, limits = number_columns(study, model, score.names), study.limits
+    return [
+        ResidualsAlone(
+            cohort, recipe, model.endpoint, score.names, numbers, score.column, limits.min_test_class, information,
+            cohort == model.cohort, min_cell=limits.min_cell,
+        )
+        for cohort in cohorts
+    ]  # fmt: skip
+
+
+def _tested(
+    names: tuple[str, ...], replies: Mapping[str, Mapping[str, Summary | FedmviError]]
+) -> dict[Place, Residuals]:
+    """Of the hospitals that told any of these tests."""
+    told = {
+        (cohort, site): part
+        for cohort, reply in replies.items()
+        for site, part in reply.items()
+        if not isinstance(part, FedmviError) and bool(part["told"].any())
+    }
+    return dict(zip(told, residuals(names, list(told.values())), strict=True))
 
 
 def expected_slope(own: ScoredModel) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from common.errors import FedmviError
 from common.statistics.distributions import Z975
 from common.statistics.label_shift import LEAST_APART, LabelShift, Prevalence
+from common.statistics.residuals import Residuals
 from common.statistics.score_shift import ScoreShift
 from common.statistics.shift_detection import Detection, SiteShift
 from common.statistics.shift_verdict import LEAST_PATIENTS, Verdict
@@ -82,6 +83,7 @@ def _one(study: Study, looked: Looked, detection: Detection, one: SiteShift) -> 
         *_together(detection, one),
         *_label(detection, one),
         *(_outcomes(found, labelled) if found is not None and labelled is not None else []),
+        *(_residuals(labelled.residuals) if labelled is not None and labelled.residuals is not None else []),
     ]
     note = " ".join([*_said(detection, one, verdict), _of_outcomes(study, looked, labelled)])
     events = found.events_ if found is not None and found.n_ == one.n_ else None
@@ -199,6 +201,15 @@ def _outcomes(found: ScoreShift, labelled: Labelled) -> list[Estimate]:
             note="of the same frequency of the outcome as among the others",
         ),
     ]  # fmt: skip
+
+
+def _residuals(found: Residuals) -> list[Estimate]:
+    why = "of the column beside the score, after the hospital's own intercept; a deviate, adjusted over all hospitals"
+    untold = "not told: the same for nearly all patients of a class, or a level with few of them"
+    return [
+        Estimate(name="residual_test", term=name, value=number(z), p=number(p), note=untold if np.isnan(z) else why)
+        for name, z, p in zip(found.columns, found.z_.tolist(), found.p_.tolist(), strict=True)
+    ]
 
 
 def _said(detection: Detection, one: SiteShift, verdict: Verdict) -> list[str]:

@@ -13,6 +13,8 @@ from client.cohort.site import load_site
 from client.preparation.prepare import prepare
 from common.federation.query import Ask, each, perform, total
 from common.federation.tasks import Freeze
+from common.statistics.logistic import LogisticSums
+from common.statistics.residuals import ResidualsAlone
 from common.statistics.score_shift import ScoreMoments, ScoreShiftAlone
 from common.statistics.site_permutation import SitePermutations
 from common.statistics.site_profile import SiteProfile
@@ -75,6 +77,15 @@ def alone(made: Consortium, cohort: str = "external", **changes: Any) -> Ask:
         "reference": np.array([[50.0, -0.2, 1.0], [50.0, 0.2, 1.0]]), "part": False, "min_cell": 5,
     }  # fmt: skip
     return each(ScoreShiftAlone(cohort, frame_of(made).then(score(made)), **{**usual, **changes}))
+
+
+def residuals(made: Consortium, cohort: str = "external", **changes: Any) -> Ask:
+    own = names(made.study, "clinical")
+    usual: dict[str, Any] = {
+        "endpoint": "mvi", "columns": own, "numbers": own[:1], "column": "score.clinical", "min_class": 10,
+        "information": np.ones(4), "part": cohort == "train", "min_cell": 5,
+    }  # fmt: skip
+    return each(ResidualsAlone(cohort, frame_of(made).then(score(made)), **{**usual, **changes}))
 
 
 def freeze(made: Consortium, *sites: str) -> None:
@@ -199,6 +210,25 @@ def test_calibration_is_told_once_and_of_the_compared_model(fresh: Consortium) -
     assert fresh.number("a", alone(fresh, "train", part=True, min_class=2)) == 402
     moments = ScoreMoments("external", frame_of(fresh).then(score(fresh)), "mvi", "score.clinical")
     assert fresh.number("d", total(moments)) == 414
+
+
+def test_predictors_are_seen_beside_closed_outcomes_by_the_tests_of_the_compared_model_only(fresh: Consortium) -> None:
+    """A regression on them there would be a model that is developed on the test cohort."""
+    assert fresh.number("d", residuals(fresh)) == 407
+    freeze(fresh, "d", "a")
+    for changes in (
+        {"columns": names(fresh.study, "clinical")[:3], "information": np.ones(3)},
+        {"numbers": names(fresh.study, "clinical")[:2]},
+        {"part": True}, {"column": "score.wide"}, {"information": np.ones(3)}, {"information": -np.ones(4)},
+    ):  # fmt: skip
+        assert fresh.number("d", residuals(fresh, **changes)) == 414, changes
+    assert fresh.number("d", residuals(fresh, min_class=2)) == 402
+    assert fresh.number("d", total(residuals(fresh).question)) == 408  # type: ignore[arg-type]
+    assert fresh.number("d", residuals(fresh)) == 0
+    assert fresh.number("a", residuals(fresh, "train")) == 0
+    assert fresh.number("d", residuals(fresh, information=np.full(4, 2.0))) == 414  # a second value tells the variance
+    recipe, own = frame_of(fresh).then(score(fresh)), names(fresh.study, "clinical")
+    assert fresh.number("d", total(LogisticSums("external", recipe, "mvi", own, np.zeros(5)))) == 407
 
 
 def test_a_patient_who_comes_later_is_not_told_by_a_second_run(tmp_path: Path) -> None:

@@ -124,6 +124,20 @@ def test_outcomes_are_used_after_the_freeze_only(heard: tuple[Results, Heard]) -
     assert unlabelled[0] < min(frozen) <= labelled[0]
 
 
+def test_each_predictor_is_tested_beside_the_score_where_outcomes_are_used(heard: tuple[Results, Heard]) -> None:
+    found = {name: of(result, "residual_test") for name, result in shifts(heard[0]).items()}
+    for name, told in found.items():
+        assert set(told) == {"age", "sex=male", "afp>20", "cirrhosis=yes"}, name
+        assert all(e.value is None or e.p is not None for e in told.values())
+    # A level that few of either class have is told by no one; f has two patients without cirrhosis.
+    assert found["shift.external.f"]["cirrhosis=yes"].value is None
+    assert found["shift.train.a"]["age"].value is not None
+    tests = [e.p for told in found.values() for e in told.values() if e.p is not None]
+    assert min(tests) > 0.05  # the outcome of these rows depends on nothing
+    asked = [ask.question for ask, _ in heard[1].asks["d"] if isinstance(ask.question, Query)]
+    assert [query.cohort for query in asked if query.name == "query.residuals_alone"] == ["external"]
+
+
 def test_every_question_was_foreseen(made: Consortium, heard: tuple[Results, Heard]) -> None:
     assert_foreseen(made, heard[1])
 
