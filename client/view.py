@@ -154,9 +154,7 @@ class GatedView:
             raise FedmviError(501, "a site that has nothing to say makes no frame")
         recipe = of_everybody(query.recipe)
         check_withheld(self._run, self._site.name, query.cohort, recipe)
-        # What one question may see beside closed endpoints no other is shown.
-        shown = query.name if isinstance(query, ResidualsAlone) else ""
-        key, took_part = (query.cohort, query.recipe.digest + shown), fits_here(query.recipe)
+        key, took_part = (query.cohort, query.recipe.digest), fits_here(query.recipe)
         rows = self._members(query.cohort)
         if key not in self._frames:
             visible = visible_endpoints(self._run, self._table, query.cohort, recipe)
