@@ -18,7 +18,6 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
-import common.statistics  # noqa: F401 - registers every query
 from common.federation.envelope import Ticket
 from common.federation.ports import Meter, SitesPort, ungated
 from common.federation.records import MESSAGE_TYPE, NAME_TYPE, from_records, to_records
@@ -56,6 +55,9 @@ def site_app(files: list[str]) -> ClientApp:
 
     @app.query(MESSAGE_TYPE.removeprefix("query."))
     def answer(message: Message, context: Context) -> Message:
+        # Registers every query; here, because Ray's workers are sent this function and not the module around it.
+        import common.statistics  # noqa: F401
+
         place = int(context.node_config["partition-id"])
         handle = ungated(site_view(_read(files[place])), named_masks(names[place], names))
         return Message(to_records(handle(from_records(message.content))), reply_to=message)
