@@ -58,7 +58,8 @@ def compare_run(run: RunDirectory, sites: Path, progress: Progress) -> None:
     with run.locked():
         results, study = read_results(run.results_file), run.study()
         compared = developments(study, sites_of_study(study, find_sites(sites)), progress)
-        kept = [result for result in results.results if result.statistic != STATISTIC]
+        # Those of networks are of `compare-training`.
+        kept = [r for r in results.results if r.statistic != STATISTIC or r.id.startswith("network.")]
         write_results(results.model_copy(update={"results": [*kept, *compared]}), run.results_file)
 
 

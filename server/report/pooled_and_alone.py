@@ -9,21 +9,26 @@ from server.report.explanations import status_words
 from server.study.results import Estimate, Result, Results
 
 _INTRO = (
-    "This run is a simulation, so that its models could be developed twice more by the same steps: on the rows of all "
-    "training hospitals in one place, and on those of each hospital alone. All of them scored the same patients. What "
+    "This run is a simulation, so that what it learned could be learned twice more by the same steps: from the rows of "
+    "all training hospitals in one place, and from those of each alone. All of them scored the same patients. What "
     "the federation is worth is its distance from the hospitals alone; what it loses is its distance from the pooled "
     "rows."
 )
 
 
 def pooled_and_alone(results: Results) -> Section:
-    """One table a model; nothing where no simulation compared."""
+    """One table a model or network; nothing where no simulation compared."""
     section = Section("pooled-and-alone", "Federated, pooled, and each hospital alone")
     found = of(results, "pooled-and-alone")
     for model in models(results):
-        own = [result for result in found if result.id.split(".")[1] == model.name]
+        own = [result for result in found if result.id.startswith(f"model.{model.name}.")]
         if own:
             section.parts.append(Section(f"{section.anchor}-{model.name}", model.title, _blocks(own)))
+    for choice in of(results, "network-selection"):
+        own = [result for result in found if result.id.startswith(f"network.{choice.id.split('.')[1]}.")]
+        if own:
+            title = fmt.plain(choice.title.rpartition(", ")[2])
+            section.parts.append(Section(f"{section.anchor}-{choice.id.split('.')[1]}", title, _blocks(own)))
     if section.parts:
         section.blocks.append(Paragraph(_INTRO))
     return section
@@ -41,7 +46,8 @@ def _blocks(own: list[Result]) -> list[Block]:
             Row(_words(way), (_area(estimate(result, "auc", way)), _area(estimate(result, "auc_difference", way))))
             for way in ways
         )
-        caption = f"Cohort {fmt.plain(result.cohort)}, {result.n} patients, {result.events} with the endpoint"
+        events = "" if result.events is None else f", {result.events} with the endpoint"
+        caption = f"Cohort {fmt.plain(result.cohort)}, {result.n} patients{events}"
         columns = ("Developed", "AUC (95 % CI)", "Less federated (95 % CI)")
         notes = tuple(
             f"{_words(one.term)}, not estimable: {fmt.plain(one.note)}."

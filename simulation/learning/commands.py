@@ -15,6 +15,7 @@ from common.terminal import EXIT_PROBLEMS, err, need, out, print_json
 from simulation.shipped import shipped_study
 
 if TYPE_CHECKING:
+    from server.study.run_directory import RunDirectory
     from simulation.benchmarks.measuring import Benchmark
     from simulation.learning.compare import Compared
 
@@ -69,7 +70,12 @@ def compare_training_(
     out_: Annotated[Path, typer.Option("--out", help="Folder for comparison.json.")],
     network: Annotated[str | None, typer.Option(help="Name of the network. [default: the first]")] = None,
     combination: Annotated[
-        str | None, typer.Option(help="Sequences, as t1a,t1v. [default: the combination of most]")
+        str | None,
+        typer.Option(help="Sequences, as t1a,t1v. [default: those of --run, else the combination of most]"),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a finished run over these sites: the comparison goes into its report."),
     ] = None,
     json_: AsJson = False,
 ) -> None:
@@ -79,12 +85,17 @@ def compare_training_(
     """
     need("site", "torch", "pyarrow")
     from common.study.loader import load_study
+    from server.study.run_directory import RunDirectory
     from simulation.learning.compare import compare_training
+    from simulation.learning.of_run import OfRun
     from simulation.running import find_sites, refuse_made_up_patients, sites_of_study
 
     protocol = load_study(shipped_study(study))
     refuse_made_up_patients(sites, protocol)
+    finished = None if run is None else OfRun(RunDirectory(run), protocol)
     named = tuple(combination.split(",")) if combination else None
+    if finished is not None and named is None:
+        named = finished.combination(network)
     done = compare_training(
         protocol,
         sites_of_study(protocol, find_sites(sites)),
@@ -92,6 +103,7 @@ def compare_training_(
         named,
         lambda step: err.print(f"[dim]{step} …[/]"),
     )
+    done = done if finished is None else finished.put(done)
     out_.mkdir(parents=True, exist_ok=True)
     write_whole(out_ / RESULT, (json.dumps(done.as_json(), sort_keys=True, indent=1) + "\n").encode())
     if json_:
@@ -99,6 +111,18 @@ def compare_training_(
     else:
         _print_comparison(done)
         out.print(f"Kept in {escape(str(out_ / RESULT))}")
+    if finished is not None:
+        _publish(finished.run)
+
+
+def _publish(run: RunDirectory) -> None:
+    """Write the run's report anew, with the comparison."""
+    need("server", "jinja2", "matplotlib")
+    from server.report.page import write_report
+    from server.study.results import read_results
+
+    page = write_report(read_results(run.results_file), run.facts(), run.folder)
+    err.print(f"Report: {escape(str(page))}")
 
 
 def _print_comparison(done: Compared) -> None:

@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from client.cohort.membership import members, patient_keys
+from client.cohort.membership import members, patient_keys, site_secret
 from client.cohort.site import Site
 from client.cohort.store import load_prepared, store_folder
 from client.learning.dataset import Learners, load_learners
@@ -47,6 +48,8 @@ class Compared:
         By way of more than one site, what left the sites in the whole training, as metered.
     traffic
         Of one round.
+    weights
+        (p,) of the federated training on everybody, first seed: those that a run of the study exports.
     """
 
     study: str
@@ -58,6 +61,7 @@ class Compared:
     bytes_from_sites: Mapping[str, int]
     traffic: tuple[Traffic, ...]
     notes: tuple[str, ...]
+    weights: NDArray[np.float32]
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -101,8 +105,8 @@ def compare_training(
     Raises
     ------
     FedmviError
-        816 no such network; 817 sites that are not simulated; 212 and 390 of the stores; 602, 680 and 681 of the
-        federated training.
+        816 no such network; 817 sites that are not simulated; 212, 322 and 390 of the sites; 602, 680, 681 and 682 of
+        the federated training.
     """
     chosen = _network(study, network)
     wanted = _combination(study, chosen, combination)
@@ -111,7 +115,9 @@ def compare_training(
             raise FedmviError(817, site=site.name)
     patients = {name: _cohorts(site, study, chosen, wanted) for name, site in sites.items()}
     with TemporaryDirectory(prefix="fedmvi-compare-") as scratch:
-        ways = Ways(study, chosen, wanted, {name: held for name, held in patients.items() if held}, Path(scratch))
+        held = {name: cohorts for name, cohorts in patients.items() if cohorts}
+        secrets = {name: site_secret(site) for name, site in sites.items()}
+        ways = Ways(study, chosen, wanted, held, Path(scratch), secrets)
         trained, failed = _trained(ways, progress)
         rows = []
         for cohort in (chosen.cohort, *chosen.evaluate):
@@ -127,6 +133,7 @@ def compare_training(
         {way: each.meter.bytes_from_sites for way, each in trained.items() if len(each.sites) > 1},
         tuple(traffic(chosen, wanted, len(study.endpoint(chosen.grades).level_names))),
         _notes(ways, trained),
+        trained[FEDERATED].members[0][-1].weights,
     )
 
 

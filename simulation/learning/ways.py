@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,9 @@ class Ways:
         Patients by site and cohort.
     folder
         Where benches keep their work; a new one.
+    secrets
+        Of the sites, from which they draw: with them the federated training is that of a run. A site without one draws
+        by its name.
     """
 
     study: Study
@@ -107,6 +110,7 @@ class Ways:
     combination: Combination
     sites: Mapping[str, Cohorts]
     folder: Path
+    secrets: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def training_sites(self) -> tuple[str, ...]:
@@ -119,7 +123,7 @@ class Ways:
         Raises
         ------
         FedmviError
-            602 no patient of one of the grades; 680, 681 and those of the sites.
+            602 no patient of one of the grades; 680, 681, 682 and those of the sites.
         """
         mine = {site: self.sites[site][self.network.cohort] for site in self.training_sites}
         return self._trained("federated", mine, self.network)
@@ -138,6 +142,10 @@ class Ways:
         """One training site by itself. Raises as `federated`."""
         return self._trained(f"alone-{site}", {site: self.sites[site][self.network.cohort]}, self._central)
 
+    def _secret(self, site: str) -> bytes:
+        """In every way of training the same site draws the same numbers."""
+        return self.secrets.get(site, site.encode())
+
     @property
     def central_layers(self) -> str:
         """Normalisation of pooled and alone, where there is nothing to keep from other sites."""
@@ -155,7 +163,9 @@ class Ways:
         cohort = network.cohort
         study = self.study.model_copy(update={"networks": (network,)})
         benches = {
-            site: Workbench(study, Works(self.folder / way / site), _of({cohort: learners}), _secret(site), site=site)
+            site: Workbench(
+                study, Works(self.folder / way / site), _of({cohort: learners}), self._secret(site), site=site
+            )
             for site, learners in patients.items()
         }
         handlers = {site: ungated(BenchView(bench)) for site, bench in benches.items()}
@@ -189,13 +199,18 @@ class Ways:
     def _jobs(
         self, train: Callable[[Mapping[Job, int]], dict[Job, TrainedJob]], network: Network
     ) -> dict[Job, TrainedJob]:
-        """All trainings of a protocol: one a fold, then those on everybody for as many rounds as the folds' median."""
+        """All trainings of a protocol: one a fold, then those on everybody for as many rounds as the folds' median.
+
+        As in a study, where that is no round there is no network: error 682.
+        """
         seeds, folds = range(network.seeds), network.held_out
         done = train({self._job(seed, fold): network.federation.rounds for seed in seeds for fold in folds})
         if network.development == "published":
             return done
-        kept = {seed: np.median([done[self._job(seed, fold)].rounds for fold in folds]) for seed in seeds}
-        return {**done, **train({self._job(seed, WHOLE): max(1, math.floor(kept[seed])) for seed in seeds})}
+        kept = {seed: math.floor(np.median([done[self._job(seed, fold)].rounds for fold in folds])) for seed in seeds}
+        if min(kept.values()) == 0:
+            raise FedmviError(682)
+        return {**done, **train({self._job(seed, WHOLE): rounds for seed, rounds in kept.items()})}
 
     def _train(
         self,
@@ -241,7 +256,8 @@ class Ways:
     def _scored_at(self, site: str, trained: Trained, cohort: str) -> tuple[FloatArray, FloatArray]:
         """(seeds, n) probabilities of presence, and likeliest classes."""
         own = site in trained.sites
-        bench = Workbench(trained.study, Works(trained.folder / site), _of(self.sites[site]), _secret(site), site=site)
+        own_works, mine = Works(trained.folder / site), _of(self.sites[site])
+        bench = Workbench(trained.study, own_works, mine, self._secret(site), site=site)
         training, found = cohort == self.network.cohort, []
         for seed, members in trained.members.items():
             chosen = tuple(
@@ -266,8 +282,3 @@ def _steps(network: Network, learners: Learners) -> int:
 
 def _of(cohorts: Cohorts) -> Callable[[str, Network, Combination], Learners]:
     return lambda cohort, _network, _combination: cohorts[cohort]
-
-
-def _secret(site: str) -> bytes:
-    """Simulated sites have no secrets: the same name draws the same numbers in every way of training."""
-    return site.encode()

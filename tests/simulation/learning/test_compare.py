@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,20 @@ def test_pooled_training_is_the_federation_of_one_site_with_everybody_and_alone_
     for a, b in zip(federated.members[0], alone.members[0], strict=True):
         np.testing.assert_array_equal(a.weights, b.weights)
     assert federated.meter.rounds == alone.meter.rounds > 0
+
+
+def test_where_no_round_taught_anything_a_way_is_no_network_as_in_a_study(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways, train = ways_of(study, tmp_path), Ways._train
+
+    def taught_nothing(self: Ways, *of: Any) -> dict[Any, Any]:
+        done = train(self, *of)
+        return {job: replace(one, rounds=0) for job, one in done.items()}
+
+    monkeypatch.setattr(Ways, "_train", taught_nothing)
+    with pytest.raises(FedmviError, match="682"):
+        ways.alone("hospital-a")
 
 
 def test_the_command_compares_all_ways_on_the_same_patients_and_says_which_cannot_be_trained(
