@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from client.approval.expression_words import expression_told, expression_used
+from client.approval.network_words import network_training
 from client.approval.preview import Preview, Release, preview
 from client.approval.records import Record, read_record
 from client.approval.shift_words import shift_told
 from client.cohort.site import Policy, Site
 from client.release.gate import Gate
 from common.errors import FedmviError
-from common.federation.learning import left_out_parts
 from common.federation.query import Mode
 from common.study.acquisition import acquisition_facts
 from common.study.drafting import MIN_READ_TWICE
 from common.study.fingerprint import study_fingerprint
-from common.study.networks import Network
 from common.study.protocol import Limits, Study
 
 RISKS: Mapping[str, str] = MappingProxyType(
@@ -293,16 +292,7 @@ def _uses(site: Site, study: Study) -> Iterable[tuple[str, str]]:
         yield "Features of images", f"{len(study.features())} computed here; they stay"
     yield from expression_used(site, study)
     for network in study.networks:
-        yield f"Network {network.title}", _training(study, network)
-
-
-def _training(study: Study, network: Network) -> str:
-    parts = left_out_parts(network, study.cohort(network.cohort).sites)
-    jobs = len(network.combinations) * network.seeds * (len(parts) + 1)
-    epsilon = "" if network.privacy is None else f"{network.privacy.epsilon:g}"
-    private = f"differentially private, epsilon {epsilon} a training" if epsilon else "without differential privacy"
-    adapted = "; adapted to a site's own images, whose statistics stay" if network.adaptation is not None else ""
-    return f"trained here in at most {network.federation.rounds} rounds, {jobs} trainings or fewer, {private}{adapted}"
+        yield f"Network {network.title}", network_training(study, network)
 
 
 def _leaves(site: Site, study: Study) -> Iterable[str]:
