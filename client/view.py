@@ -50,7 +50,7 @@ from common.study.recipe import (
     Score,
     SecondReadings,
 )
-from common.study.scores import GROUP, needed_columns
+from common.study.scores import GROUP, analysed_models, needed_columns
 from common.study.table import SiteTable
 
 if TYPE_CHECKING:
@@ -131,7 +131,8 @@ def _is_looked_at(study: Study, cohort: str, recipe: Recipe) -> bool:
     by it."""
     scored = {step.model for step in recipe.steps if isinstance(step, Score)}
     places = {model.name for model in study.models if cohort in (model.cohort, *model.evaluate)}
-    places |= {name for analysis in study.analyses if analysis.cohort == cohort for name in analysis.models}
+    here = [analysis for analysis in study.analyses if analysis.cohort == cohort]
+    places |= {model.name for analysis in here for model in analysed_models(study, analysis)}
     places |= {one.model for one in recalibrations_in(study, cohort) if opens_endpoints(one)}
     return bool(scored & places)
 

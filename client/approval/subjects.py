@@ -212,6 +212,18 @@ def _scored(study: Study, part: str, cohort: str, questions: frozenset[str], mod
     )
 
 
+def _compared(study: Study, part: str, analysis: Analysis) -> Subject:
+    """Scores of models, networks and choices on one frame; of a choice those of its first model."""
+    made = [group_parts(study, name) for name in analysis.models]
+    parts = merged(one for one, _ in made)
+    recipe = parts.recipe(study.endpoint(analysis.endpoint or "").keys)
+    columns, questions = tuple(column for _, column in made), ANALYSES[analysis.statistic].questions | _RANKS
+    return Subject(
+        part, analysis.cohort, questions, recipe, columns, analysis.endpoint or "",
+        ranges=((0.0, 1.0),) * len(columns), computed=is_computed(parts),
+    )  # fmt: skip
+
+
 def _by_score(study: Study, part: str, comparison: Comparison, questions: frozenset[str]) -> Subject:
     """Groups below, and from the cut-off of a score on."""
     keys, name = study.endpoint(comparison.endpoint).keys, of_score(comparison.group)
@@ -236,6 +248,9 @@ def _ranges(study: Study, columns: tuple[CodedColumn, ...]) -> tuple[tuple[float
 
 def _analysis(study: Study, analysis: Analysis) -> Iterator[Subject]:
     kind, part = ANALYSES[analysis.statistic], f"analysis {analysis.name}"
+    if analysis.statistic == "compare-areas":
+        yield _compared(study, part, analysis)
+        return
     if kind.on == "models":
         models = tuple(m for m in study.models if m.name in analysis.models)
         yield _scored(study, part, analysis.cohort, kind.questions | _RANKS, models)

@@ -12,7 +12,7 @@ from common.study.chain import ChainedImpute
 from common.study.protocol import Study
 from common.study.ranges import LARGEST, Range, filled_range
 from common.study.recipe import CodedColumn, Cut, Impute, ModelColumns, Recipe, Select, coded_columns
-from common.study.scores import needed_columns, plain_columns
+from common.study.scores import analysed_models, needed_columns, plain_columns
 
 
 def check_filling(step: Impute | ChainedImpute, ranges: Mapping[str, Range], query: Query, study: Study) -> None:
@@ -61,7 +61,10 @@ def imputed_sets(study: Study) -> set[frozenset[str]]:
         m.name: frozenset(c.name for c in plain_columns(study, m)) if m.missing in ("mean", "median") else frozenset()
         for m in study.models
     }
-    joint = (frozenset().union(*(own[name] for name in analysis.models)) for analysis in study.analyses)
+    joint = (
+        frozenset().union(*(own[model.name] for model in analysed_models(study, analysis)))
+        for analysis in study.analyses
+    )
     return {*own.values(), *joint}
 
 

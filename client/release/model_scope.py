@@ -280,7 +280,10 @@ def complete_sets(study: Study) -> Iterator[tuple[frozenset[str], str]]:
             for model_name in candidates(study, name):
                 yield from ((names, comparison.endpoint) for names in needed(study, model_name))
     for analysis in study.analyses:
-        for parts in product(*(tuple(needed(study, name)) for name in analysis.models)):
+        options = [
+            [names for one in candidates(study, name) for names in needed(study, one)] for name in analysis.models
+        ]
+        for parts in product(*(option for option in options if option)):
             yield frozenset().union(*parts), analysis.endpoint or ""
 
 

@@ -79,7 +79,7 @@ from common.study.recipe import (
     Standardise,
     coded_columns,
 )
-from common.study.scores import GROUP, needed_columns
+from common.study.scores import GROUP, analysed_models, needed_columns, source_column
 
 MAX_ELEMENTS = 1 << 22
 """Most numbers in one answer, but for weights of networks."""
@@ -206,12 +206,13 @@ def _cohorts(study: Study, analysis: Analysis) -> set[str]:
     """Where an analysis asks: its cohort, and, to choose a cut-off, that on which its models were trained."""
     return {
         analysis.cohort,
-        *(study_model.cohort for study_model in study.models if study_model.name in analysis.models),
+        *(model.cohort for model in analysed_models(study, analysis)),
     }
 
 
 def _columns_of_analysis(study: Study, analysis: Analysis) -> set[str]:
-    scores = {f"score.{name}" for name in analysis.models}
+    scores = {f"score.{model.name}" for model in analysed_models(study, analysis)}
+    scores |= {source_column(network) for network in study.networks if network.name in analysis.models}
     if analysis.statistic == "chi-square":
         return {column.name for column, _ in table_columns(study, analysis.predictors)}
     return scores | {column.name for column in coded_columns(study, analysis.predictors)}

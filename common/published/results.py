@@ -63,6 +63,9 @@ Status = Literal["estimated", "not-estimable", "refused"]
 ALL_SITES = "all sites"
 """Stands for the pooled count among names of sites."""
 
+AFTER_SELECTION = "after selection"
+"""The note of a p value that takes no account of how what it is about was chosen."""
+
 EVERYONE = "everyone"
 """Stands for treating all patients among the models of a decision curve."""
 

@@ -11,7 +11,7 @@ from common.study.features import LINEAR_LIMIT
 from common.study.genomics_contradictions import genomics_contradictions
 from common.study.harmonised import harmonise_contradictions
 from common.study.hazard_contradictions import hazard_contradictions
-from common.study.model_contradictions import model_contradictions
+from common.study.model_contradictions import analysed_contradictions, model_contradictions
 from common.study.modelling import is_score
 from common.study.network_contradictions import network_contradictions
 from common.study.protocol import Analysis, Cohort, Comparison, Model, Study
@@ -165,12 +165,7 @@ def _analysis_contradictions(study: Study, i: int, analysis: Analysis) -> _Found
         sentence = f"'{analysis.cohort}' has fewer than {study.limits.min_sites} sites: nothing can be summed"
         found.append((("analyses", i, "cohort"), sentence))
     models = {m.name: m for m in study.models}
-    for name in analysis.models:
-        model = models.get(name)
-        if model is None or analysis.cohort not in (model.cohort, *model.evaluate):
-            found.append((("analyses", i, "models"), f"no model '{name}' is evaluated in '{analysis.cohort}'"))
-        elif model.endpoint != analysis.endpoint:
-            found.append((("analyses", i, "models"), f"the model '{name}' predicts '{model.endpoint}'"))
+    found += analysed_contradictions(study, i, analysis)
     # A reduced model has columns of its own only, and fills none.
     filling = {models[name].missing for name in analysis.models if name in models and not models[name].reduction}
     if len(filling) > 1:

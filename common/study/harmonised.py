@@ -136,9 +136,10 @@ def _mixed(study: Study) -> _Found:
 
 
 def _with_sources(study: Study, name: str) -> tuple[str, ...]:
-    model = named_model(study, name)
-    terms = score_terms(model) if model is not None else ()
-    return (name, *(source for term in terms for source in candidates(study, of_score(term.variable))))
+    models = [model for model in study.models if model.name in candidates(study, name)]
+    terms = [term for model in models for term in score_terms(model)]
+    sources = (source for term in terms for source in candidates(study, of_score(term.variable)))
+    return (*(model.name for model in models), *sources)
 
 
 def _shared(study: Study, one: str, other: str) -> str:

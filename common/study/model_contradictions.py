@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from common.study.modelling import Choice, is_score
 from common.study.networks import Network
-from common.study.protocol import Model, Study
+from common.study.protocol import Analysis, Model, Study
 from common.study.recipe import coded_columns
 from common.study.scores import candidates, named_model, named_network, of_score, score_terms
 from common.study.terms import Term
@@ -37,11 +37,35 @@ def model_contradictions(study: Study) -> _Found:
     return found
 
 
+def analysed_contradictions(study: Study, i: int, analysis: Analysis) -> _Found:
+    """Of the models whose scores an analysis is about; areas of choices and networks are compared, too."""
+    place: _Place = ("analyses", i, "models")
+    found: _Found = []
+    used: set[str] = set()
+    for name in analysis.models:
+        plain = named_model(study, name)
+        network = named_network(study, name) if analysis.statistic == "compare-areas" and plain is None else None
+        options = candidates(study, name) if analysis.statistic == "compare-areas" or plain is not None else ()
+        models = [model for model in study.models if model.name in options]
+        endpoints = {network.binary} if network is not None else {model.endpoint for model in models}
+        where = [(part.cohort, *part.evaluate) for part in (*models, *((network,) if network is not None else ()))]
+        if not where or any(analysis.cohort not in cohorts for cohorts in where):
+            found.append((place, f"no model '{name}' is evaluated in '{analysis.cohort}'"))
+        elif endpoints != {analysis.endpoint}:
+            found.append((place, f"the model '{name}' predicts '{', '.join(sorted(endpoints))}'"))
+        again = used & {name, *options}
+        if again:
+            found.append((place, f"'{min(again)}' may be compared with itself: name it once, or the choice of it"))
+        used |= {name, *options}
+    return found
+
+
 def _is_used(study: Study, name: str) -> bool:
     groups = [comparison.group for comparison in study.comparisons]
     groups += [comparison.group for comparison in study.genomics.comparisons] if study.genomics is not None else []
     terms = [term.variable for model in study.models for term in model.predictors]
-    return any(is_score(used) and of_score(used) == name for used in (*groups, *terms))
+    compared = (used for a in study.analyses if a.statistic == "compare-areas" for used in a.models)
+    return name in compared or any(is_score(used) and of_score(used) == name for used in (*groups, *terms))
 
 
 def _choice(study: Study, i: int, choice: Choice) -> _Found:

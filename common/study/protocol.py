@@ -254,7 +254,11 @@ class Analysis(_Table):
     )
     endpoint: Name | None = Field(default=None, description="An endpoint of the kind that the statistic needs.")
     predictors: tuple[Term, ...] = Field(default=(), description="As in [[models]], for a statistic on predictors.")
-    models: tuple[str, ...] = Field(default=(), description="Names of [[models]], for a statistic on their scores.")
+    models: tuple[str, ...] = Field(
+        default=(),
+        description="Names of [[models]], for a statistic on their scores; compare-areas takes [[choices]] and "
+        "[[networks]], too.",
+    )
     group: Name | None = Field(
         default=None, description="As in [[comparisons]], for a statistic by group; some describe all patients without."
     )

@@ -8,7 +8,7 @@ from itertools import product
 from common.study.dictionary import Variable
 from common.study.modelling import SCORE, Choice, is_score
 from common.study.networks import Network
-from common.study.protocol import Model, Study
+from common.study.protocol import Analysis, Model, Study
 from common.study.recipe import CodedColumn, ModelColumns, coded_columns, columns_of
 from common.study.terms import Term
 
@@ -99,6 +99,12 @@ def source_column(network: Network) -> str:
     return f"{network.name}.{network.inference}"
 
 
+def analysed_models(study: Study, analysis: Analysis) -> tuple[Model, ...]:
+    """The models whose scores an analysis may be about: those that it names, and all of a choice that it names."""
+    named = dict.fromkeys(model for name in analysis.models for model in candidates(study, name))
+    return tuple(model for model in study.models if model.name in named)
+
+
 def needed(study: Study, name: str) -> Iterator[frozenset[str]]:
     """What must be known of a patient for a model's score: its columns, those of a reduced model by one name.
 
@@ -139,4 +145,7 @@ def most_frozen(study: Study) -> int:
             named = candidates(study, of_score(compared.group))
             most += 1 + max((links(study, name) for name in named), default=0)
     joint = (analysis.models for analysis in study.analyses if len(analysis.models) > 1)
-    return most + sum(links(study, name) for models in joint for name in models)
+    of_each = (
+        max((links(study, one) for one in candidates(study, name)), default=0) for names in joint for name in names
+    )
+    return most + sum(of_each)

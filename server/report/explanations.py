@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from common.published.format import MARK
-from server.study.results import Result, Results, Statistic
+from common.published.format import MARK, p_value
+from server.study.results import AFTER_SELECTION, Estimate, Result, Results, Statistic
 
 _HOW: Mapping[str, str] = MappingProxyType(
     {
@@ -95,6 +95,26 @@ def what_left(results: Results) -> list[str]:
     """The kinds of sums that sites sent for these results."""
     words = [(_ALONE if r.how == "site-alone" else _LEFT).get(r.statistic) for r in results.results]
     return list(dict.fromkeys(word for word in words if word))
+
+
+AFTER = "†"
+
+_AFTER_NOTE = (
+    f"{AFTER} After selection: what stands in the table, or a score in it, was chosen by these patients' outcomes; "
+    "this p takes no account of that, and is too small rather than too large."
+)
+
+
+def p_of(found: Estimate) -> str:
+    """A p value for a cell, marked where it is one after selection."""
+    shown = p_value(found.p)
+    return f"{shown} {AFTER}" if found.p is not None and found.note == AFTER_SELECTION else shown
+
+
+def after_selection(result: Result | None) -> tuple[str, ...]:
+    """What the mark says, for the notes of a table that has it."""
+    marked = result is not None and any(e.p is not None and e.note == AFTER_SELECTION for e in result.estimates)
+    return (_AFTER_NOTE,) if marked else ()
 
 
 def hidden_note(min_cell: int) -> str:

@@ -8,7 +8,7 @@ from common.published import format as fmt
 from server.report.blocks import Block, Drawing, Paragraph, Row, Section, Table
 from server.report.contents import Labels, ModelParts, estimate, groups, models, of, role, short_groups, terms, where
 from server.report.development import development
-from server.report.explanations import hidden_note, status_words
+from server.report.explanations import after_selection, hidden_note, p_of, status_words
 from server.report.figures import Picture, slug
 from server.report.hazards import hazard_ratios
 from server.study.results import Estimate, Result, Results
@@ -97,7 +97,8 @@ def _odds_ratios(model: ModelParts, labels: Labels, pictures: Pictures) -> list[
         alone = model.univariable.id if model.univariable is not None and model.univariable.id not in anchored else ""
         how = tuple(dict.fromkeys(fit.how for fit in model.fits if fit is not None))
         caption = f"Odds ratios of the {_lower(model.title)}"
-        blocks.append(Table(caption, columns, tuple(rows), alone, _why(model), how=how))
+        marks = tuple(dict.fromkeys(mark for fit in model.fits for mark in after_selection(fit)))
+        blocks.append(Table(caption, columns, tuple(rows), alone, (*_why(model), *marks), how=how))
     return blocks
 
 
@@ -105,7 +106,7 @@ def _odds_ratio(fit: Result | None, term: str) -> tuple[str, str]:
     found = estimate(fit, "odds_ratio", term)
     if found is None:
         return "not estimable", fmt.MISSING
-    return fmt.ratio_interval(found.value, found.low, found.high), fmt.p_value(found.p)
+    return fmt.ratio_interval(found.value, found.low, found.high), p_of(found)
 
 
 def _why(model: ModelParts) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from common.statistics.correlation import correlation
 from common.statistics.cox import cox
 from common.statistics.cox_common_baseline import cox_common_baseline
 from common.statistics.cox_elastic_net import cox_elastic_net_cv
+from common.statistics.distributions import two_sided_p
 from common.statistics.elastic_net import elastic_net_cv
 from common.statistics.firth import firth
 from common.statistics.mann_whitney import mann_whitney
@@ -41,7 +42,7 @@ from common.study.protocol import Study
 from common.study.ranges import plausible_range, table_columns
 from common.study.recipe import Complete, Fold, Recipe, Select
 from server.study.models import refusal
-from server.study.results import Estimate, Result
+from server.study.results import AFTER_SELECTION, Estimate, Result
 from server.study.subject import Finding, Row, Subject, estimates, number, result_of
 
 QUARTILES = (0.25, 0.5, 0.75)
@@ -105,13 +106,14 @@ def _backward(s: Subject) -> Conclusion[Finding]:
     terms = tuple(tuple(names) for names in by_variable.values())
     fit = yield from backward_elimination(s.analysis.cohort, s.recipe, s.endpoint, terms, s.analysis.name)
     found = [
-        Estimate(name="coef", term=name, value=number(coef), std_err=number(se))
+        Estimate(name="coef", term=name, value=number(coef), std_err=number(se), p=number(two_sided_p(coef / se)),
+                 note=AFTER_SELECTION)
         for name, coef, se in zip(fit.columns, fit.coef_, fit.std_err_, strict=True)
         if name != "intercept"
-    ]
+    ]  # fmt: skip
     found.append(Estimate(name="aic", value=number(fit.aic_)))
     dropped = [", ".join(step.dropped) for step in fit.steps_ if step.dropped]
-    note = f"Left out, in order: {'; '.join(dropped) or 'none'}. Errors do not account for the selection."
+    note = f"Left out, in order: {'; '.join(dropped) or 'none'}. Wald's p; neither errors nor p account for that."
     return Finding(found, fit.n_, fit.events_, note)
 
 

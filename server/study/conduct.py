@@ -132,7 +132,7 @@ def conduct(
     groups, regressed = hazards.groups_of(study, fitted, known)
     expressed = expression.groups_of(study, fitted, known)
     progress("freeze the models")
-    scores = _frozen(study, fitted, networks, adapting) | comparisons.frozen_groups(groups)
+    scores = _frozen(study, fitted, known, adapting) | comparisons.frozen_groups(groups)
     scores |= comparisons.frozen_groups(regressed) | expression.frozen_groups(expressed)
     remedy = without_each.chosen if without_each is not None else ""
     named = sorted([*(comparison.name for comparison in study.comparisons), *frozen_names(study)])
@@ -153,7 +153,7 @@ def conduct(
         [
             evaluation.evaluate(study, fitted),
             hazards.compare_survival(study, groups, regressed),
-            score_analyses.analyse_scores(study, fitted),
+            score_analyses.analyse_scores(study, fitted, known),
             subgroups.analyse_subgroups(study, fitted),
             characteristics.describe(study, published),
             acquisition.acquisitions(study, published),
@@ -212,13 +212,14 @@ def _corrected(
 def _frozen(
     study: Study,
     fitted: Sequence[ScoredModel],
-    networks: Sequence[Developed | FedmviError],
+    known: Scores,
     adapting: Sequence[network_adaptation.Rule | FedmviError | None],
 ) -> set[str]:
     """Digests of what makes scores and cut-offs of models, networks, and analyses of them."""
     recipes = [recipe for model in fitted for recipe in (model.scoring, model.training) if recipe is not None]
     scores = {digest for recipe in recipes for digest in frozen_prefixes(recipe)}
-    scores |= score_analyses.frozen_with(study, fitted) | subgroups.frozen_subgroups(study, fitted)
+    scores |= score_analyses.frozen_with(study, fitted, known) | subgroups.frozen_subgroups(study, fitted)
+    networks = tuple(known.networks.values())
     scores |= {model for network in networks if isinstance(network, Developed) for model in network.models}
     scores |= network_centres.frozen_cutoffs(study, networks)
     return scores | centres.frozen_with_centres(study, fitted) | network_adaptation.frozen_models(adapting)

@@ -17,7 +17,7 @@ from common.study.protocol import Model, Study
 from common.study.recipe import Cut, Impute, coded_columns
 from common.study.terms import Term
 from server.study.models import FittedModel, refusal
-from server.study.results import Estimate, LogisticModel, Predictor, Result
+from server.study.results import AFTER_SELECTION, Estimate, LogisticModel, Predictor, Result
 
 LEAK_AUC = 0.95
 
@@ -118,6 +118,11 @@ def _coefficient_estimates(fit: LogisticResult, *, skip_intercept: bool = False)
     return estimates
 
 
+def _after_selection(found: Estimate) -> Estimate:
+    """A coefficient of a model on scores, which were developed and chosen on the same patients."""
+    return found.model_copy(update={"note": AFTER_SELECTION})
+
+
 _HANDLED = {
     "complete-case": "complete cases",
     "mean": "missing values set to training means",
@@ -145,7 +150,7 @@ def _fit_result(study: Study, fitted: FittedModel) -> Result:
         return Result.model_validate({**base, "status": "not-estimable", "note": _SEPARATED})
     chi2, degrees, p = fit.likelihood_ratio
     estimates = [
-        *_coefficient_estimates(fit),
+        *(_after_selection(e) if fitted.scores else e for e in _coefficient_estimates(fit)),
         Estimate(name="log_likelihood", value=fit.log_likelihood_),
         Estimate(name="likelihood_ratio_chi2", term=f"df={degrees}", value=chi2, p=p),
         Estimate(name="aic", value=fit.aic),

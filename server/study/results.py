@@ -8,6 +8,7 @@ from typing import Any
 
 from common.files import write_whole
 from common.published.results import (
+    AFTER_SELECTION,
     ALL_SITES,
     EVERYONE,
     CohortFacts,
@@ -28,6 +29,7 @@ from common.published.results import (
 )
 
 __all__ = [
+    "AFTER_SELECTION",
     "ALL_SITES",
     "EVERYONE",
     "CohortFacts",

@@ -21,10 +21,12 @@ from common.statistics.roc import compare_areas, rocs
 from common.study.analyses import ANALYSES, StatisticName
 from common.study.protocol import Analysis, Study
 from common.study.recipe import Recipe, Score
+from common.study.scores import candidates, named_network
 from common.study.scoring import frozen_prefixes, merged
 from common.study.table import FloatArray
 from server.study.models import FittedModel, ScoredModel, refusal
 from server.study.results import EVERYONE, Curve, Estimate, Result
+from server.study.score_inputs import Scores
 from server.study.subject import Finding, estimates, number, result_of
 
 THRESHOLDS = np.arange(1, 20) / 20
@@ -33,59 +35,100 @@ THRESHOLDS = np.arange(1, 20) / 20
 
 @dataclass(frozen=True)
 class Scored:
-    """An analysis on scores: one frame with the scores of all its models."""
+    """An analysis on scores: one frame with the scores of all that it names.
+
+    Attributes
+    ----------
+    names
+        The columns of the scores, in the order of `analysis.models`.
+    chosen
+        By the name of a choice the model that it took.
+    models
+        Those that are scored, with their `scores`; networks are not among them.
+    """
 
     study: Study
     analysis: Analysis
     recipe: Recipe
-    scores: tuple[Score, ...]
+    names: tuple[str, ...]
+    chosen: Mapping[str, str]
     models: tuple[ScoredModel, ...]
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The columns of the scores."""
-        return tuple(score.column for score in self.scores)
+    def scores(self) -> tuple[Score, ...]:
+        """The scores of the models."""
+        return tuple(model.score for model in self.models if model.score is not None)
 
     @property
     def endpoint(self) -> str:
-        """What the models predict."""
-        return self.scores[0].endpoint
+        """What is predicted."""
+        return self.analysis.endpoint or ""
 
 
-def scored(study: Study, analysis: Analysis, fitted: Sequence[ScoredModel]) -> Scored | None:
-    """The frame of an analysis; None where one of its models could not be fitted."""
-    chosen = [next(m for m in fitted if m.model.name == name) for name in analysis.models]
-    scores = tuple(model.score for model in chosen if model.score is not None)
-    if len(scores) < len(chosen):
-        return None
-    parts = [model.parts for model in chosen if model.parts is not None]
-    return Scored(study, analysis, merged(parts).recipe((scores[0].endpoint,)), scores, tuple(chosen))
+def scored(study: Study, analysis: Analysis, fitted: Sequence[ScoredModel], known: Scores) -> Scored | FedmviError:
+    """The frame of an analysis; why there is none where something that it names has no score."""
+    parts, columns, models, chosen = [], [], [], {}
+    for name in analysis.models:
+        if named_network(study, name) is not None and not candidates(study, name):
+            made = known.network_parts(name)
+            if isinstance(made, FedmviError):
+                return made
+            parts.append(made[0])
+            columns.append(made[1])
+            continue
+        model = next((m for m in fitted if m.model.name == known.chosen.get(name, name)), None)
+        if model is None or model.score is None or model.parts is None:
+            return _unscored(model, name)
+        if name in known.chosen:
+            chosen[name] = model.model.title
+        parts.append(model.parts)
+        columns.append(model.score.column)
+        models.append(model)
+    recipe = merged(parts).recipe(study.endpoint(analysis.endpoint or "").keys)
+    return Scored(study, analysis, recipe, tuple(columns), chosen, tuple(models))
 
 
-def frozen_with(study: Study, fitted: Sequence[ScoredModel]) -> set[str]:
+def _unscored(model: ScoredModel | None, name: str) -> FedmviError:
+    fit = model.fit if isinstance(model, FittedModel) else None
+    return fit if isinstance(fit, FedmviError) else FedmviError(659, model=name)
+
+
+def frozen_with(study: Study, fitted: Sequence[ScoredModel], known: Scores) -> set[str]:
     """Digests of the recipes that analyses of several models use, each up to a score: frozen with the models."""
     digests: set[str] = set()
     for analysis in study.analyses:
-        found = scored(study, analysis, fitted) if len(analysis.models) > 1 else None
-        digests |= set() if found is None else frozen_prefixes(found.recipe)
+        found = scored(study, analysis, fitted, known) if len(analysis.models) > 1 else None
+        digests |= frozen_prefixes(found.recipe) if isinstance(found, Scored) else set()
     return digests
 
 
-def analyse_scores(study: Study, fitted: Sequence[ScoredModel]) -> Conclusion[list[Result]]:
+def analyse_scores(study: Study, fitted: Sequence[ScoredModel], known: Scores) -> Conclusion[list[Result]]:
     """All analyses on models' scores, in lock-step."""
     chosen = [a for a in study.analyses if ANALYSES[a.statistic].on == "models"]
-    found: list[Finding | FedmviError] = yield from together(*(attempt(_one(study, a, fitted)) for a in chosen))
-    return [result_of(study, a, finding) for a, finding in zip(chosen, found, strict=True)]
+    found: list[Finding | FedmviError] = yield from together(*(attempt(_one(study, a, fitted, known)) for a in chosen))
+    return adjusted(study, [result_of(study, a, finding) for a, finding in zip(chosen, found, strict=True)])
 
 
-def _one(study: Study, analysis: Analysis, fitted: Sequence[ScoredModel]) -> Conclusion[Finding]:
-    subject = scored(study, analysis, fitted)
-    if subject is None:
-        chosen = (model for model in fitted if model.model.name in analysis.models and isinstance(model, FittedModel))
-        met = next((model.fit for model in chosen if isinstance(model.fit, FedmviError)), None)
-        if met is not None:
-            raise met
-        raise FedmviError(604, "a model of the analysis could not be fitted", model=", ".join(analysis.models))
+def adjusted(study: Study, results: Sequence[Result]) -> list[Result]:
+    """The results with p of all differences of areas on test cohorts adjusted together, as the study declares them."""
+    tests = {cohort.name for cohort in study.cohorts if cohort.role in ("internal-test", "external-test")}
+    family = [
+        (result.id, e.term, e.p)
+        for result in results if result.kind == "compare-areas" and result.cohort in tests
+        for e in result.estimates if e.name == "auc_difference" and e.p is not None
+    ]  # fmt: skip
+    p = holm(np.array([one for *_, one in family], dtype=np.float64))
+    note = f"p, adjusted for the study's {len(family)} comparison{'' if len(family) == 1 else 's'} (Holm)"
+    by_result: dict[str, list[Estimate]] = {}
+    for (name, term, _), value in zip(family, p, strict=True):
+        by_result.setdefault(name, []).append(Estimate(name="adjusted_p", term=term, value=number(value), note=note))
+    return [r.model_copy(update={"estimates": [*r.estimates, *by_result.get(r.id, [])]}) for r in results]
+
+
+def _one(study: Study, analysis: Analysis, fitted: Sequence[ScoredModel], known: Scores) -> Conclusion[Finding]:
+    subject = scored(study, analysis, fitted, known)
+    if isinstance(subject, FedmviError):
+        raise subject
     return (yield from MAKERS[analysis.statistic](subject))
 
 
@@ -207,14 +250,14 @@ def _chosen(s: Scored, model: ScoredModel, score: Score) -> Conclusion[float]:
 def _compare_areas(s: Scored) -> Conclusion[Finding]:
     fit = yield from compare_areas(s.analysis.cohort, s.recipe, s.endpoint, s.names)
     found = []
-    for score, roc in zip(s.scores, fit.rocs_, strict=True):
+    for name, roc in zip(s.analysis.models, fit.rocs_, strict=True):
         low, high = roc.interval
-        found.append(Estimate(name="auc", term=score.model, value=roc.auc_, low=number(low), high=number(high)))
-    rows = [{**row, "term": f"{row['first']} less {row['second']}".replace("score.", "")} for row in fit.summary]
+        found.append(Estimate(name="auc", term=name, value=roc.auc_, low=number(low), high=number(high)))
+    called = dict(zip(s.names, s.analysis.models, strict=True))
+    rows = [{**row, "term": f"{called[row['first']]} less {called[row['second']]}"} for row in fit.summary]
     found += estimates(rows, "auc_difference", "difference")
-    adjusted = holm(np.array([float(row["p"]) for row in rows]))
-    found += [Estimate(name="holm_p", term=row["term"], value=number(p)) for row, p in zip(rows, adjusted, strict=True)]
-    note = "DeLong's paired test; p by Holm over the comparisons of this analysis is `holm_p`."
+    took = "".join(f" The model that '{name}' took in training is {title}." for name, title in s.chosen.items())
+    note = f"DeLong's paired test on the patients of whom all scores are known.{took}"
     return Finding(found, fit.rocs_[0].n_, fit.rocs_[0].events_, note)
 
 

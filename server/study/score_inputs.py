@@ -111,6 +111,13 @@ class Scores:
             return cutoff
         return parts, source_column(developed.network), cutoff
 
+    def network_parts(self, name: str) -> tuple[Parts, str] | FedmviError:
+        """What makes a network's score anywhere, and its column, whether a cut-off could be chosen or not."""
+        found = self._network(name)
+        if isinstance(found, FedmviError):
+            return found
+        return found[3], source_column(found[0].network)
+
     def _network(self, name: str) -> tuple[Developed, Combination, Frozen, Parts] | FedmviError:
         """A network, its chosen sequences as they are frozen, and what makes their scores; or why there are none."""
         developed = self.networks[name]

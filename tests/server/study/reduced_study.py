@@ -107,6 +107,13 @@ endpoint = "mvi"
 models = ["hybrid", "first", "second", "formula"]
 
 [[analyses]]
+name = "headline"
+statistic = "compare-areas"
+cohort = "external"
+endpoint = "mvi"
+models = ["hybrid", "radiomics", "clinical"]
+
+[[analyses]]
 name = "cut"
 statistic = "cut-off"
 cohort = "external"

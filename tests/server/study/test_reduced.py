@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from lifelines.statistics import logrank_test
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.multitest import multipletests
 
 from common.study.recipe import Recipe, Select, coded_columns
 from common.study.subgroups import BINS
 from common.study.table import FloatArray
+from server.report.page import render
 from server.study.conduct import conduct
-from server.study.results import EVERYONE, Result, Results
+from server.study.results import AFTER_SELECTION, EVERYONE, Result, Results
 from tests.client.approval.asked import Heard, heard_of
 from tests.client.approval.test_preview import assert_foreseen
 from tests.disclosure.consortium import Consortium, make
@@ -132,17 +135,52 @@ def test_groups_by_a_frozen_score_are_compared_as_of_pooled_rows(run: Run):
     assert run.results.get("comparison.os-by-hybrid").status == "estimated"
 
 
-def test_areas_of_all_kinds_of_models_are_compared_with_holm_s_adjustment(run: Run):
-    result = run.results.get("analysis.areas")
-    differences = {e.term: e for e in result.estimates if e.name == "auc_difference"}
-    assert len(differences) == 6
-    p = sorted((e.p or 0.0, term) for term, e in differences.items())
-    holm, largest = {}, 0.0
-    for i, (raw, term) in enumerate(p):
-        largest = max(largest, min(1.0, raw * (len(p) - i)))
-        holm[term] = largest
-    adjusted = {e.term: e.value for e in result.estimates if e.name == "holm_p"}
-    assert adjusted == pytest.approx(holm)
+def delong(y: FloatArray, first: FloatArray, second: FloatArray) -> tuple[float, float]:
+    """Difference of two areas and its two-sided p, from every pair of patients (DeLong et al., Biometrics 1988)."""
+    wins = []
+    for score in (first, second):
+        pairs = score[y == 1.0][:, np.newaxis] - score[y == 0.0]
+        wins.append(np.where(pairs == 0.0, 0.5, pairs > 0.0))
+    difference = wins[0] - wins[1]
+    present, absent = difference.mean(axis=1), difference.mean(axis=0)
+    error = np.sqrt(present.var(ddof=1) / present.size + absent.var(ddof=1) / absent.size)
+    return float(difference.mean()), float(2.0 * norm.sf(abs(difference.mean() / error)))
+
+
+def test_a_hybrid_is_compared_with_the_chosen_model_as_of_pooled_rows(run: Run):
+    result, rows = run.results.get("analysis.headline"), run.rows("external")
+    hybrid = run.results.get("model.hybrid.coefficients").model
+    assert hybrid is not None
+    chosen = hybrid.scores["score.radiomics"]
+    known = ~np.isnan(run.score("hybrid", rows)) & ~np.isnan(run.score(chosen, rows))
+    for first, second, model in (("hybrid", "radiomics", chosen), ("hybrid", "clinical", "clinical")):
+        found = next(e for e in result.estimates if (e.name, e.term) == ("auc_difference", f"{first} less {second}"))
+        oracle = delong(rows["mvi"][known], run.score(first, rows)[known], run.score(model, rows)[known])
+        assert (found.value, found.p) == pytest.approx(oracle, abs=1e-10)
+    assert f"'radiomics' took in training is {chosen}" in result.note
+
+
+def test_p_values_are_adjusted_over_all_comparisons_of_the_study(run: Run):
+    """Each analysis by itself would count its own comparisons only, of which the reader sees the smallest."""
+    results = [run.results.get(f"analysis.{name}") for name in ("areas", "headline")]
+    raw = {(r.id, e.term): e.p or 0.0 for r in results for e in r.estimates if e.name == "auc_difference"}
+    told = {(r.id, e.term): e for r in results for e in r.estimates if e.name == "adjusted_p"}
+    assert len(raw) == 9 and told.keys() == raw.keys()
+    adjusted = multipletests(list(raw.values()), method="holm")[1]
+    assert [told[key].value for key in raw] == pytest.approx(adjusted.tolist())
+    assert {e.note for e in told.values()} == {"p, adjusted for the study's 9 comparisons (Holm)"}
+    page = render(run.results, None, {})
+    assert "adjusted for the study&#39;s 9 comparisons" in page or "adjusted for the study's 9 comparisons" in page
+    assert "adjusted_p" not in page and "holm_p" not in page
+
+
+def test_p_values_after_selection_are_marked(run: Run):
+    """The score of a Hybrid was developed and chosen on the patients of whom its coefficients are."""
+    for model, note in (("hybrid", AFTER_SELECTION), ("clinical", "")):
+        result = run.results.get(f"model.{model}.coefficients")
+        assert {e.note for e in result.estimates if e.name == "odds_ratio"} == {note}
+    page = render(run.results, None, {})
+    assert page.count("†") > 1 and "takes no account of that" in page
 
 
 def test_every_question_was_foreseen_by_the_preview(run: Run):
