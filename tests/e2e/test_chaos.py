@@ -15,7 +15,7 @@ from simulation.network.example import make_example_hospitals, write_example_stu
 from simulation.processes import private_folder, short_temporary_folder
 
 # Kinds that need root are left out where the tests do not run as root; the campaign says so.
-KINDS = ("kill serverapp", "kill clientapp", "kill executor", "kill whole-hub", "cut", "reply-duplicated")
+KINDS = ("kill serverapp", "kill clientapp", "kill executor", "kill whole-hub", "cut", "slow", "reply-duplicated")
 SECONDS = 900.0
 
 pytestmark = [
