@@ -18,6 +18,7 @@ _WIDTH = 8.2  # inches, as all below
 _LABEL, _PANEL, _TEXT, _GAP = 2.35, 1.5, 1.36, 0.06
 _TOP, _MARKED_TOP, _BOTTOM = 0.34, 0.62, 0.5
 _WRAP = 34
+_LONGEST = 22  # letters that stand beside a panel in one line
 _FAR = 64.0  # the axis never goes beyond 1/64 and 64
 _COLOURS = ("#0072b2", "#d55e00")
 _HEADS = ("Each predictor alone", "All predictors together")
@@ -74,6 +75,8 @@ def _axes(axes: Axes, limits: tuple[float, float], rows: int, head: str) -> None
 
 def _row(axes: Axes, panel: int, place: int, found: Estimate | None) -> None:
     text = fmt.ratio_interval(found.value, found.low, found.high) if found else "not estimable"
+    if len(text) > _LONGEST:
+        text = text.replace(" (", "\n(")
     estimable = found is not None and found.value is not None
     axes.annotate(text, (1, place), (6, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                   va="center", fontsize=8, annotation_clip=False,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from server.report.page import write_report
-from server.study.results import Results
+from server.study.results import Estimate, Results
 from tests.headless import WIDTHS, faults, requests, show
 from tests.server.report.conftest import Make
 
@@ -32,6 +32,17 @@ def test_what_breaks_a_layout_is_seen(browser: Any, folder: Path, tmp_path: Path
         # The policy lets no other style in.
         page.write_text(broken if expected == "console" else policy.sub("", broken), encoding="utf-8")
         assert any(expected in fault for fault in faults(browser, page, 360)), expected
+
+
+def test_odds_ratios_of_any_size_stay_inside_the_forest(browser: Any, results: Results, tmp_path: Path) -> None:
+    def huge(found: Estimate) -> Estimate:
+        far = {"value": 7.0e5, "low": 4.1e-10, "high": 9.4e10}
+        return found.model_copy(update=far) if found.name == "odds_ratio" else found
+
+    changed = [r.model_copy(update={"estimates": [huge(e) for e in r.estimates]}) for r in results.results]
+    page = write_report(results.model_copy(update={"results": changed}), {}, tmp_path)
+    assert "(4.1e-10 to 9.4e+10)" in page.read_text(encoding="utf-8")
+    assert [fault for width in WIDTHS for fault in faults(browser, page, width)] == []
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ def small(text: str) -> str:
     ):  # fmt: skip
         assert old in text, old
         text = text.replace(old, new)
+    # Within two years a hospital of ninety patients has too few recurrences for three coefficients (439).
+    text, early = re.subn(r"(horizon = 730[^\n]*\n)cox = [^\n]*\n", r"\1", text)
+    assert early == 2
     return text + LIMITS
 
 
@@ -61,10 +65,11 @@ class Finished:
         self.results: dict[str, dict[str, Any]] = {result["id"]: result for result in found}
         self.frames = frames
 
-    def coefficients(self, model: str) -> list[float]:
+    def wald(self, model: str) -> list[float]:
+        """Coefficients over their standard errors, which no scale of the columns changes, without the intercept's."""
         result = self.results[f"model.{model}.coefficients"]
         assert result["status"] == "estimated", result["note"]
-        return [e["value"] for e in result["estimates"] if e["name"] == "coef"]
+        return [e["value"] / e["std_err"] for e in result["estimates"] if e["name"] == "coef"][1:]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +113,8 @@ def test_the_hybrid_is_fitted_on_both_scores_out_of_fold(run: Finished) -> None:
     names = [name for name in parts[0] if name != "y"]
     x = np.column_stack([np.concatenate([part[name] for part in parts]) for name in names])
     fit = sm.Logit(y, sm.add_constant(x)).fit(disp=0, tol=1e-12)
-    assert run.coefficients("hybrid") == pytest.approx(fit.params, abs=1e-6)
+    # The frames have standardised columns, as sites fit them.
+    assert run.wald("hybrid") == pytest.approx(fit.tvalues[1:], abs=1e-6)
     assert run.results["model.hybrid.coefficients"]["n"] == y.size
     for score in SCORES:
         # In-sample scores of a LASSO on hundreds of features would tell the classes nearly apart.
