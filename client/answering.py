@@ -46,6 +46,7 @@ from common.federation.query import Ask, Mode, Query, Receipt, Summary, Task
 from common.federation.tasks import Freeze, FreezeCorrections, Open, Sign
 from common.federation.totals import check_summary
 from common.observing.context import bound
+from common.statistics.site_profile import SiteProfile
 from common.study.centres import left_out, silent
 from common.study.fingerprint import canonical_json, digest
 
@@ -344,13 +345,14 @@ class _Releases:
                 blocks = dict(self._keys.masked(self._ticket, ask, blocks))
             counted = 0 if self.silent(ask) else None
             if is_expression(ask.question):
-                self._differencing.admit_expressed(ask.cohort, view.expressed(ask.question))
+                self._differencing.admit_expressed(ask.cohort, view.framed(ask.question))
             if ask.mode is Mode.TOTAL and counted is None:
                 sets = view.counted(ask.question)
                 self._differencing.admit(ask.question, sets, view.patients(ask.cohort))
                 counted = sets[0].n
             elif not ask.question.pooled and counted is None:
-                self._differencing.admit_alone(ask.question, (view.patients(ask.cohort),))
+                framed = view.framed(ask.question) if isinstance(ask.question, SiteProfile) else None
+                self._differencing.admit_alone(ask.question, (view.patients(ask.cohort),), framed)
         except FedmviError as error:
             return self.refuse(ask, error)
         packed = pack(blocks)

@@ -308,6 +308,10 @@ class GatedView:
             return register.of(before.keys), *(register.of(keys) for keys in parts)
         return self.patients(query.cohort), self._register.all
 
+    def framed(self, query: Query) -> Patients:
+        """Those whom the recipe of a question that was answered leaves."""
+        return self._register.of(self._frames[query.cohort, query.recipe.digest].keys)
+
     def _before_parts(self, query: Query, frame: Frame) -> Frame:
         """The frame before a part of its patients was taken; the frame itself where none was."""
         steps = of_everybody(query.recipe).steps
@@ -327,10 +331,6 @@ class GatedView:
         The site that is left out makes that frame too: the sum with it less that without it is of these patients.
         """
         return self.frame(replace(query, recipe=of_everybody(query.recipe)))
-
-    def expressed(self, query: Query) -> Patients:
-        """The patients of whose genes an answer tells."""
-        return self._register.of(self._frames[query.cohort, query.recipe.digest].keys)
 
     def size(self, cohort: str) -> int:
         """Number of patients of a cohort here."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,10 @@ class Patients:
         changed = int(np.count_nonzero(self.marks[ours, 1] != other.marks[theirs, 1]))
         return self.n + other.n - 2 * common.size + (changed if changed < common.size else 0)
 
+    def same_people(self, other: Patients) -> bool:
+        """Whether they are the same patients, whatever is known of them."""
+        return np.array_equal(self.marks[:, 0], other.marks[:, 0])
+
     def overlaps(self, other: Patients) -> bool:
         """Whether they have anybody in common."""
         return bool(np.isin(self.marks[:, 0], other.marks[:, 0]).any())
@@ -147,6 +152,12 @@ def statistic_key(query: Query) -> str:
     return digest(canonical_json([query.name, sorted(set(columns_of(query))), endpoint, groups]))
 
 
+def variable_of(column: str) -> str:
+    """What a column was made of, by its name: afp of `afp>20`, `log(afp)` and `afp` (`columns_of` names them)."""
+    inside = re.fullmatch(r"(?:log|asinh)\((.*)\)", column)
+    return re.split(r"[>=]", inside[1] if inside else column)[0]
+
+
 class Differencing:
     """Compares the totals of one run with those of all earlier runs at this site.
 
@@ -190,8 +201,13 @@ class Differencing:
         key = statistic_key(query)
         self._admit(key, f"{query.name} (statistic {key[:_SHOWN_DIGITS]})", query.cohort, roster, counted)
 
-    def admit_alone(self, query: Query, counted: Sequence[Patients]) -> None:
+    def admit_alone(self, query: Query, counted: Sequence[Patients], framed: Patients | None = None) -> None:
         """Let leave what this site tells of itself; as `admit`, of patients only: no other site is in it.
+
+        Parameters
+        ----------
+        framed
+            Of a profile, those whom its recipe leaves: its sums are of them and not of the whole cohort.
 
         Raises
         ------
@@ -203,12 +219,8 @@ class Differencing:
         if query.adds_up and self._alone is not None:
             # Taken from the sums of another run it leaves those of the sites that this run lacks.
             self._rosters.admit(query.cohort)
-        if isinstance(query, SiteProfile):
-            # Another study may compare hospitals by the same columns, as after a look before anything was trained: the
-            # same histograms are told again there, and none that are cut a little beside them. Scores may be others.
-            cut = sorted(zip(query.columns, query.centre.tolist(), query.scale.tolist(), strict=True))
-            key, asked = statistic_key(query), digest(canonical_json(cut))
-            self._admit_alone([key], query.cohort, asked, query.name, counted)
+        if isinstance(query, SiteProfile) and framed is not None:
+            self._admit_profile(query, framed)
         profile = isinstance(query, SiteProfile)
         # Questions that tell nearly the same have other names, and a profile may be one of other columns.
         self._admit_alone(["study", self._ticket.study, query.cohort], query.cohort, "", "results", counted)
@@ -258,6 +270,29 @@ class Differencing:
             if earlier["run"] != self._run_id:
                 self._compare_patients(f"{title} of this site alone", cohort, earlier, counted)
         self._told.add(key, entry, {one.digest: one.content for one in counted})
+
+    def _admit_profile(self, query: SiteProfile, framed: Patients) -> None:
+        """Hold a profile against those of other runs, of whatever study, that have a variable in common with it.
+
+        Another study may compare hospitals by the same columns, as after a look before anything was trained: the same
+        sums are told again there, and none of a few patients more or less, whose rows would be the difference; nor
+        histograms of the same patients that are cut a little beside them. Scores may be others.
+        """
+        key = digest(canonical_json(["alone", "profiles", query.cohort]))
+        parts = zip(query.columns, query.centre.tolist(), query.scale.tolist(), strict=True)
+        cut = {column: [centre, scale] for column, centre, scale in parts}
+        told = self._told.of(key)
+        entry = {**signed(self._ticket, (), self._alone), "patients": [framed.digest], "cut": cut}
+        for earlier in (one for one in told if self._another(one["run"])):
+            shared = {variable_of(column) for column in cut} & {variable_of(column) for column in earlier["cut"]}
+            if not shared:
+                continue
+            self._compare_patients(f"{query.name} of this site alone", query.cohort, earlier, (framed,))
+            mine, theirs = ({c: at for c, at in of.items() if variable_of(c) in shared} for of in (cut, earlier["cut"]))
+            if mine != theirs and framed.same_people(self._before(earlier)[0]):
+                raise FedmviError(437, f"run {earlier['run']}", cohort=query.cohort)
+        if not any((one["run"], one["patients"], one["cut"]) == (entry["run"], entry["patients"], cut) for one in told):
+            self._told.add(key, entry, {framed.digest: framed.content})
 
     def _another(self, run: str) -> bool:
         """Whether it is another run, whose patients the hospital does not allow to be told apart from this one's."""

@@ -25,7 +25,7 @@ from common.statistics.distributions import two_sided_p
 from common.statistics.roc import AreaDifference, compare_areas
 from common.study.ranges import LARGEST
 
-_OF_ERRORS, _OF_LINES = 6, 2
+OF_ERRORS, OF_LINES = 6, 2
 """Decimals that are told. Areas and their errors are made of ranks; a line is made of the scores themselves, and with
 more decimals than are printed it would follow that of one patient whom a network sets apart from all others."""
 
@@ -65,7 +65,7 @@ class AreasAlone(Alone):
         if not super().plausible(summary, sites) or not told <= {0, 1}:
             return False
         (first, e), (second, f) = summary["auc"].tolist()
-        paired, slack = float(summary["paired"]), 2.0 * 10.0**-_OF_ERRORS
+        paired, slack = float(summary["paired"]), 2.0 * 10.0**-OF_ERRORS
         sound = min(first, second, e, f) >= 0.0 and max(first, second, e, f) <= 1.0
         sound = sound and abs(e - f) - slack <= paired <= e + f + slack
         lines = np.concatenate([summary["large"], summary["slope"]])
@@ -96,15 +96,15 @@ class AreasAlone(Alone):
             ),
         )
         summary["estimable"] = np.array(1, dtype=np.int64)
-        summary["auc"] = np.array([[area.auc_, round(area.std_err_, _OF_ERRORS)] for area in compared.rocs_])
+        summary["auc"] = np.array([[area.auc_, round(area.std_err_, OF_ERRORS)] for area in compared.rocs_])
         first, second = self.columns
-        summary["paired"] = np.array(round(compared.difference(first, second).std_err_, _OF_ERRORS))
+        summary["paired"] = np.array(round(compared.difference(first, second).std_err_, OF_ERRORS))
         for i, line in enumerate(lines):
             if isinstance(line, FedmviError):
                 continue
             summary["calibrated"][i] = 1
-            summary["large"][i] = np.round([line.in_the_large_, line.in_the_large_std_err_], _OF_LINES)
-            summary["slope"][i] = np.round([line.slope_, float(np.sqrt(line.covariance_[1, 1]))], _OF_LINES)
+            summary["large"][i] = np.round([line.in_the_large_, line.in_the_large_std_err_], OF_LINES)
+            summary["slope"][i] = np.round([line.slope_, float(np.sqrt(line.covariance_[1, 1]))], OF_LINES)
         return summary
 
 

@@ -17,6 +17,7 @@ from common.errors import FedmviError
 from common.federation.alone import Alone
 from common.federation.query import HIDDEN, MOST_PATIENTS, Block, Kind, Risk, SiteView, Summary
 from common.federation.runner import attempt, together
+from common.statistics.areas_alone import OF_ERRORS, OF_LINES
 from common.statistics.calibration import calibration
 from common.statistics.confusion import wilson
 from common.statistics.counts import hide_in_row
@@ -124,12 +125,13 @@ class CentreAlone(Alone):
         )
         if isinstance(area, RocResult):
             summary["estimable"] = np.array(1, dtype=np.int64)
-            summary["auc"] = np.array([area.auc_, area.std_err_])
+            summary["auc"] = np.array([area.auc_, round(area.std_err_, OF_ERRORS)])
             summary["table"] = self._table(frame)
         if not isinstance(fit, FedmviError):
             summary["calibrated"] = np.array(1, dtype=np.int64)
-            summary["large"] = np.array([fit.in_the_large_, fit.in_the_large_std_err_])
-            summary["slope"] = np.array([fit.slope_, float(np.sqrt(fit.covariance_[1, 1]))])
+            # With two scores for all others the digits of a line would be those of one patient's score.
+            summary["large"] = np.round([fit.in_the_large_, fit.in_the_large_std_err_], OF_LINES)
+            summary["slope"] = np.round([fit.slope_, float(np.sqrt(fit.covariance_[1, 1]))], OF_LINES)
             summary["expected"] = np.array(fit.in_whole_patients().expected_)
         return summary
 

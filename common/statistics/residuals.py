@@ -8,7 +8,8 @@ the variance of U is V (1 + V / I), of a training hospital V (1 - V / I), where 
 products of columns hospitals are taken to have: none tells any of its own.
 Message: by site its classes, and for each column the deviate z. A unit or an origin of the column changes nothing.
 Leak: z has two decimals, of at least `min_class` patients in each class, and nothing is told of a column in which fewer
-than `min_cell` patients of either class differ from the others of it, or have one of two levels.
+than `min_cell` patients of either class differ from the others of it, or have one of two levels, nor of one of whose V
+a patient is more than 1 / `min_cell`.
 Oracle: statsmodels' GLM.score_test with the logit and its fitted intercept as offset, 0.005 (the second decimal).
 """
 
@@ -34,6 +35,9 @@ from common.study.recipe import Frame, logistic_function
 from common.study.table import FloatArray
 
 DECIMALS = 2
+LARGEST_SHARE = 0.9
+"""Of the training cohort's information that one hospital of it is taken to have at most."""
+
 _STEPS, _SMALL = 100, 1e-10
 
 
@@ -115,10 +119,15 @@ class ResidualsAlone(Alone):
     def _tests(self, frame: Frame) -> FloatArray:
         """(columns,) deviates, NaN where none is told."""
         y = frame.endpoints[self.endpoint]
-        score, variance = added_columns(linear_predictor(frame, self.column), y, frame.matrix(self.columns))
+        score, parts = added_columns(linear_predictor(frame, self.column), y, frame.matrix(self.columns))
+        variance = parts.sum(axis=0)
         share = np.divide(variance, self.information, out=np.zeros_like(variance), where=self.information > 0)
+        # An information that is hardly larger would make so much of a deviate that rounding hid nothing of it.
+        share = np.minimum(share, LARGEST_SHARE)
         whole = variance * (1.0 - share if self.part else 1.0 + share)
         told = np.array([self._may_be_told(name, frame.columns[name], y) for name in self.columns]) & (whole > 0)
+        # Where one patient is most of the variance, the sign of the deviate is that of his outcome less his risk.
+        told &= variance >= self.min_cell * parts.max(axis=0)
         found: FloatArray = np.where(told, score / np.sqrt(np.where(told, whole, 1.0)), np.nan)
         return found
 
@@ -128,7 +137,8 @@ class ResidualsAlone(Alone):
 
 
 def added_columns(linear: FloatArray, y: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(columns,) score and variance of each column beside a given linear predictor and an intercept of these patients.
+    """Score (columns,) of each column beside a given linear predictor and an intercept of these patients, and what each
+    of them adds to its variance (n, columns).
 
     Parameters
     ----------
@@ -138,7 +148,7 @@ def added_columns(linear: FloatArray, y: FloatArray, x: FloatArray) -> tuple[Flo
     risk = logistic_function(linear + own_intercept(linear, y))
     weight = risk * (1.0 - risk)
     centred = x - weight @ x / weight.sum()
-    return (y - risk) @ centred, weight @ np.square(centred)
+    return (y - risk) @ centred, weight[:, np.newaxis] * np.square(centred)
 
 
 def own_intercept(linear: FloatArray, y: FloatArray) -> float:

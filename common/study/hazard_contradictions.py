@@ -23,7 +23,7 @@ def hazard_contradictions(study: Study, i: int, comparison: Comparison) -> _Foun
     if not is_score(comparison.group) and _levels(study, comparison.group) > 2:
         found.append((place, f"'{comparison.group}' has more than two groups: a hazard ratio is of two"))
     for earlier in study.comparisons[:i]:
-        same = (earlier.group, earlier.cohort) == (comparison.group, comparison.cohort)
+        same = earlier.cohort == comparison.cohort and bool(_groups(study, earlier) & _groups(study, comparison))
         if same and earlier.cox is not None and earlier.cox != comparison.cox:
             # Patients of whom one covariate more is known are a few fewer: their sums would be the difference.
             sentence = f"'{earlier.name}' has other covariates for the same groups: all of one group alike"
@@ -32,6 +32,12 @@ def hazard_contradictions(study: Study, i: int, comparison: Comparison) -> _Foun
     for j, term in enumerate(comparison.cox):
         found += [((*place, j), sentence) for sentence in _no_covariate(study, comparison, j, term)]
     return found
+
+
+def _groups(study: Study, comparison: Comparison) -> set[str]:
+    """What forms the groups: a score of a choice is one of its candidates' scores."""
+    group = comparison.group
+    return {group, *(candidates(study, of_score(group)) if is_score(group) else ())}
 
 
 def _levels(study: Study, group: str) -> int:

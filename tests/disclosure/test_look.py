@@ -10,16 +10,17 @@ import pytest
 
 from client.cohort.site import load_site
 from client.preparation.prepare import prepare
+from client.release.differencing import variable_of
 from common.federation.query import Ask, each, total
 from common.statistics.score_shift import ScoreMoments
 from common.statistics.site_permutation import SitePermutations
 from common.statistics.site_profile import SiteProfile
 from common.statistics.training_profile import TrainingProfile
 from common.study.loader import parse_study
-from common.study.recipe import Complete, Recipe, Score, Select
+from common.study.recipe import Complete, Impute, Recipe, Score, Select
 from common.study.scores import plain_columns
 from common.study.shifted import compared_by, look_frame
-from tests.disclosure.consortium import Consortium, make
+from tests.disclosure.consortium import Consortium, Row, make
 from tests.server.study.test_look import MODELLED, NUMBERS, STUDIED
 
 CENTRE, SCALE = np.array([45.0, 40.0, 180.0, 1.1, 0.5]), np.array([9.0, 4.0, 40.0, 0.1, 0.5])
@@ -90,3 +91,56 @@ def test_another_study_s_histograms_are_not_cut_a_little_beside_those_of_a_look(
     second, third = (Consortium(made.folders, study).with_ticket(run_id=run).open() for run in ("run2", "run3"))
     assert second.number("d", profile(made, scale=beside)) == 437
     assert third.number("d", profile(made, direction=scored)) == 0
+
+
+def gap(rows: list[Row]) -> None:
+    """One patient whose albumin is not known, and one of whom another endpoint is not."""
+    for i, row in enumerate(rows):
+        row["relapse"] = "" if i == 17 else str(i % 2)
+    rows[7]["albumin"] = ""
+
+
+RELAPSE = '[[endpoints]]\nname = "relapse"\nkind = "binary"\ncolumns = ["relapse"]\n\n[[cohorts]]'
+FILLED = MODELLED.replace('evaluate = ["external"]', 'evaluate = ["external"]\nmissing = "mean"')
+
+
+@pytest.mark.parametrize(
+    ("later", "site", "cohort"),
+    [("filled", "d", "external"), ("endpoint", "a", "train"), ("cut", "d", "external")],
+)
+def test_no_later_profile_tells_of_one_patient_more_or_less_whatever_its_study_calls_it(
+    later: str, site: str, cohort: str, tmp_path: Path
+) -> None:
+    """Sums over complete cases, less those in which one patient is filled or lacks another endpoint, are his row; and
+    one more endpoint in the study, which makes every row another, hides no histogram that is cut beside an earlier."""
+    made = make(tmp_path, {site: gap}, study=STUDIED).open(site)
+    texts = {
+        "filled": FILLED,
+        "endpoint": STUDIED.replace("[[cohorts]]", RELAPSE, 1).replace(
+            'endpoint = "mvi"\npermutations', 'endpoint = "relapse"\npermutations'
+        ),
+        "cut": STUDIED.replace("[[cohorts]]", RELAPSE, 1),
+    }
+    study = parse_study(texts[later])
+    assert made.number(site, profile(made, cohort)) == 0
+    prepare(load_site(made.folders[site]), study)
+    second, third = (Consortium(made.folders, study).with_ticket(run_id=run).open(site) for run in ("run2", "run3"))
+    by = compared_by(study)
+    assert by is not None
+    recipe, beside = look_frame(study, by), SCALE * np.array([1.0, 1.0, 1.01, 1.0, 1.0])
+    if later == "filled":
+        means = tuple(CENTRE.tolist())
+        recipe = Recipe((Select(plain_columns(study, by)), Impute(NAMES, means), Complete(NAMES, ("mvi",))))
+    if later == "cut":
+        assert second.number(site, profile(made, cohort, recipe=recipe, scale=beside)) == 437
+        assert third.number(site, profile(made, cohort, recipe=recipe)) == 0, "the same sums again tell nothing"
+    else:
+        assert second.number(site, profile(made, cohort, recipe=recipe)) == 420
+
+
+@pytest.mark.parametrize(
+    ("column", "variable"),
+    [("age", "age"), ("log(afp)", "afp"), ("afp>20", "afp"), ("sex=male", "sex"), ("asinh(a.b.c_d)", "a.b.c_d")],
+)
+def test_a_column_names_what_it_is_made_of(column: str, variable: str) -> None:
+    assert variable_of(column) == variable

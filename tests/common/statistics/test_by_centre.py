@@ -127,6 +127,20 @@ def test_a_site_with_few_of_a_class_tells_nothing_but_hidden_counts():
     assert not part["auc"].any() and not part["large"].any() and float(part["expected"]) == 0.0
 
 
+def test_the_digits_of_a_line_are_not_those_of_the_one_patient_with_another_score():
+    """With two scores for all others the exact intercept would be an equation in the third."""
+    score, y = patients()
+    score = np.where(score > CUTOFF, 0.7, 0.2)
+    found = []
+    for third in (0.9, 0.9004):
+        score[7] = third
+        (part,) = of_sites(score, y, 1).values()
+        assert int(part["calibrated"]) == 1
+        assert np.round(part["large"], 2).tolist() == part["large"].tolist()
+        found.append((part["large"].tolist(), part["slope"].tolist(), float(part["expected"])))
+    assert found[0] == found[1]
+
+
 @given(st.lists(st.tuples(st.floats(0.51, 0.99), st.floats(0.01, 0.1)), min_size=3, max_size=9))
 def test_the_summary_lies_between_the_areas(pairs: list[tuple[float, float]]):
     found = combined_areas({str(i): pair for i, pair in enumerate(pairs)})

@@ -73,7 +73,8 @@ def test_each_test_is_statsmodels_score_test_of_the_column() -> None:
         test = whole.score_test(null.params, exog_extra=value[:, np.newaxis])
         chi2 = float(np.squeeze(test[0]))
         assert abs(float(part["z"][j])) == pytest.approx(np.sqrt(chi2), abs=0.0051), name
-        one, variance = added_columns(logit, y, value[:, np.newaxis])
+        one, parts = added_columns(logit, y, value[:, np.newaxis])
+        variance = parts.sum(axis=0)
         assert one[0] ** 2 / variance[0] == pytest.approx(chi2, rel=1e-6)
     assert part["told"].tolist() == [1, 1, 1, 1]
     assert part["z"].tolist() == np.round(part["z"], 2).tolist()
@@ -138,3 +139,19 @@ def test_a_level_that_few_of_a_class_have_is_not_told_and_too_few_patients_tell_
     assert [row["column"] for row in summary] == list(COLUMNS) and np.isnan(summary[3]["p"])
     few = frame.keep(np.isin(np.arange(120), np.concatenate([np.flatnonzero(y == 1.0)[:9], np.flatnonzero(y == 0.0)])))
     assert not told({"s": few}, asked(score, np.zeros(4)))["s"]["told"].any()
+
+
+def test_nothing_is_told_of_a_column_that_one_patient_decides_and_no_information_sharpens_a_deviate() -> None:
+    """With most of the variance one patient's, the sign of the deviate would be that of his outcome."""
+    frame = drawn(np.random.default_rng(9), 120)
+    far = frame.columns["x0"].copy()
+    far[17] = 90.0
+    score = score_of(-0.5, np.array([0.0, -0.06, 0.5, 0.7]))
+    part = told({"s": Frame({**frame.columns, "x0": far}, frame.endpoints, 120, frame.keys)}, asked(score, np.zeros(4)))
+    assert part["s"]["told"].tolist() == [0, 1, 1, 1]
+    risk = score.apply(frame).columns["score.m"]
+    logit = np.log(risk / (1.0 - risk))
+    _, parts = added_columns(logit, frame.endpoints["y"], frame.matrix(COLUMNS))
+    sharp = told({"s": frame}, asked(score, parts.sum(axis=0) * (1.0 + 1e-6), part=True))["s"]
+    usual = told({"s": frame}, asked(score, np.zeros(4)))["s"]
+    assert np.abs(sharp["z"]) == pytest.approx(np.abs(usual["z"]) / np.sqrt(0.1), abs=0.03)

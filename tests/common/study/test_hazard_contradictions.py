@@ -37,3 +37,29 @@ def test_what_contradicts_the_study_is_told(more: str, sentence: str):
         parse_study(STUDY + COHORT + more)
     assert caught.value.number == 103
     assert sentence in caught.value.local
+
+
+def test_the_groups_of_a_choice_are_those_of_the_model_that_it_may_take():
+    choice = """
+[[choices]]
+name = "best"
+models = ["first", "second"]
+"""
+    models = "".join(
+        f'''
+[[models]]
+name = "{name}"
+endpoint = "mvi"
+cohort = "train"
+predictors = {predictors}
+reduction = {{ fdr = 1.0, count = 5 }}
+evaluate = ["external"]
+'''
+        for name, predictors in (
+            ("first", '["age", "albumin", "platelets", "inr"]'), ("second", '["age", "ast", "alt", "ggt"]')
+        )
+    )  # fmt: skip
+    both = comparison("x", "score.first", '["afp"]') + comparison("y", "score.best", '["sex"]')
+    with pytest.raises(FedmviError) as caught:
+        parse_study(STUDY + COHORT + models + choice + both)
+    assert "'x' has other covariates" in caught.value.local
