@@ -85,10 +85,11 @@ def test_each_hospital_s_area_calibration_and_decisions_are_those_of_its_own_row
         linear = np.log(score / (1 - score))
         large = sm.GLM(y, np.ones((y.size, 1)), sm.families.Binomial(), offset=linear).fit(tol=1e-14)
         line = sm.GLM(y, sm.add_constant(linear), sm.families.Binomial()).fit(tol=1e-14)
+        # Two decimals are told of a line.
         for name, fit, place in (("calibration_intercept", large, 0), ("calibration_slope", line, 1)):
             told = run.estimate("centres.external", name, site)
-            assert (told.value, told.std_err) == (pytest.approx(fit.params[place], abs=1e-8),
-                                                  pytest.approx(fit.bse[place], abs=1e-8))  # fmt: skip
+            assert (told.value, told.std_err) == (pytest.approx(fit.params[place], abs=0.00501),
+                                                  pytest.approx(fit.bse[place], abs=0.00501))  # fmt: skip
         expected = round(score.sum())  # one site tells it in whole patients
         assert run.number("centres.external", "observed_expected", site) == pytest.approx(y.sum() / expected)
         assert run.number("centres.external", "majority_class", site) == pytest.approx(max(y.mean(), 1 - y.mean()))
