@@ -14,7 +14,7 @@ from client.cohort.store import MANIFEST
 from client.learning.dataset import Learners, load_learners
 from client.learning.workbench import dealt_folds, roles
 from common.errors import FedmviError
-from common.federation.learning import WHOLE
+from common.federation.learning import WHOLE, Part
 from common.study.fingerprint import digest
 from tests.client.learning.drawn_learners import BODY, SEQUENCES, drawn_learners, small_network
 
@@ -124,7 +124,7 @@ def test_no_patient_stands_on_two_sides_of_any_split(development: str) -> None:
     folds = np.arange(40) % count
     tested: list[str] = []
     for held_out in range(count if development == "nested" else 1):
-        training, validation = (set(people.keep(rows).ids) for rows in roles(network, held_out, folds))
+        training, validation = (set(people.keep(rows).ids) for rows in roles(network, Part(held_out), folds))
         scored = set(people.keep(folds == held_out).ids)
         assert training
         assert validation
@@ -135,6 +135,6 @@ def test_no_patient_stands_on_two_sides_of_any_split(development: str) -> None:
         assert not validation & scored or development == "published"
         tested += scored
     assert len(tested) == len(set(tested)) == (40 if development == "nested" else 4)
-    training, validation = (set(people.keep(rows).ids) for rows in roles(network, WHOLE, folds))
+    training, validation = (set(people.keep(rows).ids) for rows in roles(network, Part(WHOLE), folds))
     assert training == set(people.ids)
     assert not validation

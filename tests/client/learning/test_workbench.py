@@ -12,7 +12,7 @@ from client.learning.dataset import LANDMARKS, Learners
 from client.learning.work import Works
 from client.learning.workbench import Workbench, dealt_folds, network_of, roles, shared_size
 from common.errors import FedmviError
-from common.federation.learning import WHOLE, ExplainPatients, Job, Member, ScorePatients, TrainRound
+from common.federation.learning import WHOLE, ExplainPatients, Job, Member, Part, ScorePatients, TrainRound
 from common.federation.query import perform
 from common.study.loader import parse_study
 from tests.disclosure.networks import JOB, NETWORK_STUDY, ONE, message, round_of, weights
@@ -148,7 +148,7 @@ def test_a_protocol_s_network_is_found_by_name_and_the_published_split_is_one_of
     network = network_of(STUDY, "net")
     published = network.model_copy(update={"development": "published"})
     assert (dealt_folds(network), dealt_folds(published)) == (5, 10)
-    training, validation = roles(published, 0, np.arange(20) % 10)
+    training, validation = roles(published, Part(0), np.arange(20) % 10)
     assert np.flatnonzero(validation).tolist() == [0, 10]
     assert (training == ~validation).all()
     with pytest.raises(FedmviError, match="414"):

@@ -212,7 +212,8 @@ def test_the_hubs_end_leaves_no_process_however_it_ends_and_the_run_goes_on_with
     wait_for(lambda: not running.living(), f"left behind: {running.living()}", 20)
     down = running.command("status")
     assert down.returncode == 1 and "the hub is not running" in down.stdout
-    assert waiting.state is State.RUNNING  # that is what the folder knows
+    # That is what the folder knows, as far as the steward came: it may have seen the SuperLink's end before its own.
+    assert waiting.state in (State.RUNNING, State.QUEUED)
     running.start()
     wait_for(lambda: works(waiting), "the run does not go on after the end of everything")
     attempt = waiting.attempt

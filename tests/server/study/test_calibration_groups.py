@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.statistics.calibration import Calibration
+from common.statistics.calibration import RiskTable
 from common.statistics.confusion import wilson
 from server.study.score_analyses import _groups
 
@@ -14,12 +14,11 @@ CELL = 5
 bins = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=10, max_size=10)
 
 
-def calibration(cells: list[tuple[int, int]]) -> Calibration:
+def calibration(cells: list[tuple[int, int]]) -> RiskTable:
     absent, events = np.array(cells).T
     n = absent + events
     middle = (np.arange(10) + 0.5) / 10
-    return Calibration("score.m", int(n.sum()), int(events.sum()), 0.0, 0.1, 0.0, 1.0, np.eye(2), 1.0, 0.2, 0.1, n,
-                       events, n * middle)  # fmt: skip
+    return RiskTable("score.m", int(n.sum()), int(events.sum()), 1.0, 0.2, 0.1, n, events, n * middle)
 
 
 def joined(cells: list[tuple[int, int]]) -> list[np.ndarray]:

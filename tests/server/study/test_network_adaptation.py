@@ -246,7 +246,10 @@ def test_a_receipt_with_anything_but_a_verdict_is_not_believed(seen: Seen) -> No
         ({"adaptation": {"cohorts": ["train"]}}, "'train' is no external-test cohort"),
         ({"adaptation": {"cohorts": ["one", "one"]}}, "'one' is named twice"),
         ({"evaluate": ["far"]}, "'one' is no external-test cohort in which the network is evaluated"),
-        ({"training": {"preset": "published"}, "development": "published"}, "it needs `nested`"),
+        (
+            {"training": {"preset": "published"}, "development": "published"},
+            "it needs out-of-fold scores",
+        ),
     ],
 )
 def test_what_cannot_be_adapted_is_said_when_the_protocol_is_read(network: dict[str, Any], sentence: str) -> None:
