@@ -84,13 +84,22 @@ def faults(browser: Any, page: Path, width: int) -> list[str]:
     found += [f"{wide} pixels wide"] * (wide > width)
     found += [f"outside of its figure: {words}" for words in browser.execute_script(_WORDS_OUTSIDE)]
     found += [f"upon the part before: {part}" for part in browser.execute_script(_UPON_EACH_OTHER)]
-    picture = np.asarray(Image.open(io.BytesIO(whole_page(browser))).convert("RGB"))
+    picture = np.asarray(_opened(whole_page(browser)))
     margins = np.concatenate([picture[:, :3].reshape(-1, 3), picture[:, -3:].reshape(-1, 3)])
     if len(np.unique(margins, axis=0)) > 1:
         found.append("something stands in the margins")
     if len(np.unique(picture[:: max(1, len(picture) // 400)].reshape(-1, 3), axis=0)) < 8:
         found.append("the picture is empty")
     return found
+
+
+def _opened(png: bytes) -> Image.Image:
+    """A screenshot of ours; a long report has more pixels than Pillow takes from strangers."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return Image.open(io.BytesIO(png)).convert("RGB")
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def whole_page(browser: Any) -> bytes:
