@@ -121,43 +121,34 @@ def _prevalence(result: Result) -> str:
 
 def _differences(found: list[Result], labels: Labels) -> list[Block]:
     """Standardised differences: a row for each hospital, a column for each predictor."""
-    known = [r for r in found if any(e.name == "standardised_difference" for e in r.estimates)]
-    names = list(dict.fromkeys(e.term for r in known for e in r.estimates if e.name == "standardised_difference"))
-    if not known:
-        return []
-    rows = [
-        Row(
-            f"{names_of([r])} ({fmt.plain(r.cohort)})",
-            tuple(_difference(estimate(r, "standardised_difference", name)) for name in names),
-        )
-        for r in known
-    ]
-    columns = ("Hospital", *(labels.term(name) for name in names))
-    notes = ("* adjusted p below 5 %. Intervals and all p values are in tables/shift.csv.",)
-    return [Table("Differences from training, in standard deviations", columns, tuple(rows), notes=notes)]
+    note = "* adjusted p below 5 %. Intervals and all p values are in tables/shift.csv."
+    title = "Differences from training, in standard deviations"
+    return _by_predictor(found, labels, "standardised_difference", title, note)
 
 
 def _otherwise(found: list[Result], labels: Labels) -> list[Block]:
     """Tests of each predictor beside the score: a row for each hospital that told some."""
-    known = [r for r in found if any(e.name == "residual_test" for e in r.estimates)]
-    names = list(dict.fromkeys(e.term for r in known for e in r.estimates if e.name == "residual_test"))
-    if not known:
-        return []
-    rows = [
-        Row(
-            f"{names_of([r])} ({fmt.plain(r.cohort)})",
-            tuple(_difference(estimate(r, "residual_test", name)) for name in names),
-        )
-        for r in known
-    ]
-    notes = (
+    note = (
         "Above 0: with larger values more patients have the endpoint there than the model says; below 0: fewer. Each "
         "is the deviate of a score test beside the model's risk, after the hospital's own intercept. * p below 5 %, "
         "adjusted over all hospitals and predictors of this table (Holm): this finding means something else there. The "
-        "verdicts do not rest on these tests.",
+        "verdicts do not rest on these tests."
     )
-    columns = ("Hospital", *(labels.term(name) for name in names))
-    return [Table("Where a finding goes with another risk than the model says", columns, tuple(rows), notes=notes)]
+    title = "Where a finding goes with another risk than the model says"
+    return _by_predictor(found, labels, "residual_test", title, note)
+
+
+def _by_predictor(found: list[Result], labels: Labels, told: str, title: str, note: str) -> list[Block]:
+    """An estimate of each predictor at each hospital that told any; no table where none did."""
+    known = [r for r in found if any(e.name == told for e in r.estimates)]
+    names = list(dict.fromkeys(e.term for r in known for e in r.estimates if e.name == told))
+    if not known:
+        return []
+    rows = tuple(
+        Row(f"{names_of([r])} ({fmt.plain(r.cohort)})", tuple(_difference(estimate(r, told, name)) for name in names))
+        for r in known
+    )
+    return [Table(title, ("Hospital", *(labels.term(name) for name in names)), rows, notes=(note,))]
 
 
 def _notes(found: list[Result]) -> list[str]:
