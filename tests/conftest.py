@@ -5,6 +5,7 @@ And a browser, for whoever asks for one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ LONGEST = (
 """The longest first; all others follow in their usual order. A file stays with one worker, which shares its set-up."""
 
 HERE = Path(__file__).parent
+
+
+def pytest_configure() -> None:
+    """Forget how wide the terminal of whoever runs the tests is: a console keeps the width it is made with."""
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

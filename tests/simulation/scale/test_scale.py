@@ -117,7 +117,7 @@ def test_what_was_measured_before_a_failure_is_printed_and_kept(
     assert [cost["sites"] for cost in told["costs"]] == [10, 100] and not told["complete"]
     assert [json.loads(line)["sites"] for line in rows.read_text().splitlines()] == [10, 100]
     table = CliRunner().invoke(app, command).stdout
-    # Where a terminal has no lines, bars stand in their place.
+    # A terminal that knows no lines shows bars in their place.
     shown = [re.split("[│|]", line) for line in table.splitlines() if re.search("[│|] statistics", line)]
     assert [row[2].strip() for row in shown] == ["10", "100"], table
     assert [row[11].strip() for row in shown] == ["-", "-"]
