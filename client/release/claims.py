@@ -23,6 +23,7 @@ from client.release.keys import Consent, mask_key
 from common.errors import FedmviError
 from common.federation.identity import Claim
 from common.federation.query import MOST_PATIENTS, Query, Summary
+from common.statistics.residuals import ResidualsAlone
 from common.statistics.site_profile import SiteProfile, may_be_told
 from common.study.fingerprint import canonical_json
 from common.study.protocol import Model, Study
@@ -140,10 +141,13 @@ def left_untold(consents: Mapping[str, Consent], cohort: str, roster: Collection
 def as_signed(
     query: Query, summary: Summary, consents: Mapping[str, Consent], roster: Collection[str], min_sites: int
 ) -> Summary:
-    """An answer as this site may give it: a profile without the columns that few sites of the cohort hide.
+    """An answer as this site may give it: a profile, or in training tests of what a score leaves over, without the
+    columns that few sites of the cohort hide.
 
     Without masks nobody has signed anything: the coordinator's program has each site's part of every sum.
     """
-    if not isinstance(query, SiteProfile) or not consents:
+    if not consents or not isinstance(query, SiteProfile | ResidualsAlone):
         return summary
+    if isinstance(query, ResidualsAlone) and not query.part:
+        return summary  # nothing of it is known of all hospitals together
     return query.without(summary, left_untold(consents, query.cohort, roster, min_sites))

@@ -7,7 +7,7 @@ answers that differ in such numbers only tell, by their difference, the few pati
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from common.study.fingerprint import canonical_json, digest
 from common.study.harmonisation import Combat
 from common.study.modelling import is_score
 from common.study.protocol import Study
-from common.study.recipe import Cut, DraftScore, Impute, Made, Outside, Resample, Score, coded_columns
+from common.study.recipe import Cut, DraftScore, Impute, Made, Outside, Resample, Score, Step, coded_columns
 from common.study.scores import GROUP, plain_columns
 
 _LINE = re.compile(rb"[0-9a-f]{64} [0-9a-f]{64}")
@@ -39,6 +39,17 @@ def _centre(query: Query) -> list[str]:
     """What is set once without each centre: a model is developed without it, and measured there."""
     centre = centre_of(query.recipe)
     return [] if centre is None else [f"without site {centre.site}"]
+
+
+def _fillings_of(steps: Iterable[Step], names: frozenset[str]) -> str:
+    """What fills the gaps of these columns."""
+    found: list[object] = []
+    for step in steps:
+        if isinstance(step, Impute):
+            found += [[name, value] for name, value in zip(step.names, step.values, strict=True) if name in names]
+        elif isinstance(step, ChainedImpute) and names & set(step.names):
+            found.append(pack(step, ChainedImpute).digest)
+    return canonical_json(found)
 
 
 class Once:
@@ -124,7 +135,9 @@ class Once:
                     # Two drafts that share a feature would be two thresholds next to one patient.
                     yield canonical_json(["draft predictor", query.cohort]), digest(step.model), 1
             elif isinstance(step, Score):
-                yield canonical_json(["score", step.model]), pack(step, Score).digest, 1
+                # Gaps that are filled by other numbers make another score of whoever has them.
+                filled = _fillings_of(query.recipe.steps, frozenset(step.names))
+                yield canonical_json(["score", step.model]), digest(pack(step, Score).digest + filled), 1
             elif isinstance(step, Cut):
                 key = canonical_json(["cut", step.name, step.source if step.name == GROUP else ""])
                 yield key, pack(step, Cut).digest, 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -28,7 +28,6 @@ from client.release.filling_scope import check_filling
 from client.release.harmonise_scope import (
     as_they_are,
     check_harmonising,
-    check_scored,
     harmonise_columns,
     harmonise_declares,
     harmonised_sets,
@@ -37,12 +36,12 @@ from client.release.hazard_scope import hazard_columns, hazard_patients, regress
 from client.release.model_scope import (
     check_order,
     complete_sets,
-    fixed_formula,
     model_step,
     reduction_declares,
 )
 from client.release.network_scope import made_ranges, made_steps, network_declares, scored_endpoints
 from client.release.recalibration_scope import recalibration_declares
+from client.release.score_scope import check_score
 from client.release.shift_scope import looked_at_sets, shift_declares
 from client.release.subgroup_scope import subgroup_columns, subgroups_declare, subset_of, without_subset
 from common.errors import FedmviError
@@ -55,7 +54,6 @@ from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
 from common.study.centres import of_everybody
 from common.study.chain import ChainedImpute
 from common.study.comparing import expressed_groups
-from common.study.correcting import recalibrated_model
 from common.study.expressed import EffectiveLibrary, Genes
 from common.study.harmonisation import Combat
 from common.study.modelling import is_score
@@ -282,7 +280,7 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
             known = _complete(study, scored=bool(made & set(step.columns))) | hazard_patients(query, study)
             _need(patients in known, "a set of patients")
         elif isinstance(step, Score):
-            _score(step, ranges, query, study)
+            check_score(step, ranges, query, study)
             ranges[step.column] = (0.0, 1.0)
         elif isinstance(step, Fold):
             named = getattr(query, "endpoint", "") or step.endpoint.removesuffix(".event")
@@ -357,20 +355,6 @@ def _predictors(study: Study) -> dict[CodedColumn, Range]:
 def _levels(study: Study, by: str) -> int:
     endpoint = next((e for e in study.endpoints if e.name == by), None)
     return len((study.variable(by) if endpoint is None else endpoint).level_names)
-
-
-def _score(step: Score, ranges: Mapping[str, Range], query: Query, study: Study) -> None:
-    # A corrected score has the columns of the frozen one; what it may be is decided by the second freeze.
-    model = next((m for m in study.models if m.name == step.model), recalibrated_model(study, step.model))
-    _need(model is not None, "a model")
-    if model is not None:
-        names = tuple(column.name for column in coded_columns(study, model.predictors))
-        own = set(step.names) <= set(names) if model.reduction else step.names == names
-        _need(own and set(step.names) <= set(ranges) and step.endpoint == model.endpoint, "a model")
-        _need(len(set(step.names)) == len(step.names) and fixed_formula(model, step), "a model")
-        check_scored(model, step.names, query, study)
-    _need(len(step.coefficients) == len(step.names), "a number")
-    _need(all(abs(number) <= LARGEST for number in (step.intercept, *step.coefficients)), "a number")
 
 
 def _standardise(step: Standardise, ranges: dict[str, Range]) -> None:

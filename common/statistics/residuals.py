@@ -15,7 +15,7 @@ Oracle: statsmodels' GLM.score_test with the logit and its fitted intercept as o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -115,6 +115,11 @@ class ResidualsAlone(Alone):
         summary["told"] = (~np.isnan(z)).astype(np.int64)
         summary["z"] = np.round(np.nan_to_num(z), DECIMALS) + 0.0
         return summary
+
+    def without(self, summary: Summary, names: Collection[str]) -> Summary:
+        """An answer in which these columns are not told, as if this site itself hid them."""
+        kept = np.array([name not in names for name in self.columns])
+        return {**summary, "told": np.where(kept, summary["told"], 0), "z": np.where(kept, summary["z"], 0.0)}
 
     def _tests(self, frame: Frame) -> FloatArray:
         """(columns,) deviates, NaN where none is told."""

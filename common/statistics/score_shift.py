@@ -7,6 +7,7 @@ neither holds meets another relation of predictors and outcome.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -27,6 +28,8 @@ from common.study.recipe import Frame, logistic_function
 from common.study.table import FloatArray
 
 CLASSES = 2
+_OF_DEVIATES = 2
+"""Decimals of a difference in standard errors."""
 _SURE = 0.0005
 """Risks are kept this far from 0 and 1: their logit enters means."""
 
@@ -150,11 +153,13 @@ class ScoreShiftAlone(Alone):
         fit = self.conclude(site, attempt(calibration(self.cohort, self.recipe, self.endpoint, self.column)))
         if isinstance(fit, Calibration):
             summary["estimable"] = np.array(1, dtype=np.int64)
-            summary["large"] = np.array([fit.in_the_large_, fit.in_the_large_std_err_])
-            summary["line"] = np.array([fit.intercept_, fit.slope_])
-            summary["covariance"] = fit.covariance_[np.tril_indices(2)]
+            error, errors = fit.in_the_large_std_err_, np.sqrt(np.diagonal(fit.covariance_))
+            summary["large"] = np.array([_beside(fit.in_the_large_, error), _short(error)])
+            line = zip((fit.intercept_, fit.slope_), errors.tolist(), strict=True)
+            summary["line"] = np.array([_beside(value, own) for value, own in line])
+            summary["covariance"] = np.array([_short(value) for value in fit.covariance_[np.tril_indices(2)].tolist()])
             summary["ratio"] = np.array(fit.in_whole_patients().observed_to_expected)
-            summary["apart"] = self._apart(frame)
+            summary["apart"] = np.round(self._apart(frame), _OF_DEVIATES)
         return summary
 
     def _apart(self, frame: Frame) -> FloatArray:
@@ -167,6 +172,16 @@ class ScoreShiftAlone(Alone):
             if share > 0:
                 found[label] = (float(own.mean()) - mean) / np.sqrt(variance * share)
         return found
+
+
+def _beside(value: float, error: float) -> float:
+    """A number to less than a tenth of its standard error: more digits tell of patients and not of the hospital."""
+    return round(value, math.ceil(1.0 - math.log10(error))) + 0.0
+
+
+def _short(value: float) -> float:
+    """A standard error, or a covariance, to three significant digits."""
+    return float(f"{value:.2e}")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from common.federation.tasks import Open, Sign, SignedKey
 from common.study.fingerprint import canonical_json, code_fingerprint, digest, study_fingerprint
 from common.study.loader import parse_study
 from common.study.protocol import Study
-from common.study.recipe import CodedColumn, Complete, Frame, Recipe, Select, coded_columns
+from common.study.ranges import plausible_range
+from common.study.recipe import CodedColumn, Complete, Frame, Impute, Recipe, Select, coded_columns
 from common.study.table import SiteTable
 from server.study.conduct import signed_keys
 from simulation.importers.folder import introduce
@@ -262,5 +263,10 @@ def names(study: Study, model: str) -> tuple[str, ...]:
 
 
 def recipe(study: Study, model: str) -> Recipe:
-    """The recipe that a server sends for a model's complete cases."""
-    return Recipe((Select(columns(study, model)), Complete(names(study, model), ("mvi",))))
+    """The recipe that a server sends for a model's patients, gaps filled where the model fills them by a number."""
+    own = columns(study, model)
+    named = next(m for m in study.models if m.name == model)
+    middle = {column.name: sum(plausible_range(study, column)) / 2 for column in own} | {"age": 45.0}
+    values = tuple(middle[column.name] if np.isfinite(middle[column.name]) else 0.0 for column in own)
+    fill = (Impute(names(study, model), values),) if named.missing in ("mean", "median") else ()
+    return Recipe((Select(own), *fill, Complete(names(study, model), ("mvi",))))

@@ -29,7 +29,7 @@ from common.statistics.recalibration_alone import RecalibrationAlone
 from common.statistics.refinement import ScoreCounts
 from common.study.correcting import Correction, admissible
 from common.study.loader import parse_study
-from common.study.recipe import Impute, Recipe, Score
+from common.study.recipe import Recipe, Score
 from tests.disclosure.consortium import Consortium, names, recipe
 from tests.server.study.recalibrated_study import consortium, outcomes, recalibration, study_text
 
@@ -174,7 +174,7 @@ def test_a_second_freeze_adds_to_the_first_and_to_no_other(made: Consortium):
     [
         ("a score that is not frozen", lambda made: Correction("line", base(made, 5.0), 0.3, 0.8)),
         ("other patients", lambda made: Correction(
-            "line", Recipe((*base(made).steps[:1], Impute(("albumin",), (40.0,)), *base(made).steps[1:])), 0.3, 0.8)),
+            "line", Recipe((base(made).steps[0], *base(made).steps[2:])), 0.3, 0.8)),
         ("no score at all", lambda made: Correction("line", recipe(made.study, "risk"), 0.3, 0.8)),
         ("a name that is none", lambda made: corrected(made, "another")),
         ("the name of a model", lambda made: corrected(made, "risk")),
