@@ -35,6 +35,7 @@ from common.study import (
 )
 from common.study.analyses import ANALYSES
 from common.study.dictionary import DICTIONARY, Variable
+from common.study.readings import second_column
 from server.study.results import schema
 from simulation.cohorts import consortium as declared
 from simulation.cohorts.faults import FAULTS
@@ -209,7 +210,8 @@ def site() -> str:
 
 def dictionary() -> str:
     """docs/reference/dictionary.md."""
-    text = MADE + "# Clinical variables\n\nKnown to every study; a study adds its own under `[[variables]]`.\n\n"
+    text = MADE + "# Clinical variables\n\nKnown to every study; a study adds its own under `[[variables]]`. "
+    text += f"A second reader's reading of one with levels stands in a column `{second_column('<name>')}`.\n\n"
     text += "| name | label | kind | known | unit (other units) | cut-off | plausible | levels | aliases |\n"
     text += "|---|---|---|---|---|---|---|---|---|\n"
     for v in DICTIONARY.values():

@@ -25,7 +25,7 @@ from common.federation.runner import conclude
 from common.study.protocol import Model, Study
 from common.study.recipe import Frame, ModelColumns, Recipe
 from common.study.scores import named_network, needed_columns, of_score, score_terms
-from common.study.table import Column, FloatArray, SiteTable, measured
+from common.study.table import Column, FloatArray, SiteTable
 from server.study import models, reduced
 from server.study.models import ScoredModel
 from server.study.results import Estimate, Result, read_results, write_results
@@ -178,7 +178,12 @@ def _joined(tables: Sequence[SiteTable]) -> SiteTable:
         {name: np.concatenate([table.failed[name] for table in tables]) for name in first.failed},
         tuple(label for table in tables for label in table.labels),
         second={
-            name: measured(np.concatenate([table.second[name].values for table in tables])) for name in first.second
+            name: Column(
+                np.concatenate([table.second[name].values for table in tables]),
+                column.levels,
+                np.concatenate([table.second[name].censored for table in tables]),
+            )
+            for name, column in first.second.items()
         },
     )
 

@@ -45,6 +45,7 @@ from common.study.modelling import is_score
 from common.study.networks import Network
 from common.study.protocol import Analysis, Cohort, Comparison, Model, Study
 from common.study.ranges import NUMBERS, plausible_range, table_columns
+from common.study.readings import BothReadings
 from common.study.recipe import (
     CodedColumn,
     Complete,
@@ -272,6 +273,13 @@ def _analysis(study: Study, analysis: Analysis) -> Iterator[Subject]:
         for column, levels in tables_:
             yield Subject(
                 part, analysis.cohort, kind.questions, recipe, (column.name,), analysis.endpoint or "",
+                ranges=((0.0, levels - 1.0),), levels=(levels,),
+            )  # fmt: skip
+        return
+    if analysis.statistic == "reader-kappa":
+        for column, levels in table_columns(study, analysis.predictors):
+            yield Subject(
+                part, analysis.cohort, kind.questions, Recipe((BothReadings(column.name),)), (column.name,),
                 ranges=((0.0, levels - 1.0),), levels=(levels,),
             )  # fmt: skip
         return

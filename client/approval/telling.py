@@ -329,6 +329,11 @@ def _leaves(site: Site, study: Study) -> Iterable[str]:
             "patients or more of this site. Where no other site has two readers, that is a coefficient of this site "
             "alone for each feature, of all its patients and of random parts."
         )
+    if study.traits_read_twice():
+        yield (
+            f"How often both readers agree on {len(study.traits_read_twice())} traits, as one table over the sites; "
+            f"this site's own is in it if both have read {MIN_READ_TWICE} of its patients or more."
+        )
     yield from expression_told(site, study)
     if study.networks:
         yield "Changes of a network's weights in each round, summed over the sites; a network can tell of its patients."

@@ -12,7 +12,7 @@ from client.cohort.endpoints import check_endpoint, check_leaks, read_endpoint
 from client.cohort.problems import Problems
 from client.cohort.sheet import Sheet, read_sheet
 from client.cohort.site import Site
-from client.cohort.values import check_bounds, read_variable
+from client.cohort.values import check_bounds, read_again, read_variable
 from client.cohort.withdrawn import withdrawn
 from common.errors import FedmviError, Severity
 from common.study.acquisition import acquisition_facts
@@ -53,6 +53,7 @@ def read_table(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
     for name in acquisition_facts(study.preparation):  # the images tell them where the table does not
         columns.get(name, required=False)
     variables = {name: read_variable(study.variable(name), n, columns, problems) for name in measured}
+    second = {name: read_again(study.variable(name), n, columns, problems) for name in study.traits_read_twice()}
     endpoints = {}
     for endpoint in study.endpoints:
         arrays = read_endpoint(endpoint, eligible, n, columns, problems)
@@ -67,7 +68,7 @@ def read_table(site: Site, study: Study) -> tuple[SiteTable, list[FedmviError]]:
     check_leaks(study, variables, endpoints, columns, problems)
     labels = columns.get(LABEL_COLUMN, required=False)
     words = ("",) * n if labels is None else tuple(cell or "" for cell in labels.cells)
-    return SiteTable(patients, variables, endpoints, exclusions, words), problems.found
+    return SiteTable(patients, variables, endpoints, exclusions, words, second=second), problems.found
 
 
 def read_patients(columns: Columns, sheet: Sheet, problems: Problems) -> tuple[str, ...]:
@@ -108,6 +109,7 @@ def _empty(study: Study) -> SiteTable:
     columns = {
         name: Column(nothing, study.variable(name).level_names, np.zeros(0, np.int8)) for name in study.variable_names()
     }
+    second = {name: columns[name] for name in study.traits_read_twice()}
     keys = [key for e in study.endpoints for key in e.keys]
     exclusions = {name: np.zeros(0, bool) for name, _ in study.eligibility.rules()}
-    return SiteTable((), columns, dict.fromkeys(keys, nothing), exclusions, ())
+    return SiteTable((), columns, dict.fromkeys(keys, nothing), exclusions, (), second=second)

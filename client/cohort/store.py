@@ -27,7 +27,7 @@ from common.study.expressed import GeneTable
 from common.study.fingerprint import canonical_json, digest, library_versions, preparation_fingerprint
 from common.study.genomics import LIBRARY, sequenced_sites
 from common.study.protocol import Study
-from common.study.table import Column, SiteTable, measured
+from common.study.table import Column, SiteTable
 
 TABLE = "patients.parquet"
 EXPRESSION = "expression.parquet"
@@ -313,7 +313,10 @@ def _read_table(folder: Path, study: Study) -> SiteTable:
         for name in study.variable_names():
             values, censored = _numpy(stored, f"value:{name}"), _numpy(stored, f"censored:{name}")
             columns[name] = Column(values, study.variable(name).level_names, censored)
-        second = {name: measured(_numpy(stored, f"second:{name}")) for name in study.read_twice()}
+        second = {}
+        for name in (*study.read_twice(), *study.traits_read_twice()):
+            values = _numpy(stored, f"second:{name}")
+            second[name] = Column(values, study.variable(name).level_names, np.zeros(values.size, np.int8))
         for endpoint in study.endpoints:
             endpoints |= {k: _numpy(stored, f"endpoint:{k}") for k in endpoint.keys}
         for name in study.exclusions():

@@ -13,6 +13,7 @@ from client.cohort.problems import Problems
 from client.cohort.units import Flags, check_values, conversion
 from common.study.dictionary import Variable
 from common.study.ranges import NUMBERS
+from common.study.readings import second_column
 from common.study.recipe import CodedColumn
 from common.study.table import Column, FloatArray
 
@@ -31,6 +32,13 @@ def read_variable(variable: Variable, n: int, columns: Columns, problems: Proble
     column = read_numbers(source, factor, columns, problems)
     check_values(source, variable, column.values, column.censored, columns, problems)
     return column
+
+
+def read_again(variable: Variable, n: int, columns: Columns, problems: Problems) -> Column:
+    """The second reader's readings of a trait; all NaN where the table has none: not every hospital has two readers."""
+    again = variable.model_copy(update={"name": second_column(variable.name)})
+    columns.get(again.name, required=False)
+    return read_variable(again, n, columns, problems)
 
 
 def read_numbers(source: Source, factor: float, columns: Columns, problems: Problems) -> Column:

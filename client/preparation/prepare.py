@@ -162,7 +162,7 @@ def with_images(table: SiteTable, study: Study, images: PreparedImages) -> SiteT
         return measured(np.array([images.feature(patient, name, reader) for patient in table.patients]))
 
     added = {name: read(name) for name in study.features()}
-    second = {name: read(name, 2) for name in study.read_twice()}
+    second = {**table.second, **{name: read(name, 2) for name in study.read_twice()}}
     facts = acquisition_facts(study.preparation)
     added |= {name: _filled(table.columns[name], name, table.patients, images) for name in facts}
     columns = {name: {**table.columns, **added}[name] for name in study.variable_names()}

@@ -24,6 +24,7 @@ from client.release.subgroup_scope import admit_division
 from common.errors import FedmviError
 from common.federation.query import Ask, Mode, Query, Risk
 from common.statistics.icc import SiteAgreement
+from common.statistics.kappa import ReaderTable
 from common.statistics.score_shift import ScoreMoments
 from common.statistics.variance import LevelCounts
 from common.statistics.voom_sums import ExpressionCounts
@@ -108,7 +109,7 @@ class Gate:
     def tighten(self, ask: Ask) -> Ask:
         """The question as this site answers it: small counts are hidden by its own limit where that is stricter."""
         query = ask.question
-        if isinstance(query, SiteAgreement):
+        if isinstance(query, SiteAgreement | ReaderTable):
             return Ask(ask.mode, query.stricter(self.limits.min_cell))
         if isinstance(query, ExpressionCounts | WeightCounts):
             return Ask(ask.mode, tightened(query, self.limits))

@@ -29,6 +29,7 @@ from common.study.harmonisation import Combat
 from common.study.modelling import is_score
 from common.study.protocol import Model, Study
 from common.study.ranges import LARGEST, Range, plausible_range
+from common.study.readings import BothReadings
 from common.study.recipe import (
     Complete,
     Cut,
@@ -65,17 +66,17 @@ from common.study.scores import (
 LETTERS: Mapping[type, str] = {
     Select: "S", Group: "G", Made: "M", ModelColumns: "P", SecondReadings: "A", Impute: "I", ChainedImpute: "I",
     Complete: "C", Fold: "F", Outside: "O", Resample: "R", DraftScore: "D", Cut: "T", Score: "K", Standardise: "Z",
-    Combat: "H", Genes: "X", EffectiveLibrary: "L",
+    Combat: "H", Genes: "X", EffectiveLibrary: "L", BothReadings: "B",
 }  # fmt: skip
 """The steps that a study may ask for. Others (drawn imputations) are no part of any study."""
 
 LEAST_SPREAD = 0.25
 """Least mean of 4 s (1 - s) of a draft score s: 1 for one half, 0 for certainties."""
 
-ORDER = re.compile(r"S?G?X?M*P*A?H*(CFD)?T*I?C?(FO|R)?(D|[KT]*F?Z?L?)")
+ORDER = re.compile(r"B|S?G?X?M*P*A?H*(CFD)?T*I?C?(FO|R)?(D|[KT]*F?Z?L?)")
 """Columns are read, and harmonised; out-of-fold scores of a reduced model may be added; the rest is filled and
 complete; a part of the patients may be taken; and they are scored, or dealt into folds and standardised. Where genes
-are read, libraries are scaled at the end."""
+are read, libraries are scaled at the end. Two readers' traits are read alone."""
 
 REDUCES = frozenset(
     {

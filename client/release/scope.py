@@ -19,11 +19,7 @@ import numpy as np
 from client.release import expression_scope
 from client.release.acquisition_scope import acquisition_columns, acquisition_declares
 from client.release.centre_scope import centres_declare, check_centre
-from client.release.characteristics_scope import (
-    characteristics_columns,
-    characteristics_declare,
-    characteristics_tables,
-)
+from client.release.characteristics_scope import characteristics_columns, characteristics_declare
 from client.release.filling_scope import check_filling
 from client.release.harmonise_scope import (
     as_they_are,
@@ -44,6 +40,7 @@ from client.release.recalibration_scope import recalibration_declares
 from client.release.score_scope import check_score
 from client.release.shift_scope import looked_at_sets, shift_declares
 from client.release.subgroup_scope import subgroup_columns, subgroups_declare, subset_of, without_subset
+from client.release.table_scope import check_table, read_by_both
 from common.errors import FedmviError
 from common.federation.codec import pack
 from common.federation.query import Query, Risk
@@ -59,6 +56,7 @@ from common.study.harmonisation import Combat
 from common.study.modelling import is_score
 from common.study.protocol import Analysis, Comparison, Endpoint, Study
 from common.study.ranges import LARGEST, NUMBERS, Range, plausible_range, table_columns
+from common.study.readings import BothReadings
 from common.study.recipe import (
     CodedColumn,
     Complete,
@@ -132,8 +130,7 @@ def check_scope(query: Query, study: Study) -> None:
     _need(widest <= query.widest, "a number")
     if isinstance(query, Resampled):
         _need(not query.weights, "a column")  # resamples are the site's own draws
-    if isinstance(query, ClassTable):
-        _need((query.column, query.levels) in _tables(study, query), "a number")
+    check_table(query, study)
     for name in _broadcast(query):
         _need(bool(np.all(np.abs(getattr(query, name)) <= LARGEST)), "a number")
     if hasattr(query, "low") and hasattr(query, "high"):
@@ -190,16 +187,6 @@ def _filling(query: Query, study: Study) -> str:
     return ""
 
 
-def _tables(study: Study, query: Query) -> set[tuple[str, int]]:
-    """The columns of tables that the study declares in the query's cohort, with their levels."""
-    terms = tuple(
-        term for a in study.analyses if a.statistic == "chi-square" and a.cohort == query.cohort
-        for term in a.predictors
-    )  # fmt: skip
-    declared = {(column.name, levels) for column, levels in table_columns(study, terms)}
-    return declared | characteristics_tables(study, query)
-
-
 def _cohorts(study: Study, analysis: Analysis) -> set[str]:
     """Where an analysis asks: its cohort, and, to choose a cut-off, that on which its models were trained."""
     return {
@@ -211,7 +198,7 @@ def _cohorts(study: Study, analysis: Analysis) -> set[str]:
 def _columns_of_analysis(study: Study, analysis: Analysis) -> set[str]:
     scores = {f"score.{model.name}" for model in analysed_models(study, analysis)}
     scores |= {source_column(network) for network in study.networks if network.name in analysis.models}
-    if analysis.statistic == "chi-square":
+    if analysis.statistic in ("chi-square", "reader-kappa"):
         return {column.name for column, _ in table_columns(study, analysis.predictors)}
     return scores | {column.name for column in coded_columns(study, analysis.predictors)}
 
@@ -263,12 +250,8 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
             for name, range_ in made_ranges(step, query, study):
                 _need(name not in ranges, "a column")
                 ranges[name] = range_
-        elif isinstance(step, Combat | Genes | EffectiveLibrary):
-            ranges |= (
-                check_harmonising(step, ranges, query, study)
-                if isinstance(step, Combat)
-                else expression_scope.added_by(step, ranges, query, study)
-            )
+        elif isinstance(step, Combat | Genes | EffectiveLibrary | BothReadings):
+            ranges |= _added(step, ranges, query, study)
         elif isinstance(step, ModelColumns | SecondReadings | Outside | Resample | DraftScore | Cut):
             ranges |= model_step(step, ranges, query, study)
         elif isinstance(step, Impute | ChainedImpute):
@@ -290,6 +273,16 @@ def _recipe(query: Query, study: Study) -> dict[str, Range]:
         elif isinstance(step, Standardise):
             _standardise(step, ranges)
     return ranges
+
+
+def _added(
+    step: Combat | Genes | EffectiveLibrary | BothReadings, ranges: Mapping[str, Range], query: Query, study: Study
+) -> Mapping[str, Range]:
+    if isinstance(step, BothReadings):
+        return read_by_both(step, query, study)
+    if isinstance(step, Combat):
+        return check_harmonising(step, ranges, query, study)
+    return expression_scope.added_by(step, ranges, query, study)
 
 
 _Patients = tuple[frozenset[str], frozenset[str]]

@@ -149,6 +149,16 @@ ERRORS = {
         "No signal was found: the score '{model}' has no predictor, so nothing can be built on it.",
         "This is a result; a larger false discovery rate, decided before looking, would let more predictors pass.",
     ),
+    652: ErrorText(
+        "Fewer than {limit} sites of the cohort '{cohort}' can add to a table of two readers.",
+        "A site adds its own where both have read {patients} patients, and have seen each level in none of them or in "
+        "{cell} or more; have more patients read twice, or leave the trait out.",
+    ),
+    653: ErrorText(
+        "Two readers' table of the cohort '{cohort}', or what it leaves of the patients, has cells of fewer than "
+        "{limit}: kappa, agreement and numbers of patients would give them away.",
+        "Have more patients read twice, or all of them, or leave the trait out.",
+    ),
     655: ErrorText(
         "A time, event, group or score of '{endpoint}' is missing or has no meaning where survival is counted.",
         "Keep only patients who have them (`Complete`), and code events 0, 1 and, for a competing cause, 2.",

@@ -55,7 +55,7 @@ class CrossTable(Query):
     def answer(self, frame: Frame) -> Summary:
         """The site's counts; patients with a missing value are left out."""
         first, second = (frame.columns[name] for name in self.columns)
-        return {"counts": _cells(first, second, (self.levels[0], self.levels[1]))}
+        return {"counts": cross_counts(first, second, (self.levels[0], self.levels[1]))}
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,11 @@ class ClassTable(Query):
 
     def answer(self, frame: Frame) -> Summary:
         """The site's counts; patients with a missing value are left out."""
-        return {"counts": _cells(frame.columns[self.column], frame.endpoints[self.endpoint], (self.levels, 2))}
+        return {"counts": cross_counts(frame.columns[self.column], frame.endpoints[self.endpoint], (self.levels, 2))}
 
 
-def _cells(first: FloatArray, second: FloatArray, levels: tuple[int, int]) -> Counts:
+def cross_counts(first: FloatArray, second: FloatArray, levels: tuple[int, int]) -> Counts:
+    """`levels` counts of rows by the levels of two columns; those with a missing value are left out."""
     known = ~np.isnan(first) & ~np.isnan(second)
     rows, columns = (level_index(part[known], n) for part, n in zip((first, second), levels, strict=True))
     return np.bincount(rows * levels[1] + columns, minlength=levels[0] * levels[1]).reshape(levels).astype(np.int64)

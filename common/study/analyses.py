@@ -27,6 +27,7 @@ StatisticName = Literal[
     "stability-selection",
     "mrmr",
     "chi-square",
+    "reader-kappa",
     "random-effects",
     "cox-lasso",
     "cox",
@@ -120,6 +121,7 @@ ANALYSES: Mapping[StatisticName, Kind] = MappingProxyType(
         "stability-selection": Kind("Stability selection", "binary", _asks("set_moments", "penalised"), fewest=2),
         "mrmr": Kind("Predictors in order of mRMR", "binary", _asks("endpoint_products"), fewest=2),
         "chi-square": Kind("Chi-square tests of categories", "binary", _asks("class_table")),
+        "reader-kappa": Kind("Agreement of two readers, Cohen's kappa", "none", _asks("reader_table")),
         "random-effects": Kind(
             "Random-effects summary of logistic regressions of single sites", "binary", _asks("logistic_alone")
         ),

@@ -186,6 +186,9 @@ def _analysed_terms(study: Study, i: int, analysis: Analysis) -> _Found:
         if analysis.statistic == "chi-square" and term.coding in NUMBERS:
             sentence = f"'chi-square' compares categories: use '{term.variable}' with a cut-off"
             found.append((("analyses", i, "predictors", j), sentence))
+        if analysis.statistic == "reader-kappa" and term.coding != "levels":
+            sentence = f"'reader-kappa' is of traits with levels, and '{term.variable}' is a number"
+            found.append((("analyses", i, "predictors", j), sentence))
     return found
 
 

@@ -48,6 +48,8 @@ def preparation_fingerprint(study: Study) -> str:
     }
     if study.read_twice():
         parts["read_twice"] = study.read_twice()
+    if study.traits_read_twice():
+        parts["traits_read_twice"] = study.traits_read_twice()
     if study.genomics is not None:
         parts["genomics"] = [study.genomics.genes, study.genomics.scale, sorted(sequenced_sites(study))]
     return digest(canonical_json(parts))

@@ -402,6 +402,11 @@ class Study(_Table):
         used = {term.variable for model in self.models if self.is_read_twice(model) for term in model.predictors}
         return tuple(name for name in self.features() if name in used)
 
+    def traits_read_twice(self) -> tuple[str, ...]:
+        """Those of `variable_names` of which two readers' agreement is asked, sorted."""
+        asked = (a for a in self.analyses if a.statistic == "reader-kappa")
+        return tuple(sorted({term.variable for analysis in asked for term in analysis.predictors}))
+
     def exclusions(self) -> tuple[str, ...]:
         """Names of all reasons for which a patient in the table may not be eligible, in order."""
         return (*(name for name, _ in self.eligibility.rules()), *((IMAGES,) if self.preparation else ()))

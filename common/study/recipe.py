@@ -35,6 +35,7 @@ from common.study.harmonisation import Combat
 from common.study.made import Made
 from common.study.modelling import is_score
 from common.study.protocol import Study
+from common.study.readings import BothReadings
 from common.study.subset import Subset
 from common.study.table import Column, FloatArray, SiteTable
 from common.study.terms import Term
@@ -276,6 +277,7 @@ Step = Annotated[
     | Made
     | ModelColumns
     | SecondReadings
+    | BothReadings
     | Genes
     | Impute
     | ChainedImpute
@@ -302,7 +304,7 @@ LEAST_DISTINCT = 0.55
 MANY_TERMS = 20
 """So many features take a while to be looked up, and are for every question."""
 
-READING = Without | Only | Select | Group | Made | ModelColumns | SecondReadings | Genes
+READING = Without | Only | Select | Group | Made | ModelColumns | SecondReadings | BothReadings | Genes
 """Steps that read the table, and come before all others."""
 
 

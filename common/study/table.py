@@ -70,8 +70,8 @@ class SiteTable:
     expression
         Gene expression, in a study that compares it.
     second
-        The second reader's values of features of images, in a study that asks how well readers agree; NaN for
-        patients whom one reader read.
+        The second reader's values of features of images, and readings of traits, in a study that asks how well readers
+        agree; NaN for patients whom one reader read.
     """
 
     patients: tuple[str, ...]

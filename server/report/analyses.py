@@ -9,6 +9,7 @@ from server.report.blocks import Block, Drawing, Paragraph, Row, Section, Table
 from server.report.contents import Labels, of, where
 from server.report.explanations import after_selection, p_of, status_words
 from server.report.figures import Picture, slug
+from server.report.readers import readers
 from server.study.results import AFTER_SELECTION, Estimate, Result, Results
 
 ADJUSTED = "adjusted_p"
@@ -28,6 +29,7 @@ def analyses(results: Results, pictures: Mapping[str, Picture]) -> Section:
             part.blocks.append(Paragraph(status_words(result), "warning", result.id))
         else:
             told, table = _estimated(result, labels)
+            table = readers(result, labels) if result.kind == "reader-kappa" else table
             picture = pictures.get(slug(result.id))
             part.blocks += [told, *([Drawing(picture)] if picture is not None else []), table]
         section.parts.append(part)

@@ -24,6 +24,7 @@ from common.statistics.cox_elastic_net import cox_elastic_net_cv
 from common.statistics.distributions import two_sided_p
 from common.statistics.elastic_net import elastic_net_cv
 from common.statistics.firth import firth
+from common.statistics.kappa import Kappa, ReaderTable, reader_kappa
 from common.statistics.mann_whitney import mann_whitney
 from common.statistics.moments import moments
 from common.statistics.mrmr import relevance
@@ -40,6 +41,7 @@ from common.statistics.univariable import univariable
 from common.study.analyses import ANALYSES, FOLDS, StatisticName
 from common.study.protocol import Study
 from common.study.ranges import plausible_range, table_columns
+from common.study.readings import BothReadings
 from common.study.recipe import Complete, Fold, Recipe, Select
 from server.study.models import refusal
 from server.study.results import AFTER_SELECTION, Estimate, Result
@@ -216,6 +218,35 @@ def _tests(term: str, fit: ChiSquare) -> list[Estimate]:
     return found
 
 
+def _reader_kappa(s: Subject) -> Conclusion[Finding]:
+    """Each trait on its own, of all patients of the cohort whom two readers have read."""
+    limits, traits = s.study.limits, table_columns(s.study, s.analysis.predictors)
+    asked = (
+        ReaderTable(s.analysis.cohort, Recipe((BothReadings(column.name),)), column.name, levels, limits.min_cell)
+        for column, levels in traits
+    )
+    fits: list[Kappa | FedmviError] = yield from together(
+        *(attempt(reader_kappa(query, min_sites=limits.min_sites)) for query in asked)
+    )
+    found = []
+    for (column, _), fit in zip(traits, fits, strict=True):
+        if isinstance(fit, FedmviError):
+            found.append(Estimate(name="kappa", term=column.name, value=None, note=refusal(fit)[1]))
+        else:
+            found += _agreed(fit)
+    if all(isinstance(fit, FedmviError) for fit in fits):
+        raise next(fit for fit in fits if isinstance(fit, FedmviError))
+    scale = "Unweighted: 0 is agreement by chance, 1 full agreement."
+    return Finding(found, note=f"{scale} Intervals: large-sample variance of Fleiss, Cohen and Everitt.")
+
+
+def _agreed(fit: Kappa) -> list[Estimate]:
+    (row,) = fit.summary
+    kappa = estimates([row], "kappa", "kappa", term="column")
+    told = ("agreement", "patients", "sites", "sites_left_out")
+    return kappa + [Estimate(name=name, term=fit.column, value=float(row[name])) for name in told]
+
+
 def _random_effects(s: Subject) -> Conclusion[Finding]:
     limits = s.study.limits
     guards = limits.min_test_class, limits.min_cell
@@ -312,6 +343,7 @@ MAKERS: Mapping[StatisticName, Maker] = MappingProxyType(
         "stability-selection": _stability,
         "mrmr": _mrmr,
         "chi-square": _chi_square,
+        "reader-kappa": _reader_kappa,
         "random-effects": _random_effects,
         "cox-lasso": _cox_lasso,
         "cox": _cox,

@@ -41,7 +41,11 @@ def study_with(*statistics: str) -> str:
     text = STUDY
     for name in statistics:
         endpoint = ENDPOINTS[ANALYSES[name].endpoint]
-        what = 'predictors = ["cirrhosis", "sex"]' if name == "chi-square" else f"predictors = {AGE_SIZE}"
+        what = (
+            'predictors = ["cirrhosis", "sex"]'
+            if name in ("chi-square", "reader-kappa")
+            else f"predictors = {AGE_SIZE}"
+        )
         text += f'\n[[analyses]]\nname = "{name}"\nstatistic = "{name}"\ncohort = "train"\n{endpoint}\n{what}\n'
     return text
 

@@ -47,6 +47,8 @@ def study_text() -> str:
             on = 'predictors = [{ variable = "age", coding = "linear" }]'
         if name == "chi-square":
             on = 'predictors = ["cirrhosis", "sex", "afp"]'
+        if name == "reader-kappa":
+            on = 'predictors = ["cirrhosis"]'  # which nobody has read twice
         cohort = "external" if kind.on == "models" else "train"
         text += f'\n[[analyses]]\nname = "{name}"\nstatistic = "{name}"\ncohort = "{cohort}"\n{endpoint}\n{on}\n'
     return text
