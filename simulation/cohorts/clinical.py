@@ -9,7 +9,8 @@ recorded on a grid by rounding up, which never moves a value across a cut-off th
 share above a cut-off is published, are rounded to the nearest.
 
 Assumed: imaging measures the size at pathology with an error of 8 %; grades I and IV are 20 % of the low and 15 % of
-the high Edmondson grades; days between imaging and surgery are exponential with a mean of 9, between 1 and 90.
+the high Edmondson grades; days between imaging and surgery are exponential with a mean of 9, between 1 and 90; readers
+disagree on a trait whatever else the patient has.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.study.dictionary import DICTIONARY
+from common.study.readings import second_column
 from simulation.cohorts.consortium import Clinical, Consortium, Quartiles, Site
 from simulation.cohorts.latent import NORMAL, SIZE, UPPER_QUARTILE, Floats, centre_shifts, latent_model
 from simulation.cohorts.outcomes import endpoints_of, follow_up
@@ -69,6 +71,7 @@ def draw_site(consortium: Consortium, site: Site, seed: int) -> Patients:
     _size(consortium.clinical, scores[SIZE], present, stream(consortium.name, seed, site.name, "measured size"), table)
     for name in consortium.clinical.traits:
         table.finding(name, scores[name] > 0)
+    _read_again(consortium, site, seed, table)
     _eligibility(consortium.clinical.ineligible, n, stream(consortium.name, seed, site.name, "eligibility"), table)
     _outcome(consortium, present, stream(consortium.name, seed, site.name, "follow-up"), table)
     return Patients(site.name, ids, labels, grade, scores, table.values, table.cells)
@@ -173,6 +176,18 @@ def _size(
     measured = size * np.exp(0.08 * rng.standard_normal(len(size)))
     table.continuous("tumour_size_imaging", np.clip(measured, *SIZES_CM), 1, nearest=True)
     table.continuous("tumour_size_pathology", np.clip(size, *SIZES_CM), 1, nearest=True)
+
+
+def _read_again(consortium: Consortium, site: Site, seed: int, table: _Table) -> None:
+    """The second reader's traits: as the first's in a share of the patients, the declared kappa, and in the others at
+    random, as often as the first sees it here. Both then see it equally often, and kappa is that share on average."""
+    for name, trait in consortium.clinical.traits.items():
+        if trait.second_reader is not None:
+            rng = stream(consortium.name, seed, site.name, f"second reader {name}")
+            first = table.values[name] > 0
+            alike, guessed = rng.random((2, len(first)))
+            again = np.where(alike < trait.second_reader, first, guessed < first.mean())
+            table.finding(second_column(name), again)
 
 
 def _eligibility(share: float, n: int, rng: np.random.Generator, table: _Table) -> None:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from common.errors import FedmviError
 from common.study.declarations import as_tuples, toml_problems
+from common.study.readings import second_column
 from simulation.cohorts.gene_sets import GLUCOSE_METABOLISM
 from simulation.cohorts.published import MARGINS
 from simulation.shipped import shipped_consortia
@@ -117,6 +118,9 @@ class Trait(_Declared):
     odds_ratio: float = Field(gt=0, le=1000, description="Odds of the trait with MVI over those without.")
     source: str = Field(default="", description="Publication that the odds ratio comes from.")
     assumed: bool = Field(default=False, description="True where no publication is cited.")
+    second_reader: float | None = Field(
+        default=None, gt=0, lt=1, description="Cohen's kappa of a second reader of all patients; absent: read once."
+    )
 
     @model_validator(mode="after")
     def _stated(self) -> Self:
@@ -163,7 +167,7 @@ class Clinical(_Declared):
     @model_validator(mode="after")
     def _traits_are_columns_of_their_own(self) -> Self:
         for name in self.traits:
-            taken = name in {*MARGINS, *_OTHER_COLUMNS} or name.endswith(("_days", "_event"))
+            taken = name in {*MARGINS, *_OTHER_COLUMNS} or name.endswith(("_days", "_event", second_column("")))
             if taken or not re.fullmatch("[a-z][a-z0-9_]{0,63}", name):
                 raise ValueError(f"'{name}' cannot be a trait: it is another column, or no column name")
         return self

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.metrics import cohen_kappa_score
 
 from common.study.dictionary import DICTIONARY
+from common.study.readings import second_column
 from simulation.cohorts.clinical import draw_site
 from simulation.cohorts.consortium import (
     Clinical,
@@ -337,3 +339,17 @@ def test_no_two_consortia_share_patients_whatever_the_seed() -> None:
     for name in first.scores:
         correlation = float(np.corrcoef(first.scores[name], second.scores[name])[0, 1])
         assert abs(correlation) < 4 / math.sqrt(4000), name
+
+
+def test_a_second_reader_agrees_as_declared_and_changes_nothing_else_that_is_drawn() -> None:
+    twice = {name: trait.model_copy(update={"second_reader": 0.7}) for name, trait in TRAITS.items()}
+    site = Site(name="hospital-a", groups=(Group(patients=4000),))
+    once = draw_site(consortium(site), site, 3)
+    again = draw_site(consortium(site, clinical=Clinical(traits=twice)), site, 3)
+    added = [second_column(name) for name in TRAITS]
+    assert [name for name in again.cells if name not in once.cells] == added
+    assert {name: cells for name, cells in again.cells.items() if name not in added} == dict(once.cells)
+    for name in TRAITS:
+        first, second = again.cells[name], again.cells[second_column(name)]
+        assert abs(cohen_kappa_score(first, second) - 0.7) < 0.05
+        assert abs(first.count("yes") - second.count("yes")) < 100
