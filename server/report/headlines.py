@@ -37,7 +37,7 @@ def headlines(results: Results) -> list[str]:
     told += [sentence for result in of(results, "network-selection") for sentence in _network(results, result)]
     told += [words for result in of(results, "network-adaptation") if (words := adaptation_sentence(result))]
     told += sentences(results)
-    told += [_survival(result) for result in of(results, "survival")[:_COMPARISONS]]
+    told += [_survival(results, result) for result in of(results, "survival")[:_COMPARISONS]]
     told += expressed(results)[:_COMPARISONS]
     told += [fmt.plain(r.note) for r in of(results, "univariable-logistic") if r.note]
     refused = dict.fromkeys(fmt.plain(r.note) for r in results.results if r.status == "refused")
@@ -139,7 +139,7 @@ def _lower(words: str) -> str:
     return words[:1].lower() + words[1:]
 
 
-def _survival(result: Result) -> str:
+def _survival(results: Results, result: Result) -> str:
     title = fmt.plain(result.title)
     if result.status != "estimated":
         return f"{title}: {'refused' if result.status == 'refused' else 'not estimable'}."
@@ -151,4 +151,18 @@ def _survival(result: Result) -> str:
         if median is not None:
             medians.append(f"{fmt.time(median.value, median.unit)} ({short})")
     patients = f" ({result.n} patients, {result.events} events)" if None not in (result.n, result.events) else ""
-    return f"{title}{patients}: {tested}; median {' v '.join(medians)}."
+    return f"{title}{patients}: {tested}{_hazards(results, result)}; median {' v '.join(medians)}."
+
+
+def _hazards(results: Results, result: Result) -> str:
+    """The hazard ratio of the last group over the first, alone and beside covariates, where the comparison has them."""
+    names, short = groups(result), short_groups(result)[1]
+    told = []
+    for kind, word in (("univariable", ""), ("multivariable", "adjusted ")):
+        regression = next((r for r in of(results, "cox-regression") if r.id == f"{result.id}.cox-{kind}"), None)
+        found = estimate(regression, "hazard_ratio", names[-1]) if names else None
+        if found is not None and found.value is not None:
+            what = "" if told else f"hazard ratio of {short[-1]} over {short[0]} "
+            interval = fmt.ratio_interval(found.value, found.low, found.high).replace("(", "(95 % CI ")
+            told.append(f", {word}{what}{interval}")
+    return "".join(told)

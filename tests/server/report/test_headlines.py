@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.report.headlines import headlines
-from server.study.results import Results
+from server.study.results import Estimate, Result, Results
 from tests.server.report.conftest import Make
 
 
@@ -17,6 +17,27 @@ def test_a_few_sentences_with_the_main_numbers(results: Results) -> None:
     assert "not estimable in train" in sentences[3]
     assert sentences[4].endswith("log-rank p < 0.001; median not reached (absent) v 400 days (13.1 months) (present).")
     assert sentences[5] == "Overall survival by Microvascular invasion: not estimable."
+
+
+def regression(kind: str, *estimates: Estimate) -> Result:
+    return Result(
+        id=f"comparison.rfs-by-mvi.cox-{kind}", statistic="cox-regression", kind=kind, title="Cox", cohort="train",
+        sites=["alpha", "beta", "gamma"], how="exact", estimates=list(estimates),
+    )  # fmt: skip
+
+
+def test_survival_names_the_hazard_ratio_alone_and_adjusted_where_there_is_one(results: Results) -> None:
+    group = "Microvascular invasion: present"
+    alone = Estimate(name="hazard_ratio", term=group, value=2.104, low=1.302, high=3.4, p=0.002)
+    beside = [Estimate(name="hazard_ratio", term="afp>20", value=9.0, low=8.0, high=10.0)]
+    beside.append(Estimate(name="hazard_ratio", term=group, value=1.806, low=1.1, high=2.967, p=0.02))
+    added = [regression("univariable", alone), regression("multivariable", *beside)]
+    sentence = headlines(results.model_copy(update={"results": [*results.results, *added]}))[4]
+    ratios = "hazard ratio of present over absent 2.10 (95 % CI 1.30 to 3.40), adjusted 1.81 (95 % CI 1.10 to 2.97);"
+    assert f"log-rank p < 0.001, {ratios} median not reached (absent)" in sentence
+    refused = [regression("univariable"), added[1]]
+    sentence = headlines(results.model_copy(update={"results": [*results.results, *refused]}))[4]
+    assert "p < 0.001, adjusted hazard ratio of present over absent 1.81 (95 % CI 1.10 to 2.97); median" in sentence
 
 
 def test_real_patients_are_not_called_simulated(make: Make) -> None:
