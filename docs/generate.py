@@ -6,9 +6,10 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
 import typer
@@ -20,6 +21,7 @@ import server.cli
 import simulation.cli
 from client.cohort.site import ColumnMap, Images, Policy, SiteHead, Tables
 from common.errors import CATALOGUE
+from common.published import results as published
 from common.study import (
     characteristics,
     eligibility,
@@ -34,8 +36,10 @@ from common.study import (
     terms,
 )
 from common.study.analyses import ANALYSES
+from common.study.chain import ChainedImpute
 from common.study.dictionary import DICTIONARY, Variable
 from common.study.readings import second_column
+from common.study.recipe import Impute
 from server.study.results import schema
 from simulation.cohorts import consortium as declared
 from simulation.cohorts.faults import FAULTS
@@ -195,6 +199,58 @@ def study() -> str:
     return text
 
 
+_JSON: dict[object, str] = {str: "text", bool: "true or false", int: "whole number", float: "number", NoneType: "null"}
+_ELSEWHERE = {"Preparation": "study.md#preparation", "Reporting": "study.md#reporting"}
+
+
+def _in_json(kind: object) -> str:
+    """A type in the words of JSON; a part of the file as a link to where it is described."""
+    parts = get_args(kind)
+    if get_origin(kind) is Annotated:
+        return _in_json(parts[0])
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{json.dumps(part)}`" for part in parts)
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(_in_json(part) for part in parts)
+    if get_origin(kind) in (list, tuple, dict):
+        inner = _in_json(parts[-1 if get_origin(kind) is dict else 0])
+        several = f"({inner})" if " or " in inner else inner
+        return f"by name: {several}" if get_origin(kind) is dict else f"list of {several}"
+    if isinstance(kind, type) and (issubclass(kind, BaseModel) or is_dataclass(kind)):
+        return f"[{kind.__name__}]({_ELSEWHERE.get(kind.__name__, '#' + kind.__name__.lower())})"
+    return _JSON[kind]
+
+
+def results() -> str:
+    """docs/reference/results.md."""
+    text = MADE + (
+        "# results.json\n\nAll that a study publishes; the report, the tables and a handed-on model are made from it. "
+        "It is a function of study, data and code: no times, no names of computers, and the same study over the same "
+        "data gives the same bytes. Unknown fields are refused. The same for programs is the [JSON schema]"
+        "(results.schema.json), which a test holds against the results of whole studies.\n"
+    )
+    parts: list[type[BaseModel]] = [
+        published.Results,
+        published.CohortFacts,
+        published.VariableFacts,
+        published.Result,
+        published.Estimate,
+        published.Count,
+        published.Curve,
+        published.CrossTable,
+        published.LogisticModel,
+        published.Predictor,
+        published.GeneRows,
+        published.GeneSetRow,
+    ]
+    text += "".join(table(part, part.__name__, lambda info: _in_json(info.annotation)) for part in parts)
+    for filling in (Impute, ChainedImpute):
+        about = inspect.cleandoc(filling.__doc__ or "").split("\n\n")[0]
+        text += f"\n## {filling.__name__}\n\n{about}\n\n| field | type |\n|---|---|\n"
+        text += "".join(f"| `{name}` | {_in_json(kind)} |\n" for name, kind in get_type_hints(filling).items())
+    return text
+
+
 def site() -> str:
     """docs/reference/site.md."""
     text = MADE + "# site.toml\n\nThe one file in which a hospital describes its tables and its policy.\n"
@@ -342,6 +398,7 @@ def pages() -> dict[Path, str]:
         DOCS / "reference" / "site.md": site(),
         DOCS / "reference" / "dictionary.md": dictionary(),
         DOCS / "reference" / "consortium.md": consortium(),
+        DOCS / "reference" / "results.md": results(),
         DOCS / "reference" / "results.schema.json": json.dumps(schema(), indent=1, sort_keys=True) + "\n",
     }
 

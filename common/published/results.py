@@ -75,7 +75,7 @@ class _Part(BaseModel):
 
 
 class Estimate(_Part):
-    """One number. `None` stands for what was not estimable, or is hidden because it is small."""
+    """One number. `null` stands for what was not estimable, or is hidden because it is small."""
 
     name: str = Field(description="What is estimated, such as `odds_ratio` or `auc`.")
     term: str = Field(default="", description="Of what: a predictor, a group, a time.")
@@ -89,7 +89,7 @@ class Estimate(_Part):
 
 
 class Count(_Part):
-    """One count by site. `None` stands for a small count, or one hidden with it."""
+    """One count by site. `null` stands for a small count, or one hidden with it."""
 
     name: str = Field(description="What is counted.")
     by_site: dict[str, int | None] = Field(default_factory=dict, description="Each site's count.")
@@ -113,13 +113,13 @@ class Curve(_Part):
     low: list[float] = Field(default_factory=list, description="Lower 95 % band.")
     high: list[float] = Field(default_factory=list, description="Upper 95 % band.")
     at_risk: list[int | None] = Field(
-        default_factory=list, description="Patients at risk, told once a year; None between."
+        default_factory=list, description="Patients at risk, told once a year; null between."
     )
     unit: str = Field(default="", description="Unit of x.")
 
 
 class CrossTable(_Part):
-    """Patients by what is true and by what is predicted. `None` stands for a hidden count."""
+    """Patients by what is true and by what is predicted. `null` stands for a hidden count."""
 
     name: str = Field(description="What predicts, such as `mean` at its cut-off.")
     rows: list[str] = Field(description="True levels.")
@@ -146,7 +146,7 @@ class LogisticModel(_Part):
     """What is needed to use a fitted logistic regression on a patient."""
 
     endpoint: str = Field(description="Whose probability it gives, for readers.")
-    predictors: list[Predictor]
+    predictors: list[Predictor] = Field(description="Its inputs, in the order of the protocol.")
     covariance: list[list[float]] = Field(
         description="Of the coefficients in the order of `coef`, intercept first; empty of a LASSO, whose coefficients "
         "are shrunk, and of a formula from elsewhere."
@@ -183,28 +183,28 @@ class Result(_Part):
     """One statistic."""
 
     id: str = Field(description="Unique, stable name, such as `model.clinical.auc.external-test`.")
-    statistic: Statistic
+    statistic: Statistic = Field(description="What it is.")
     kind: str = Field(
         default="",
         description="Of an analysis: its statistic as the protocol names it; of a Cox regression: univariable or "
         "multivariable; of gene expression: by group or score, or how sets were looked for.",
     )
     title: str = Field(description="For readers.")
-    cohort: str
-    sites: list[str]
-    n: int | None = Field(default=None, description="Patients that entered; None where hidden.")
-    events: int | None = Field(default=None, description="Those with the endpoint or event; None where hidden.")
+    cohort: str = Field(description="The cohort whose patients it is of.")
+    sites: list[str] = Field(description="The hospitals whose patients it is of.")
+    n: int | None = Field(default=None, description="Patients that entered; null where hidden.")
+    events: int | None = Field(default=None, description="Those with the endpoint or event; null where hidden.")
     how: str = Field(
         description="exact or federated (either may end in -masked), binned(B), guarded(K), site-alone, private(eps) "
         "or simulated."
     )
-    status: Status = "estimated"
+    status: Status = Field(default="estimated", description="refused: by a hospital, whose error `note` has.")
     verdict: str = Field(default="", description="Of a shift: what kind it is.")
-    note: str = ""
-    estimates: list[Estimate] = Field(default_factory=list)
-    counts: list[Count] = Field(default_factory=list)
-    curves: list[Curve] = Field(default_factory=list)
-    tables: list[CrossTable] = Field(default_factory=list)
+    note: str = Field(default="", description="What a reader must know of it, or why there is none.")
+    estimates: list[Estimate] = Field(default_factory=list, description="Its numbers.")
+    counts: list[Count] = Field(default_factory=list, description="Its counts by hospital.")
+    curves: list[Curve] = Field(default_factory=list, description="What is drawn of it.")
+    tables: list[CrossTable] = Field(default_factory=list, description="True by predicted levels.")
     model: LogisticModel | None = Field(default=None, description="Of a fitted model: how to use it.")
     genes: GeneRows | None = Field(default=None, description="Of gene expression: numbers of every gene.")
     sets: list[GeneSetRow] = Field(default_factory=list, description="Of gene sets: every set, the strongest first.")
@@ -213,15 +213,15 @@ class Result(_Part):
 class CohortFacts(_Part):
     """A cohort of the study."""
 
-    name: str
-    role: Role
-    sites: list[str]
+    name: str = Field(description="As the protocol has it.")
+    role: Role = Field(description="What it is for, as the protocol has it.")
+    sites: list[str] = Field(description="Its hospitals.")
 
 
 class VariableFacts(_Part):
     """A variable of the study, for readers."""
 
-    title: str
+    title: str = Field(description="For readers.")
     unit: str = Field(description="Unit of its values and cut-offs; empty for words.")
     reference: str = Field(description="The level that others are compared with; empty for numbers.")
 
@@ -229,17 +229,17 @@ class VariableFacts(_Part):
 class Results(_Part):
     """The whole of `results.json`."""
 
-    schema_version: Literal[1] = 1
-    study: str
-    title: str
-    description: str
-    simulated: bool
-    sources: list[str]
-    study_fingerprint: str
-    code_fingerprint: str
-    preparation_fingerprint: str
+    schema_version: Literal[1] = Field(default=1, description="Of this form of the file.")
+    study: str = Field(description="The study's name.")
+    title: str = Field(description="Its title.")
+    description: str = Field(description="What its protocol says of it.")
+    simulated: bool = Field(description="Whether its patients are made up.")
+    sources: list[str] = Field(description="Where its patients are from, and what was assumed of them.")
+    study_fingerprint: str = Field(description="SHA-256 of all that the protocol says.")
+    code_fingerprint: str = Field(description="SHA-256 of the code that answered, which all hospitals share.")
+    preparation_fingerprint: str = Field(description="SHA-256 of what the protocol says of preparing.")
     min_cell: int = Field(description="Smaller counts are not shown.")
-    cohorts: list[CohortFacts]
+    cohorts: list[CohortFacts] = Field(description="All of the protocol.")
     left_out: list[str] = Field(
         default_factory=list, description="Sites of the protocol that stayed away, and without which the study went on."
     )
@@ -249,7 +249,7 @@ class Results(_Part):
     preparation: Annotated[Preparation | None, BeforeValidator(as_tuples)] = Field(
         default=None, description="How hospitals turned images into features and stacks; null: the study has no images."
     )
-    results: list[Result]
+    results: list[Result] = Field(description="Every statistic of the study.")
 
     @property
     def refused(self) -> bool:
