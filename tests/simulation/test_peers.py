@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,15 @@ from common.federation.ports import InProcess, SitesPort, ungated
 from common.federation.runner import conclude
 from server.study.execution import Action
 from server.study.results import read_results
-from simulation.benchmarks.peers import measuring, ours
+from simulation.benchmarks.peers import field, measuring, ours
 from simulation.benchmarks.peers.alone import conclusion, site_view
-from simulation.benchmarks.peers.contenders import ENVIRONMENTS, Contender, Fit, at_events
+from simulation.benchmarks.peers.contenders import ENVIRONMENTS, Contender, Fit, at_events, installed_by
 from simulation.benchmarks.peers.environments import MARKER, UnavailableError, environment
 from simulation.benchmarks.peers.field import CONTENDERS
 from simulation.benchmarks.peers.ours import STEPS
 from simulation.benchmarks.peers.programs import pooled_job
-from simulation.benchmarks.peers.rows import Question, Rows, asaur_rows, heart_rows, rows_of
+from simulation.benchmarks.peers.question import Question
+from simulation.benchmarks.peers.rows import Rows, asaur_rows, heart_rows, rows_of
 from simulation.cli import app
 from simulation.exactness.measuring import public_data
 from simulation.importers.asaur import import_asaur
@@ -123,13 +125,39 @@ def test_the_survival_study_gives_the_pooled_hazards(tmp_path: Path) -> None:
 def test_a_peer_that_cannot_be_installed_is_skipped_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring.compare, "__defaults__", ((_answers(0.0), _absent()),))
+    monkeypatch.setattr(field, "CONTENDERS", (_answers(0.0), _absent()))
     found = CliRunner().invoke(app, ["benchmark", "peers", "--environments", str(tmp_path), "--json"])
     assert found.exit_code == 0, found.output
-    first, second = json.loads(found.stdout)["rows"]
+    told = json.loads(found.stdout)
+    assert told["complete"] and told["versions"].keys() >= {"fedmvi", "python", "flwr"}
+    assert told["installed"]["flare"].startswith("flare/bin/python -m pip install nvflare==")
+    first, second = told["rows"]
     assert first["distance"] == 0.0 and first["skipped"] == "" and first["command"] == "command"
     assert "there-is-no-such-package" in second["skipped"]
     assert "distance" not in second
+
+
+def test_the_page_has_what_is_installed() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "comparison.md").read_text(encoding="utf-8")
+    assert all(installed_by(name) in page for name in ENVIRONMENTS)
+
+
+@pytest.mark.parametrize("stop", [ValueError("a peer writes something else now"), KeyboardInterrupt()])
+def test_what_was_measured_before_a_failure_is_printed_and_only_what_is_asked_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
+) -> None:
+    """Half an hour may lie before it."""
+
+    def fails(*_: object) -> Fit:
+        raise stop
+
+    unasked = replace(_answers(1.0), question=Question.CURVE)
+    monkeypatch.setattr(field, "CONTENDERS", (unasked, _answers(0.0), replace(_answers(0.0), fit=fails)))
+    command = ["benchmark", "peers", "--environments", str(tmp_path), "--question", "Cox regression", "--json"]
+    found = CliRunner().invoke(app, command)
+    assert found.exit_code != 0
+    told = json.loads(found.stdout)
+    assert [row["question"] for row in told["rows"]] == ["Cox regression"] and not told["complete"]
 
 
 def test_without_its_reference_nobody_has_a_distance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +174,7 @@ def test_a_folder_that_holds_something_else_is_refused_before_anything_is_run(na
     theirs.parent.mkdir()
     theirs.write_text("years of work", encoding="utf-8")
     with pytest.raises(FedmviError) as refused:
-        measuring.compare(tmp_path, lambda _: pytest.fail("something ran"), CONTENDERS)
+        list(measuring.compare(tmp_path, lambda _: pytest.fail("something ran"), CONTENDERS))
     assert refused.value.number == 213
     with pytest.raises(FedmviError):
         environment(theirs.parent, ["pip"])

@@ -28,7 +28,7 @@ from common.statistics.survival import survival
 from common.study.recipe import Recipe
 from common.study.table import FloatArray
 from server.transport import FlowerTransport, SiteNames
-from simulation.benchmarks.peers.rows import Question
+from simulation.benchmarks.peers.question import Question
 from simulation.views import COHORT, ArrayView, named_masks, row_keys
 
 ENDPOINT = "end"

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.terminal import EXIT_PROBLEMS, err, need, out, print_json
+from simulation.benchmarks.peers.question import Question
 
 if TYPE_CHECKING:
     from simulation.benchmarks.peers.measuring import Row
@@ -26,32 +27,45 @@ def peers(
         Path | None,
         typer.Option(help="Folder for the peers' environments, to use them again. [default: none is kept]"),
     ] = None,
+    question: Annotated[
+        list[Question] | None, typer.Option(help="What is asked; may be repeated. [default: all three]")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Fit a logistic regression, a Kaplan-Meier curve and a Cox regression by FedMVI and by established tools, compare.
 
     Each peer is installed by pip into an environment of its own; one that cannot be is skipped, and the table says why.
+    An interruption loses no row: what was measured before is printed with it.
     """
     need("simulation", "ray", "pyarrow")
     need("exactness", "statsmodels", "sklearn")
+    from simulation.benchmarks.peers.field import CONTENDERS
     from simulation.benchmarks.peers.measuring import compare, report
     from simulation.exactness.measuring import Absent
 
+    asked = [one for one in CONTENDERS if one.question in (question or list(Question))]
+    rows: list[Row] = []
+    complete = False
     with TemporaryDirectory(prefix="fedmvi-environments-") as name:
         cache = Path(name) if environments is None else environments
         cache.mkdir(parents=True, exist_ok=True)
         try:
-            rows = compare(cache.resolve(), lambda step: err.print(f"[dim]{escape(step)} …[/]"))
+            for row in compare(cache.resolve(), lambda step: err.print(f"[dim]{escape(step)} …[/]"), asked):
+                rows.append(row)
+            complete = True
         except Absent as error:
             err.print(escape(str(error)))
             raise typer.Exit(EXIT_PROBLEMS) from error
-    if json_:
-        print_json(report(rows))
-    else:
-        _print(rows)
+        finally:
+            if json_:
+                print_json({**report(rows), "complete": complete})
+            elif rows:
+                _print(rows)
 
 
 def _print(rows: list[Row]) -> None:
+    from simulation.benchmarks.peers.contenders import ENVIRONMENTS, installed_by
+
     for question in dict.fromkeys(row.contender.question for row in rows):
         table = Table(
             "contender", "distance", "rounds", "seconds", "kB", "what leaves a site", "program",
@@ -71,6 +85,8 @@ def _print(rows: list[Row]) -> None:
                     parts = (f"{step} {seconds:.1f}" for step, seconds in row.fit.parts.items())
                     out.print(f"  seconds of it: {', '.join(parts)}", soft_wrap=True)
         out.print()
+    for name in ENVIRONMENTS:
+        out.print(escape(f"{name}: {installed_by(name)}"), soft_wrap=True)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

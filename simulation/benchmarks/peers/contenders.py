@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +17,8 @@ import numpy as np
 
 from common.study.table import FloatArray
 from simulation.benchmarks.peers.environments import environment, run
-from simulation.benchmarks.peers.rows import Question, Rows
+from simulation.benchmarks.peers.question import Question
+from simulation.benchmarks.peers.rows import Rows
 
 RUN_SECONDS = 900.0
 OWN = Path(sys.executable)
@@ -27,6 +29,11 @@ FLARE = ("nvflare==2.9.0", "lifelines==0.30.3", "tenseal==0.3.18")
 TNO = ("tno.fl.protocols.cox-regression==0.5.5",)
 ENVIRONMENTS: Mapping[str, tuple[str, ...]] = {"flower": FLOWER, "flare": FLARE, "tno": TNO}
 """What is installed for each peer, into an environment of that name."""
+
+
+def installed_by(name: str) -> str:
+    """The command that installs a peer into its environment."""
+    return shlex.join([f"{name}/bin/python", "-m", "pip", "install", *ENVIRONMENTS[name]])
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simulation.benchmarks.peers.contenders import Contender, program
 from simulation.benchmarks.peers.ours import alone, whole_study
-from simulation.benchmarks.peers.rows import Question
+from simulation.benchmarks.peers.question import Question
 
 FLARE_ROUNDS, FLARE_MORE = 5, 15
 """As in its example, and as many as bring it to the end."""

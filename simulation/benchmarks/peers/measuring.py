@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from simulation.benchmarks.measuring import machine
-from simulation.benchmarks.peers.contenders import ENVIRONMENTS, Contender, Fit
+from simulation.benchmarks.measuring import machine, versions
+from simulation.benchmarks.peers.contenders import ENVIRONMENTS, Contender, Fit, installed_by
 from simulation.benchmarks.peers.environments import UnavailableError, refuse_foreign
 from simulation.benchmarks.peers.field import CONTENDERS
-from simulation.benchmarks.peers.rows import Question, Rows, rows_of
+from simulation.benchmarks.peers.question import Question
+from simulation.benchmarks.peers.rows import Rows, rows_of
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,12 @@ class Row:
         return told
 
 
-def compare(cache: Path, progress: Callable[[str], None], contenders: Sequence[Contender] = CONTENDERS) -> list[Row]:
-    """Every contender; the first of a question is its reference. One that cannot be run is skipped with its reason.
+def compare(
+    cache: Path, progress: Callable[[str], None], contenders: Sequence[Contender] = CONTENDERS
+) -> Iterator[Row]:
+    """Every contender, each as it is known; the first of a question is its reference.
+
+    One that cannot be run is skipped with its reason.
 
     Without the reference nobody's distance is known.
 
@@ -89,7 +94,6 @@ def compare(cache: Path, progress: Callable[[str], None], contenders: Sequence[C
         refuse_foreign(cache / name)
     rows: dict[Question, Rows] = {}
     references: dict[Question, Fit | None] = {}
-    found: list[Row] = []
     for contender in contenders:
         progress(f"{contender.question}: {contender.name}")
         asked = contender.question
@@ -100,9 +104,9 @@ def compare(cache: Path, progress: Callable[[str], None], contenders: Sequence[C
         apart = None
         if fit is not None and reference is not None:
             apart = float(np.max(np.abs(fit.found - reference.found)))
-        found.append(Row(contender, fit, apart, why))
-        progress(f"  {found[-1].words()}")
-    return found
+        found = Row(contender, fit, apart, why)
+        progress(f"  {found.words()}")
+        yield found
 
 
 def _fitted(contender: Contender, rows: Rows, cache: Path) -> tuple[Fit | None, str]:
@@ -115,4 +119,10 @@ def _fitted(contender: Contender, rows: Rows, cache: Path) -> tuple[Fit | None, 
 
 def report(rows: Sequence[Row]) -> dict[str, Any]:
     """For programs."""
-    return {"name": "peers", "machine": machine(), "rows": [r.as_json() for r in rows]}
+    return {
+        "name": "peers",
+        "machine": machine(),
+        "versions": versions("flwr", "ray", "numpy", "scipy"),
+        "installed": {name: installed_by(name) for name in ENVIRONMENTS},
+        "rows": [r.as_json() for r in rows],
+    }

@@ -14,7 +14,8 @@ from common.study.table import FloatArray
 from server.study.results import Results, read_results
 from server.study.run_directory import RunDirectory
 from simulation.benchmarks.peers.contenders import OWN, Fit, timed, told
-from simulation.benchmarks.peers.rows import Question, Rows
+from simulation.benchmarks.peers.question import Question
+from simulation.benchmarks.peers.rows import Rows
 from simulation.exactness.measuring import public_data
 from simulation.importers.asaur import import_asaur
 from simulation.importers.heart_disease import import_heart_disease

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from common.study.table import FloatArray
+from simulation.benchmarks.peers.question import Question
 from simulation.benchmarks.shift.centres import HEART_DISEASE
 from simulation.benchmarks.shift.sites import ENDPOINT
 from simulation.exactness.measuring import public_data
@@ -19,14 +19,6 @@ from simulation.importers.asaur import import_asaur
 
 SURVIVAL_PREDICTORS = ("age", "cirrhosis", "afp_code", "size_code", "multiplicity_code")
 _CODES = {"no": 0.0, "yes": 1.0}
-
-
-class Question(StrEnum):
-    """What all are asked."""
-
-    LOGISTIC = "logistic regression"
-    CURVE = "Kaplan-Meier curve"
-    HAZARDS = "Cox regression"
 
 
 @dataclass(frozen=True)
