@@ -138,6 +138,11 @@ class Reader:
                 if not self.skipped(page, typed.line):
                     self._do(Typed(self.here(typed.line), self.here(typed.answer)))
 
+    def type_from(self, page: str, begins: str) -> Said:
+        """Type the one command of a page that begins so, which is in `elsewhere` as typed by the test that asks."""
+        (typed,) = [one for one in typed_on(DOCS / page) if one.line.startswith(begins)]
+        return self._do(Typed(self.here(typed.line), self.here(typed.answer)))
+
     def here(self, text: str) -> str:
         """What is typed or saved here for a text of the page."""
         if not self.changes:
@@ -164,12 +169,13 @@ class Reader:
         for line, file in BELOW.findall(last):
             self._replace(self.here(file), f"\n{line}\n", f"\n{line}\n{text}")
 
-    def _do(self, typed: Typed) -> None:
+    def _do(self, typed: Typed) -> Said:
         said = self.type(typed.line)
         if "FEDMVI-" not in typed.answer:
             assert said.code == 0, f"{typed.line}\nended with {said.code}:\n{said.text}"
         missing = lacks(said.text, typed.answer)
         assert not missing, f"{typed.line}\ndid not say {missing}; it said:\n{said.text}"
+        return said
 
     def type(self, line: str) -> Said:
         """Type one line at the folder."""
@@ -179,6 +185,10 @@ class Reader:
             if line.startswith(begin):
                 then(said)
         return said
+
+    def in_one_process(self, line: str) -> Said:
+        """Run a study without Flower."""
+        return self.run(f"{line} --in-process")
 
     def run(self, line: str) -> Said:
         """Run one line and wait for its end."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
 from simulation.network.example import make_example_hospitals, write_example_study
 from simulation.running import Simulation
-from tests.docs.elsewhere import ELSEWHERE, is_elsewhere
+from tests.docs.elsewhere import ELSEWHERE, NOT_TYPED, is_elsewhere
 from tests.docs.reader import DOCS, ROOT, Reader, Said, sections, typed_on
 from tests.public_data import public
 
+CONSORTIA = ROOT / "simulation" / "consortia"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in (*DOCS.glob("tutorial/*.md"), *DOCS.glob("howto/*.md")))
 FOLLOWED_ELSEWHERE = {
     "tutorial/reading-a-report.md": "e2e/test_simulation.py",
@@ -92,6 +94,63 @@ def a_finished_run(reader: Reader, hospitals: Path) -> None:
     (reader.folder / "new-patients.csv").write_text(head + "".join(rows[:5]), encoding="utf-8")
 
 
+SIGNAL = """
+name = "pictures"
+title = "One hospital"
+
+[[sites]]
+name = "hospital-a"
+groups = [
+  { label = "train", patients = 12, present = 6 },
+  { label = "internal-test", patients = 8, present = 4 },
+  { label = "external-test", patients = 8, present = 4 },
+]
+scanner = { spacing_mm = 7.6, slice_mm = 14.0 }
+
+[clinical]
+size_absent = { lower = 4.5, median = 5.0, upper = 5.5 }
+size_present = { lower = 4.5, median = 5.0, upper = 5.5 }
+
+[imaging]
+matrix = 48
+slices = 16
+phases = ["arterial", "portal"]
+"""
+
+
+def fewer_patients(reader: Reader, hospitals: Path) -> None:
+    """The consortia of the page with two patients in every group, and of `hostile` the hospital that is checked."""
+    for name in ("tiny", "demo-imaging", "hostile"):
+        text = (CONSORTIA / f"{name}.toml").read_text(encoding="utf-8")
+        if name == "hostile":
+            head, *sites = re.split(r"(?=\[\[sites\]\]\n)", text)
+            text = "".join([head, *(site for site in sites if 'name = "unit-mixture"' in site)])
+        else:
+            text = re.sub(r"patients = \d+, present = \d+", "patients = 2, present = 1", text)
+        (reader.folder / f"few-{name}.toml").write_text(text, encoding="utf-8")
+        reader.changes[f"cohort {name} "] = f"cohort few-{name}.toml --workers 1 "
+    (reader.folder / "few-pictures.toml").write_text(SIGNAL, encoding="utf-8")
+    reader.changes |= {
+        "patients = 24": "patients = 2", "patients = 8": "patients = 2", "present = 12": "present = 1",
+        "signal ct-as-published": "signal few-pictures.toml --workers 1",
+        "cohort my-consortium.toml": "cohort my-consortium.toml --workers 1",
+        "studies/demo-imaging.toml": str(ROOT / "studies" / "demo-imaging.toml"),
+    }  # fmt: skip
+
+
+def sequenced_patients(reader: Reader, hospitals: Path) -> None:
+    """A hospital with RNA-seq of some patients, and the study that wants it."""
+    declared = load_consortium("radiogenomics")
+    make_hospitals(declared.model_copy(update={"sites": declared.sites[:1]}), reader.folder / "sites", 7, workers=1)
+    (reader.folder / "sites" / declared.sites[0].name).rename(reader.folder / "hospital-a")
+    shutil.copy(ROOT / "studies" / "radiogenomics.toml", reader.folder / "study.toml")
+
+
+def without_flower(reader: Reader, hospitals: Path) -> None:
+    """Studies run in this process: that Flower gives the same bytes is tested elsewhere."""
+    reader.instead = {"fedmvi-simulate run": reader.in_one_process}
+
+
 def simulated_hospitals(reader: Reader, hospitals: Path) -> None:
     """The hospitals that the worked example names."""
     assert reader.run("fedmvi-simulate cohort demo --out sites --seed 7").code == 0
@@ -124,6 +183,9 @@ BEFORE: dict[str, Callable[[Reader, Path], None]] = {
     "howto/public-data.md": published_data,
     "howto/prepare-images.md": images_of_a_few_patients,
     "howto/name-the-images.md": images_of_a_few_patients,
+    "howto/prepare-gene-expression.md": sequenced_patients,
+    "howto/radiogenomics.md": without_flower,
+    "howto/simulate-a-consortium.md": fewer_patients,
 }
 
 
@@ -135,15 +197,28 @@ def test_a_page_can_be_followed_to_its_end(reader: Reader, hospitals: Path, page
     reader.follow(page)
 
 
-def test_what_is_not_typed_here_is_done_by_the_test_that_is_named() -> None:
+def test_what_is_not_typed_here_is_typed_by_the_test_that_is_named() -> None:
     for page, listed in ELSEWHERE.items():
         pages = [page] if page else PAGES
         lines = [typed.line for each in pages for typed in typed_on(DOCS / each)]
         for one in listed:
-            assert one.words in (ROOT / "tests" / one.test).read_text(encoding="utf-8"), one
-            assert any(line.startswith(one.begins) for line in lines), f"no longer there: {page} {one}"
+            test = (ROOT / "tests" / one.test).read_text(encoding="utf-8")
+            begun = [line for line in lines if line.startswith(one.begins)]
+            assert begun, f"no longer there: {page} {one}"
+            if one.why:
+                assert one.why in NOT_TYPED and one.words and one.words in test, one
+            else:
+                assert len(begun) == 1, f"more than one of {page} begins so: {one}"
+                assert f'type_from("{page}", ' in test and f'"{one.begins}"' in test, one
     for page, test in FOLLOWED_ELSEWHERE.items():
         assert f'"{page}"' in (ROOT / "tests" / test).read_text(encoding="utf-8"), page
+
+
+def test_make_demo_is_the_command_that_a_test_types() -> None:
+    told = subprocess.run(
+        ["make", "--dry-run", "--old-file", "install", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.splitlines() == [".venv/bin/fedmvi-simulate demo --out runs/demo"]
 
 
 @pytest.mark.parametrize("page", PAGES)

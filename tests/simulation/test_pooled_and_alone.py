@@ -12,13 +12,13 @@ import statsmodels.api as sm
 from common.errors import FedmviError
 from common.study.loader import load_study
 from common.study.protocol import Study
-from server.report.page import write_report
 from server.study.execution import Action
 from server.study.results import Estimate, Results, read_results
 from server.study.run_directory import RunDirectory
 from simulation.importers.folder import ImportReport
 from simulation.pooled_and_alone import compare_run, developments
 from simulation.running import Simulation, find_sites
+from tests.docs.reader import Reader
 from tests.simulation.conftest import NO_STORE
 from tests.simulation.pooled import coded, delong, fit, outcome, pooled_table
 
@@ -98,13 +98,14 @@ def test_intervals_of_differences_hold_what_resampling_patients_gives(compared: 
 
 
 def test_a_second_comparison_takes_the_place_of_the_first_and_the_report_shows_it(
-    compared: tuple[RunDirectory, Path], tmp_path: Path
+    compared: tuple[RunDirectory, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, sites = compared
     before = run.results_file.read_bytes()
-    compare_run(run, sites, lambda _: None)
+    reader = Reader(run.folder, monkeypatch, {"runs/demo": str(run.folder), "runs/demo-sites": str(sites)})
+    reader.type_from("howto/simulate-a-consortium.md", "fedmvi-simulate pooled-and-alone")
     assert run.results_file.read_bytes() == before
-    page = write_report(read_results(run.results_file), run.facts(), tmp_path).read_text("utf-8")
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
     value = told(read_results(run.results_file), "clinical")["auc", "alone: cleveland"].value
     assert "Alone: cleveland" in page and f"{value:.3f} (" in page
     assert "which only a simulation has" in page

@@ -12,9 +12,11 @@ import onnxruntime
 import pytest
 import torch
 
+from client.cohort.site import load_site
+from client.cohort.template import init_site
 from client.learning import exporting
 from client.learning.exporting import Source, estimated_statistics, export_here, own_statistics
-from client.learning.work import Works
+from client.learning.work import Works, work_folder
 from common.errors import FedmviError
 from common.networks.architecture import Architecture
 from common.networks.network import MviNetwork, build
@@ -25,15 +27,21 @@ from common.published.results import CohortFacts, Estimate, Result, Results
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import parse_study
 from common.study.protocol import Study
+from server.study.results import write_results
 from tests.client.learning.drawn_learners import drawn_learners
+from tests.docs.reader import Reader
 
 ROOT = Path(__file__).parents[3]
 
 
-def study(kind: str) -> Study:
+def study_text(kind: str) -> str:
     text = (ROOT / "studies" / "demo-network.toml").read_text(encoding="utf-8")
     text = text.replace("width = 16", "width = 8")
-    return parse_study(text.replace('normalisation = "group"', f'normalisation = "{kind}"'))
+    return text.replace('normalisation = "group"', f'normalisation = "{kind}"')
+
+
+def study(kind: str) -> Study:
+    return parse_study(study_text(kind))
 
 
 def at_a_hospital(kind: str, folder: Path) -> tuple[MviNetwork, Path]:
@@ -99,6 +107,24 @@ def test_the_bundle_is_the_hospitals_network_and_states_its_statistics(
         expected = PatientScorer(net).eval()(stacks, body)
     for mine, wanted in zip(graph.run(None, {"stacks": stacks.numpy(), "body": body.numpy()}), expected, strict=True):
         assert np.abs(mine - wanted.numpy()).max() <= 1e-4
+
+
+def test_the_command_of_the_guide_completes_the_network_of_a_run_with_the_hospitals_own_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, shared = at_a_hospital("fedbn", tmp_path)
+    digest, protocol = "1" * 64, study("fedbn")
+    save_weights(shared, net.architecture, to_vector(net), digest)
+    init_site(tmp_path / "hospital-a", "hospital-a")
+    Works(work_folder(load_site(tmp_path / "hospital-a"), "run-1")).keep(digest, {}, {}, local_state(net))
+    (tmp_path / "study.toml").write_text(study_text("fedbn"), encoding="utf-8")
+    write_results(published(protocol), tmp_path / "results.json")
+    Reader(tmp_path, monkeypatch, {"RUN": "run-1"}).type_from("howto/train-a-network.md", "fedmvi-site export")
+    exported = read_network(tmp_path / "model" / "models" / "model.safetensors")
+    images = torch.randn(3, 1, 32, 32)
+    assert torch.equal(exported(images), net(images))
+    card = (tmp_path / "model" / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "one hospital's own" in card and "152 patients, 61 with MVI" in card
 
 
 def test_without_results_the_card_has_the_protocols_cohorts_and_says_that_performance_is_not_given(

@@ -43,6 +43,7 @@ from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import appointments
 from simulation.imaging.examine import examine
 from simulation.imaging.files import write_examination
+from tests.docs.reader import Reader
 from tests.handed_on import (
     DEEP,
     FEATURE,
@@ -247,6 +248,25 @@ def test_the_command_tells_what_there_is_none_of_and_marks_every_row_as_research
     told = json.loads((tmp_path / "one.json").read_text())
     assert [p["probability"] for p in told["predictions"]] == [float(rows["p1"]["probability"])]
     assert "Research only" in told["intended_use"] and told["same_program"] is False
+
+
+def test_the_commands_of_the_guide_predict_all_patients_of_a_folder_and_one(
+    folder: Path, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.zip").write_bytes(pack_model(of_scores(), "# A model\n", None))
+    shutil.rmtree(folder / "images" / "p2")
+    shutil.rmtree(folder / "masks" / "p2")
+    (folder / "patients.csv").write_text("patient_id;Groesse\np1;30\np3;45\n")
+    there = {"hybrid.zip": "m.zip", "new-patients": str(folder), "p17": "p1", "hospital-a": str(site.folder)}
+    reader = Reader(tmp_path, monkeypatch, there)
+    begins = "fedmvi-site predict --model hybrid.zip --patients new-patients --out"
+    reader.type_from("howto/use-a-model.md", begins)
+    begins = "fedmvi-site predict --model hybrid.zip --patients new-patients --patient"
+    reader.type_from("howto/use-a-model.md", begins)
+    rows = {row["patient_id"]: row for row in csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines())}
+    (one,) = json.loads((tmp_path / "p1.json").read_text())["predictions"]
+    assert set(rows) == {"p1", "p3"} and float(rows["p1"]["probability"]) == one["probability"]
+    assert one["probability"] == pytest.approx(wanted("p1", 3.0), abs=1e-9)
 
 
 def test_a_folder_with_a_site_toml_is_its_own_site(folder: Path, site: Site, tmp_path: Path) -> None:
