@@ -38,6 +38,8 @@ PROGRAMS = {
     "fedmvi-server": server.cli.main,
     "fedmvi-simulate": simulation.cli.main,
 }
+SECONDS = 900.0
+"""The longest that a command in a process of its own may take."""
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 SAVED = re.compile(r"[Ss]ave this as\s+`([^`]+)`")
 ADDED = re.compile(r"[Aa]dd this to\s+`([^`]+)`")
@@ -96,6 +98,12 @@ def lacks(said: str, shown: str) -> str:
             return f"{words!r} in {rest!r}"
         rest = rest[rest.index(words) + len(words) :]
     return ""
+
+
+def process_of(line: str) -> list[str]:
+    """What to start for a line that calls one of our programs."""
+    program, *words = shlex.split(line)
+    return [sys.executable, "-c", f"from {PROGRAMS[program].__module__} import main; main()", *words]
 
 
 @dataclass
@@ -187,19 +195,18 @@ class Reader:
         return said
 
     def in_one_process(self, line: str) -> Said:
-        """Run a study without Flower."""
+        """Run a study, or a demonstration, without Flower."""
         return self.run(f"{line} --in-process")
+
+    def alone(self, line: str) -> Said:
+        """Run one of our programs in a process of its own."""
+        return self._ended(process_of(line))
 
     def run(self, line: str) -> Said:
         """Run one line and wait for its end."""
         words = shlex.split(line)
         if words[0] not in PROGRAMS:
-            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-            done = subprocess.run(
-                ["bash", "-c", line], cwd=self.folder, env={**os.environ, "PATH": path}, capture_output=True, text=True,
-                check=False,
-            )  # fmt: skip
-            return Said(done.returncode, done.stdout + done.stderr)
+            return self._ended(["bash", "-c", line])
         self.monkeypatch.chdir(self.folder)
         self.monkeypatch.setattr(sys, "argv", words)
         answer = next((answer for begin, answer in self.answers.items() if line.startswith(begin)), "")
@@ -213,3 +220,11 @@ class Reader:
             sys.stderr.flush()
             text = both.getvalue().decode()
         return Said(code, text)
+
+    def _ended(self, command: list[str]) -> Said:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            command, cwd=self.folder, env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+        return Said(done.returncode, done.stdout + done.stderr)

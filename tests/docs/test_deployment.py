@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
 from client.cohort.site import load_site
 from client.cohort.template import init_site
 from client.release.keys import own_key
+from common.deployment.ports import free_port
 from server.hub.orders import State
 from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
@@ -20,7 +24,7 @@ from simulation.network.deployment import Network
 from simulation.network.example import write_example_study
 from simulation.processes import private_folder, short_temporary_folder
 from tests.docs.elsewhere import is_elsewhere
-from tests.docs.reader import Reader, Said
+from tests.docs.reader import Reader, Said, process_of
 
 STUDY = "mvi"
 HOSPITALS = ("hospital-a", "hospital-b", "hospital-d")
@@ -51,10 +55,15 @@ class Deployment:
             "fedmvi-server resume": self._resume,
             "fedmvi-site enrol": self._enrol,
             "fedmvi-server status": lambda line: reader.run(line.removesuffix(" --watch")),
+            "fedmvi-site metrics": self._look_at_metrics,
+            "fedmvi-server metrics": self._look_at_metrics,
         }
         reader.after = dict.fromkeys(("fedmvi-server provision", "fedmvi-server r"), self._send_kits)
         reader.after |= {"fedmvi-site init": lambda said: self._put_data()}
         reader.answers = {"fedmvi-site approve": f"{STUDY}\n"}
+        self.metrics_port = free_port()
+        for place in ("opt", "system"):
+            (folder / place).mkdir()
         self.here()
 
     def here(self, name: str = HOSPITALS[0]) -> None:
@@ -62,6 +71,9 @@ class Deployment:
         second, third = [other for other in HOSPITALS if other != name]
         self.reader.changes = {
             "/srv/fedmvi": str(self.folder / "srv"),
+            "/opt/": f"{self.folder}/opt/",
+            "/etc/systemd/system/": f"{self.folder}/system/",
+            "--port 9464": f"--port {self.metrics_port}",
             'host = "hub.example.org"': f'host = "127.0.0.1"\nport = {self.network.port}\n'
             f"superlink_port = {self.network.superlink_port}",
             "hospital-a": name,
@@ -104,6 +116,18 @@ class Deployment:
         self.network.sites[name] = self.site(name)
         self.network.start_site(name)
         return Said(0, "")
+
+    def _look_at_metrics(self, line: str) -> Said:
+        """It goes on until it is ended, and answers whoever asks meanwhile."""
+        limit, text = time.monotonic() + SECONDS, ""
+        place, opener = f"http://127.0.0.1:{self.metrics_port}/metrics", build_opener(ProxyHandler({}))
+        with subprocess.Popen(process_of(line)) as process:
+            while not text and time.monotonic() < limit and process.poll() is None:
+                time.sleep(0.2)
+                with suppress(OSError), opener.open(place, timeout=10) as answer:
+                    text = answer.read().decode()
+            process.terminate()
+        return Said(process.returncode if "fedmvi_certificate_expiry_seconds" in text else 1, text)
 
     def _enrol(self, line: str) -> Said:
         """Where the hub has not taken new keys up yet, look again, as the guide says."""
@@ -163,6 +187,7 @@ def test_a_consortium_that_follows_the_guides_runs_a_study_and_changes_its_keys(
     deployment.here()
     reader.follow("howto/plan-a-study.md")
     reader.follow("howto/deploy.md")
+    assert (deployment.folder / "system" / "fedmvi-site.service").is_file()
     assert (deployment.folder / "results" / "report.html").is_file()
     reader.follow("howto/rotate-keys.md")
     limit = time.monotonic() + SECONDS

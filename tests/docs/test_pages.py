@@ -21,7 +21,7 @@ from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
 from simulation.network.example import make_example_hospitals, write_example_study
 from simulation.running import Simulation
-from tests.docs.elsewhere import ELSEWHERE, NOT_TYPED, is_elsewhere
+from tests.docs.elsewhere import ELSEWHERE, NO_TEST_CAN, is_elsewhere
 from tests.docs.reader import DOCS, ROOT, Reader, Said, sections, typed_on
 from tests.public_data import public
 
@@ -29,6 +29,7 @@ CONSORTIA = ROOT / "simulation" / "consortia"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in (*DOCS.glob("tutorial/*.md"), *DOCS.glob("howto/*.md")))
 FOLLOWED_ELSEWHERE = {
     "tutorial/reading-a-report.md": "e2e/test_simulation.py",
+    "howto/train-a-network.md": "simulation/learning/test_of_run.py",
     **dict.fromkeys(
         (
             "howto/provision-a-consortium.md", "howto/join-a-consortium.md", "howto/add-a-site.md",
@@ -132,7 +133,7 @@ def fewer_patients(reader: Reader, hospitals: Path) -> None:
     (reader.folder / "few-pictures.toml").write_text(SIGNAL, encoding="utf-8")
     reader.changes |= {
         "patients = 24": "patients = 2", "patients = 8": "patients = 2", "present = 12": "present = 1",
-        "signal ct-as-published": "signal few-pictures.toml --workers 1",
+        "signal ct-as-published": "signal few-pictures.toml --workers 1", "--seed 1": "--seed 1 --patients 10",
         "cohort my-consortium.toml": "cohort my-consortium.toml --workers 1",
         "studies/demo-imaging.toml": str(ROOT / "studies" / "demo-imaging.toml"),
     }  # fmt: skip
@@ -206,7 +207,7 @@ def test_what_is_not_typed_here_is_typed_by_the_test_that_is_named() -> None:
             begun = [line for line in lines if line.startswith(one.begins)]
             assert begun, f"no longer there: {page} {one}"
             if one.why:
-                assert one.why in NOT_TYPED and one.words and one.words in test, one
+                assert one.why in NO_TEST_CAN and one.words and one.words in test, one
             else:
                 assert len(begun) == 1, f"more than one of {page} begins so: {one}"
                 assert f'type_from("{page}", ' in test and f'"{one.begins}"' in test, one

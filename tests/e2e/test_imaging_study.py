@@ -24,9 +24,7 @@ import server.cli
 from client.cohort.site import load_site
 from client.preparation import images
 from client.preparation.prepare import prepare
-from server.cli import publish
-from server.study.execution import Action
-from simulation.running import Simulation
+from tests.docs.reader import Reader
 from tests.e2e.imaging_hospitals import (
     RADIOMICS,
     SCANNERS,
@@ -100,9 +98,10 @@ def run(hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         touch_images(copy, [row["patient_id"] for row in patients_of(copy)])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(images, "prepare_patients", as_measured(measured()))
-        simulation = Simulation.of(folder / "study.toml", folder / "sites", folder / "run", in_process=True)
-        simulation.conduct(Action.RUN, lambda _: None)
-        publish(simulation.run, json_=True)
+        there = {"run demo-imaging": "run study.toml", "sites/imaging": "sites", "runs/imaging": "run"}
+        reader = Reader(folder, patched, there)
+        reader.instead = {"fedmvi-simulate run": reader.in_one_process}
+        reader.type_from("howto/simulate-a-consortium.md", "fedmvi-simulate run")
     return folder / "run"
 
 

@@ -25,6 +25,7 @@ from simulation.learning.hospitals import Drawing, make_learning_hospitals
 from simulation.learning.learners import drawn_learners
 from simulation.learning.ways import Ways
 from simulation.shipped import shipped_study
+from tests.docs.reader import Reader
 
 PAIR = ("t1a", "t1v")
 
@@ -137,10 +138,10 @@ def test_the_command_compares_all_ways_on_the_same_patients_and_says_which_canno
         return {name: each.keep(each.labels < 2) if site.name == "hospital-c" else each for name, each in found.items()}
 
     monkeypatch.setattr(compare, "_cohorts", without_m2_at_c)
-    command = ["compare-training", str(protocol), str(tmp_path / "sites"), "--out", str(tmp_path / "out")]
-    done = CliRunner().invoke(app, [*command, "--combination", "t1a"])
-    assert done.exit_code == 0, done.output
-    printed = " ".join(done.output.split())
+    there = {"demo-network sites/network": "study.toml sites --combination t1a", "comparisons/network": "out"}
+    reader = Reader(tmp_path, monkeypatch, there)
+    done = reader.type_from("howto/simulate-a-consortium.md", "fedmvi-simulate compare-training")
+    printed = " ".join(done.text.split())
     assert "pooled training exists in simulations only" in printed and "hospital-c alone, not estimable" in printed
     report = json.loads((tmp_path / "out" / "comparison.json").read_text())
     ways = [FEDERATED, POOLED, "hospital-a alone", "hospital-b alone"]
@@ -154,6 +155,7 @@ def test_the_command_compares_all_ways_on_the_same_patients_and_says_which_canno
     notes = " ".join(report["notes"])
     assert "normalisation" not in notes
     assert f"{FEDERATED} 4 to 6 at each site, {POOLED} 14" in notes, "28 patients, two epochs in steps of 4"
+    command = ["compare-training", str(protocol), str(tmp_path / "sites"), "--out", str(tmp_path / "out")]
     with pytest.raises(FedmviError, match="816"):
         raise CliRunner().invoke(app, [*command, "--combination", "t1d"]).exception or AssertionError
 

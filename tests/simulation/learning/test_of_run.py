@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from client.cohort.membership import site_secret
+from client.cohort.site import Site
 from client.learning.work import Works
 from common.errors import FedmviError
 from common.federation.learning import ScorePatients
@@ -18,17 +20,17 @@ from common.networks.weights import read_weights
 from common.study.loader import parse_study
 from common.study.protocol import Study
 from common.study.table import FloatArray
-from server.study.execution import Action
 from server.study.results import read_results
+from server.study.run_directory import RunDirectory
 from simulation.cli import app
 from simulation.learning import compare
 from simulation.learning.communication import traffic
 from simulation.learning.compare import FEDERATED, POOLED, Compared
 from simulation.learning.comparison import Estimate, Row
-from simulation.learning.hospitals import Drawing, make_learning_hospitals
 from simulation.learning.of_run import OfRun
 from simulation.learning.ways import Ways
-from simulation.running import Simulation
+from simulation.running import find_sites, sites_of_study
+from tests.docs.reader import Reader
 from tests.simulation.learning.test_compare import text
 
 COHORT, ONE = "train", ("t1a",)
@@ -53,7 +55,7 @@ def out_of_fold(folder: Path) -> FloatArray:
 
 @dataclass(frozen=True)
 class Finished:
-    simulation: Simulation
+    run: RunDirectory
     protocol: Path
     sites: Path
 
@@ -61,37 +63,47 @@ class Finished:
     def study(self) -> Study:
         return parse_study(self.protocol.read_text())
 
+    @property
+    def found(self) -> Mapping[str, Site]:
+        return sites_of_study(self.study, find_sites(self.sites))
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """A run that has trained one combination with one seed."""
+    """What the guide to networks does, with a study that trains one small combination with one seed for two rounds."""
     folder = tmp_path_factory.mktemp("of-run")
-    protocol, sites = folder / "study.toml", folder / "sites"
+    protocol, sites, run = folder / "study.toml", folder / "sites" / "network", folder / "runs" / "network"
     protocol.write_text(text(rounds="2", seeds="1", combinations='[["t1a"]]'))
-    make_learning_hospitals(sites, parse_study(protocol.read_text()), Drawing(seed=1, patients=25, effect=2.0, shift=0))
-    simulation = Simulation.of(protocol, sites, folder / "run", in_process=True)
-    simulation.conduct(Action.RUN, lambda _: None)
-    return Finished(simulation, protocol, sites)
+    drawing = "stacks --study study.toml --effect 2 --shift 0"
+    changes = {"stacks": drawing, "--seed 7": "--seed 1", "--patients 60": "--patients 25",
+               "demo-network": "study.toml"}  # fmt: skip
+    with pytest.MonkeyPatch.context() as patched:
+        reader = Reader(folder, patched, changes)
+        reader.instead = {"fedmvi-simulate run": reader.in_one_process}
+        reader.follow("howto/train-a-network.md")
+    assert (folder / "runs" / "compare" / "comparison.json").is_file()
+    assert (folder / "model" / "models" / "model.onnx").is_file()
+    return Finished(RunDirectory(run), protocol, sites)
 
 
 def test_with_the_hospitals_secrets_the_federated_training_is_the_runs_own_bit_for_bit(
     finished: Finished, tmp_path: Path
 ) -> None:
-    study, sites = finished.study, finished.simulation.sites
+    study, sites = finished.study, finished.found
     held = {name: compare._cohorts(site, study, study.networks[0], ONE) for name, site in sites.items()}
     ways = Ways(study, study.networks[0], ONE, held, tmp_path, {n: site_secret(site) for n, site in sites.items()})
     trained = ways.federated()
     kept = np.concatenate([out_of_fold(sites[name].folder) for name in ways.training_sites])
     assert np.std(kept) > 0, "the network learned something"
     assert np.array_equal(ways.scored(trained, COHORT).present[0], kept)
-    path = finished.simulation.run.models / "dl_mvi" / "t1a" / "seed0.safetensors"
+    path = finished.run.models / "dl_mvi" / "t1a" / "seed0.safetensors"
     assert np.array_equal(read_weights(path)[1], trained.members[0][-1].weights)
 
 
 def test_the_comparison_stands_in_the_runs_report_and_says_whether_it_is_the_same_training(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, network = finished.simulation.run, finished.study.networks[0]
+    run, network = finished.run, finished.study.networks[0]
     weights = read_weights(run.models / "dl_mvi" / "t1a" / "seed0.safetensors")[1]
     asked: list[tuple[str, ...] | None] = []
 
@@ -122,4 +134,4 @@ def test_the_comparison_stands_in_the_runs_report_and_says_whether_it_is_the_sam
 def test_baselines_of_another_protocol_than_the_runs_are_refused(finished: Finished) -> None:
     other = parse_study(text(rounds="3", seeds="1", combinations='[["t1a"]]'))
     with pytest.raises(FedmviError, match="704"):
-        OfRun(finished.simulation.run, other)
+        OfRun(finished.run, other)
