@@ -37,8 +37,8 @@ metrics_command.add_commands(app)
 @app.command(epilog="Example: fedmvi-server landmarks runs/landmarks >> study.toml")
 def landmarks(folder: Annotated[Path, typer.Argument(help="The run of a study of means of landmarks.")]) -> None:
     """Print the scale to which MR images are standardised (Nyul), as lines for the protocol of the next study."""
+    from common.published.results import read_results
     from server.study.landmarks import as_toml, standard_scale
-    from server.study.results import read_results
     from server.study.run_directory import RunDirectory
 
     out.print(escape(as_toml(standard_scale(read_results(RunDirectory(folder).results_file)))), end="")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
+from common.published.results import ALL_SITES, Count, Result, Results
 from common.terminal import out
-from server.study.results import ALL_SITES, Count, Result, Results
 
 
 def print_plan(planned: Results) -> None:

@@ -17,9 +17,9 @@ def publish(run: RunDirectory, *, json_: bool) -> None:
     """Write the report of a finished run, and print its headlines or its results; exit code 1 if a site refused."""
     need("server", "jinja2", "matplotlib")
     # Loaded here, so that a machine without the report's libraries is told what to install.
+    from common.published.results import read_results
     from server.report.headlines import headlines
     from server.report.page import write_report
-    from server.study.results import read_results
 
     results = read_results(run.results_file)
     page = write_report(results, run.facts(), run.folder)

@@ -248,8 +248,8 @@ def plan(
     json_: AsJson = False,
 ) -> None:
     """Before any fit: patients, events, events per parameter and Riley's sample sizes, sites under the limits."""
+    from common.published.results import read_results
     from server.plan import print_plan
-    from server.study.results import read_results
     from simulation.running import Simulation
 
     simulation = Simulation.of(shipped_study(study), sites, out_, in_process=True)

@@ -22,13 +22,14 @@ from common.errors import FedmviError
 from common.federation.ports import SitesPort
 from common.federation.query import Query
 from common.federation.runner import conclude
+from common.published.results import Estimate, Result, read_results
 from common.study.protocol import Model, Study
 from common.study.recipe import Frame, ModelColumns, Recipe
 from common.study.scores import named_network, needed_columns, of_score, score_terms
 from common.study.table import Column, FloatArray, SiteTable
 from server.study import models, reduced
 from server.study.models import ScoredModel
-from server.study.results import Estimate, Result, read_results, write_results
+from server.study.results import write_results
 from server.study.run_directory import RunDirectory
 from server.study.score_inputs import Scores
 from simulation.learning.comparison import Row, Scored, compare

@@ -12,6 +12,7 @@ from common.files import write_whole
 from common.models.archive import pack_model
 from common.models.logistic import FrozenModel, Input, Measure, Origin, Performance
 from common.models.network import FrozenNetwork
+from common.published.results import LogisticModel, Predictor, Result, Results, read_results
 from common.study.correcting import declared_recalibration
 from common.study.features import FEATURE
 from common.study.fingerprint import study_fingerprint
@@ -27,7 +28,6 @@ from server.export.recalibrated import recalibrated_model
 from server.hub.folder import load_hub
 from server.report.contents import ModelParts, estimate, models
 from server.report.nomogram import usual_values
-from server.study.results import LogisticModel, Predictor, Result, Results, read_results
 from server.study.run_directory import RunDirectory
 
 _ON_SCORES = ("calibration", "cut-off", "bootstrap")

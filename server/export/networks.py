@@ -6,12 +6,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common.models.network import FrozenNetwork
+from common.published.results import Results
 from common.study.fingerprint import digest
 from common.study.networks import Network
 from common.study.protocol import Study
 from common.terminal import need
 from server.export.trained import trained_weights
-from server.study.results import Results
 
 
 def frozen_network(folder: Path, study: Study, results: Results, network: Network) -> tuple[FrozenNetwork, bytes]:

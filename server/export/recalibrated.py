@@ -7,10 +7,10 @@ from typing import Any
 
 from common.errors import FedmviError
 from common.models.logistic import FrozenModel, Measure, Performance
+from common.published.results import Result, Results
 from common.study.shifting import Recalibration
 from server.report.contents import estimate
 from server.study.recalibration_results import AFTER
-from server.study.results import Result, Results
 
 
 def recalibrated_model(results: Results, declared: Recalibration, base: FrozenModel) -> FrozenModel:

@@ -65,11 +65,11 @@ def _plan(
 
     Nothing is fitted, and only counts are asked.
     """
+    from common.published.results import read_results
     from common.study.loader import load_study
     from server.hub.folder import load_hub
     from server.needs import print_needs
     from server.plan import print_plan
-    from server.study.results import read_results
 
     if hub is None:
         print_needs(load_study(study), json_=json_)

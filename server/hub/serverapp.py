@@ -26,13 +26,13 @@ from common.federation.signatures import Signer
 from common.flower.parts import AT_HUB, ask_again_soon
 from common.flower.replacing import PrivateName, refuse_other_flower
 from common.observing.context import bound
+from common.published.results import read_results
 from common.study.fingerprint import code_fingerprint
 from server.app import conduct_over
 from server.hub.folder import Hub
 from server.hub.orders import HubRun
 from server.ledgers import LedgerHeads
 from server.study.action import Action
-from server.study.results import read_results
 from server.study.run_directory import RunDirectory
 from server.transport import SiteNames
 

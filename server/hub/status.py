@@ -13,13 +13,13 @@ from pydantic import BaseModel
 
 from common.deployment.ports import listens
 from common.errors import FedmviError
+from common.published.results import read_results
 from server.hub.control import Control, Node
 from server.hub.folder import Hub
 from server.hub.health import superlink_serves
 from server.hub.orders import HubRun, State, queue_of, runs_of
 from server.hub.start import looked_at, read_state
 from server.provision.expiry import expiring
-from server.study.results import read_results
 from server.study.run_directory import RunDirectory
 
 FRESH_SECONDS = 10.0

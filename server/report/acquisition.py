@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from common.published import format as fmt
+from common.published.results import ALL_SITES, Count, Result, Results
 from server.report.blocks import Block, Paragraph, Row, Section, Table
 from server.report.contents import Labels, of
 from server.report.explanations import hidden_note, status_words
-from server.study.results import ALL_SITES, Count, Result, Results
 
 _MEANING = (
     "Patients (per cent of the cohort). Vendor, voltage, field strength and spacing are those of the reference phase; "

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from common.published import format as fmt
+from common.published.results import Estimate, Result
 from server.report.blocks import Block, Paragraph, Row, Table
 from server.report.contents import estimate, interval_words, where
 from server.report.explanations import status_words
-from server.study.results import Estimate, Result
 
 _MEASURED = {"auc": ("AUC", 3), "calibration_intercept": ("Calibration in the large", 2),
              "calibration_slope": ("Calibration slope", 2)}  # fmt: skip

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.published import format as fmt
+from common.published.results import AFTER_SELECTION, Estimate, Result, Results
 from server.report.blocks import Block, Drawing, Paragraph, Row, Section, Table
 from server.report.contents import Labels, of, where
 from server.report.explanations import after_selection, p_of, status_words
 from server.report.figures import Picture, slug
 from server.report.readers import readers
-from server.study.results import AFTER_SELECTION, Estimate, Result, Results
 
 ADJUSTED = "adjusted_p"
 """A p value of its own, which its note names in words."""

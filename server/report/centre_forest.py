@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from common.published import format as fmt
+from common.published.results import Estimate, Result
 from server.report.contents import estimate, where
 from server.report.subgroup_forest import Words, area_words
 from server.report.svg import new_figure
-from server.study.results import Estimate, Result
 
 _WIDTH = 6.6  # inches, as all below
 _LABEL, _PLOT, _ROW, _BOTTOM = 2.0, 2.4, 0.26, 0.55

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from common.published import format as fmt
+from common.published.results import Result, Results
 from server.report.blocks import Block, Paragraph, Row, Section, Table
 from server.report.contents import Labels, estimate, of
 from server.report.explanations import hidden_note, status_words
-from server.study.results import Result, Results
 
 _SMD = "SMD"
 _MEANING = (

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from common.published.format import MISSING, per, plain, unit
-from server.study.results import Estimate, Result, Results, Statistic
+from common.published.results import Estimate, Result, Results, Statistic
 
 PREDICTION_ROLES = ("train", "internal-test", "calibration", "external-test")
 """A patient has one of these roles in a study, so that their cohorts can be added up."""

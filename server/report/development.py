@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from common.published import format as fmt
+from common.published.results import Result, Results
 from server.report.blocks import Block, Paragraph, Row, Section, Table
 from server.report.contents import Labels, ModelParts, estimate, models, of
 from server.report.explanations import status_words
-from server.study.results import Result, Results
 
 
 def development(model: ModelParts, labels: Labels) -> list[Block]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from common.published.format import MARK, p_value
-from server.study.results import AFTER_SELECTION, Estimate, Result, Results, Statistic
+from common.published.results import AFTER_SELECTION, Estimate, Result, Results, Statistic
 
 _HOW: Mapping[str, str] = MappingProxyType(
     {

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from common.published import format as fmt
+from common.published.results import Estimate, GeneSetRow, Result, Results
 from server.report.blocks import Block, Bullets, Drawing, Paragraph, Row, Section, Table
 from server.report.contents import estimate, of
 from server.report.explanations import status_words
 from server.report.expression_figures import group_names
 from server.report.figures import Picture, slug
 from server.study.enrichment import enriched
-from server.study.results import Estimate, GeneSetRow, Result, Results
 
 _GENES, _SETS, _LEADING = 20, 20, 8
 _WEAK = 5

@@ -13,12 +13,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from common.published import format as fmt
+from common.published.results import Curve, GeneSetRow, Result
 from server.report.contents import estimate, where
 from server.report.looks import look
 from server.report.subgroup_forest import Words
 from server.report.svg import new_figure
 from server.study.compared_genes import DIFFERING
-from server.study.results import Curve, GeneSetRow, Result
 
 HEAT_GENES = 30
 """So many genes are in the figure of levels."""

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 
 from common.files import write_whole
 from common.published import format as fmt
+from common.published.results import Curve, Result, Results
 from server.report.centre_forest import draw_centres
 from server.report.contents import ModelParts, estimate, models, of, role, short_groups, terms, where
 from server.report.expression_figures import draw_expression
@@ -29,7 +30,6 @@ from server.report.score_figures import DRAWERS
 from server.report.subgroup_forest import draw_subgroups
 from server.report.svg import new_figure, style, to_svg
 from server.report.training_curves import describe_training, draw_training
-from server.study.results import Curve, Result, Results
 
 SIMULATED = "Simulated data"
 _SHOWN_POINTS = 2

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from common.published import format as fmt
+from common.published.results import Estimate, Result, Results
 from server.report.contents import Labels, ModelParts, estimate, terms
 from server.report.svg import new_figure
-from server.study.results import Estimate, Result, Results
 
 _WIDTH = 8.2  # inches, as all below
 _LABEL, _PANEL, _TEXT, _GAP = 2.35, 1.5, 1.36, 0.06

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from common.published.results import Result, Results
 from server.report.figures import slug
-from server.study.results import Result, Results
 
 Rows = list[tuple[object, ...]]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from common.published import format as fmt
+from common.published.results import Result, Results
 from server.report.blocks import Block, Paragraph, Row, Table
 from server.report.contents import Labels, estimate, of, where
 from server.report.explanations import status_words
-from server.study.results import Result, Results
 
 _PROPORTIONAL = (
     "p of proportional hazards: of the score test whether a log hazard ratio changes along the Kaplan-Meier curve of "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.published import format as fmt
+from common.published.results import Result, Results
 from server.report.adaptations import adaptation_sentence
 from server.report.contents import (
     ModelParts,
@@ -21,7 +22,6 @@ from server.report.contents import (
 from server.report.explanations import status_words
 from server.report.expression import sentences as expressed
 from server.report.shift_words import sentences
-from server.study.results import Result, Results
 
 _MODELS = 4
 _COMPARISONS = 4
@@ -157,7 +157,7 @@ def _survival(results: Results, result: Result) -> str:
 def _hazards(results: Results, result: Result) -> str:
     """The hazard ratio of the last group over the first, alone and beside covariates, where the comparison has them."""
     names, short = groups(result), short_groups(result)[1]
-    told = []
+    told: list[str] = []
     for kind, word in (("univariable", ""), ("multivariable", "adjusted ")):
         regression = next((r for r in of(results, "cox-regression") if r.id == f"{result.id}.cox-{kind}"), None)
         found = estimate(regression, "hazard_ratio", names[-1]) if names else None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from common.published import format as fmt
 from common.published.networks import ALWAYS, chosen, not_shown_better
+from common.published.results import CrossTable, Estimate, Result, Results
 from server.report.adaptations import adaptations
 from server.report.blocks import Block, Drawing, Paragraph, Row, Section, Table
 from server.report.contents import estimate, of, where
@@ -13,7 +14,6 @@ from server.report.explanations import hidden_note, status_words
 from server.report.figures import Picture, slug
 from server.report.projections import projections
 from server.report.shift import by_centre
-from server.study.results import CrossTable, Estimate, Result, Results
 
 Pictures = Mapping[str, Picture]
 _SHARES = ("accuracy", "majority_class", "balanced_accuracy", "precision", "recall", "specificity", "f1")

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from common.published import format as fmt
+from common.published.results import LogisticModel, Predictor, Result, Results
 from common.study.modelling import is_score
 from common.study.ranges import NUMBERS
 from server.report.contents import Labels, ModelParts, estimate, models, where
-from server.study.results import LogisticModel, Predictor, Result, Results
 
 MOST_POINTS = 100.0
 SPREAD = 2.0

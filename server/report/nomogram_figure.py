@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from common.published.results import Results
 from server.report.nomogram import MOST_POINTS, Axis, Nomogram
 from server.report.svg import new_figure
-from server.study.results import Results
 
 _WIDTH, _LABEL, _RIGHT = 8.2, 2.3, 0.25  # inches, as all below
 _ROW, _TOP, _BOTTOM = 0.52, 0.42, 0.2

@@ -17,10 +17,10 @@ import jinja2
 
 from common.files import write_whole
 from common.published import format as fmt
+from common.published.results import Results
 from server.report.figures import Picture, slug
 from server.report.nomogram import Axis, Nomogram, nomograms
 from server.report.svg import inline
-from server.study.results import Results
 
 PAGE = "nomogram.html"
 _HERE = files("server.report")

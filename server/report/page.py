@@ -17,6 +17,7 @@ import jinja2
 
 from common.files import write_whole
 from common.published import format as fmt
+from common.published.results import Results
 from server.report.acquisition import acquisition
 from server.report.analyses import analyses
 from server.report.blocks import Bullets, Paragraph, Section, Terms
@@ -37,7 +38,6 @@ from server.report.shift import shift
 from server.report.subgroups import subgroups
 from server.report.svg import inline
 from server.report.tables import write_tables
-from server.study.results import Results
 
 _HERE = files("server.report")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.published import format as fmt
+from common.published.results import Estimate, Result, Results
 from server.report.blocks import Block, Drawing, Paragraph, Row, Section, Table
 from server.report.contents import Labels, ModelParts, estimate, groups, models, of, role, short_groups, terms, where
 from server.report.development import development
 from server.report.explanations import after_selection, hidden_note, p_of, status_words
 from server.report.figures import Picture, slug
 from server.report.hazards import hazard_ratios
-from server.study.results import Estimate, Result, Results
 
 Pictures = Mapping[str, Picture]
 _FIT_WORDS = {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from common.published import format as fmt
+from common.published.results import Estimate, Result, Results
 from server.report.blocks import Block, Paragraph, Row, Section, Table
 from server.report.contents import estimate, models, of
 from server.report.explanations import status_words
-from server.study.results import Estimate, Result, Results
 
 _INTRO = (
     "This run is a simulation, so that what it learned could be learned twice more by the same steps: from the rows of "

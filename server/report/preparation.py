@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from common.published import format as fmt
+from common.published.results import Results
 from server.report.blocks import Paragraph, Row, Section, Table
-from server.study.results import Results
 
 _HEADS = {
     "registration": "Registration",

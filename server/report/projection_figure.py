@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
 from common.published import format as fmt
+from common.published.results import Estimate, Result
 from server.report.contents import estimate
 from server.report.looks import look
 from server.report.svg import new_figure
-from server.study.results import Estimate, Result
 
 _MARKERS = "os^Dv"
 _SIDE = 3.5  # inches, as all below

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.published import format as fmt
+from common.published.results import Estimate, Result
 from server.report.blocks import Block, Drawing, Paragraph, Row, Table
 from server.report.contents import estimate
 from server.report.explanations import status_words
 from server.report.figures import Picture, slug
 from server.report.projection_figure import centres
-from server.study.results import Estimate, Result
 
 
 def projections(results: list[Result], pictures: Mapping[str, Picture]) -> list[Block]:

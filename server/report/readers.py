@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from common.published import format as fmt
+from common.published.results import Result
 from server.report.blocks import Row, Table
 from server.report.contents import Labels, estimate
-from server.study.results import Result
 
 
 def readers(result: Result, labels: Labels) -> Table:

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from common.published import format as fmt
+from common.published.results import EVERYONE, Curve, Result
 from server.report.contents import estimate, where
 from server.report.looks import look
 from server.report.svg import new_figure
-from server.study.results import EVERYONE, Curve, Result
 
 Words = tuple[str, str, str]
 """Title, caption, and the figure in words."""

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from common.published import format as fmt
+from common.published.results import Estimate, Result, Results, Statistic
 from server.report.blocks import Block, Bullets, Drawing, Paragraph, Row, Section, Table
 from server.report.contents import Labels, estimate, interval_words, of, where
 from server.report.explanations import status_words
 from server.report.figures import Picture, slug
 from server.report.shift_words import names_of, sentences
-from server.study.results import Estimate, Result, Results, Statistic
 
 VERDICTS: Mapping[str, str] = MappingProxyType(
     {

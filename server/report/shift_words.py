@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable, Iterator
 
 from common.published import format as fmt
+from common.published.results import Estimate, Result, Results
 from server.report.contents import Labels, estimate, interval_words, models, of
-from server.study.results import Estimate, Result, Results
 
 
 def sentences(results: Results) -> list[str]:

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from common.published import format as fmt
+from common.published.results import EVERYONE, Estimate, Result
 from server.report.contents import estimate, where
 from server.report.svg import new_figure
-from server.study.results import EVERYONE, Estimate, Result
 
 Words = tuple[str, str, str]
 """Title, caption, and the figure in words."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.published import format as fmt
+from common.published.results import Result, Results
 from server.report.blocks import Drawing, Paragraph, Row, Section, Table
 from server.report.contents import of, where
 from server.report.explanations import hidden_note, status_words
 from server.report.figures import Picture, slug
 from server.report.subgroup_forest import Line, area_words, lines_of
-from server.study.results import Result, Results
 
 
 def subgroups(results: Results, pictures: Mapping[str, Picture]) -> Section:

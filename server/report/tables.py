@@ -13,9 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from common.files import write_whole
+from common.published.results import ALL_SITES, Result, Results, Statistic
 from server.report.contents import of
 from server.report.gene_tables import gene_tables
-from server.study.results import ALL_SITES, Result, Results, Statistic
 
 FILES: Mapping[Statistic, str] = MappingProxyType(
     {

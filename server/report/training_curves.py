@@ -7,8 +7,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from common.published import format as fmt
+from common.published.results import Result
 from server.report.svg import new_figure
-from server.study.results import Result
 
 _COLOURS = (
     "#0072b2",

@@ -14,6 +14,7 @@ from typing import Any
 from common.errors import FedmviError
 from common.federation.query import HIDDEN
 from common.federation.runner import Conclusion, together
+from common.published.results import ALL_SITES, Count, Result
 from common.statistics.counts import Counts
 from common.statistics.level_table import LevelTables, level_tables
 from common.study.acquisition import UNKNOWN
@@ -22,7 +23,6 @@ from common.study.protocol import Cohort, Study
 from common.study.recipe import Recipe, Select
 from server.study.models import refusal
 from server.study.published import Published
-from server.study.results import ALL_SITES, Count, Result
 from server.study.suppression import CountSystem, Key
 
 PATIENTS = "patients"

@@ -15,6 +15,7 @@ import numpy as np
 
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, attempt, together
+from common.published.results import AFTER_SELECTION, Estimate, Result
 from common.statistics.chi_square import ChiSquare, class_chi_square
 from common.statistics.concordance import concordance
 from common.statistics.correlation import correlation
@@ -44,7 +45,6 @@ from common.study.ranges import plausible_range, table_columns
 from common.study.readings import BothReadings
 from common.study.recipe import Complete, Fold, Recipe, Select
 from server.study.models import refusal
-from server.study.results import AFTER_SELECTION, Estimate, Result
 from server.study.subject import Finding, Row, Subject, estimates, number, result_of
 
 QUARTILES = (0.25, 0.5, 0.75)

@@ -12,6 +12,7 @@ import numpy as np
 from common.errors import FedmviError
 from common.federation.query import HIDDEN, Summary, each
 from common.federation.runner import Conclusion, attempt, together
+from common.published.results import Estimate, Result
 from common.statistics.by_centre import DECISIONS, CentreAlone, Share, combined_areas, decisions, majority_class
 from common.statistics.confusion import ConfusionResult
 from common.statistics.distributions import Z975
@@ -21,7 +22,6 @@ from common.study.protocol import Study
 from common.study.recipe import Recipe
 from common.study.scoring import frozen_prefixes
 from server.study.models import ScoredModel, refusal
-from server.study.results import Estimate, Result
 
 Told = Mapping[str, Summary | FedmviError]
 """What each site says of itself, or why it says nothing."""

@@ -16,6 +16,7 @@ import numpy as np
 from common.errors import FedmviError
 from common.federation.query import Summary, total
 from common.federation.runner import Conclusion, attempt, together
+from common.published.results import Estimate, Result
 from common.statistics.chi_square import ClassTable
 from common.statistics.counts import Counts
 from common.statistics.moments import Moments, moments
@@ -26,7 +27,6 @@ from common.study.protocol import Cohort, Study
 from common.study.recipe import CodedColumn, Recipe, Select
 from server.study.models import refusal
 from server.study.published import Published
-from server.study.results import Estimate, Result
 from server.study.subject import number
 from server.study.suppression import CountSystem
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.published.results import Estimate, GeneRows
 from common.statistics.distributions import Z975
 from common.study.genomics import GENE
 from common.study.table import FloatArray
-from server.study.results import Estimate, GeneRows
 from server.study.subject import number
 
 DIFFERING = 0.05

@@ -11,6 +11,7 @@ import numpy as np
 from common.errors import FedmviError
 from common.federation.query import HIDDEN, Summary, each
 from common.federation.runner import Conclusion, attempt, together
+from common.published.results import Curve, Estimate, Result
 from common.statistics.distributions import chi2_p
 from common.statistics.survival import KaplanMeier, SurvivalAlone, SurvivalResult, survival
 from common.study.modelling import is_score
@@ -21,7 +22,6 @@ from common.study.scoring import Parts, frozen_prefixes, grouped
 from common.study.table import FloatArray
 from server.study.evaluation import alone_base
 from server.study.models import FittedModel, ScoredModel, refusal
-from server.study.results import Curve, Estimate, Result
 from server.study.score_inputs import Scores
 
 PUBLISHED_POINTS = 121

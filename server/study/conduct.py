@@ -11,6 +11,7 @@ from common.federation.envelope import reported_error
 from common.federation.query import Receipt, perform
 from common.federation.runner import Conclusion, Port, conclude, together
 from common.federation.tasks import Freeze, Open, Sign, SignedKey
+from common.published.results import CohortFacts, Result, Results, VariableFacts
 from common.study.comparing import frozen_names
 from common.study.fingerprint import canonical_json, code_fingerprint, preparation_fingerprint, study_fingerprint
 from common.study.modelling import is_score
@@ -62,7 +63,6 @@ from server.study.models import ScoredModel
 from server.study.network_development import Developed
 from server.study.published import Published, left_out, not_sequenced, published_counts
 from server.study.reduced import Chosen, ReducedModel
-from server.study.results import CohortFacts, Result, Results, VariableFacts
 from server.study.score_inputs import Scores
 
 

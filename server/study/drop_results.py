@@ -11,6 +11,7 @@ import numpy as np
 
 from common.errors import FedmviError
 from common.federation.query import Summary
+from common.published.results import Estimate, Result
 from common.statistics.by_centre import Share, decisions, majority_class
 from common.statistics.case_mix import BINS, ExpectedPerformance
 from common.statistics.confusion import ConfusionResult
@@ -23,7 +24,6 @@ from server.study.drop import Steps
 from server.study.evaluation import alone_base
 from server.study.models import FittedModel, ScoredModel, refusal
 from server.study.optimism import Optimism
-from server.study.results import Estimate, Result
 
 STEPS = ("apparent", "out_of_fold", "expected", "observed")
 """From the training patients to others."""

@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import FedmviError
+from common.published.results import Curve, GeneSetRow
 from common.statistics.multiplicity import benjamini_hochberg
 from common.study.genomics import GeneSets
 from common.study.table import FloatArray
 from server.study.compared_genes import DIFFERING
 from server.study.gene_sets import Sets
-from server.study.results import Curve, GeneSetRow
 from server.study.subject import number
 
 DRAWN = 4

@@ -10,11 +10,11 @@ import numpy as np
 from common.errors import FedmviError
 from common.federation.query import HIDDEN, Summary, each
 from common.federation.runner import Conclusion, attempt, together
+from common.published.results import Curve, Estimate, Result
 from common.statistics.roc import RocAlone, RocResult, roc
 from common.study.protocol import Cohort, Study
 from common.study.recipe import Recipe
 from server.study.models import FittedModel, ScoredModel, refusal
-from server.study.results import Curve, Estimate, Result
 
 ROLE_NOTES = {
     "train": "Apparent: measured in the patients that the model was fitted on, and therefore optimistic.",

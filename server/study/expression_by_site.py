@@ -9,13 +9,13 @@ import numpy as np
 
 from common.errors import FedmviError
 from common.federation.query import Summary
+from common.published.results import Estimate, GeneRows, Result
 from common.statistics.expression_alone import GenesTold
 from common.statistics.multiplicity import benjamini_hochberg
 from common.study.table import FloatArray
 from server.study.compared_genes import DIFFERING, STEP, ComparedGenes, gene_rows, symbols_of
 from server.study.expression import Compared
 from server.study.models import refusal
-from server.study.results import Estimate, GeneRows, Result
 from server.study.subject import number
 
 _LEAST_ALIKE = 3

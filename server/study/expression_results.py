@@ -8,6 +8,7 @@ from typing import Any
 
 from common.errors import FedmviError
 from common.federation.query import HIDDEN
+from common.published.results import Estimate, Result
 from common.statistics.expression import MOST_ZEROS, Expression
 from common.statistics.expression_alone import GenesTold
 from common.statistics.multiplicity import benjamini_hochberg
@@ -22,7 +23,6 @@ from server.study.expression_by_site import by_site
 from server.study.gene_set_results import gene_sets_of
 from server.study.gene_sets import Sets
 from server.study.models import refusal
-from server.study.results import Estimate, Result
 from server.study.subject import number
 
 

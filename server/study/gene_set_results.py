@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from common.errors import FedmviError
+from common.published.results import Curve, Estimate, GeneSetRow, Result
 from common.study.fingerprint import study_fingerprint
 from common.study.genomics import GeneSets
 from common.study.protocol import Study
@@ -13,7 +14,6 @@ from server.study.compared_genes import ComparedGenes
 from server.study.enrichment import Ranking, enriched, looked_for, over_represented, preranked, running_curves
 from server.study.gene_sets import Sets, declared_sets
 from server.study.models import refusal
-from server.study.results import Curve, Estimate, GeneSetRow, Result
 
 
 def gene_sets_of(study: Study, base: Mapping[str, Any], genes: ComparedGenes, sets: Sets | None) -> list[Result]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from common.errors import FedmviError
+from common.published.results import Estimate, Result
 from common.statistics.combat import CombatFit
 from common.statistics.distributions import Z975
 from common.statistics.shift_verdict import Verdict
@@ -16,7 +17,6 @@ from common.study.shifted import compared_cohorts, compared_model
 from common.study.withholding import withholdable
 from server.study.model_results import model_base
 from server.study.models import ScoredModel, refusal
-from server.study.results import Estimate, Result
 
 
 def publish_harmonisation(

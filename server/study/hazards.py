@@ -8,6 +8,7 @@ from typing import Any
 
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, attempt, together
+from common.published.results import Result
 from common.statistics.cox import CoxResult, cox
 from common.statistics.life_table import LifeTable, life_table
 from common.statistics.proportional_hazards import (
@@ -25,7 +26,6 @@ from common.study.table import FloatArray
 from server.study import comparisons
 from server.study.comparisons import Groups, frozen_score, group_labels, score_note, title_of
 from server.study.models import ScoredModel, refusal
-from server.study.results import Result
 from server.study.score_inputs import Scores
 from server.study.subject import estimates
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from common.errors import FedmviError
+from common.published.results import Results
 from common.study.features import FEATURE, LANDMARKS
-from server.study.results import Results
 
 
 def standard_scale(results: Results) -> dict[str, tuple[float, ...]]:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.errors import FedmviError
+from common.published.results import Estimate, Result
 from common.statistics.distributions import Z975
 from common.study.protocol import Study
 from server.study.centre_areas import Area, mean_area, mean_std_err
 from server.study.centres import over_centres
 from server.study.leave_one_out import LeftOut, LeftOutModel
 from server.study.models import refusal
-from server.study.results import Estimate, Result
 
 
 def publish_left_out(study: Study, found: LeftOut | None) -> list[Result]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import FedmviError
+from common.published.results import AFTER_SELECTION, Estimate, LogisticModel, Predictor, Result
 from common.statistics.logistic import LogisticResult
 from common.statistics.roc import RocResult
 from common.study.chain import ChainedImpute
@@ -17,7 +18,6 @@ from common.study.protocol import Model, Study
 from common.study.recipe import Cut, Impute, coded_columns
 from common.study.terms import Term
 from server.study.models import FittedModel, refusal
-from server.study.results import AFTER_SELECTION, Estimate, LogisticModel, Predictor, Result
 
 LEAK_AUC = 0.95
 

@@ -10,6 +10,7 @@ import numpy as np
 from common.errors import FedmviError
 from common.federation.query import HIDDEN, Summary
 from common.networks.adapting import ADAPTED, UNADAPTED
+from common.published.results import Estimate, Result
 from common.statistics.areas_alone import own_difference
 from common.statistics.distributions import Z975
 from common.statistics.roc import AreaDifference, RocResult
@@ -21,7 +22,6 @@ from server.study.evaluation import alone_base
 from server.study.models import refusal
 from server.study.network_adaptation import COLUMNS, AdaptedCohort, Areas, Rule
 from server.study.network_development_results import result_base
-from server.study.results import Estimate, Result
 
 BEFORE, AFTER = "before", "after"
 """Terms of what is measured as trained, and as adapted."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from common.errors import FedmviError
 from common.federation.query import each
 from common.federation.runner import Conclusion, attempt, together
+from common.published.results import Result
 from common.statistics.by_centre import CentreAlone
 from common.study.centres import cut_at, network_cohorts
 from common.study.networks import Network
@@ -20,7 +21,6 @@ from server.study.network_development import Developed
 from server.study.network_development_results import result_base
 from server.study.network_evaluation import Evaluated
 from server.study.network_scores import INFERENCES, Frozen, Measured, scoring
-from server.study.results import Result
 
 KEPT = (408, 438)
 """The numbers with which hospitals keep what is theirs, and what would leave another's: their right, and no fault."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import FedmviError
+from common.published.results import Estimate, Result
 from common.statistics.distributions import Z975
 from common.study.modelling import Choice
 from common.study.protocol import Study
@@ -18,7 +19,6 @@ from common.study.scores import named_network, network_choices
 from server.study.centre_areas import Area, best_of, mean_area, mean_std_err
 from server.study.models import refusal
 from server.study.network_development import Developed
-from server.study.results import Estimate, Result
 
 _NOTE = (
     "The largest mean area over training hospitals, each scored by a network that never saw it, decides; the area of "

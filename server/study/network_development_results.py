@@ -8,6 +8,7 @@ from typing import Any
 
 from common.errors import FedmviError
 from common.federation.learning import Job, Part
+from common.published.results import Curve, Estimate, Result
 from common.statistics.roc import RocResult
 from common.study.networks import Network
 from common.study.protocol import Study
@@ -17,7 +18,6 @@ from server.study.models import refusal
 from server.study.network_choice import Combination, Seeds, over_seeds
 from server.study.network_development import Areas, Candidate, Developed, used
 from server.study.network_scores import INFERENCES, Frozen
-from server.study.results import Curve, Estimate, Result
 from server.study.training import TrainedJob
 
 OUT_OF_FOLD = (

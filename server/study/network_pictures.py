@@ -9,6 +9,7 @@ from common.errors import FedmviError
 from common.federation.learning import WHOLE, ExplainPatients, Job, Member
 from common.federation.query import Receipt, perform
 from common.federation.runner import Conclusion
+from common.published.results import Estimate, Result
 from common.study.networks import Network
 from common.study.protocol import Study
 from server.study.checkpoints import Checkpoints, finished_weights
@@ -17,7 +18,6 @@ from server.study.network_choice import Combination
 from server.study.network_development import Developed, used
 from server.study.network_development_results import joined_name, result_base
 from server.study.network_scores import in_batches
-from server.study.results import Estimate, Result
 from server.study.training import TrainedJob
 
 Pictured = Mapping[str, int | FedmviError]

@@ -14,6 +14,7 @@ from typing import Any
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, together
 from common.networks.projection import projected_columns
+from common.published.results import Estimate, Result
 from common.statistics.frechet import frechet
 from common.statistics.projection import Group, Halves, Projected, halves, level_groups, project
 from common.statistics.two_sample import BINS, TwoSample, two_sample
@@ -27,7 +28,6 @@ from server.study.network_development_results import result_base
 from server.study.network_evaluation import Evaluated
 from server.study.network_faults import attempt_unless_mendable
 from server.study.network_scores import Frozen, Measured, in_batches
-from server.study.results import Estimate, Result
 
 FEWEST = 20
 """Patients of a group whose mean is shown."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from common.errors import FedmviError
 from common.federation.query import HIDDEN
+from common.published.results import CrossTable, Curve, Estimate, Result
 from common.statistics.grades import Interval, commonest_share
 from common.statistics.refinement import Counts
 from common.study.networks import Network
@@ -31,7 +32,6 @@ from server.study.network_development_results import (
 from server.study.network_evaluation import Evaluated
 from server.study.network_scores import INFERENCES, Measured, MeasuredAlone
 from server.study.network_tables import JOINED, ShownTable, shown, shown_alone, with_joined
-from server.study.results import CrossTable, Curve, Estimate, Result
 
 GRADES = (
     "M1: up to five sites of invasion, all within 1 cm; M2: more than five, or one farther away. The source leaves "

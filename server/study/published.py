@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from common.errors import FedmviError
 from common.federation.query import HIDDEN
+from common.published.results import ALL_SITES, Count, Result
 from common.statistics.counts import SiteCounts
 from common.study.protocol import Cohort, Study
 from server.study.counts import Counted, flow_keys
-from server.study.results import ALL_SITES, Count, Result
 from server.study.suppression import CountSystem, Key
 
 POOLED = ""

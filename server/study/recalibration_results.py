@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import FedmviError
+from common.published.results import Estimate, Result
 from common.statistics.distributions import Z975
 from common.statistics.guaranteed_sensitivity import GuaranteedSensitivity
 from common.statistics.prior_correction import PriorCorrection
@@ -16,7 +17,6 @@ from common.statistics.risk_quality import MEASURES, RiskQuality
 from common.study.protocol import Study
 from server.study.models import refusal
 from server.study.recalibration import Evaluated, Recalibrated, corrected_cutoff
-from server.study.results import Estimate, Result
 from server.study.subject import number
 
 BEFORE, AFTER = "before", "after"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import FedmviError
+from common.published.results import Estimate, LogisticModel, Result
 from common.statistics.icc import MIN_LESIONS, Agreement
 from common.statistics.reduced_score import ReducedScore
 from common.statistics.roc import RocResult
@@ -19,7 +20,6 @@ from server.study.model_results import HARMONISED, model_base, predictor_of
 from server.study.models import ScoredModel, refusal
 from server.study.optimism import Optimism
 from server.study.reduced import Chosen, ReducedModel
-from server.study.results import Estimate, LogisticModel, Result
 
 _FAIR = (
     "Each training patient is scored by the model that was developed without the patient's fold: every filter, the "

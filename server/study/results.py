@@ -7,50 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_whole
-from common.published.results import (
-    AFTER_SELECTION,
-    ALL_SITES,
-    EVERYONE,
-    CohortFacts,
-    Count,
-    CrossTable,
-    Curve,
-    Estimate,
-    GeneRows,
-    GeneSetRow,
-    LogisticModel,
-    Predictor,
-    Result,
-    Results,
-    Statistic,
-    Status,
-    VariableFacts,
-    read_results,
-)
-
-__all__ = [
-    "AFTER_SELECTION",
-    "ALL_SITES",
-    "EVERYONE",
-    "CohortFacts",
-    "Count",
-    "CrossTable",
-    "Curve",
-    "Estimate",
-    "GeneRows",
-    "GeneSetRow",
-    "LogisticModel",
-    "Predictor",
-    "Result",
-    "Results",
-    "Statistic",
-    "Status",
-    "VariableFacts",
-    "read_results",
-    "schema",
-    "to_text",
-    "write_results",
-]
+from common.published.results import Results
 
 
 def to_text(results: Results) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, attempt, together
+from common.published.results import EVERYONE, Curve, Estimate, Result
 from common.statistics.bootstrap import REPLICATES, Replicates, bootstrap_areas, bootstrap_slope, bootstrap_thresholds
 from common.statistics.calibration import REGRESSIONS, Calibration, RiskTable, calibration_as_far
 from common.statistics.confusion import ConfusionResult, confusion, wilson
@@ -25,7 +26,6 @@ from common.study.scores import candidates, named_network
 from common.study.scoring import frozen_prefixes, merged
 from common.study.table import FloatArray
 from server.study.models import FittedModel, ScoredModel, refusal
-from server.study.results import EVERYONE, Curve, Estimate, Result
 from server.study.score_inputs import Scores
 from server.study.subject import Finding, estimates, number, result_of
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import FedmviError
+from common.published.results import Estimate, Result
 from common.statistics.distributions import Z975
 from common.statistics.label_shift import LEAST_APART, LabelShift, Prevalence
 from common.statistics.residuals import Residuals
@@ -16,7 +17,6 @@ from common.statistics.shift_verdict import LEAST_PATIENTS, Verdict
 from common.study.protocol import Study
 from common.study.shifted import compared_by, compared_cohorts, compared_model
 from server.study.models import refusal
-from server.study.results import Estimate, Result
 from server.study.shift import Labelled, Looked
 from server.study.subject import number
 

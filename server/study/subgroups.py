@@ -18,6 +18,7 @@ import numpy as np
 from common.errors import FedmviError
 from common.federation.query import total
 from common.federation.runner import Conclusion, attempt, together
+from common.published.results import EVERYONE, Estimate, Result
 from common.statistics.confusion import ThresholdCounts
 from common.statistics.distributions import chi2_p
 from common.statistics.roc import RocResult, delong
@@ -27,7 +28,6 @@ from common.study.recipe import Recipe
 from common.study.scoring import frozen_prefixes
 from common.study.subgroups import BINS, THRESHOLDS, Subgroups
 from server.study.models import ScoredModel, refusal
-from server.study.results import EVERYONE, Estimate, Result
 from server.study.subject import number
 
 

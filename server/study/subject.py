@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import FedmviError
+from common.published.results import Curve, Estimate, Result
 from common.study.analyses import ANALYSES
 from common.study.protocol import Analysis, Study
 from common.study.recipe import CodedColumn, Complete, Recipe, Select, coded_columns
 from server.study.models import refusal
-from server.study.results import Curve, Estimate, Result
 
 Row = Mapping[str, Any]
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from common.errors import FedmviError
 from common.federation.runner import Conclusion, attempt, together
+from common.published.results import Curve, Estimate, Result
 from common.statistics.competing_risks import CAUSES, CumulativeIncidence, competing_risks
 from common.statistics.follow_up import follow_up
 from common.statistics.log_rank import stratified_log_rank
@@ -23,7 +24,6 @@ from common.study.protocol import Analysis, Endpoint, Study
 from common.study.recipe import Complete, Group, Recipe
 from common.study.table import FloatArray
 from server.study.comparisons import YEARLY, group_labels, published_times
-from server.study.results import Curve, Estimate, Result
 from server.study.subject import Finding, Row, number, result_of
 
 ALL = "all patients"

@@ -29,6 +29,7 @@ from common.errors import FedmviError
 from common.federation.envelope import Ticket
 from common.federation.ports import InProcess, SitesPort
 from common.parallel import in_processes
+from common.published.results import Result, Results
 from common.study.contradictions import contradictions
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
@@ -36,7 +37,6 @@ from common.study.modelling import Reduction
 from common.study.protocol import Comparison, Model, Study
 from common.study.terms import Term
 from server.study.conduct import conduct
-from server.study.results import Result, Results
 from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
 from simulation.running import find_sites

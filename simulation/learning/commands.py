@@ -118,8 +118,8 @@ def compare_training_(
 def _publish(run: RunDirectory) -> None:
     """Write the run's report anew, with the comparison."""
     need("server", "jinja2", "matplotlib")
+    from common.published.results import read_results
     from server.report.page import write_report
-    from server.study.results import read_results
 
     page = write_report(read_results(run.results_file), run.facts(), run.folder)
     err.print(f"Report: {escape(str(page))}")

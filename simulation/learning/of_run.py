@@ -11,10 +11,11 @@ import numpy as np
 from common.errors import FedmviError
 from common.networks.weights import read_weights
 from common.published.networks import chosen
+from common.published.results import Estimate, Result, read_results
 from common.study.fingerprint import study_fingerprint
 from common.study.protocol import Study
 from server.study.network_development_results import joined_name
-from server.study.results import Estimate, Result, read_results, write_results
+from server.study.results import write_results
 from server.study.run_directory import RunDirectory
 from simulation.learning.compare import FEDERATED, Compared
 from simulation.learning.comparison import Row

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from client.release.ledger import Ledger
+from common.published.results import Results, read_results
 from common.study.fingerprint import code_fingerprint
 from server.hub.orders import State
 from server.study.execution import Action
-from server.study.results import Results, read_results
 from simulation.network.example import HOSPITALS, write_example_study
 
 ROOT = Path(__file__).parents[2]

@@ -19,12 +19,13 @@ from common.networks.architecture import Architecture
 from common.networks.network import MviNetwork, build
 from common.networks.scorer import PatientScorer
 from common.networks.weights import read_network, save_weights, to_vector
+from common.published.results import CohortFacts, Count, Estimate, Result, Results
 from common.study.features import LANDMARKS
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study
 from server.cli import app
 from server.exporting import write_export
-from server.study.results import CohortFacts, Count, Estimate, Result, Results, write_results
+from server.study.results import write_results
 
 ROOT = Path(__file__).parents[2]
 CHOSEN = ("t1a", "t1v", "t1d")

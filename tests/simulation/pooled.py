@@ -17,9 +17,9 @@ from lifelines import KaplanMeierFitter
 from lifelines.statistics import multivariate_logrank_test
 from sklearn.metrics import roc_auc_score
 
+from common.published.results import Result, Results
 from common.study.protocol import Model, Study
 from common.study.terms import Term
-from server.study.results import Result, Results
 
 
 @dataclass

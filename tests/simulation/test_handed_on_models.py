@@ -25,6 +25,7 @@ from client.predicting.prediction import Prediction
 from common.errors import FedmviError
 from common.models.archive import read_model
 from common.models.logistic import FrozenModel
+from common.published.results import Results, read_results
 from common.study.loader import load_study
 from common.study.recipe import SCORE_DECIMALS
 from common.study.table import SiteTable
@@ -33,7 +34,6 @@ from server.report.nomogram import Nomogram, nomograms
 from server.study import evaluation
 from server.study.execution import Action
 from server.study.models import FittedModel
-from server.study.results import Results, read_results
 from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
 from simulation.running import Simulation

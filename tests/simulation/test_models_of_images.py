@@ -23,6 +23,7 @@ from client.preparation import images
 from client.preparation.patient import Job, Outcome
 from common.models.archive import HandedOn, read_model
 from common.models.logistic import FrozenModel
+from common.published.results import read_results
 from common.study.features import feature_variable
 from common.study.loader import load_study, parse_study
 from common.study.recipe import SCORE_DECIMALS, coded_columns
@@ -32,7 +33,6 @@ from server.report.nomogram import nomograms
 from server.study import evaluation
 from server.study.execution import Action
 from server.study.models import ScoredModel
-from server.study.results import read_results
 from simulation.importers.folder import introduce
 from simulation.pooled_and_alone import developments
 from simulation.running import Simulation, find_sites

@@ -14,8 +14,8 @@ from common.errors import FedmviError
 from common.federation.envelope import Ticket
 from common.federation.ports import InProcess, SitesPort, ungated
 from common.federation.runner import conclude
+from common.published.results import read_results
 from server.study.execution import Action
-from server.study.results import read_results
 from simulation.benchmarks.peers import field, measuring, ours
 from simulation.benchmarks.peers.alone import conclusion, site_view
 from simulation.benchmarks.peers.contenders import ENVIRONMENTS, Contender, Fit, at_events, installed_by

@@ -10,10 +10,10 @@ import pytest
 import statsmodels.api as sm
 
 from common.errors import FedmviError
+from common.published.results import Estimate, Results, read_results
 from common.study.loader import load_study
 from common.study.protocol import Study
 from server.study.execution import Action
-from server.study.results import Estimate, Results, read_results
 from server.study.run_directory import RunDirectory
 from simulation.importers.folder import ImportReport
 from simulation.pooled_and_alone import compare_run, developments

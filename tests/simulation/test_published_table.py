@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from common.published.results import Estimate, Results
 from server.study.conduct import conduct
-from server.study.results import Estimate, Results
 from simulation.cohorts.published import ABSENT, MARGINS, PRESENT, Margin
 from tests.disclosure.consortium import Row, make
 

@@ -15,12 +15,12 @@ from sklearn.metrics import roc_auc_score
 from client.cohort.membership import members
 from client.cohort.site import load_site
 from client.cohort.store import load_prepared
+from common.published.results import Result, read_results
 from common.study.loader import load_study
 from common.study.protocol import Study
 from common.study.recipe import Complete, Recipe, Select, coded_columns
 from common.study.table import FloatArray
 from server.study.execution import Action
-from server.study.results import Result, read_results
 from simulation.importers.folder import ImportReport
 from simulation.running import Simulation
 from simulation.shipped import shipped_study

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from common.published.results import Results, read_results
 from common.study.loader import load_study
-from server.study.results import Results, read_results
 from server.study.run_directory import RunDirectory
 from simulation.importers import IMPORTERS
 from simulation.importers.folder import ImportReport

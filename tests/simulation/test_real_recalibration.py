@@ -15,11 +15,11 @@ from sklearn.metrics import roc_auc_score
 from client.cohort.membership import members
 from client.cohort.store import load_prepared
 from common.models.archive import read_model
+from common.published.results import Estimate, Result, Results, read_results
 from common.statistics.calibration import logit
 from common.study.recipe import Complete, Frame, Recipe, Score, Select
 from server.export.logistic import frozen_model, write_model
 from server.study.execution import Action
-from server.study.results import Estimate, Result, Results, read_results
 from simulation.importers.folder import ImportReport
 from simulation.running import Simulation
 from tests.simulation.conftest import NO_STORE

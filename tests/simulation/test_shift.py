@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from common.published.results import Estimate, Result, Results, read_results
 from server.study.execution import Action
-from server.study.results import Estimate, Result, Results, read_results
 from simulation.importers.folder import ImportReport
 from simulation.running import Simulation
 from simulation.shipped import shipped_study

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from common.published.results import Result, Results, Statistic
 from server.report.contents import all_sites
-from server.study.results import Result, Results, Statistic
 
 
 class Status(StrEnum):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from common.published.results import Result, Statistic
 from common.study.features import FEATURE
 from server.report.checklists.cohort_facts import has_features, shown
 from server.report.checklists.items import Evidence, Facts
 from server.report.figures import slug
-from server.study.results import Result, Statistic
 
 _PERFORMANCE: tuple[Statistic, ...] = ("auc", "network-performance")
 _TEST = ("internal-test", "external-test")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.files import write_whole
 from common.published import format as fmt
+from common.published.results import Results
 from server.report.blocks import Checklist, Entry, Paragraph, Section
 from server.report.checklists.claim import CLAIM
 from server.report.checklists.clear import CLEAR
@@ -16,7 +17,6 @@ from server.report.checklists.metrics import METRICS
 from server.report.checklists.probast_ai import PROBAST_AI
 from server.report.checklists.tripod_ai import TRIPOD_AI
 from server.report.tables import csv_text
-from server.study.results import Results
 
 ANCHOR = "checklists"
 GUIDELINES = (TRIPOD_AI, PROBAST_AI, CLAIM, CLEAR, METRICS)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.published.results import Results, read_results
 from common.study.table import FloatArray
-from server.study.results import Results, read_results
 from server.study.run_directory import RunDirectory
 from simulation.benchmarks.peers.contenders import OWN, Fit, timed, told
 from simulation.benchmarks.peers.question import Question

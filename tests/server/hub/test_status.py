@@ -11,6 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from common.errors import FedmviError
+from common.published.results import CohortFacts, Count, Result, Results
 from server.cli import app
 from server.hub.folder import Hub
 from server.hub.orders import HubRun, submit
@@ -19,7 +20,7 @@ from server.hub.status import HubStatus, RunStatus, status_of
 from server.provision import expiry
 from server.study.action import Action
 from server.study.progress import Progress
-from server.study.results import CohortFacts, Count, Result, Results, write_results
+from server.study.results import write_results
 from tests.consortium_kits import SITES, provisioned
 from tests.server.hub.test_orders import STUDY, written
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from common.published.results import CohortFacts, Count, Curve, Estimate, Result, Results, VariableFacts
 from server.report.page import write_report
-from server.study.results import CohortFacts, Count, Curve, Estimate, Result, Results, VariableFacts
 
 SITES = ("alpha", "beta", "gamma")
 DAYS = [i * 365.25 / 12 for i in range(31)]

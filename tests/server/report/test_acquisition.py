@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from common.published.results import ALL_SITES, Count, Result, Results, VariableFacts
 from server.report.acquisition import acquisition
 from server.report.blocks import Paragraph, Table
 from server.report.checklists.items import Answer, Status
@@ -13,7 +14,6 @@ from server.report.checklists.section import filled_checklists
 from server.report.figures import draw_all
 from server.report.page import page_sections, render
 from server.report.tables import tables
-from server.study.results import ALL_SITES, Count, Result, Results, VariableFacts
 from tests.server.report.conftest import SITES, Make
 
 Row = tuple[str, dict[str, int | None], int | None]

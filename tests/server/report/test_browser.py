@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from common.published.results import Estimate, Results
 from server.report.page import write_report
-from server.study.results import Estimate, Results
 from tests.headless import WIDTHS, faults, requests, show
 from tests.server.report.conftest import Make
 

@@ -11,12 +11,21 @@ from urllib.parse import unquote
 
 import pytest
 
+from common.published.results import (
+    Curve,
+    Estimate,
+    LogisticModel,
+    Predictor,
+    Result,
+    Results,
+    Statistic,
+    VariableFacts,
+)
 from common.study.reporting import Reporting
 from server.report.checklists.items import Answer, Guideline, Status
 from server.report.checklists.section import GUIDELINES, filled_checklists
 from server.report.figures import draw_all
 from server.report.page import page_sections, write_report
-from server.study.results import Curve, Estimate, LogisticModel, Predictor, Result, Results, Statistic, VariableFacts
 from tests.server.report.conftest import RUN
 
 NUMBERS = {"tripod-ai": 52, "probast-ai": 16 + 18, "claim": 44, "clear": 58, "metrics": 30}

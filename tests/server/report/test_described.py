@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from common.published.results import EVERYONE, Estimate, Result, Results
 from common.study.preparation import Preparation
 from server.report.blocks import Row, Section, Table
 from server.report.characteristics import characteristics
@@ -16,7 +17,6 @@ from server.report.figures import draw_all
 from server.report.page import render
 from server.report.preparation import preparation
 from server.report.subgroups import subgroups
-from server.study.results import EVERYONE, Estimate, Result, Results
 from tests.server.report.conftest import SITES, Make
 
 

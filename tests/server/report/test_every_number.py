@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from common.published.results import read_results
 from server.report.page import write_report
 from server.study.execution import Action
-from server.study.results import read_results
 from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
 from simulation.running import Simulation

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from common.published.results import CohortFacts, GeneRows, Result, Results
 from server.report.expression_figures import heat_columns, heat_genes
 from server.report.figures import draw_all
 from server.report.headlines import headlines
 from server.report.page import write_report
 from server.study.expression_results import publish_expression
-from server.study.results import CohortFacts, GeneRows, Result, Results, write_results
+from server.study.results import write_results
 from tests.headless import requests, show
 from tests.server.report.test_every_number import Page, read, unknown
 from tests.server.study.expressed_study import SETS, SITES, expressed

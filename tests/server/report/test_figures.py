@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 
+from common.published.results import Curve, Estimate, Results
 from server.report.contents import models
 from server.report.figures import at_risk, draw_all
 from server.report.forest import axis_limits
 from server.report.svg import inline
-from server.study.results import Curve, Estimate, Results
 from tests.server.report.conftest import Make
 
 NAMES = ["forest-clinical", "roc-clinical", "km-comparison.rfs-by-mvi"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from common.published.results import Estimate, Result, Results
 from server.report.headlines import headlines
-from server.study.results import Estimate, Result, Results
 from tests.server.report.conftest import Make
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.published.results import Estimate, LogisticModel, Predictor, Result, Results, VariableFacts
 from server.report.nomogram import Nomogram, nomograms
 from server.report.page import write_report
-from server.study.results import Estimate, LogisticModel, Predictor, Result, Results, VariableFacts
 from tests.headless import requests, show
 from tests.server.report.conftest import Make
 

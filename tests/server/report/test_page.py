@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from common.published.results import Results
 from server.report.figures import draw_all
 from server.report.page import render, write_report
-from server.study.results import Results
 from tests.server.report.conftest import RUN, Make
 
 VOID = {"meta", "br", "link", "img", "input", "hr", "path", "use", "rect"}

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from common.published.results import Curve, Estimate, Result, Results
 from server.report.figures import draw_all
-from server.study.results import Curve, Estimate, Result, Results
 from tests.server.report.conftest import Make
 
 TOLD = {"cohort": "internal-test", "sites": ["alpha", "beta", "gamma"], "how": "exact", "statistic": "analysis"}

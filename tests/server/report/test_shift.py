@@ -8,13 +8,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from common.published.results import Estimate, Result, Results
 from server.report.blocks import Bullets, Paragraph, Section, Table
 from server.report.figures import draw_all
 from server.report.headlines import headlines
 from server.report.page import write_report
 from server.report.shift import VERDICTS, shift
 from server.report.shift_words import sentences
-from server.study.results import Estimate, Result, Results
 from tests.server.report.conftest import SITES
 
 OF = {"sites": list(SITES), "how": "exact-masked"}

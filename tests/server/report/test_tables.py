@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 from typing import get_args
 
+from common.published.results import Count, CrossTable, Results, Statistic
 from server.report.tables import ALL_SITES, COUNTED, FILES, tables, write_tables
-from server.study.results import Count, CrossTable, Results, Statistic
 from tests.server.report.conftest import Make
 
 

@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 from common.errors import FedmviError
+from common.published.results import Count, Result, Results
 from common.study.acquisition import UNKNOWN
 from common.study.loader import parse_study
 from server.report.figures import draw_all
 from server.report.page import render
 from server.study.acquisition import PATIENTS
 from server.study.conduct import conduct
-from server.study.results import Count, Result, Results, to_text
+from server.study.results import to_text
 from tests.disclosure.consortium import Consortium
 from tests.server.report.test_every_number import unknown
 from tests.server.study.acquired_study import FEW, HEAD, PREPARATION, WITH_IMAGES, consortium

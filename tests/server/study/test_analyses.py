@@ -10,13 +10,13 @@ import pytest
 from lifelines import CoxPHFitter
 
 from common.errors import FedmviError
+from common.published.results import Results
 from common.study.analyses import ANALYSES
 from common.study.loader import parse_study
 from server.report.page import render
 from server.report.tables import tables
 from server.study.analyses import MAKERS
 from server.study.conduct import conduct
-from server.study.results import Results
 from server.study.score_analyses import MAKERS as SCORE_MAKERS
 from server.study.time_analyses import TIME_MAKERS
 from tests.disclosure.consortium import FURTHER, SITES, STUDY, Consortium, further, make

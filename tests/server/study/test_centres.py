@@ -11,11 +11,11 @@ import statsmodels.api as sm
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from common.federation.query import HIDDEN
+from common.published.results import Estimate, Result, Results
 from common.study.recipe import Recipe, Select, coded_columns
 from common.study.table import FloatArray
 from server.study.centres import shown_tables
 from server.study.conduct import conduct
-from server.study.results import Estimate, Result, Results
 from tests.client.approval.asked import Heard, heard_of
 from tests.client.approval.test_preview import assert_foreseen
 from tests.disclosure.consortium import Consortium, make

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.published.results import Result, Results
 from common.study.described import described_variables
 from common.study.loader import parse_study
 from server.study.characteristics import Answers, _shown
 from server.study.conduct import conduct
-from server.study.results import Result, Results
 from tests.disclosure.consortium import STUDY, Consortium, Row, make
 
 NO_MODELS = STUDY.partition("[[models]]")[0]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from common.errors import FedmviError
+from common.published.results import Estimate, Result
 from common.study.comparing import design_of, frozen_names, scored_groups
 from common.study.recipe import CodedColumn, Complete, Cut, Recipe, Score, Select
 from common.study.scoring import Parts
 from server.study.compared_genes import ComparedGenes
 from server.study.expression import Grouped, frozen_groups, level_genes
 from server.study.expression_results import publish_expression
-from server.study.results import Estimate, Result
 from tests.server.study.expressed_study import GENES, SETS, SITES, expressed, expressed_study, frames
 
 

@@ -19,10 +19,10 @@ import pytest
 from client.cohort.site import load_site
 from client.cohort.store import load_prepared
 from common.federation.codec import from_bytes
+from common.published.results import Results
 from common.study.loader import load_study
 from server.report.page import write_report
 from server.study.execution import Action
-from server.study.results import Results
 from simulation.cohorts.consortium import Consortium, Expression, Group, Site, load_consortium
 from simulation.cohorts.gene_lists import gene_list, gmt
 from simulation.hospitals import make_hospitals

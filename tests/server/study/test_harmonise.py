@@ -11,12 +11,12 @@ import statsmodels.api as sm
 from sklearn.metrics import roc_auc_score
 
 from common.errors import FedmviError
+from common.published.results import Result, Results
 from common.study.harmonisation import Combat
 from common.study.recipe import CodedColumn, Frame, Recipe, Select
 from common.study.table import FloatArray
 from server.export.logistic import frozen_model
 from server.study.conduct import conduct
-from server.study.results import Result, Results
 from simulation.exactness.harmonisation import combat_by_dummies
 from tests.client.approval.asked import Heard, heard_of
 from tests.client.approval.test_preview import assert_foreseen

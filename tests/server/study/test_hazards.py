@@ -10,12 +10,12 @@ import pytest
 from lifelines import CoxPHFitter, KaplanMeierFitter
 
 from common.federation.runner import conclude
+from common.published.results import Results
 from common.statistics.proportional_hazards import proportional_hazards
 from common.study.recipe import Recipe, Select, coded_columns
 from common.study.table import FloatArray
 from server.report.page import render
 from server.study.conduct import conduct
-from server.study.results import Results
 from simulation.views import COHORT, federation_of
 from tests.client.approval.asked import Heard, heard_of
 from tests.client.approval.test_preview import assert_foreseen

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from common.errors import FedmviError
+from common.published.results import Estimate, Result, Results
 from common.study.declarations import as_tuples
 from common.study.features import LANDMARKS
 from common.study.preparation import Preparation
 from server.study.landmarks import as_toml, standard_scale
-from server.study.results import Estimate, Result, Results, write_results
+from server.study.results import write_results
 from server.study.run_directory import RunDirectory
 from tests.docs.reader import Reader
 

@@ -14,12 +14,12 @@ from client.approval.telling import tell
 from client.cohort.site import load_site
 from client.preparation.prepare import prepare
 from common.federation.query import Query
+from common.published.results import Estimate, Result, Results
 from common.statistics.score_shift import ScoreMoments, ScoreShiftAlone
 from common.statistics.site_profile import SiteProfile
 from common.study.loader import parse_study
 from server.report.shift import shift
 from server.study.conduct import conduct
-from server.study.results import Estimate, Result, Results
 from tests.client.approval.asked import Heard, heard_of, key_of
 from tests.disclosure.consortium import STUDY, Consortium, Row, make
 

@@ -13,12 +13,12 @@ from client.cohort.site import load_site
 from client.release.ledger import Ledger, ledger_file
 from common.errors import FedmviError
 from common.federation.codec import Packed
+from common.published.results import Results, read_results
 from common.study.loader import parse_study
 from common.study.taking_part import taking_part
 from server.report.page import write_report
 from server.study.execution import Action, execute
 from server.study.missing import AwayError
-from server.study.results import Results, read_results
 from server.study.run_directory import RunDirectory
 from tests.disclosure.consortium import STUDY, make, rows_of, write_site
 

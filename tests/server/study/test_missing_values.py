@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from common.errors import FedmviError
 from common.federation.query import Query, total
+from common.published.results import Results
 from common.statistics.imputation import SWEEPS, ObservedGram
 from common.statistics.logistic import LogisticSums
 from common.statistics.quantiles import GridCounts
@@ -24,7 +25,6 @@ from common.study.loader import parse_study
 from common.study.ranges import filled_range
 from common.study.recipe import SCORE_DECIMALS, Complete, Recipe, Select, Standardise
 from server.study.conduct import conduct
-from server.study.results import Results
 from tests.disclosure.consortium import STUDY, Consortium, Row, columns, make, names
 
 PREDICTORS = '[{ variable = "age", coding = "linear" }, { variable = "ggt", coding = "log" }, "cirrhosis"]'

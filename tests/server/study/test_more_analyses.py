@@ -17,6 +17,7 @@ from statsmodels.duration.hazard_regression import PHReg
 from common.errors import FedmviError
 from common.federation.query import each, perform, total
 from common.federation.tasks import Freeze
+from common.published.results import Estimate, Results
 from common.statistics.chi_square import ClassTable
 from common.statistics.logistic import LogisticSums
 from common.statistics.penalised_cox import TrainingSets
@@ -25,7 +26,6 @@ from common.statistics.resampling import ResampledThresholds
 from common.study.loader import parse_study
 from common.study.recipe import SCORE_DECIMALS, CodedColumn, Complete, Fold, Recipe, Score, Select
 from server.study.conduct import conduct
-from server.study.results import Estimate, Results
 from tests.disclosure.consortium import STUDY, Consortium, Row, make, names, recipe
 
 NUMBERS = '[{ variable = "age", coding = "linear" }, { variable = "albumin", coding = "linear" }, "cirrhosis"]'

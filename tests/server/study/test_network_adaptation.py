@@ -17,6 +17,7 @@ from common.federation.learning import ScorePatients
 from common.federation.query import Ask, Query, Receipt, Task
 from common.federation.runner import Reply, conclude
 from common.networks.adapting import ADAPTED, TOLD, UNADAPTED, AdaptNetwork
+from common.published.results import CohortFacts, Estimate, Result, Results
 from common.study.contradictions import contradictions
 from common.study.declarations import as_tuples
 from common.study.protocol import Study
@@ -30,7 +31,6 @@ from server.study.network_adaptation_results import publish_adaptations
 from server.study.network_development import Developed, develop_all
 from server.study.network_evaluation import Evaluated, evaluate_all
 from server.study.network_scores import MeasuredAlone
-from server.study.results import CohortFacts, Estimate, Result, Results
 from tests.server.report.test_every_number import unknown
 from tests.server.study.bench_sites import STUDY, BenchSite, port_of
 

@@ -17,6 +17,7 @@ from common.federation.runner import Reply, conclude
 from common.networks.architecture import architecture_of
 from common.networks.network import build
 from common.networks.weights import to_vector
+from common.published.results import CohortFacts, Result, Results
 from common.statistics.by_centre import CentreAlone
 from common.statistics.roc import RocResult
 from common.study.table import FloatArray
@@ -26,7 +27,6 @@ from server.study.network_centres import by_centre, frozen_cutoffs, publish_by_c
 from server.study.network_development import Developed
 from server.study.network_evaluation import Evaluated
 from server.study.network_scores import Frozen, Measured, score
-from server.study.results import CohortFacts, Result, Results
 from tests.server.study.bench_sites import TEST, BenchSite, port_of, sites_of, study_of
 
 BOTH = ("t1", "t1v")

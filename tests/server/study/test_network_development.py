@@ -33,6 +33,7 @@ from common.networks.architecture import architecture_of
 from common.networks.intensity import normalised
 from common.networks.network import build
 from common.networks.weights import load_vector, read_weights, shift_logits, to_vector
+from common.published.results import CohortFacts, Result, Results
 from common.statistics.grades import Grades
 from common.statistics.logistic import logistic
 from common.statistics.roc import RocResult, roc
@@ -51,7 +52,6 @@ from server.study.network_files import write_models
 from server.study.network_pictures import explain_all, publish_pictures
 from server.study.network_results import publish_all
 from server.study.network_scores import Frozen, Measured, MeasuredAlone
-from server.study.results import CohortFacts, Result, Results
 from server.study.training import TrainedJob, train_job
 from simulation.views import federation_of
 from tests.server.study.bench_sites import BenchSite, port_of, sites_of, study_of

@@ -14,6 +14,7 @@ from client.learning import workbench
 from common.errors import FedmviError
 from common.federation.learning import Job, Part
 from common.federation.runner import conclude
+from common.published.results import CohortFacts, Result, Results
 from common.study.protocol import Study
 from server.report.figures import draw_all
 from server.report.page import render
@@ -22,7 +23,6 @@ from server.study.centre_areas import Area
 from server.study.checkpoints import MemoryCheckpoints, finished_weights
 from server.study.network_development import Developed, develop_all
 from server.study.network_results import publish_all
-from server.study.results import CohortFacts, Result, Results
 from server.study.training import TrainedJob, train_job
 from tests.server.study.bench_sites import BenchSite, port_of, sites_of, study_of
 

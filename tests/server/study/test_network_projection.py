@@ -25,6 +25,7 @@ from common.networks.intensity import normalised
 from common.networks.network import build
 from common.networks.projection import DECIMALS, LARGEST, projected, projection_matrix
 from common.networks.weights import to_vector
+from common.published.results import CohortFacts, Result, Results
 from common.statistics.projection import LevelSums
 from common.statistics.roc import RocResult
 from common.study.declarations import as_tuples
@@ -38,7 +39,6 @@ from server.study.network_development import Developed
 from server.study.network_evaluation import Evaluated
 from server.study.network_projection import FEWEST, Compared, project_all, publish_projections
 from server.study.network_scores import Frozen, Measured, score
-from server.study.results import CohortFacts, Result, Results
 from tests.server.report.test_every_number import unknown
 from tests.server.study.bench_sites import STUDY, BenchSite, port_of
 

@@ -20,6 +20,7 @@ from client.release.scope import check_scope
 from common.errors import FedmviError
 from common.federation.query import Query, total
 from common.federation.runner import Conclusion, conclude
+from common.published.results import Result, Results
 from common.statistics.icc import FEWEST_LESIONS, MIN_LESIONS, Form, SiteAgreement
 from common.statistics.univariable import MarginalSums
 from common.study.features import second_reading
@@ -28,7 +29,6 @@ from common.study.preparation import Preparation
 from common.study.recipe import Complete, Frame, ModelColumns, Recipe, SecondReadings, Without
 from server.report.development import development
 from server.study.conduct import conduct
-from server.study.results import Result, Results
 from tests.client.approval.asked import Heard, heard_of
 from tests.client.approval.test_preview import assert_foreseen
 from tests.disclosure.consortium import STUDY, Consortium, Row, make, rows_of

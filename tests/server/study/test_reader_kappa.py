@@ -15,6 +15,7 @@ from client.cohort.site import load_site
 from common.errors import Severity
 from common.federation.query import Query, each, total
 from common.federation.runner import conclude
+from common.published.results import Results
 from common.statistics.kappa import ReaderTable
 from common.statistics.moments import Deviations
 from common.statistics.variance import LevelCounts
@@ -25,7 +26,6 @@ from common.study.readings import BothReadings, second_column
 from common.study.recipe import CodedColumn, Complete, Recipe, Select
 from server.report.page import write_report
 from server.study.conduct import conduct
-from server.study.results import Results
 from tests.disclosure.consortium import POLICY, STUDY, Consortium, Row, make
 
 TRAITS = ("imaging_capsule", "tumour_margin_smooth")

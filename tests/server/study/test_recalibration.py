@@ -14,11 +14,12 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from common.federation.ports import Journal
 from common.federation.tasks import FreezeCorrections
 from common.models.logistic import FrozenModel
+from common.published.results import Estimate, Result
 from common.statistics.calibration import logit
 from common.study.recipe import Recipe, coded_columns
 from server.export.logistic import frozen_model
 from server.study.conduct import Conducted, conduct
-from server.study.results import Estimate, Result, to_text
+from server.study.results import to_text
 from tests.disclosure.consortium import Consortium, make
 from tests.server.study import reduced_study
 from tests.server.study.recalibrated_study import (

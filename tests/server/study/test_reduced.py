@@ -11,12 +11,12 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
+from common.published.results import AFTER_SELECTION, EVERYONE, Result, Results
 from common.study.recipe import Recipe, Select, coded_columns
 from common.study.subgroups import BINS
 from common.study.table import FloatArray
 from server.report.page import render
 from server.study.conduct import conduct
-from server.study.results import AFTER_SELECTION, EVERYONE, Result, Results
 from tests.client.approval.asked import Heard, heard_of
 from tests.client.approval.test_preview import assert_foreseen
 from tests.disclosure.consortium import Consortium, make

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import simulation.cli
 from common.errors import FedmviError
+from common.published.results import Results, read_results
 from server.study.execution import Action
-from server.study.results import Results, read_results
 from simulation.cohorts.consortium import load_consortium
 from simulation.hospitals import make_hospitals
 from simulation.running import Simulation

@@ -10,11 +10,11 @@ import pytest
 from client.approval.preview import preview
 from client.cohort.site import load_site
 from common.federation.query import Query
+from common.published.results import Estimate, Result, Results
 from common.study.loader import parse_study
 from common.study.recipe import Score
 from common.study.shifted import shift_contradictions
 from server.study.conduct import conduct
-from server.study.results import Estimate, Result, Results
 from tests.client.approval.asked import Heard, heard_of, key_of
 from tests.disclosure.consortium import STUDY, Consortium, Row, make, rows_of, write_site
 from tests.server.study.reduced_study import everywhere, featured, study_text

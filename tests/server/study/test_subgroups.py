@@ -11,11 +11,11 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from common.errors import FedmviError
+from common.published.results import EVERYONE, Estimate, Result
 from common.study.loader import parse_study
 from common.study.recipe import SCORE_DECIMALS
 from common.study.subgroups import BINS
 from server.study.conduct import conduct
-from server.study.results import EVERYONE, Estimate, Result
 from server.study.subgroups import cochran_q
 from tests.disclosure.consortium import STUDY, Consortium, Row, make
 

@@ -9,12 +9,12 @@ import pytest
 from scipy.optimize import LinearConstraint, milp
 
 from common.federation.query import HIDDEN
+from common.published.results import Result
 from common.statistics.counts import SiteCounts, hide_in_flow, hide_in_row
 from common.study.loader import parse_study
 from server.study.count_tables import publish
 from server.study.counts import Counted
 from server.study.published import POOLED, cell, published_counts
-from server.study.results import Result
 
 SITES = ("a", "b", "c", "d")
 STUDY = parse_study("""

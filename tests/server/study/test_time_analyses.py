@@ -18,6 +18,7 @@ from client.cohort.limits import under_limits
 from client.cohort.site import load_site
 from common.errors import FedmviError
 from common.federation.query import Query, total
+from common.published.results import Result, Results
 from common.statistics.competing_risks import CompetingTable
 from common.statistics.counts import Classes
 from common.statistics.life_table import LifeTable
@@ -28,7 +29,6 @@ from common.study.loader import parse_study
 from common.study.recipe import CodedColumn, Complete, Group, Recipe, Select, coded_columns
 from server.report.page import render
 from server.study.conduct import conduct
-from server.study.results import Result, Results
 from tests.disclosure.consortium import FURTHER, SITES, STUDY, Consortium, Row, further, make
 from tests.disclosure.consortium import names as names_of
 from tests.disclosure.consortium import recipe as recipe_of

@@ -10,12 +10,12 @@ import pytest
 
 from common.federation.query import perform, total
 from common.federation.tasks import Freeze
+from common.published.results import Results
 from common.statistics.moments import Deviations
 from common.study.harmonisation import Combat
 from common.study.recipe import CodedColumn, Complete, Recipe, Score, Select
 from common.study.withholding import Withheld
 from server.study.conduct import conduct
-from server.study.results import Results
 from tests.client.approval.asked import Heard, heard_of
 from tests.client.approval.test_preview import assert_foreseen
 from tests.disclosure.consortium import POLICY, SITES, STUDY, Change, Consortium, Row, make, rows_of

@@ -106,6 +106,14 @@ def test_every_part_is_estimated(run: Finished) -> None:
     assert not refused
 
 
+def test_subgroups_of_the_hybrid_have_areas_and_one_test_of_interaction_a_variable(run: Finished) -> None:
+    estimates = run.results["subgroups.hybrid-external"]["estimates"]
+    areas = [e["term"].partition(":")[0] for e in estimates if e["name"] == "auc" and e["value"] is not None]
+    tested = {e["term"] for e in estimates if e["name"] == "interaction_chi2" and e["value"] is not None}
+    assert tested and all(areas.count(variable) == 2 for variable in tested)
+    assert len([e for e in estimates if e["name"] == "interaction_chi2"]) == 7
+
+
 def test_the_hybrid_is_fitted_on_both_scores_out_of_fold(run: Finished) -> None:
     parts = [frame for (columns, _), frame in run.frames.items() if set(SCORES) <= set(columns)]
     assert len(parts) == 3, "one frame a training hospital"

@@ -21,12 +21,12 @@ from client.learning.work import Works, work_folder
 from client.release.ledger import Ledger
 from common.errors import FedmviError
 from common.federation.learning import ScorePatients
+from common.published.results import read_results
 from common.study.loader import load_study, parse_study
 from common.study.protocol import Study
 from server.report.figures import draw_all
 from server.report.page import render
 from server.study.execution import Action
-from server.study.results import read_results
 from simulation.learning.hospitals import Drawing, make_learning_hospitals
 from simulation.running import Simulation
 from simulation.shipped import shipped_study
@@ -145,6 +145,7 @@ def test_every_part_of_the_study_is_estimated_and_every_question_was_foreseen(ru
     ]
     parts += ["model.characteristics.univariable", "analysis.calibration-internal", "analysis.chi-square"]
     parts += ["analysis.calibration-external", "analysis.histology", "characteristics.train"]
+    parts += ["subgroups.dl-afp-external"]
     parts += ["network.dl_mvi.projection.t1v", "network.dl_mvi.combinations.train"]
     assert {part: run.results[part]["status"] for part in parts} == dict.fromkeys(parts, "estimated")
     for name, site in run.simulation.sites.items():

@@ -17,10 +17,10 @@ from client.learning.work import Works
 from common.errors import FedmviError
 from common.federation.learning import ScorePatients
 from common.networks.weights import read_weights
+from common.published.results import read_results
 from common.study.loader import parse_study
 from common.study.protocol import Study
 from common.study.table import FloatArray
-from server.study.results import read_results
 from server.study.run_directory import RunDirectory
 from simulation.cli import app
 from simulation.learning import compare
