@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,15 @@ from numpy.typing import NDArray
 
 from common.statistics.correlation import Correlation, Keep, correlation
 from common.statistics.icc import Agreement, Form, PooledAgreement, agreement, pooled_agreement
+from common.statistics.kappa import Kappa, ReaderTable, reader_kappa
 from common.statistics.mrmr import Criterion, Relevance, relevance
 from common.statistics.quantiles import Guard
 from common.statistics.ranks import RankCorrelation, binned_spearman, spearman
+from common.study.features import second_reading
 from common.study.recipe import Recipe
 from common.study.table import FloatArray
 from simulation.exactness.measuring import Case, Difference, Table, golden, largest, library, relative
-from simulation.exactness.tables import breast_cancer, reader_study
+from simulation.exactness.tables import breast_cancer, heart_disease, reader_study
 from simulation.views import COHORT
 
 FORMS = (Form.ICC1, Form.ICC2, Form.ICC3)
@@ -73,6 +76,15 @@ def readers_by_site() -> Case:
     )
 
 
+def readers_of_a_trait() -> Case:
+    """Cohen's kappa of two binary columns, as if both were readings of one trait."""
+    table = heart_disease()
+    again = table.columns["exang"]
+    both = {"trait": np.where(np.isnan(again), np.nan, table.columns["sex"]), second_reading("trait"): again}
+    query = ReaderTable(COHORT, Recipe(), "trait", 2, 5)
+    return Case(replace(table, columns=both), lambda: [reader_kappa(query, min_sites=3)], lambda r: _kappa(both, r[0]))
+
+
 def redundancy() -> Case:
     """All thirty features in the order of mRMR, by pooled correlations."""
     return _ordered(within_site=False)
@@ -91,6 +103,7 @@ CASES = (
     binned_rank_correlations,
     readers,
     readers_by_site,
+    readers_of_a_trait,
     redundancy,
     redundancy_within_sites,
 )
@@ -185,6 +198,20 @@ def _agreement(pooled: PooledAgreement) -> list[Difference]:
     truncated = np.where(np.array(frozen["judges"]) < 1, frozen["icc"][2], frozen["icc"][1])
     apart = largest(pooled.agreement(Form.ICC2_TRUNCATED).icc_, truncated)
     return [*rows, Difference(f"{Form.ICC2_TRUNCATED}", psych, apart, 1e-12)]
+
+
+def _kappa(both: dict[str, FloatArray], ours: Kappa) -> list[Difference]:
+    from sklearn.metrics import cohen_kappa_score
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    theirs = cohens_kappa(ours.table_)
+    ends = largest(ours.interval, (theirs.kappa_low, theirs.kappa_upp))
+    first, second = (values[~np.isnan(values)] for values in both.values())
+    kappa = largest(ours.kappa_, cohen_kappa_score(first, second))
+    return [
+        Difference("Cohen's kappa of two readers", f"{library('scikit-learn')} cohen_kappa_score", kappa, 1e-12),
+        Difference("Cohen's kappa interval", f"{library('statsmodels')} cohens_kappa", ends, 1e-12),
+    ]
 
 
 def _averaged_agreement(fits: list[Agreement]) -> list[Difference]:
