@@ -15,7 +15,7 @@ from server.report.blocks import Block, Bullets, Drawing, Paragraph, Row, Sectio
 from server.report.contents import Labels, estimate, interval_words, of, where
 from server.report.explanations import status_words
 from server.report.figures import Picture, slug
-from server.report.shift_words import names_of, sentences
+from server.report.shift_words import ALPHA, names_of, sentences
 
 VERDICTS: Mapping[str, str] = MappingProxyType(
     {
@@ -29,7 +29,6 @@ VERDICTS: Mapping[str, str] = MappingProxyType(
 )
 """What a verdict is called on the page."""
 
-ALPHA = 0.05
 _SENTENCE = re.compile(r"(?<=[.]) (?=[A-Z])")
 
 REMEDIES: tuple[Statistic, ...] = ("harmonisation", "recalibration", "network-adaptation")
@@ -120,10 +119,15 @@ def _prevalence(result: Result) -> str:
 
 
 def _differences(found: list[Result], labels: Labels) -> list[Block]:
-    """Standardised differences: a row for each hospital, a column for each predictor."""
+    """Of means, and of distributions: a row for each hospital, a column for each predictor."""
     note = "* adjusted p below 5 %. Intervals and all p values are in tables/shift.csv."
     title = "Differences from training, in standard deviations"
-    return _by_predictor(found, labels, "standardised_difference", title, note)
+    means = _by_predictor(found, labels, "standardised_difference", title, note)
+    note = (
+        "Largest distance between the cumulative distributions there and in training (Kolmogorov-Smirnov), over "
+        "guarded bins: another spread is seen by it where means are alike. * adjusted p below 5 %."
+    )
+    return means + _by_predictor(found, labels, "ks", "Distance from training's distributions", note)
 
 
 def _otherwise(found: list[Result], labels: Labels) -> list[Block]:
@@ -185,7 +189,8 @@ _SHARES = frozenset({"sensitivity", "specificity", "balanced_accuracy", "accurac
 def by_centre(result: Result, pictures: Mapping[str, Picture]) -> list[Block]:
     """A score at each hospital, its picture where there is one, and what the hospitals say together."""
     if result.status != "estimated":
-        return [Paragraph(f"{fmt.plain(result.title)}. {status_words(result)}", "warning", result.id)]
+        words = f"{fmt.plain(result.title)}. {status_words(result)}{_together(result)}"
+        return [Paragraph(words, "warning", result.id)]
     blocks: list[Block] = [Drawing(pictures[slug(result.id)], wide=True)] if slug(result.id) in pictures else []
     centres = list(dict.fromkeys(e.term for e in result.estimates if e.name in _AT_A_CENTRE and e.term))
     rows = [

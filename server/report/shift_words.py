@@ -12,6 +12,9 @@ from common.published import format as fmt
 from common.published.results import Estimate, Result, Results
 from server.report.contents import Labels, estimate, interval_words, models, of
 
+ALPHA = 0.05
+"""Of tests whose p values are adjusted."""
+
 
 def sentences(results: Results) -> list[str]:
     """For the clinician: one sentence for each kind of verdict that a hospital got, those that differ first."""
@@ -37,10 +40,7 @@ def names_of(results: Iterable[Result]) -> str:
 
 def _sentence(result: Result, labels: Labels) -> str:
     site = f"{names_of([result])} ({fmt.plain(result.cohort)})"
-    largest = _largest(result)
-    most = ""
-    if largest is not None and largest.value is not None:
-        most = f", most in {labels.term(largest.term)} by {abs(largest.value):.2f} standard deviations"
+    most = _most(result, labels)
     words = {
         "covariate": f"its patients or images differ from those of training{most}",
         "label": f"the endpoint is {_commoner(result)}, which explains what else differs",
@@ -80,10 +80,25 @@ def _apart(found: Estimate, from_: float) -> bool:
     return found.low is not None and found.high is not None and not found.low <= from_ <= found.high
 
 
-def _largest(result: Result) -> Estimate | None:
-    """The standardised difference farthest from 0."""
-    known = [e for e in result.estimates if e.name == "standardised_difference" and e.value is not None]
-    return max(known, key=lambda e: abs(e.value or 0.0), default=None)
+def _most(result: Result, labels: Labels) -> str:
+    """The predictor that was found to differ most: in its mean if in that, else in its distribution; "" if in none.
+
+    A verdict may rest on all predictors together, and then none is named.
+    """
+    apart = _found(result, "standardised_difference")
+    if apart is not None:
+        return f", most in {labels.term(apart.term)} by {abs(apart.value or 0.0):.2f} standard deviations"
+    apart = _found(result, "ks")
+    if apart is None:
+        return ""
+    share = fmt.share(apart.value or 0.0)
+    return f", most in how {labels.term(apart.term)} is spread: at least {share} have other values"
+
+
+def _found(result: Result, name: str) -> Estimate | None:
+    """Of what was found at an adjusted 5 % the estimate farthest from 0."""
+    found = [e for e in result.estimates if e.name == name and e.value is not None and e.p is not None and e.p < ALPHA]
+    return max(found, key=lambda e: abs(e.value or 0.0), default=None)
 
 
 # ------------------------------------------------------------------------------------------- whether it helped

@@ -67,15 +67,16 @@ def left_out_result(base: Mapping[str, Any], told: Mapping[str, Area | FedmviErr
             estimates.append(Estimate(name="auc", term=site, value=None, note=why))
     notes = _refused(told)
     errors = [area for area in told.values() if isinstance(area, FedmviError)]
+    named = [Estimate(name="chosen", term=chosen, value=1.0)] if chosen else []
     if not areas:
+        # The best of several may be another one than that whose areas these are, and was frozen with its name.
         status = refusal(errors[0])[0] if errors else "not-estimable"
-        return Result.model_validate({**base, "status": status, "note": " ".join(dict.fromkeys(notes))})
+        note = " ".join(dict.fromkeys(notes))
+        return Result.model_validate({**base, "status": status, "estimates": named, "note": note})
     mean, half, note = mean_area(told), Z975 * mean_std_err(told), f"over {len(areas)} hospitals" if notes else ""
     low, high = max(0.0, mean - half), min(1.0, mean + half)
     estimates.append(Estimate(name="mean_auc", value=mean, low=low, high=high, std_err=half / Z975, note=note))
-    estimates += over_centres(areas)
-    if chosen:
-        estimates.append(Estimate(name="chosen", term=chosen, value=1.0))
+    estimates += [*over_centres(areas), *named]
     return Result.model_validate({**base, "estimates": estimates, "note": " ".join([*notes, how])})
 
 

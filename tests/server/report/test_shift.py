@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from common.errors import FedmviError
 from common.published.results import Estimate, Result, Results
 from server.report.blocks import Bullets, Paragraph, Section, Table
 from server.report.figures import draw_all
@@ -15,6 +16,7 @@ from server.report.headlines import headlines
 from server.report.page import write_report
 from server.report.shift import VERDICTS, shift
 from server.report.shift_words import sentences
+from server.study.leave_one_out_results import left_out_result
 from tests.server.report.conftest import SITES
 
 OF = {"sites": list(SITES), "how": "exact-masked"}
@@ -127,6 +129,42 @@ def test_the_first_words_are_for_the_clinician(content: Results) -> None:
     )
     assert set(section.blocks[0].items) <= set(headlines(content))
     assert not any("no shift" in item.lower() for item in section.blocks[0].items)
+
+
+def ks(term: str, value: float, p: float) -> dict[str, Any]:
+    return {"name": "ks", "term": term, "value": value, "p": p}
+
+
+@pytest.mark.parametrize(
+    ("told", "most"),
+    [
+        ([smd("age", 0.4, 0.3), smd("afp>20", 0.3, 0.01)], ", most in AFP > 20 ng/mL by 0.30 standard deviations"),
+        (
+            [smd("age", 0.05, 1.0), ks("age", 0.31, 0.01)],
+            ", most in how Age is spread: at least 31.0 % have other values",
+        ),
+        ([smd("age", 0.4, 0.3), ks("age", 0.31, 0.2)], ""),
+    ],
+)
+def test_only_what_was_found_to_differ_is_named(results: Results, told: list[dict[str, Any]], most: str) -> None:
+    """The largest difference may be one of chance, where another predictor, or all together, made the verdict."""
+    content = results.model_copy(update={"results": [profile("delta", "covariate", *told)]})
+    section = shift(content, {})
+    assert isinstance(section.blocks[0], Bullets)
+    assert section.blocks[0].items == (
+        f"At delta (external) its patients or images differ from those of training{most}.",
+    )
+    named = "Distance from training's distributions"
+    assert (named in tables(section)) == any(one["name"] == "ks" for one in told)
+
+
+def test_a_remedy_that_was_frozen_is_named_where_the_first_model_has_no_area(results: Results) -> None:
+    base = {"id": "model.plain.leave-one-centre-out", "statistic": "leave-one-centre-out", "title": "Plain",
+            "cohort": "train", **OF}  # fmt: skip
+    none = left_out_result(base, {"alpha": FedmviError(602, endpoint="mvi", cohort="train")}, "harmonised", "how")
+    section = shift(results.model_copy(update={"results": [none]}), {})
+    (words,) = [b.text for part in section.parts for b in part.blocks if isinstance(b, Paragraph)]
+    assert "Chosen before any external outcome was seen: harmonised." in words
 
 
 def test_outcomes_go_before_what_scores_tell_of_the_prevalence(results: Results) -> None:
