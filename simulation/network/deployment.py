@@ -266,8 +266,9 @@ class Network:
 
     def submit(self, study: Path, name: str = "") -> HubRun:
         """Submit a study by the command; returns its run."""
-        named = ("--name", name) if name else ()
-        said = self.expect("fedmvi-server", "submit", str(study), "--hub", str(self.hub), *named, "--json").json()
+        # The command runs in a folder of its own.
+        words = (str(study.resolve()), "--hub", str(self.hub), *(("--name", name) if name else ()))
+        said = self.expect("fedmvi-server", "submit", *words, "--json").json()
         return self.run(str(said["run"]))
 
     def run(self, name: str) -> HubRun:

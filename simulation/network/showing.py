@@ -90,7 +90,7 @@ def show_network(study_file: Path, sites: Path | None, out: Path, progress: Prog
         for name, site in found.items():
             _agree(network, study_file, site.folder)
             progress(f"{name} has approved and prepared the study")
-        run = network.submit(study_file.resolve())
+        run = network.submit(study_file)
         progress(f"submitted: the study is run {run.name}")
         state = network.await_end(run, RUN_SECONDS, progress)
         _raise_unless_finished(run, state)
