@@ -7,7 +7,7 @@ answers that differ in such numbers only tell, by their difference, the few pati
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -41,15 +41,13 @@ def _centre(query: Query) -> list[str]:
     return [] if centre is None else [f"without site {centre.site}"]
 
 
-def _fillings_of(steps: Iterable[Step], names: frozenset[str]) -> str:
-    """What fills the gaps of these columns."""
-    found: list[object] = []
-    for step in steps:
-        if isinstance(step, Impute):
-            found += [[name, value] for name, value in zip(step.names, step.values, strict=True) if name in names]
-        elif isinstance(step, ChainedImpute) and names & set(step.names):
-            found.append(pack(step, ChainedImpute).digest)
-    return canonical_json(found)
+def _fillings_of(steps: Sequence[Step], names: frozenset[str]) -> str:
+    """What fills the gaps of these columns, in whatever order a frame has them."""
+    values = {name: value for step in steps if isinstance(step, Impute)
+              for name, value in zip(step.names, step.values, strict=True) if name in names}  # fmt: skip
+    chained = [pack(step, ChainedImpute).digest for step in steps if isinstance(step, ChainedImpute)
+               if names & set(step.names)]  # fmt: skip
+    return canonical_json([values, chained])
 
 
 class Once:

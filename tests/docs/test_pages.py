@@ -217,8 +217,9 @@ def test_what_is_not_typed_here_is_typed_by_the_test_that_is_named() -> None:
 
 def test_make_demo_is_the_command_that_a_test_types() -> None:
     told = subprocess.run(
-        ["make", "--dry-run", "--old-file", "install", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+        ["make", "--dry-run", "--no-print-directory", "--old-file", "install", "demo"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
     assert told.stdout.splitlines() == [".venv/bin/fedmvi-simulate demo --out runs/demo"]
 
 

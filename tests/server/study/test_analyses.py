@@ -13,13 +13,14 @@ from common.errors import FedmviError
 from common.published.results import Results
 from common.study.analyses import ANALYSES
 from common.study.loader import parse_study
+from common.study.readings import second_column
 from server.report.page import render
 from server.report.tables import tables
 from server.study.analyses import MAKERS
 from server.study.conduct import conduct
 from server.study.score_analyses import MAKERS as SCORE_MAKERS
 from server.study.time_analyses import TIME_MAKERS
-from tests.disclosure.consortium import FURTHER, SITES, STUDY, Consortium, further, make
+from tests.disclosure.consortium import FURTHER, SITES, STUDY, Consortium, Row, further, make
 
 FOLDED = {"lasso", "cox-lasso"}
 PREDICTORS = '[{ variable = "age", coding = "linear" }, "cirrhosis", { variable = "albumin", coding = "linear" }]'
@@ -48,15 +49,23 @@ def study_text() -> str:
         if name == "chi-square":
             on = 'predictors = ["cirrhosis", "sex", "afp"]'
         if name == "reader-kappa":
-            on = 'predictors = ["cirrhosis"]'  # which nobody has read twice
+            on = 'predictors = ["cirrhosis"]'
         cohort = "external" if kind.on == "models" else "train"
         text += f'\n[[analyses]]\nname = "{name}"\nstatistic = "{name}"\ncohort = "{cohort}"\n{endpoint}\n{on}\n'
     return text
 
 
+def read_twice(rows: list[Row]) -> None:
+    """As `further`, and a second reader who sees cirrhosis otherwise in every fifth patient."""
+    further(rows)
+    for i, row in enumerate(rows):
+        other = {"yes": "no", "no": "yes"}[row["cirrhosis"]]
+        row[second_column("cirrhosis")] = row["cirrhosis"] if i % 5 else other
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
-    return make(tmp_path_factory.mktemp("sites"), dict.fromkeys(SITES, further), study=study_text())
+    return make(tmp_path_factory.mktemp("sites"), dict.fromkeys(SITES, read_twice), study=study_text())
 
 
 @pytest.fixture(scope="module")
