@@ -47,11 +47,8 @@ TOGETHER = 8
 IN_FLIGHT = 64
 """Sites that are asked at once. What is on its way lies in the SuperLink's memory, which shall not grow with sites."""
 
-IN_FLIGHT_BY_PROCESSOR = (2, 8)
-"""The same in a simulation, for each processor of the machine, of many sites and of few: one is busy with one, and the
-engine looks at every message on its way once for every site, ten times a second."""
-
-FEW_SITES = 100
+IN_FLIGHT_BY_PROCESSOR = 8
+"""The same in a simulation, for each processor of the machine: one is busy with one of them."""
 
 SEARCH_SECONDS = 1.0
 """How often a lost site is looked for."""
@@ -154,8 +151,8 @@ class FlowerTransport:
     ) -> None:
         self._grid, self._nodes, self._find, self._wait = grid, dict(nodes), find, wait_seconds
         self._signer, self._ledgers = signer, ledgers
-        each = IN_FLIGHT_BY_PROCESSOR[len(self._nodes) <= FEW_SITES]
-        self._most = min(IN_FLIGHT, each * (os.cpu_count() or 1)) if simulated else IN_FLIGHT
+        few = IN_FLIGHT_BY_PROCESSOR * (os.cpu_count() or 1)
+        self._most = min(IN_FLIGHT, few) if simulated else IN_FLIGHT
         # In a simulation sites and grid are on one machine, and looking costs next to nothing.
         self._slowest = POLL_SECONDS if simulated else SLOWEST_POLL_SECONDS
 

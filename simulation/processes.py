@@ -88,10 +88,12 @@ def child_environment(
     sites: list[Path],
     extra: Mapping[str, str],
     ray_address: str | None = None,
+    commands: Path | None = None,
 ) -> dict[str, str]:
     """The environment of all processes of a run, into which no Flower or Ray setting of the caller leaks.
 
-    With the address of a Ray cluster, what the caller has of its secret (`RAY_AUTH_*`) is kept.
+    Commands are looked for in `commands` first. With the address of a Ray cluster, what the caller has of its secret
+    (`RAY_AUTH_*`) is kept.
     """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_"))}
     environment = inherited | dict(extra)
@@ -104,7 +106,9 @@ def child_environment(
     ray = _own_ray(ray_folder) if ray_address is None else _cluster(ray_address, folders)
     return environment | {
         # Flower's daemons start their helpers by bare name.
-        "PATH": os.pathsep.join([str(_scripts()), environment.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join(
+            [*([str(commands)] if commands else []), str(_scripts()), environment.get("PATH", os.defpath)]
+        ),
         SITES_VARIABLE: folders,
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",

@@ -33,6 +33,7 @@ from pathlib import Path
 
 from client.node.folder import SITES_VARIABLE
 from common.deployment.ports import free_port
+from simulation.engine import write_command
 from simulation.processes import (
     FlowerRuntimeError,
     FollowedLog,
@@ -117,10 +118,12 @@ def run_on_flower(
         home, neutral = Path(own, "home"), Path(own, "cwd")
         home.mkdir()
         neutral.mkdir()
+        commands = Path(own, "bin")
+        write_command(commands)
         flower = _Flower(
             home=home,
             cwd=neutral,
-            environment=child_environment(home, Path(ray_folder), sites, environment or {}, ray_address),
+            environment=child_environment(home, Path(ray_folder), sites, environment or {}, ray_address, commands),
             log=FollowedLog(Path(own, "run.log"), on_line),
             superlink_log=FollowedLog(Path(own, "superlink.log"), None, skip=_ACCESS_LOG),
             deadline=deadline,

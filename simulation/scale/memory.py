@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from simulation.engine import MODULE
+
 EVERY_SECONDS = 0.5
-SERVER = ("flower-superlink", "flower-superexec", "flwr-simulation", "flwr-serverapp")
-"""What the server's processes are called."""
+SERVER = ("flower-superlink", "flower-superexec", MODULE, "flwr-serverapp")
+"""What the server's processes are called: the third is the engine, in which the ServerApp runs."""
 SITE = "ray::ClientAppActor"
 """What the names of processes begin with that answer for hospitals, one after the other."""
 _MIB = 1024.0

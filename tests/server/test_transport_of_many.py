@@ -14,7 +14,7 @@ from flwr.app import Message
 from common.federation.codec import pack
 from common.federation.records import to_records
 from server import transport
-from server.transport import FEW_SITES, IN_FLIGHT, IN_FLIGHT_BY_PROCESSOR, TOGETHER, FlowerTransport
+from server.transport import IN_FLIGHT, IN_FLIGHT_BY_PROCESSOR, TOGETHER, FlowerTransport
 from tests.server.test_transport import Nodes, says
 
 ANSWER = pack({"sums": np.arange(10_000.0)})
@@ -84,7 +84,7 @@ def test_requests_looks_and_what_is_on_its_way_do_not_grow_with_the_sites(
         messages = len(nodes.sent)
         assert messages == 2 * len(nodes.sites), "nobody was asked twice"
         assert nodes.looks.total() == LOOKS * messages, "no answer was looked for more often than it took to come"
-        most = IN_FLIGHT_BY_PROCESSOR[len(nodes.sites) <= FEW_SITES] * 2 if simulated else IN_FLIGHT
+        most = IN_FLIGHT_BY_PROCESSOR * 2 if simulated else IN_FLIGHT
         assert nodes.most == most and nodes.most_bytes == most * ANSWER.nbytes
         # Each wave is handed over, and looked at, in requests of at most eight messages.
         assert nodes.requests <= (1 + LOOKS) * messages / min(TOGETHER, most) * 1.3
