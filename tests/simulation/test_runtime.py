@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from simulation import runtime
+from simulation import engine, runtime
 
 PYPROJECT = """
 [project]
@@ -26,7 +26,7 @@ dependencies = ["flwr>=1.41.0"]
 publisher = "fedmvi"
 fab-format-version = 1
 flwr-version-target = "1.41.0"
-fab-include = ["LICENSE", "client/**/*.py", "server/**/*.py"]
+fab-include = ["LICENSE", "client/**/*.py", "common/**/*.py", "server/**/*.py"]
 
 [tool.flwr.app.components]
 serverapp = "server.app:app"
@@ -61,7 +61,9 @@ SERVER = """
 import json, os, time
 from pathlib import Path
 from flwr.app import Message, RecordDict
+from flwr.server.superlink.fleet.vce import vce_api
 from flwr.serverapp import ServerApp
+from common import app as shared
 
 app = ServerApp()
 
@@ -80,7 +82,9 @@ def main(grid, context):
     ]
     replies = list(grid.send_and_receive(messages, timeout=60))
     facts = [dict(reply.content["facts"]) for reply in replies]
-    result = {"server_file": __file__, "clients": sorted(facts, key=lambda fact: fact["partition"])}
+    result = {"server_file": __file__, "shared_file": shared.__file__}
+    result |= {"engine": vce_api.add_messages_to_queue.__code__.co_filename}
+    result |= {"clients": sorted(facts, key=lambda fact: fact["partition"])}
     Path(context.run_config["run-dir"], "result.json").write_text(json.dumps(result), encoding="utf-8")
     print("result written", flush=True)
 """
@@ -89,7 +93,7 @@ def main(grid, context):
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     folder = tmp_path / "bundle"
-    for package, source in (("client", CLIENT), ("server", SERVER)):
+    for package, source in (("client", CLIENT), ("common", ""), ("server", SERVER)):
         (folder / package).mkdir(parents=True)
         (folder / package / "__init__.py").write_text("", encoding="utf-8")
         (folder / package / "app.py").write_text(source, encoding="utf-8")
@@ -152,8 +156,10 @@ def test_a_run_reaches_every_site_with_the_code_of_the_bundle_and_leaves_nothing
     (home,) = {client["home"] for client in clients}
     (ray_folder,) = {client["ray_root"] for client in clients}
     assert Path(home).is_relative_to(workdir)
-    # `client` and `server` are also the names of installed packages: the bundle's must win, on both sides.
-    for file in [result["server_file"], *(client["file"] for client in clients)]:
+    assert result["engine"] == engine.__file__
+    # `client`, `common` and `server` are also names of installed packages: the bundle's must win, on both sides, and
+    # although our engine, in whose process the server runs, uses the installed `common`.
+    for file in [result["server_file"], result["shared_file"], *(client["file"] for client in clients)]:
         assert Path(file).is_relative_to(Path(home) / "apps")
 
     for folder in (workdir, Path(ray_folder)):

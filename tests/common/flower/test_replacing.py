@@ -12,6 +12,7 @@ from common.errors import FedmviError
 from common.flower.parts import AT_HUB, AT_NODE, ask_again_soon
 from common.flower.replacing import PrivateName, refuse_other_flower
 from server.hub import superlink
+from simulation import engine
 
 SOURCES = {
     "flwr.supernode.start_client_internal.start_client_internal": "9e89a6eb68fbec68",
@@ -27,6 +28,7 @@ SOURCES = {
     "flwr.superlink.main.create_app": "ee966b630c8ba8b5",
     "flwr.server.superlink.linkstate.linkstate_factory.LinkStateFactory": "9a019d15600620f0",
     "flwr.server.superlink.linkstate.in_memory_linkstate.InMemoryLinkState": "78ad01f312d1b163",
+    "flwr.server.superlink.fleet.vce.vce_api.add_messages_to_queue": "953f4bd41a931a77",
 }
 
 
@@ -42,7 +44,7 @@ def test_flowers_functions_are_those_that_were_read_when_ours_were_put_in(path: 
 
 
 def test_every_private_name_is_there() -> None:
-    refuse_other_flower([*launcher.NAMES, *executor.NAMES, superlink.MAKE_STATE])
+    refuse_other_flower([*launcher.NAMES, *executor.NAMES, superlink.MAKE_STATE, engine.HAND_OUT])
 
 
 @pytest.mark.parametrize(
