@@ -21,7 +21,7 @@ from common.statistics.areas_alone import OF_ERRORS, OF_LINES
 from common.statistics.calibration import calibration
 from common.statistics.confusion import wilson
 from common.statistics.counts import hide_in_row
-from common.statistics.distributions import Z975
+from common.statistics.distributions import Z975, normal_quantile
 from common.statistics.random_effects import MetaAnalysis, Method, meta_analysis
 from common.statistics.refinement import public_thresholds
 from common.statistics.roc import RocResult, roc
@@ -236,6 +236,8 @@ class CentreAreas:
         respectively three, centres.
     tau2_, i2_
         Variance between centres, of the logit, by restricted maximum likelihood, and its share in per cent.
+    tau2_limits_, i2_limits_
+        Their 95 % limits (`random_effects.q_profile`).
     """
 
     sites_: tuple[str, ...]
@@ -243,7 +245,40 @@ class CentreAreas:
     hartung_knapp_: tuple[float, float]
     prediction_: tuple[float, float]
     tau2_: float
+    tau2_limits_: tuple[float, float]
     i2_: float
+    i2_limits_: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """The worst of several centres, and the gap between the best and the worst.
+
+    Attributes
+    ----------
+    worst_
+        The centre with the smallest area.
+    worst_limits_, gap_limits_
+        95 % limits for the smallest true area of these centres, whichever has it, and for the difference of the largest
+        and the smallest. The worst is the worst partly by chance: so they are those that all centres' areas keep at
+        once, each with confidence 0.95^(1/k) (Sidak, J Am Stat Assoc 1967;62:626), and too wide rather than too narrow.
+    """
+
+    worst_: str
+    auc_: float
+    worst_limits_: tuple[float, float]
+    gap_: float
+    gap_limits_: tuple[float, float]
+
+
+def extremes(areas: Mapping[str, tuple[float, float]]) -> Extremes:
+    """The worst centre and the gap, of the areas of at least one centre, each with its standard error."""
+    worst = min(sorted(areas), key=lambda site: areas[site][0])
+    auc, std_err = (np.array([one[k] for one in areas.values()]) for k in (0, 1))
+    half = normal_quantile(0.5 + 0.5 * 0.95 ** (1.0 / len(areas))) * std_err
+    low, high = np.maximum(auc - half, 0.0), np.minimum(auc + half, 1.0)
+    gap = max(0.0, float(low.max() - high.min())), float(high.max() - low.min())
+    return Extremes(worst, areas[worst][0], (float(low.min()), float(high.min())), float(np.ptp(auc)), gap)
 
 
 def combined_areas(areas: Mapping[str, tuple[float, float]]) -> CentreAreas | None:
@@ -260,7 +295,10 @@ def combined_areas(areas: Mapping[str, tuple[float, float]]) -> CentreAreas | No
     fit: MetaAnalysis = meta_analysis(np.log(auc / (1.0 - auc)), np.square(std_err / scale), Method.REML)
     low, high = (_area(limit) for limit in fit.hartung_knapp_)
     new_low, new_high = (_area(limit) for limit in fit.prediction_)
-    return CentreAreas(tuple(usable), _area(fit.estimate_), (low, high), (new_low, new_high), fit.tau2_, fit.i2_)
+    return CentreAreas(
+        tuple(usable), _area(fit.estimate_), (low, high), (new_low, new_high), fit.tau2_, fit.tau2_limits_, fit.i2_,
+        fit.i2_limits_,
+    )  # fmt: skip
 
 
 def _area(logit: float) -> float:

@@ -26,6 +26,13 @@ def chi2_p(chi2: float, degrees: int) -> float:
     return float(special.chdtrc(degrees, chi2))
 
 
+def chi2_quantile(probability: float, degrees: int) -> float:
+    """Quantile of the chi-square distribution."""
+    from scipy import special
+
+    return float(special.chdtri(degrees, 1.0 - probability))
+
+
 def student_two_sided_p(t: FloatArray, degrees: FloatArray) -> FloatArray:
     """Two-sided p values of Student's t statistics; NaN where either is."""
     from scipy import special
@@ -40,3 +47,10 @@ def student_quantile(probability: float, degrees: FloatArray) -> FloatArray:
 
     t: FloatArray = special.stdtrit(degrees, probability)
     return t
+
+
+def normal_quantile(probability: float) -> float:
+    """Quantile of the standard normal distribution."""
+    from scipy import special
+
+    return float(special.ndtri(probability))

@@ -21,7 +21,7 @@ from common.federation.alone import Alone
 from common.federation.query import Block, Kind, Risk, SiteView, Summary, each
 from common.federation.runner import Conclusion, attempt
 from common.statistics.counts import hide_in_row
-from common.statistics.distributions import Z975, chi2_p, two_sided_p
+from common.statistics.distributions import Z975, chi2_p, chi2_quantile, two_sided_p
 from common.statistics.logistic import logistic
 from common.statistics.newton import symmetric
 from common.study.recipe import Recipe
@@ -106,6 +106,8 @@ class MetaAnalysis:
     i2_
         Share of the variation that is between sites, in per cent: tau2 / (tau2 + typical variance within), Higgins &
         Thompson, Stat Med 2002;21:1539, equation 9; with `dersimonian-laird` it is 100 (Q - df) / Q.
+    tau2_limits_, i2_limits_
+        95 % limits of both, whatever the method (see `q_profile`); NaN of a single site.
     q_, degrees_
         Cochran's statistic, weights 1 / variance, whatever the method.
     hartung_knapp_
@@ -120,7 +122,9 @@ class MetaAnalysis:
     estimate_: float
     std_err_: float
     tau2_: float
+    tau2_limits_: tuple[float, float]
     i2_: float
+    i2_limits_: tuple[float, float]
     q_: float
     degrees_: int
     hartung_knapp_: tuple[float, float]
@@ -166,8 +170,9 @@ def meta_analysis(estimates: FloatArray, variances: FloatArray, method: Method) 
     weight = 1.0 / (variances + tau2)
     mean = float(weight @ estimates / weight.sum())
     std_err = float(1.0 / np.sqrt(weight.sum()))
-    knapp = predicted = (float("nan"), float("nan"))
+    knapp = predicted = limits = (float("nan"), float("nan"))
     if k > 1:
+        limits = q_profile(estimates, variances)
         scaled = float(np.sqrt(weight @ np.square(estimates - mean) / ((k - 1) * weight.sum())))
         knapp = _around(mean, scaled, k - 1)
     if k > 2:
@@ -175,7 +180,8 @@ def meta_analysis(estimates: FloatArray, variances: FloatArray, method: Method) 
     i2 = 100.0 * tau2 / (tau2 + float(typical))
     if method is Method.FIXED and k > 1:
         i2 = max(0.0, 100.0 * (q - (k - 1)) / q) if q > 0 else 0.0
-    return MetaAnalysis(method, mean, std_err, tau2, i2, q, k - 1, knapp, predicted)
+    low, high = (100.0 * limit / (limit + float(typical)) for limit in limits)
+    return MetaAnalysis(method, mean, std_err, tau2, limits, i2, (low, high), q, k - 1, knapp, predicted)
 
 
 def _around(mean: float, spread: float, degrees: int) -> tuple[float, float]:
@@ -205,6 +211,31 @@ def reml(estimates: FloatArray, variances: FloatArray) -> float:
     while score(high) > 0:
         high *= 2.0
     return float(optimize.brentq(score, 0.0, high, xtol=1e-300, rtol=4 * np.finfo(np.float64).eps, maxiter=500))
+
+
+def q_profile(estimates: FloatArray, variances: FloatArray) -> tuple[float, float]:
+    """95 % limits of the variance between (k,) estimates of k > 1 sites; a limit is 0 where none above it is refused.
+
+    Those variances for which Q, weighted by 1 / (variance + tau2), is a quantile of the chi-square distribution with
+    k - 1 degrees (Viechtbauer, Stat Med 2007;26:37, section 2.6): exact where the sites' variances are.
+    """
+    from scipy import optimize
+
+    def excess(tau2: float, quantile: float) -> float:
+        weight = 1.0 / (variances + tau2)
+        return float(weight @ np.square(estimates - weight @ estimates / weight.sum())) - quantile
+
+    limits = []
+    for tail in (0.975, 0.025):
+        quantile = chi2_quantile(tail, estimates.size - 1)
+        if excess(0.0, quantile) <= 0:
+            limits.append(0.0)
+            continue
+        high = float(np.var(estimates, ddof=1) + variances.max())
+        while excess(high, quantile) > 0:
+            high *= 2.0
+        limits.append(float(optimize.brentq(excess, 0.0, high, (quantile,), rtol=1e-14, maxiter=500)))
+    return limits[0], limits[1]
 
 
 @dataclass(frozen=True)
@@ -250,7 +281,11 @@ class RandomEffectsResult:
                 "coef_high": fit.interval[1],
                 "p": fit.p,
                 "tau2": fit.tau2_,
+                "tau2_low": fit.tau2_limits_[0],
+                "tau2_high": fit.tau2_limits_[1],
                 "i2": fit.i2_,
+                "i2_low": fit.i2_limits_[0],
+                "i2_high": fit.i2_limits_[1],
                 "q": fit.q_,
                 "heterogeneity_p": fit.heterogeneity_p,
                 "hartung_knapp_low": fit.hartung_knapp_[0],

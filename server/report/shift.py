@@ -229,11 +229,12 @@ def _together(result: Result) -> str:
     if predicted is not None and predicted.low is not None:
         parts.append(f"expected at a new hospital {fmt.area(predicted.low)} to {fmt.area(predicted.high)}")
     if i2 is not None and i2.value is not None:
-        parts.append(f"I² {i2.value:.0f} %")
+        around = "" if i2.low is None or i2.high is None else f" ({i2.low:.0f} to {i2.high:.0f})"
+        parts.append(f"I² {i2.value:.0f} %{around}")
     if worst is not None and worst.value is not None:
-        parts.append(f"worst {fmt.area(worst.value)} at {fmt.plain(worst.term)}")
+        parts.append(f"worst {fmt.area_interval(worst.value, worst.low, worst.high)} at {fmt.plain(worst.term)}")
     if gap is not None and gap.value is not None:
-        parts.append(f"gap between best and worst {fmt.area(gap.value)}")
+        parts.append(f"gap between best and worst {fmt.area_interval(gap.value, gap.low, gap.high)}")
     told = f"AUC: {'; '.join(parts)}." if parts else ""
     return told + (f" Chosen before any external outcome was seen: {fmt.plain(chosen.term)}." if chosen else "")
 

@@ -255,9 +255,11 @@ def _random_effects(s: Subject) -> Conclusion[Finding]:
     for name, meta in list(zip(fit.columns, fit.of(Method.REML), strict=True))[1:]:
         ratio, low, high = (float(np.exp(value)) for value in (meta.estimate_, *meta.interval))
         found.append(Estimate(name="odds_ratio", term=name, value=ratio, low=low, high=high, p=meta.p))
+        (low, high), (i2_low, i2_high) = map(number, meta.tau2_limits_), map(number, meta.i2_limits_)
+        p = number(meta.heterogeneity_p)
         found += [
-            Estimate(name="tau2", term=name, value=meta.tau2_),
-            Estimate(name="i2", term=name, value=number(meta.i2_), unit="%", p=number(meta.heterogeneity_p)),
+            Estimate(name="tau2", term=name, value=meta.tau2_, low=low, high=high),
+            Estimate(name="i2", term=name, value=number(meta.i2_), low=i2_low, high=i2_high, unit="%", p=p),
         ]
         if math.isfinite(meta.prediction_[0]):
             low, high = (float(np.exp(value)) for value in meta.prediction_)

@@ -13,7 +13,15 @@ from common.errors import FedmviError
 from common.federation.query import HIDDEN, Summary, each
 from common.federation.runner import Conclusion, attempt, together
 from common.published.results import Estimate, Result
-from common.statistics.by_centre import DECISIONS, CentreAlone, Share, combined_areas, decisions, majority_class
+from common.statistics.by_centre import (
+    DECISIONS,
+    CentreAlone,
+    Share,
+    combined_areas,
+    decisions,
+    extremes,
+    majority_class,
+)
 from common.statistics.confusion import ConfusionResult
 from common.statistics.distributions import Z975
 from common.statistics.refinement import Counts
@@ -180,8 +188,9 @@ def _uncertain(
 
 _HOW = (
     "Areas with DeLong's limits; shares with Wilson's; balanced accuracy with limits made of those of its two shares. "
-    "Areas are combined on the logit scale by random effects (REML; limits of Hartung and Knapp). A share is hidden "
-    "where one of its counts is small."
+    "Areas are combined on the logit scale by random effects (REML; limits of Hartung and Knapp; of I² by Q's "
+    "profile). Limits of the worst and of the gap hold for all hospitals at once. A share is hidden where one of its "
+    "counts is small."
 )
 
 
@@ -233,14 +242,16 @@ def _share(name: str, site: str, share: Share, hidden: str = "") -> Estimate:
 
 def over_centres(areas: Mapping[str, tuple[float, float]]) -> list[Estimate]:
     """How hospitals differ: the summary of their areas with its error, its limits for a new one, the worst, and the
-    gap between the best and the worst; nothing of no hospital, and the worst alone of one."""
+    gap between the best and the worst, each with its limits; nothing of no hospital, and the worst alone of one."""
     if not areas:
         return []
-    worst = min(sorted(areas), key=lambda site: areas[site][0])
-    found = [Estimate(name="worst_auc", term=worst, value=areas[worst][0])]
+    ends = extremes(areas)
+    low, high = ends.worst_limits_
+    found = [Estimate(name="worst_auc", term=ends.worst_, value=ends.auc_, low=low, high=high)]
     if len(areas) < 2:
         return found
-    found.append(Estimate(name="gap", value=max(auc for auc, _ in areas.values()) - areas[worst][0]))
+    low, high = ends.gap_limits_
+    found.append(Estimate(name="gap", value=ends.gap_, low=low, high=high))
     combined = combined_areas(areas)
     if combined is None:
         return found
@@ -251,5 +262,8 @@ def over_centres(areas: Mapping[str, tuple[float, float]]) -> list[Estimate]:
     if math.isfinite(combined.prediction_[0]):
         low, high = combined.prediction_
         found.insert(1, Estimate(name="auc_prediction", value=combined.mean_, low=low, high=high))
-    found += [Estimate(name="tau2", value=combined.tau2_), Estimate(name="i2", value=combined.i2_, unit="%")]
+    low, high = combined.tau2_limits_
+    found.append(Estimate(name="tau2", value=combined.tau2_, low=low, high=high))
+    low, high = combined.i2_limits_
+    found.append(Estimate(name="i2", value=combined.i2_, low=low, high=high, unit="%"))
     return found

@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from common.federation.query import HIDDEN, each
 from common.federation.runner import Conclusion, conclude
-from common.statistics.by_centre import CentreAlone, combined_areas, decisions, majority_class
+from common.statistics.by_centre import CentreAlone, combined_areas, decisions, extremes, majority_class
 from common.study.recipe import Cut, Recipe
 from simulation.views import COHORT, federation_of
 
@@ -90,6 +90,30 @@ def test_an_area_without_a_finite_logit_is_left_out():
     found = combined_areas(areas)
     assert found is not None and found.sites_ == ("a", "c") and np.isnan(found.prediction_[0])
     assert combined_areas({"a": (0.7, 0.05), "b": (1.0, 0.0)}) is None
+
+
+def test_limits_of_the_worst_and_of_the_gap_hold_whichever_centre_looks_worst():
+    """Of hospitals that do not differ the worst estimate lies low by chance, and its own limits miss too often."""
+    rng, draws, errors = np.random.default_rng(11), 4000, np.array([0.03, 0.05, 0.04, 0.08, 0.06, 0.05])
+    for true in (np.full(6, 0.75), np.array([0.7, 0.72, 0.8, 0.75, 0.68, 0.74])):
+        held = own = gap = 0
+        for estimates in true + rng.normal(size=(draws, 6)) * errors:
+            found = extremes(
+                {str(i): (float(a), float(e)) for i, (a, e) in enumerate(zip(estimates, errors, strict=True))}
+            )
+            held += found.worst_limits_[0] <= true.min() <= found.worst_limits_[1]
+            gap += found.gap_limits_[0] <= np.ptp(true) <= found.gap_limits_[1]
+            k = int(estimates.argmin())
+            own += abs(estimates[k] - true.min()) <= 1.96 * errors[k]
+        assert held / draws >= 0.945 and gap / draws >= 0.945
+        if np.ptp(true) == 0:
+            assert own / draws < 0.9, "DeLong's limits of the worst are none for the worst"
+
+
+def test_the_worst_of_one_centre_is_that_centre():
+    found = extremes({"a": (0.7, 0.05)})
+    assert (found.worst_, found.auc_, found.gap_, found.gap_limits_[0]) == ("a", 0.7, 0.0, 0.0)
+    assert found.worst_limits_ == pytest.approx((0.7 - 1.959964 * 0.05, 0.7 + 1.959964 * 0.05))
 
 
 def asked(query: CentreAlone) -> Conclusion[dict]:

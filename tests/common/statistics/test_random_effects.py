@@ -94,4 +94,25 @@ def test_limits_that_one_or_two_sites_do_not_give_are_nan() -> None:
     for k, nan in ((1, (True, True)), (2, (False, True)), (3, (False, False))):
         fit = meta_analysis(np.arange(1.0, k + 1), np.ones(k), Method.REML)
         assert tuple(bool(np.isnan(limits[0])) for limits in (fit.hartung_knapp_, fit.prediction_)) == nan
+        assert np.isnan(fit.tau2_limits_).all() == np.isnan(fit.i2_limits_).all() == nan[0]
     assert meta_analysis(np.ones(1), np.ones(1), Method.REML).estimate_ == 1.0
+
+
+def test_limits_of_tau2_and_i2_are_those_printed_for_the_thirteen_trials_of_bcg() -> None:
+    """Relative risks of tuberculosis (Colditz et al., JAMA 1994;271:698): REML 0.3132 (0.1197 to 1.1115), I2 92.2214
+    (81.9177 to 97.6781), as the manual of R's metafor prints them for its `confint`, whose roots have four digits."""
+    cases = np.array([4, 6, 3, 62, 33, 180, 8, 505, 29, 17, 186, 5, 27])
+    well = np.array([119, 300, 228, 13536, 5036, 1361, 2537, 87886, 7470, 1699, 50448, 2493, 16886])
+    control_cases = np.array([11, 29, 11, 248, 47, 372, 10, 499, 45, 65, 141, 3, 29])
+    control_well = np.array([128, 274, 209, 12619, 5761, 1079, 619, 87892, 7232, 1600, 27197, 2338, 17825])
+    estimates = np.log(cases / (cases + well)) - np.log(control_cases / (control_cases + control_well))
+    variances = 1 / cases - 1 / (cases + well) + 1 / control_cases - 1 / (control_cases + control_well)
+    fit = meta_analysis(estimates, variances, Method.REML)
+    assert np.round([fit.tau2_, *fit.tau2_limits_], 4).tolist() == [0.3132, 0.1197, 1.1115]
+    assert [fit.i2_, *fit.i2_limits_] == pytest.approx([92.2214, 81.9177, 97.6781], abs=0.005)
+
+
+def test_sites_that_agree_too_well_have_limits_at_nothing() -> None:
+    assert meta_analysis(np.full(9, 0.4), np.ones(9), Method.REML).tau2_limits_ == (0.0, 0.0)
+    low, high = meta_analysis(np.array([0.0, 1.5, 0.2, -1.0]), np.full(4, 0.5), Method.REML).i2_limits_
+    assert low == 0.0 and high > 50.0
