@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from scipy.stats import kurtosis, skew
+from scipy.stats import binomtest, kurtosis, skew
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
@@ -394,10 +394,28 @@ def test_false_alarms_fail_a_campaign_only_beyond_chance() -> None:
     assert alarmed(4).passed and not alarmed(9).passed
 
 
-def test_shares_have_exact_limits() -> None:
-    assert Share(0, 60).report()["high"] == pytest.approx(1.0 - 0.025 ** (1 / 60))
-    assert Share(0, 0).report()["share"] is None
+def test_shares_of_draws_that_are_not_alike_have_clopper_and_pearsons_limits() -> None:
+    rng = np.random.default_rng(4)
+    one_each = Share.of([[bool(rng.random() < 0.3)] for _ in range(60)])
+    limits = binomtest(one_each.times, 60).proportion_ci()
+    told = one_each.report()
+    # The design effect of draws that stand by themselves is 60/59.
+    assert (told["low"], told["high"]) == pytest.approx((limits.low, limits.high), abs=0.002)
+    assert Share(((0, 2),) * 30).report()["high"] == pytest.approx(1.0 - 0.025 ** (1 / 30)), "a seed counts once"
+    assert Share(()).report()["share"] is None
     assert logit(0.5) == 0.0 and np.isfinite(logit(0.0)) and np.isfinite(logit(1.0))
+
+
+def test_limits_of_shares_hold_where_draws_of_a_seed_are_alike() -> None:
+    """Thirty seeds of ten draws; a seed's own frequency is beta distributed with mean 0.7 and correlation 0.3."""
+    rng, held, naive = np.random.default_rng(5), 0, 0
+    for _ in range(1000):
+        times = rng.binomial(10, rng.beta(0.7 * 7 / 3, 0.3 * 7 / 3, 30))
+        told = Share(tuple((int(k), 10) for k in times)).report()
+        held += told["low"] <= 0.7 <= told["high"]
+        limits = binomtest(int(times.sum()), 300).proportion_ci()
+        naive += limits.low <= 0.7 <= limits.high
+    assert held >= 940 and naive < 850
 
 
 def test_seeds_that_are_evaluated_were_not_tuned_on() -> None:

@@ -47,8 +47,12 @@ from simulation.benchmarks.shift.sites import CALIBRATION, HERE, TEST, TRAIN, Ho
 
 RECALIBRATED = ("label", "appearance", "concept")
 """Kinds of shift, at the judged severity, after which risks are recalibrated."""
-LOOKED_AT = ("appearance", "label", "concept")
-"""Kinds of shift that are looked for, at every severity."""
+APPEARANCE = ("appearance", "gain", "offset", "bias")
+"""Kinds of shift of an image's values that could be undone."""
+GRADED = ("appearance", "label", "concept")
+"""Kinds of shift of which there is every severity."""
+LOOKED_AT = (*APPEARANCE, "label", "concept")
+"""Kinds of shift that are looked for, at every severity that there is."""
 IDENTICAL = "identical hospitals"
 """Looks where there is nothing to find."""
 FEW_DRAWS = 10
@@ -114,7 +118,7 @@ def one_seed(seed: int, drawing: Drawing) -> Found:
 
 
 def _scenarios(drawing: Drawing) -> list[Scenario]:
-    others = [scenario for scenario in SEVERITIES if drawing.every_severity or scenario.kind in LOOKED_AT]
+    others = [scenario for scenario in SEVERITIES if drawing.every_severity or scenario.kind in GRADED]
     every = [*JUDGED_SCENARIOS, *others]
     return [scenario for scenario in every if not drawing.kinds or scenario.kind in drawing.kinds]
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest, t
+from scipy.stats import beta, t
 
 from common.study.table import FloatArray
 from simulation.benchmarks.shift.averaging import OPTIMISERS
-from simulation.benchmarks.shift.campaign import IDENTICAL, RECALIBRATED, Found, Outcome
+from simulation.benchmarks.shift.campaign import APPEARANCE, IDENTICAL, RECALIBRATED, Found, Outcome
 from simulation.benchmarks.shift.cohorts import Drawing
 from simulation.benchmarks.shift.detecting import Look
 from simulation.benchmarks.shift.methods import ACTIONS, CEILING, NOTHING, POOLED, PRIMARY_ACTION
@@ -70,22 +70,57 @@ def upper_bound(losses: FloatArray) -> float | None:
 
 @dataclass(frozen=True)
 class Share:
-    """How often, of how many, with Clopper and Pearson's 95 % limits."""
+    """How often, of how many draws, with 95 % limits that allow for draws of one seed being alike.
 
-    times: int
-    of: int
+    They are Clopper and Pearson's for as many draws as would tell as much if each stood by itself: all of them over the
+    design effect, and fewer as seeds are few (Korn & Graubard, Surv Methodol 1998;24:193). Where it happens always or
+    never nothing tells how alike they are, and a seed counts as one draw.
+
+    Attributes
+    ----------
+    by_seed
+        How often, and of how many, for each seed.
+    """
+
+    by_seed: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, happened: Iterable[Sequence[bool]]) -> Share:
+        """From what happened in the draws of each seed."""
+        return cls(tuple((sum(map(bool, draws)), len(draws)) for draws in happened if len(draws)))
+
+    @property
+    def times(self) -> int:
+        """Of all seeds."""
+        return sum(times for times, _ in self.by_seed)
+
+    @property
+    def draws(self) -> int:
+        """Of all seeds."""
+        return sum(of for _, of in self.by_seed)
+
+    @property
+    def effective(self) -> float:
+        """Draws that would tell as much if each stood by itself."""
+        seeds, n, share = len(self.by_seed), self.draws, self.times / self.draws
+        if seeds < 2 or share in (0.0, 1.0):
+            return float(seeds)
+        away = sum((times - share * of) ** 2 for times, of in self.by_seed)
+        design = seeds / (seeds - 1) * away / (n * share * (1.0 - share))
+        few = float(t.ppf(0.975, n - 1) / t.ppf(0.975, seeds - 1)) ** 2
+        return min(float(n), n / design * few) if design > 0.0 else float(n)
 
     def report(self) -> dict[str, Any]:
         """For programs."""
-        if not self.of:
+        if not self.draws:
             return {"times": 0, "of": 0, "share": None, "low": None, "high": None}
-        limits = binomtest(self.times, self.of).proportion_ci()
+        share, n = self.times / self.draws, self.effective
         return {
             "times": self.times,
-            "of": self.of,
-            "share": self.times / self.of,
-            "low": float(limits.low),
-            "high": float(limits.high),
+            "of": self.draws,
+            "share": share,
+            "low": float(beta.ppf(0.025, share * n, n - share * n + 1.0)) if share > 0.0 else 0.0,
+            "high": float(beta.ppf(0.975, share * n + 1.0, n - share * n)) if share < 1.0 else 1.0,
         }
 
 
@@ -135,13 +170,22 @@ class Campaign:
         """Of all seeds."""
         return [look for outcome in self.outcomes(scenario) for look in outcome.looks]
 
+    def seen(self, scenario: str, what: Callable[[Look], bool]) -> Share:
+        """In how many looks something was so."""
+        return Share.of([what(look) for look in outcome.looks] for outcome in self.outcomes(scenario))
+
     def corrections(
         self, n: int, rule: str, kinds: Sequence[str] = RECALIBRATED, action: str = NOTHING
-    ) -> list[Recalibrated]:
-        """Of all seeds, after shifts of these kinds."""
-        names = {f"{kind}-{JUDGED}" for kind in kinds}
-        every = [c for name in sorted(names) for outcome in self.outcomes(name) for c in outcome.recalibrations]
-        return [c for c in every if (c.action, c.n, c.rule) == (action, n, rule)]
+    ) -> list[list[Recalibrated]]:
+        """By seed, after shifts of these kinds."""
+        names = sorted(f"{kind}-{JUDGED}" for kind in kinds)
+        return [
+            [
+                c for name in names if name in one.outcomes for c in one.outcomes[name].recalibrations
+                if (c.action, c.n, c.rule) == (action, n, rule)
+            ]
+            for one in self.sound
+        ]  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------------- targets
 
@@ -159,31 +203,38 @@ class Campaign:
             targets.append(Target(name, fraction, 0.70, low=low, high=high))
             targets.append(Target("its lower 95 % limit", low, 0.50))
         if NONE.name in self.scenarios:
-            loss = self.loss(PRIMARY_ACTION)
-            bound = None if loss is None else upper_bound(loss)
-            name = f"area lost by {PRIMARY_ACTION} without shift, upper 95 % bound"
-            targets.append(Target(name, bound, 0.005, least=False))
+            for action in ACTIONS:
+                loss = self.loss(action)
+                bound = None if loss is None else upper_bound(loss)
+                name = f"area lost by {action} without shift, upper 95 % bound"
+                targets.append(Target(name, bound, 0.005, least=False))
         return targets
 
     def _of_looks(self) -> list[Target]:
         targets = []
         for scenario in self.scenarios:
-            kind, looks = scenario.rpartition("-")[0], self.looks(scenario)
-            if kind == "appearance" and looks:
+            kind = scenario.rpartition("-")[0]
+            if not self.looks(scenario):
+                continue
+            if kind in APPEARANCE:
                 known = self.recovered(scenario, NOTHING)
                 if known is not None and known.cost >= 0.05:
-                    targets.append(_power(f"power: {scenario}", [look.found for look in looks]))
-            if kind == "label" and looks and scenario != "label-1":
-                targets.append(_power(f"power: {scenario}", [look.found for look in looks]))
-                found = [look.found_with_outcomes for look in looks]
-                targets.append(_power(f"power: {scenario}, with outcomes", found))
-        looks = self.looks(IDENTICAL) if self.sound else []
-        alarms = Share(sum(look.found or bool(look.alarms) for look in looks), len(looks)).report()
+                    targets.append(_power(f"power: {scenario}", self.seen(scenario, _found)))
+            if kind == "label" and scenario != "label-1":
+                targets.append(_power(f"power: {scenario}", self.seen(scenario, _found)))
+                later = self.seen(scenario, _found_with_outcomes)
+                targets.append(_power(f"power: {scenario}, with outcomes", later))
+        if not self.sound:
+            return targets
         # More than 5 % only where chance cannot explain it.
-        return [*targets, Target("false alarms, family-wise, lower 95 % limit", alarms["low"], 0.05, least=False)]
+        for words, what in (("", _alarm), (", with outcomes", _alarm_with_outcomes)):
+            low = self.seen(IDENTICAL, what).report()["low"]
+            name = f"false alarms{words}, family-wise, lower 95 % limit"
+            targets.append(Target(name, low, 0.05, least=False))
+        return targets
 
     def _of_corrections(self) -> list[Target]:
-        if not self.corrections(MANY, CLOSED):
+        if not any(self.corrections(MANY, CLOSED)):
             return []
         slopes, name = self._slopes(MANY, CLOSED), f"slope in {SLOPES[0]} to {SLOPES[1]} by {CLOSED} on {MANY}"
         ratio, low, high = self._error_ratio(FEW, INTERCEPT)
@@ -195,19 +246,14 @@ class Campaign:
         ]
 
     def _slopes(self, n: int, rule: str, kinds: Sequence[str] = RECALIBRATED, action: str = NOTHING) -> dict[str, Any]:
-        slopes = [c.slope[1] for c in self.corrections(n, rule, kinds, action)]
-        return Share(sum(s is not None and SLOPES[0] <= s <= SLOPES[1] for s in slopes), len(slopes)).report()
+        found = self.corrections(n, rule, kinds, action)
+        slopes = [[c.slope[1] for c in of_seed] for of_seed in found]
+        return Share.of([s is not None and SLOPES[0] <= s <= SLOPES[1] for s in some] for some in slopes).report()
 
     def _error_ratio(self, n: int, rule: str) -> tuple[float, float, float]:
         """Mean error after a rule over that before, with percentile limits over resamples of seeds."""
-        names = {f"{kind}-{JUDGED}" for kind in RECALIBRATED}
-        errors = np.array([
-            np.mean([
-                c.error for name in sorted(names & one.outcomes.keys()) for c in one.outcomes[name].recalibrations
-                if (c.action, c.n, c.rule) == (NOTHING, n, rule)
-            ], axis=0)
-            for one in self.sound
-        ])  # fmt: skip
+        found = self.corrections(n, rule)
+        errors = np.array([np.mean([c.error for c in of_seed], axis=0) for of_seed in found])
         rows = np.random.default_rng(20231).integers(0, len(errors), (_RESAMPLES, len(errors)))
         drawn = errors[rows].mean(axis=1)
         low, high = np.percentile(drawn[:, 1] / drawn[:, 0], [2.5, 97.5]).tolist()
@@ -263,18 +309,19 @@ class Campaign:
             if not looks:
                 continue
             report[scenario] = {
-                "power": Share(sum(look.found for look in looks), len(looks)).report(),
-                "power_with_outcomes": Share(sum(look.found_with_outcomes for look in looks), len(looks)).report(),
-                "training_sites_named": Share(sum(bool(look.alarms) for look in looks), len(looks)).report(),
+                "power": self.seen(scenario, _found).report(),
+                "power_with_outcomes": self.seen(scenario, _found_with_outcomes).report(),
+                "training_sites_named": self.seen(scenario, lambda look: bool(look.alarms)).report(),
                 "verdicts": dict(sorted(Counter(look.verdict for look in looks).items())),
                 "verdicts_with_outcomes": dict(sorted(Counter(look.with_outcomes for look in looks).items())),
             }
             if scenario == "broken":
-                named = sum("broken" in look.alarms for look in looks)
-                report[scenario]["broken_site_named"] = Share(named, len(looks)).report()
+                report[scenario]["broken_site_named"] = self.seen(
+                    scenario, lambda look: "broken" in look.alarms
+                ).report()
         if self.sound:
-            alarmed = [look.found or bool(look.alarms) for look in self.looks(IDENTICAL)]
-            report["false_alarms"] = Share(sum(alarmed), len(alarmed)).report()
+            report["false_alarms"] = self.seen(IDENTICAL, _alarm).report()
+            report["false_alarms_with_outcomes"] = self.seen(IDENTICAL, _alarm_with_outcomes).report()
         return report
 
     def _recalibration_report(self) -> dict[str, Any]:
@@ -290,7 +337,7 @@ class Campaign:
         return report
 
     def _rule_report(self, n: int, rule: str, kinds: Sequence[str], action: str) -> dict[str, Any]:
-        corrections = self.corrections(n, rule, kinds, action)
+        corrections = [c for of_seed in self.corrections(n, rule, kinds, action) for c in of_seed]
         return {
             **_errors([c.error for c in corrections]),
             "methods": dict(sorted(Counter(c.method for c in corrections).items())),
@@ -298,8 +345,25 @@ class Campaign:
         }
 
 
-def _power(name: str, found: Sequence[bool]) -> Target:
-    share = Share(sum(found), len(found)).report()
+def _found(look: Look) -> bool:
+    return look.found
+
+
+def _found_with_outcomes(look: Look) -> bool:
+    return look.found_with_outcomes
+
+
+def _alarm(look: Look) -> bool:
+    """Whether any hospital is said to differ."""
+    return look.found or bool(look.alarms)
+
+
+def _alarm_with_outcomes(look: Look) -> bool:
+    return _alarm(look) or look.found_with_outcomes
+
+
+def _power(name: str, found: Share) -> Target:
+    share = found.report()
     return Target(name, share["share"], 0.9, low=share["low"], high=share["high"])
 
 
