@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from common.errors import FedmviError
 from common.federation.query import Summary, each, total
 from common.federation.runner import Conclusion
+from common.statistics.detectable import smallest_detectable
 from common.statistics.label_shift import Classes, estimated_prevalence, label_shift
 from common.statistics.max_t import LEVEL, max_t
 from common.statistics.moments import Moments, moments
@@ -25,7 +26,7 @@ from common.statistics.shift_findings import Compared, Detection, SiteShift
 from common.statistics.shift_verdict import LEAST_PATIENTS, Verdict, without_outcomes
 from common.statistics.site_permutation import SMALLER_HALF, SitePermutations
 from common.statistics.site_profile import BINS, HALVES, SiteProfile, Standard, cumulative, merged
-from common.statistics.site_shift import SCORE_WEIGHT, Profiles, Tests, area, smallest_detectable, tests, within
+from common.statistics.site_shift import SCORE_WEIGHT, Profiles, Tests, area, tests, within
 from common.statistics.training_profile import TrainingProfile
 from common.study.table import FloatArray
 

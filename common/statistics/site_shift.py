@@ -216,11 +216,3 @@ def area(separation: float, std_err: float) -> tuple[float, float, float]:
     low, high = separation - Z975 * std_err, separation + Z975 * std_err
     value, least, most = (float(special.ndtr(x / np.sqrt(2.0))) for x in (separation, low, high))
     return value, least, most
-
-
-def smallest_detectable(critical: float, n: float, others: float, power: float = 0.8) -> float:
-    """The standardised difference of one column that is found with this power at the critical value, two-sided."""
-    from scipy import special
-
-    reach = critical + float(special.ndtri(power))
-    return reach * float(np.sqrt(1.0 / n + 1.0 / others))

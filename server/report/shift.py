@@ -86,7 +86,8 @@ def _verdicts(found: list[Result]) -> Table:
         "adjusted, so that the chance of any false alarm over all hospitals and tests without outcomes is 5 %; where "
         "outcomes were used their tests add as much. Detectable: the standardised difference of one predictor"
         + (", and that of the prevalence if nothing else differs, which are" if scored else ", which is")
-        + " found with a power of 80 % without outcomes. That nothing was detected does not mean that nothing differs."
+        + " found with a power of 80 % without outcomes; what is with outcomes is in the notes. That nothing was "
+        "detected does not mean that nothing differs."
         + (" Prevalence: estimated from scores, without outcomes." if scored else ""),
         "All numbers here were found before any outcome of a test cohort was used; only a verdict may follow from "
         "outcomes, and the hospital's note says so then."

@@ -15,7 +15,9 @@ from common.errors import FedmviError
 from common.federation.query import Summary, each, total
 from common.federation.runner import Conclusion, attempt
 from common.statistics.confusion import HUNDREDTHS, ThresholdCounts
+from common.statistics.detectable import detectable_frequency, detectable_odds_ratio
 from common.statistics.logistic import LogisticResult
+from common.statistics.max_t import LEVEL
 from common.statistics.moments import moments
 from common.statistics.multiplicity import holm
 from common.statistics.residuals import Residuals, ResidualsAlone, information_of, residuals
@@ -24,6 +26,7 @@ from common.statistics.score_shift import (
     ScoreMoments,
     ScoreShift,
     ScoreShiftAlone,
+    covariance_of,
     expected_elsewhere,
     frequency_p,
     line_covariance,
@@ -72,6 +75,9 @@ class Labelled:
         Why the hospital did not answer; else None.
     residuals
         Tests of the model's columns beside its score; None of a model with a reduction, or where none was told.
+    detectable_odds, detectable_frequency
+        Odds ratio of the outcome at the same score, and difference of its frequency, that these tests would have found;
+        None where nothing was told, or no frequency would have been.
     """
 
     found: ScoreShift | None
@@ -80,6 +86,8 @@ class Labelled:
     frequency_p: float
     error: FedmviError | None = None
     residuals: Residuals | None = None
+    detectable_odds: float | None = None
+    detectable_frequency: float | None = None
 
 
 @dataclass(frozen=True)
@@ -273,8 +281,33 @@ def _adjusted(
         if own is not None and not isinstance(part, FedmviError):
             tests[i] = own.calibration_p_, own.classes_p_, frequency_p(part, classes, inside=within)
         found[place] = own
-    adjusted = holm(tests).tolist()
+    adjusted, level = holm(tests).tolist(), LEVEL / max(int(np.sum(~np.isnan(tests))), 1)
     return {
-        place: Labelled(found[place], line, within, frequency, part if isinstance(part, FedmviError) else None)
-        for (place, part), (line, within, frequency) in zip(parts.items(), adjusted, strict=True)
+        place: _of_hospital(part, found[place], three, _others(part, classes, place[0] == training), expected, level)
+        for (place, part), three in zip(parts.items(), adjusted, strict=True)
+        for expected in (inside if place[0] == training else elsewhere,)
     }
+
+
+def _others(part: Summary | FedmviError, classes: FloatArray, within: bool) -> FloatArray:
+    """(2,) patients of training by class, without the hospital's own if it trains."""
+    return classes - part["classes"][:2] if within and not isinstance(part, FedmviError) else classes
+
+
+def _of_hospital(
+    part: Summary | FedmviError,
+    found: ScoreShift | None,
+    adjusted: Sequence[float],
+    others: FloatArray,
+    expected: Expected,
+    level: float,
+) -> Labelled:
+    """`level` is that at which the first of all tests is rejected (Holm's first step)."""
+    line, within, frequency = adjusted
+    if found is None or isinstance(part, FedmviError):
+        return Labelled(found, line, within, frequency, part if isinstance(part, FedmviError) else None)
+    odds = detectable_odds_ratio(covariance_of(part) + expected.covariance, level)
+    more = None
+    if found.n_ is not None and not np.isnan(frequency):
+        more = detectable_frequency(found.n_, round(float(others[1])), round(float(others.sum())), level)
+    return Labelled(found, line, within, frequency, detectable_odds=odds, detectable_frequency=more)

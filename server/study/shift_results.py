@@ -200,6 +200,11 @@ def _outcomes(found: ScoreShift, labelled: Labelled) -> list[Estimate]:
             name="outcome_frequency", value=None, p=number(labelled.frequency_p),
             note="of the same frequency of the outcome as among the others",
         ),
+        Estimate(name="smallest_detectable_odds_ratio", value=labelled.detectable_odds),
+        Estimate(
+            name="smallest_detectable_frequency", value=labelled.detectable_frequency,
+            note="none would be found, or the counts are hidden" if labelled.detectable_frequency is None else "",
+        ),
     ]  # fmt: skip
 
 
@@ -256,4 +261,17 @@ def _of_outcomes(study: Study, looked: Looked, labelled: Labelled | None) -> str
         "Outcomes were used when the models were frozen; their three tests of all hospitals are at 5 % together. "
         "Outside training they allow for what chance and overfitting made of the fit (a slope somewhat below 1; of a "
         "model with a reduction that of its out-of-fold scores)."
+        f"{_would_be_found(labelled)}"
+    )
+
+
+def _would_be_found(labelled: Labelled) -> str:
+    """A sentence on what the tests with outcomes reach, with a space before it; "" where that is not known."""
+    if labelled.detectable_odds is None:
+        return ""
+    more = labelled.detectable_frequency
+    frequency = "" if more is None else f", and a frequency of it that is higher by {more:.2f}"
+    return (
+        f" With outcomes, odds of the outcome {labelled.detectable_odds:.1f} times those that the score says are found "
+        f"with a power of 80 %{frequency}."
     )

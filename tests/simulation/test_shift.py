@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from common.published.results import Estimate, Result, Results, read_results
@@ -70,6 +71,18 @@ def test_outcomes_at_the_fourth_centre(results: Results) -> None:
     assert within.p < 0.001
     assert line.p is not None
     assert 0.05 < line.p < 0.5
+
+
+def test_what_would_have_been_found_with_outcomes_is_told_of_those_who_used_them(results: Results) -> None:
+    va, switzerland = results.get("shift.external-va.va"), results.get("shift.train.switzerland")
+    odds, line = of(va, "smallest_detectable_odds_ratio"), of(va, "calibration_intercept")
+    assert odds.value is not None and line.std_err is not None
+    # A test of two numbers, among several, finds less than one of the intercept alone would.
+    assert odds.value > np.exp((1.96 + 0.84) * line.std_err)
+    assert f"odds of the outcome {odds.value:.1f} times" in va.note
+    frequency = of(va, "smallest_detectable_frequency").value
+    assert frequency is not None and 0.1 < frequency < 0.3
+    assert all(e.name != "smallest_detectable_odds_ratio" for e in switzerland.estimates)
 
 
 def test_switzerland_has_too_few_healthy_patients_for_its_outcomes_to_say_anything(results: Results) -> None:
