@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ import server.cli
 from client.cohort.site import load_site
 from client.preparation import images
 from client.preparation.prepare import prepare
+from server.study.execution import Action
+from simulation.running import Simulation
 from tests.docs.reader import Reader
 from tests.e2e.imaging_hospitals import (
     RADIOMICS,
@@ -96,6 +99,7 @@ def run(hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("site.toml", "site.secret", "peers.toml", "patients.csv"):
             (copy / name).write_bytes((site.parent / name).read_bytes())
         touch_images(copy, [row["patient_id"] for row in patients_of(copy)])
+    shutil.copytree(folder / "sites", folder / "sites-over-flower")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(images, "prepare_patients", as_measured(measured()))
         there = {"run demo-imaging": "run study.toml", "sites/imaging": "sites", "runs/imaging": "run"}
@@ -103,6 +107,16 @@ def run(hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         reader.instead = {"fedmvi-simulate run": reader.in_one_process}
         reader.type_from("howto/simulate-a-consortium.md", "fedmvi-simulate run")
     return folder / "run"
+
+
+def test_over_flower_the_study_gives_the_same_bytes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "prepare_patients", as_measured(measured()))
+    folder = run.parent
+    again = Simulation.of(
+        folder / "study.toml", folder / "sites-over-flower", folder / "run-over-flower", in_process=False
+    )
+    again.conduct(Action.RUN, lambda _: None)
+    assert again.run.results_file.read_bytes() == (run / "results.json").read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     policy = '[policy]\napproved_studies = ["any"]\nmin_cell = 3\nmin_class = 3\n'
     for toml in (folder / "sites").glob("*/site.toml"):
         toml.write_text(toml.read_text(encoding="utf-8").split("[policy]")[0] + policy, encoding="utf-8")
+    shutil.copytree(folder / "sites", folder / "sites-over-flower")
     simulation = Simulation.of(path, folder / "sites", folder / "run", in_process=True)
     with pytest.MonkeyPatch.context() as patch, heard_in_simulations(patch) as heard:
         simulation.conduct(Action.RUN, lambda _: None)
@@ -152,6 +154,15 @@ def test_every_part_of_the_study_is_estimated_and_every_question_was_foreseen(ru
         declared = {release.key for release in preview(load_site(site.folder), run.study).releases if release.declared}
         asked = {key_of(ask) for ask, _ in run.heard.asks[name]}
         assert asked <= declared and len(asked) > 20, sorted(asked - declared)
+
+
+def test_over_flower_the_study_gives_the_same_bytes(run: Run) -> None:
+    folder = run.simulation.run.folder.parent
+    again = Simulation.of(
+        folder / "study.toml", folder / "sites-over-flower", folder / "run-over-flower", in_process=False
+    )
+    again.conduct(Action.RUN, lambda _: None)
+    assert again.run.results_file.read_bytes() == run.simulation.run.results_file.read_bytes()
 
 
 def test_models_are_fitted_on_out_of_fold_scores_of_the_pooled_patients(run: Run) -> None:
