@@ -15,6 +15,7 @@ from client.cohort.check import check_site
 from client.cohort.membership import eligible
 from client.cohort.problems import worst_first
 from client.cohort.reading import read_table
+from client.cohort.second_readers import undrawn_tumours
 from client.cohort.site import load_site
 from client.images.libraries import need_image_libraries
 from common.errors import FedmviError
@@ -82,6 +83,9 @@ def check_all(
         )  # fmt: skip
     if html is not None:
         write_contact_sheet(html, site, protocol, told, rows)
+    twice = {row.patient for row in rows for region, reader, _ in row.masks if (region, reader) == ("tumour", 2)}
+    if not any(problem.number == 322 for problem in problems):  # else nobody knows whom a split leaves to train on
+        told += undrawn_tumours(site, table, protocol, twice)
     return worst_first([*problems, *told])
 
 

@@ -10,6 +10,7 @@ from client.cohort.expression import read_expression
 from client.cohort.limits import under_limits, without_rna
 from client.cohort.problems import CellError, Problems, worst_first
 from client.cohort.reading import read_patients, read_table
+from client.cohort.second_readers import unread_traits
 from client.cohort.sheet import read_sheet
 from client.cohort.site import Site, load_site
 from common.errors import FedmviError
@@ -62,7 +63,7 @@ def _hints(site: Site, table: SiteTable, study: Study) -> list[FedmviError]:
     if table.n == 0:
         return []
     try:
-        return under_limits(site, table, study) + without_rna(site, table, study)
+        return under_limits(site, table, study) + without_rna(site, table, study) + unread_traits(site, table, study)
     except FedmviError as error:
         return [error]
 

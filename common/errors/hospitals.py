@@ -76,6 +76,27 @@ ERRORS = {
         "Two patients have the very same expression of all genes.",
         "See whether one sample was exported under two ids.",
     ),
+    224: ErrorText(
+        "No second reader's readings of {count} trait(s) are in the table, so that this hospital adds nothing to the "
+        "agreement of readers on them in the cohort '{cohort}': Cohen's kappa is estimated only where {limit} of its "
+        "{sites} hospitals have both.",
+        "Nothing need be done where one radiologist has read; what a second has seen goes into the columns that are "
+        "named.",
+    ),
+    225: ErrorText(
+        "Second readings of {count} trait(s) are too few, so that this hospital adds nothing to the agreement of "
+        "readers on them in the cohort '{cohort}': Cohen's kappa is estimated only where {limit} of its {sites} "
+        "hospitals have enough.",
+        "Have {patients} patients or more read twice, and each level seen by each reader in none of them or in {cell} "
+        "or more.",
+    ),
+    226: ErrorText(
+        "Fewer than {limit} tumours of the cohort '{cohort}' are outlined by a second reader, so that this hospital "
+        "adds nothing to the agreement of readers on features; if no hospital does, the model '{model}' is not "
+        "developed.",
+        "Nothing need be done where one radiologist has outlined; else put a second's outlines beside the first's, as "
+        "`tumour.reader2.nii.gz`.",
+    ),
     301: ErrorText("A patient appears more than once.", "Keep one row a patient."),
     302: ErrorText(
         "A patient id is empty or has characters other than A-Z, a-z, 0-9, _ and - (64 at most).",

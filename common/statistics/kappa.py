@@ -65,15 +65,21 @@ class ReaderTable(Query):
         """The site's table, or zeros."""
         first, second = frame.columns[self.column], frame.columns[second_reading(self.column)]
         table = cross_counts(first, second, (self.levels, self.levels))
-        read = int(table.sum())
-        enough = read >= MIN_READ_TWICE and not small_cells([table.sum(axis=1), table.sum(axis=0)], self.min_cell)
+        enough = enough_read(table, self.min_cell)
         seen = level_index(first[~np.isnan(first)], self.levels)
         return {
             "counts": table if enough else np.zeros_like(table),
             "first": np.bincount(seen, minlength=self.levels).astype(np.int64),
             "sites": np.array(enough, dtype=np.int64),
-            "left_out": np.array(read > 0 and not enough, dtype=np.int64),
+            "left_out": np.array(bool(table.any()) and not enough, dtype=np.int64),
         }
+
+
+def enough_read(table: Counts, min_cell: int) -> bool:
+    """Whether a site's (levels, levels) table of first by second reading counts: of `MIN_READ_TWICE` patients, and of
+    each level as each reader found it none or `min_cell` at least."""
+    enough = int(table.sum()) >= MIN_READ_TWICE
+    return enough and not small_cells([table.sum(axis=1), table.sum(axis=0)], min_cell)
 
 
 def small_cells(tables: list[Counts], min_cell: int) -> bool:

@@ -15,6 +15,7 @@ import pydicom
 import pytest
 from typer.testing import CliRunner
 
+from client.checking import check_all
 from client.cli import app
 from client.cohort.site import load_site
 from client.images.case import Case
@@ -157,6 +158,31 @@ def test_what_there_is_of_a_patient_who_lacks_a_phase_or_the_mask_is_looked_at_a
     assert told == {(351, first), (330, first), (351, second), (352, third)}
     shown = {row.patient: [panel.title for panel in row.panels] for row in rows}
     assert shown == {first: [], second: ["portal", "portal, enlarged"], third: ["arterial", "portal"]}
+
+
+def test_a_study_that_asks_for_two_readers_features_is_told_where_one_has_outlined(
+    hospitals: dict[str, Path], tmp_path: Path, here: None
+) -> None:
+    reduced = """
+[[models]]
+name = "tumour"
+endpoint = "mvi"
+cohort = "train"
+features = { regions = ["tumour"] }
+reduction = { icc = 0.75 }
+"""
+    once, twice = tmp_path / "once.toml", tmp_path / "twice.toml"
+    once.write_text(STUDY, encoding="utf-8")
+    regions = 'regions = ["tumour", "peritumour-10mm"]'
+    twice.write_text(STUDY.replace(regions, f"{regions}, second_reader = true") + reduced, encoding="utf-8")
+    assert 226 not in {problem.number for problem in check_all(hospitals["nifti"], once)}
+    (told,) = (problem for problem in check_all(hospitals["nifti"], twice) if problem.number == 226)
+    assert (told.severity, told.facts["model"], told.local) == (Severity.NOTE, "tumour", "0 patients")
+    shutil.copytree(hospitals["nifti"], tmp_path / "site")
+    for mask in (tmp_path / "site" / "masks").glob("*/tumour.nii.gz"):
+        shutil.copyfile(mask, mask.with_name("tumour.reader2.nii.gz"))
+    (told,) = (problem for problem in check_all(tmp_path / "site", twice) if problem.number == 226)
+    assert told.local == "3 patients"
 
 
 def test_images_of_patients_who_are_excluded_are_not_strangers(hospitals: dict[str, Path], here: None) -> None:
