@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from common.errors import FedmviError
 from common.federation.query import total
 from common.federation.runner import Conclusion
-from common.statistics.refinement import KEY_BITS, Counts, Keys, Leaves, ScoreCounts, key_values
+from common.statistics.refinement import KEY_BITS, Counts, Keys, Leaves, ScoreCounts, key_values, order_keys
 from common.statistics.roc import class_leaves
 from common.study.recipe import Recipe
 
@@ -55,6 +55,12 @@ class Cutoff:
     false_positives_: int
     false_negatives_: int
     true_negatives_: int
+
+    @property
+    def table_(self) -> Counts:
+        """(2, 2) patients by class (without, with the endpoint) and test (negative, positive)."""
+        negatives = self.true_negatives_, self.false_positives_
+        return np.array([negatives, (self.false_negatives_, self.true_positives_)], dtype=np.int64)
 
     @property
     def sensitivity_(self) -> float:
@@ -118,6 +124,40 @@ def cutoffs(
         fp, tp = leaf.counts[place:].sum(axis=0).tolist()
         result.append(Cutoff(column, rule.value, target, value, tp, fp, fn, tn))
     return tuple(result)
+
+
+def table_at(
+    cohort: str, recipe: Recipe, endpoint: str, column: str, leaves: Leaves, value: float
+) -> Conclusion[Counts]:
+    """(2, 2) patients by class and test at a cut-off that was chosen elsewhere; a round or two, six at most.
+
+    Only the leaf that the cut-off goes through, if there is one, must be asked about: it is split at the cut-off.
+
+    Parameters
+    ----------
+    leaves
+        Of the score, as `class_leaves` finds them for the same patients.
+    value
+        The cut-off; a score of at least this is a positive test.
+    """
+    at = order_keys(np.array([value]))[0]
+    positive = leaves.counts[leaves.low >= at].sum(axis=0)
+    cut = (leaves.low < at) & (leaves.high >= at)
+    low, depth, counts = leaves.low[cut], leaves.depth[cut], leaves.counts[cut]
+    while low.size:
+        bits = np.minimum(np.uint64(EDGE_BITS), KEY_BITS - depth)
+        one, most = np.ones(1, dtype=np.uint64), counts.astype(np.uint64).reshape(-1)
+        query = ScoreCounts(cohort, recipe, (column,), one, low, depth, bits, most, endpoint)
+        reply = yield total(query)
+        _, child, found = query.children(reply["counts"])
+        depth = depth + bits
+        parts = Leaves(
+            low + np.left_shift(child.astype(np.uint64), KEY_BITS - depth), np.repeat(depth, child.size), found, 0
+        )
+        positive = positive + found[parts.low >= at].sum(axis=0)
+        cut = (parts.low < at) & (parts.high >= at)
+        low, depth, counts = parts.low[cut], parts.depth[cut], found[cut]
+    return np.stack([leaves.counts.sum(axis=0) - positive, positive], axis=1)
 
 
 def _place(counts: Counts, rule: Rule, target: float, min_cell: int) -> int | None:

@@ -126,7 +126,8 @@ def _result(
     base = {**base, "n": observed.n, "events": observed.events}
     if observed.status != "estimated":
         return Result.model_validate({**base, "status": observed.status, "note": observed.note})
-    estimates = _ladder("auc", areas, _spread_of_optimism(model)) + _ladder("balanced_accuracy", balanced, None)
+    spread = _spread_of_optimism(model)
+    estimates = _ladder("auc", areas, spread[0]) + _ladder("balanced_accuracy", balanced, spread[1])
     if table is not None and isinstance(model.cutoff, float):
         estimates.append(_shown("accuracy", decisions(table, model.cutoff)["accuracy"]))
     if observed.n is not None and observed.events is not None:
@@ -173,28 +174,47 @@ def _training_areas(model: ScoredModel, by_id: dict[str, Result]) -> tuple[Measu
             return apparent, Measure(area.auc_, area.std_err_, low=low, high=high)
         return apparent, Measure(why=refusal(area)[1])
     optimism = model.optimism
-    if isinstance(optimism, Optimism) and math.isfinite(optimism.mean):
-        why = "less the optimism of bootstrap sets, with the error of the apparent area (Noma et al., Stat Med 2021)"
-        return apparent, Measure(apparent.value - optimism.mean, apparent.std_err, why)
+    return apparent, _less_optimism(apparent, optimism, optimism.mean if isinstance(optimism, Optimism) else math.nan)
+
+
+def _less_optimism(apparent: Measure, optimism: Optimism | FedmviError | None, mean: float) -> Measure:
+    """A measure of a model that is fitted, and not selected, with what its bootstrap sets take off it."""
     if isinstance(optimism, FedmviError):
-        return apparent, Measure(why=refusal(optimism)[1])
-    return apparent, Measure(why="not estimable: declare `optimism`")
+        return Measure(why=refusal(optimism)[1])
+    if optimism is None:
+        return Measure(why="not estimable: declare `optimism`")
+    if not math.isfinite(apparent.value):
+        return Measure(why=apparent.why)
+    if not math.isfinite(mean):
+        return Measure(why="not estimable: it could be measured on no bootstrap set")
+    why = "less the optimism of bootstrap sets, with the error of the apparent measure (Noma et al., Stat Med 2021)"
+    return Measure(apparent.value - mean, apparent.std_err, why)
 
 
-def _spread_of_optimism(model: ScoredModel) -> Measure | None:
-    """The optimism's limits, where it is of bootstrap sets: how it varied between these."""
+def _spread_of_optimism(model: ScoredModel) -> tuple[Measure | None, Measure | None]:
+    """The limits of the optimism of area and balanced accuracy, where it is of bootstrap sets: how it varied there."""
     optimism = model.optimism
-    if not isinstance(model, FittedModel) or not isinstance(optimism, Optimism) or optimism.own_.size < 2:
+    if not isinstance(model, FittedModel) or not isinstance(optimism, Optimism):
+        return None, None
+    return _spread(optimism.own_ - optimism.original_), _spread(optimism.own_balanced_ - optimism.original_balanced_)
+
+
+def _spread(differences: FloatArray) -> Measure | None:
+    if differences.size < 2:
         return None
-    low, high = np.quantile(optimism.own_ - optimism.original_, [0.025, 0.975]).tolist()
-    return Measure(optimism.mean, why="limits: 2.5 % and 97.5 % of the bootstrap sets", low=low, high=high)
+    low, high = np.quantile(differences, [0.025, 0.975]).tolist()
+    why = "limits: 2.5 % and 97.5 % of the bootstrap sets"
+    return Measure(float(np.mean(differences)), why=why, low=low, high=high)
 
 
 def _training_tables(steps: Steps, cell: int) -> tuple[Measure, Measure]:
+    """Apparent, and out of fold or, of a model without folds, less its optimism by the bootstrap."""
     apparent = _balanced(_table(steps.training, cell), _why(steps.training))
-    chosen = steps.model.chosen_at
     if isinstance(steps.model, FittedModel):
-        return apparent, Measure(why="not estimable: only a model with a `reduction` is developed without each fold")
+        optimism = steps.model.optimism
+        mean = optimism.mean_balanced if isinstance(optimism, Optimism) else math.nan
+        return apparent, _less_optimism(apparent, optimism, mean)
+    chosen = steps.model.chosen_at
     return apparent, _balanced(_of_choice(chosen, cell) if chosen is not None else None)
 
 
@@ -203,9 +223,7 @@ def _why(found: ConfusionResult | FedmviError) -> str:
 
 
 def _of_choice(chosen: Cutoff, cell: int) -> FloatArray | None:
-    counts = np.array(
-        [[chosen.true_negatives_, chosen.false_positives_], [chosen.false_negatives_, chosen.true_positives_]]
-    )
+    counts = chosen.table_
     return None if bool(np.any((counts > 0) & (counts < cell))) else counts.astype(np.float64)
 
 

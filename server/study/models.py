@@ -184,7 +184,7 @@ def _fitted(
         all_known = _joined(names, known, answers[-1])
     fit = answers[0]
     optimism, cut = yield from together(
-        attempt(_optimism(model, recipe, names, fit)), attempt(_cutoff(study, model, recipe, names, fit))
+        attempt(_optimism(study, model, recipe, names, fit)), attempt(_cutoff(study, model, recipe, names, fit))
     )
     use = Parts(read, (), filling if isinstance(filling, tuple) else (), tuple(c.name for c in read), (), steps)
     return FittedModel(
@@ -228,9 +228,13 @@ def _whole(
 
 
 def _optimism(
-    model: Model, recipe: Recipe, names: tuple[str, ...], fit: LogisticResult | Fixed | FedmviError
+    study: Study, model: Model, recipe: Recipe, names: tuple[str, ...], fit: LogisticResult | Fixed | FedmviError
 ) -> Conclusion[Optimism | None]:
-    """Of the regression: scores among its predictors are out-of-fold ones, and stay."""
+    """Of the regression, and of the cut-off where the fall of decisions is looked at.
+
+    Scores among the predictors are out-of-fold ones, and stay: a score is drafted once in a run, because every draft
+    is a function of the server's choice whose values further questions tell (`client.release.model_scope`).
+    """
     if not model.optimism:
         return None
     if isinstance(fit, FedmviError):
@@ -245,7 +249,8 @@ def _optimism(
         else (names, tuple(map(float, one.coef_[1:])), float(one.coef_[0]))
         for one in fits
     ]
-    return (yield from corrected(model, recipe, formulas))
+    cell = study.limits.min_cell if model.name in shift_models(study) else None
+    return (yield from corrected(model, recipe, formulas, cell))
 
 
 def _cutoff(

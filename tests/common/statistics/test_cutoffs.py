@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import FedmviError
-from common.federation.runner import conclude
-from common.statistics.cutoffs import Cutoff, Rule, cutoffs
+from common.federation.runner import Conclusion, conclude
+from common.statistics.cutoffs import Cutoff, Rule, cutoffs, table_at
+from common.statistics.refinement import Counts
+from common.statistics.roc import class_leaves
 from common.study.recipe import Recipe
 from simulation.exactness.measuring import same
 from simulation.views import COHORT, federation_of
@@ -84,3 +86,24 @@ def test_between_neighbouring_floats_the_upper_one_cuts() -> None:
 def test_equal_scores_have_no_cutoff() -> None:
     with pytest.raises(FedmviError, match="641"):
         chosen(np.ones(30), np.arange(30) % 2.0, np.arange(30) % 3, Rule.YOUDEN, 0.0)
+
+
+def cut_elsewhere(value: float) -> Conclusion[Counts]:
+    """The table at a cut-off that these patients did not choose."""
+    (leaves,) = yield from class_leaves(COHORT, Recipe(), "y", ("x",))
+    return (yield from table_at(COHORT, Recipe(), "y", "x", leaves, value))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([1, 2, 9]), st.sampled_from(["between", "a value", "below", "above"]))
+def test_the_table_at_a_cut_off_from_elsewhere_is_that_of_the_patients(seed: int, digits: int, where: str) -> None:
+    rng = np.random.default_rng(seed)
+    y = np.repeat([0.0, 1.0], 30)
+    # Classes that hardly overlap have long leaves, which a cut-off goes through.
+    x = np.round(rng.normal(size=60) + rng.choice([0.5, 3.0]) * y, digits)
+    chosen = {"between": rng.normal(), "a value": rng.choice(x), "below": x.min() - 1.0, "above": x.max() + 1.0}
+    value = float(chosen[where])
+    port = federation_of({"x": x}, {"y": y}, rng.integers(0, 3, 60))
+    (table,) = conclude(port, [cut_elsewhere(value)])
+    expected = [[np.sum((y == label) & ((x >= value) == test)) for test in (False, True)] for label in (0, 1)]
+    np.testing.assert_array_equal(table, expected)

@@ -10,9 +10,11 @@ import pytest
 import statsmodels.api as sm
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from client.cohort.membership import members, patient_keys
+from client.cohort.site import load_site
 from common.federation.query import HIDDEN
 from common.published.results import Estimate, Result, Results
-from common.study.recipe import Recipe, Select, coded_columns
+from common.study.recipe import Complete, Frame, Recipe, Resample, Select, coded_columns
 from common.study.table import FloatArray
 from server.study.centres import shown_tables
 from server.study.conduct import conduct
@@ -33,6 +35,7 @@ from tests.server.study.left_out_study import (
 SEVEN = ("a", "b", "c", "d", "e", "f", "g")
 TEST = ("e", "f", "g")
 POOLED = ONE_MODEL.replace('sites = ["e", "f"]', 'sites = ["e", "f", "g"]')
+STEPS = ("apparent", "out_of_fold", "optimism")
 AGED = model("aged", '{ variable = "age", coding = "linear" }, "sex", "afp", "cirrhosis"', "optimism = 5\n")
 
 
@@ -65,6 +68,12 @@ class Run:
         x = np.concatenate([frame.matrix(tuple(c.name for c in columns)) for frame in frames])
         linear = coef["intercept"] + x @ np.array([coef[c.name] for c in columns])
         return np.round(1 / (1 + np.exp(-linear)), 4), np.concatenate([frame.endpoints["mvi"] for frame in frames])
+
+    def keyed(self, site: str, recipe: Recipe) -> Frame:
+        """What the recipe makes of a site's training patients, with what bootstrap sets are drawn by."""
+        table, own = self.made.table(site), load_site(self.made.folders[site])
+        rows = members(own, table, self.made.study, self.made.study.cohort("train"))
+        return recipe.apply(table, rows, tuple(table.endpoints), patient_keys(own, table), cohort="train")
 
 
 @pytest.fixture(scope="module")
@@ -132,20 +141,41 @@ def test_the_steps_of_the_fall_are_those_of_the_pooled_rows(run: Run):
     assert run.number(fall, "out_of_fold", "auc") == pytest.approx(run.number(fall, "apparent", "auc") - optimism)
 
 
-def test_the_differences_add_up_to_the_whole_fall(run: Run):
-    parts = [run.number("drop.external", name, "auc") for name in ("optimism", "case_mix", "remaining")]
-    whole = run.number("drop.external", "apparent", "auc") - run.number("drop.external", "observed", "auc")
+@pytest.mark.parametrize("measure", ["auc", "balanced_accuracy"])
+def test_the_differences_add_up_to_the_whole_fall(run: Run, measure: str):
+    parts = [run.number("drop.external", name, measure) for name in ("optimism", "case_mix", "remaining")]
+    whole = run.number("drop.external", "apparent", measure) - run.number("drop.external", "observed", measure)
     assert sum(parts) == pytest.approx(whole, abs=1e-12)
     for name in ("optimism", "case_mix", "remaining"):
-        told = run.estimate("drop.external", name, "auc")
+        told = run.estimate("drop.external", name, measure)
         assert told.low is not None and told.high is not None and told.low < told.high
 
 
-def test_without_folds_balanced_accuracy_has_no_step_of_optimism_and_says_why(run: Run):
-    for name in ("out_of_fold", "optimism", "case_mix"):
-        told = run.estimate("drop.external", name, "balanced_accuracy")
-        assert told.value is None and "`reduction`" in told.note
-    assert run.estimate("drop.external", "remaining", "balanced_accuracy").value is not None
+def test_the_optimism_of_balanced_accuracy_is_that_of_models_and_cut_offs_of_the_bootstrap_sets(run: Run):
+    columns = coded_columns(run.made.study, next(m for m in run.made.study.models if m.name == "aged").predictors)
+    names = tuple(column.name for column in columns)
+    train = Recipe((Select(columns), Complete(names, ("mvi",))))
+
+    def rows(recipe: Recipe) -> tuple[FloatArray, FloatArray]:
+        frames = [run.keyed(site, recipe) for site in ("a", "b", "c", "d")]
+        return np.concatenate([f.matrix(names) for f in frames]), np.concatenate([f.endpoints["mvi"] for f in frames])
+
+    everybody, label = rows(train)
+    fallen = []
+    for replicate in range(1, 6):
+        x, y = rows(train.then(Resample(replicate, "mvi")))
+        fit = sm.Logit(y, sm.add_constant(x)).fit(disp=0, tol=1e-12, maxiter=100)
+        own, all_scores = (np.round(fit.predict(sm.add_constant(part)), 4) for part in (x, everybody))
+        values = np.unique(own)
+        middles = (values[1:] + values[:-1]) / 2
+        large = [m for m in middles if min(np.sum((y == k) & ((own >= m) == t)) for k in (0, 1) for t in (0, 1)) >= 5]
+        cut = max(large, key=lambda m: balanced_accuracy_score(y, own >= m))
+        fallen.append(balanced_accuracy_score(y, own >= cut) - balanced_accuracy_score(label, all_scores >= cut))
+    told = {name: run.estimate("drop.external", name, "balanced_accuracy") for name in STEPS}
+    assert told["optimism"].value == pytest.approx(np.mean(fallen), abs=1e-12)
+    assert (told["optimism"].low, told["optimism"].high) == pytest.approx(np.quantile(fallen, [0.025, 0.975]))
+    out_of_fold = told["apparent"].value - np.mean(fallen)  # type: ignore[operator]
+    assert told["out_of_fold"].value == pytest.approx(out_of_fold)
 
 
 def test_every_question_was_foreseen_by_the_preview(run: Run):
@@ -167,8 +197,9 @@ def test_hospitals_that_are_too_few_to_be_summed_are_looked_at_alone(tmp_path: P
         assert run.number(fall, "expected", "auc") == pytest.approx(
             run.number("centres.external", "auc", site), abs=0.1
         )
-        told = run.estimate(fall, "out_of_fold", "auc")
-        assert told.value is None and "declare `optimism`" in told.note
+        for measure in ("auc", "balanced_accuracy"):
+            told = run.estimate(fall, "out_of_fold", measure)
+            assert told.value is None and "declare `optimism`" in told.note
     assert not [e for e in run.result("centres.external").estimates if e.name == "auc_prediction"], "of two hospitals"
 
 
