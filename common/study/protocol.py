@@ -201,7 +201,9 @@ class Model(_Table):
         default=None, description="How its features are harmonised between hospitals, if they are."
     )
     optimism: Annotated[int, Field(ge=0, le=200)] = Field(
-        default=0, description="Bootstrap sets on which everything about the model is fitted anew; 0 for none."
+        default=0,
+        description="Bootstrap sets on which the model is developed anew; 0 for none. Scores among its predictors are "
+        "out-of-fold ones, and stay; so do harmonisation and what fills missing values.",
     )
     missing: Literal["complete-case", "mean", "median", "chained"] = Field(
         default="complete-case",

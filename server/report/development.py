@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from common.published import format as fmt
 from common.published.results import Result, Results
 from server.report.blocks import Block, Paragraph, Row, Section, Table
@@ -74,21 +76,25 @@ def _corrected(model: ModelParts) -> list[Block]:
     if fair is not None:
         auc = estimate(fair, "auc")
         if auc is not None:
-            rows.append(Row("Out of fold", (fmt.area_interval(auc.value, auc.low, auc.high),), fair.id))
+            rows.append(Row("Out of fold", (fmt.area_interval(auc.value, auc.low, auc.high), ""), fair.id))
             notes.append(fmt.plain(fair.note))
     if optimism is not None:
         words = {"apparent_auc": "Apparent", "optimism": "Optimism", "corrected_auc": "Corrected for optimism"}
         for name, head in words.items():
             found = estimate(optimism, name)
             anchor = optimism.id if name == "apparent_auc" else ""
-            rows.append(Row(head, (fmt.area(found.value) if found is not None else fmt.MISSING,), anchor))
+            shown = (fmt.MISSING, "") if found is None else (fmt.area(found.value), fmt.plain(found.note))
+            rows.append(Row(head, shown, anchor))
         sets = estimate(optimism, "bootstrap_sets")
         notes.append(f"{fmt.plain(optimism.note)} Bootstrap sets: {fmt.number(sets.value if sets else None)}.")
     if not rows:
         return []
     how = tuple(dict.fromkeys(r.how for r in (fair, optimism) if r is not None))
     caption = f"Area in the training cohort, {model.title}"
-    return [Table(caption, ("Measured", "AUC"), tuple(rows), notes=tuple(notes), how=how)]
+    heads = ("Measured", "AUC", "What the bootstrap repeats")
+    if optimism is None:
+        heads, rows = heads[:2], [replace(row, cells=row.cells[:1]) for row in rows]
+    return [Table(caption, heads, tuple(rows), notes=tuple(notes), listing=optimism is not None, how=how)]
 
 
 def choices(results: Results) -> Section:

@@ -17,7 +17,7 @@ from common.study.protocol import Model, Study
 from common.study.recipe import coded_columns
 from server.study.evaluation import pooled_result
 from server.study.model_results import HARMONISED, model_base, predictor_of
-from server.study.models import ScoredModel, refusal
+from server.study.models import FittedModel, ScoredModel, refusal
 from server.study.optimism import Optimism
 from server.study.reduced import Chosen, ReducedModel
 
@@ -173,12 +173,25 @@ def publish_optimism(study: Study, fitted: ScoredModel, evaluated: Sequence[Resu
         return [Result.model_validate({**base, "status": "not-estimable", "note": why})]
     estimates = [
         Estimate(name="apparent_auc", value=area),
-        Estimate(name="optimism", value=optimism.mean),
+        Estimate(name="optimism", value=optimism.mean, note=_repeated(fitted)),
         Estimate(name="corrected_auc", value=area - optimism.mean),
         Estimate(name="bootstrap_sets", value=float(optimism.own_.size)),
     ]
-    anew = "every step of the reduction" if model.reduction is not None else "the regression; scores stay as they are"
     failed = f" {optimism.failed_} sets without a model are left out." if optimism.failed_ else ""
-    note = f"Harrell's bootstrap, inside hospitals and classes; fitted anew on each set: {anew}.{failed}"
+    note = f"Harrell's bootstrap, inside hospitals and classes.{failed}"
     shown = {"n": apparent.n, "events": apparent.events, "estimates": estimates, "note": note}
     return [Result.model_validate({**base, **shown})]
+
+
+def _repeated(fitted: ScoredModel) -> str:
+    """Which steps of a model's development are done anew on each bootstrap set, and which are not."""
+    anew = (
+        "every filter, mRMR, and the LASSO with its penalty" if isinstance(fitted, ReducedModel) else "the regression"
+    )
+    kept = ["harmonisation"] if fitted.model.harmonise is not None else []
+    if isinstance(fitted, FittedModel):
+        kept += ["filling of missing values"] if fitted.model.missing != "complete-case" else []
+        kept += (
+            ["developing and choosing the scores among its predictors, which are out of fold"] if fitted.scores else []
+        )
+    return f"Done anew on each set: {anew}." + (f" Not repeated: {', '.join(kept)}." if kept else "")

@@ -230,7 +230,9 @@ def shrinkage(facts: Facts) -> Evidence | None:
     found = [r for kind in kinds for r in facts.of("analysis", kind=kind)]
     named = dict.fromkeys(r.kind for r in found)
     optimism = facts.of("optimism")
-    named |= {"Harrell's bootstrap of the whole development": None} if optimism else {}
+    part = any("Not repeated" in estimate.note for r in optimism for estimate in r.estimates)
+    whole = "of the steps that stand beside it" if part else "of the whole development"
+    named |= {f"Harrell's bootstrap {whole}": None} if optimism else {}
     return _in_parts(facts, f"Examined by {', '.join(named)}.", [*found, *optimism])
 
 
