@@ -12,6 +12,7 @@ import pytest
 
 from common.errors import FedmviError
 from common.study.dictionary import DICTIONARY
+from common.study.drafting import MIN_READ_TWICE
 from common.study.loader import load_study
 from simulation.cohorts.clinical import draw_site
 from simulation.cohorts.consortium import (
@@ -44,6 +45,17 @@ def by_label(consortium: Consortium) -> Counter[str]:
 
 def sites_with(consortium: Consortium, label: str) -> int:
     return sum(any(group.label == label for group in site.groups) for site in consortium.sites)
+
+
+def test_the_ct_study_reduces_by_two_readers_agreement_and_its_consortium_has_enough_of_both() -> None:
+    study, consortium = load_study(ROOT / "studies" / "ct-radiomics.toml"), load_consortium("ct-federated")
+    reduced = [model for model in study.models if model.reduction is not None]
+    assert len(reduced) == 6 and all(m.reduction.icc == 0.75 for m in reduced if m.reduction is not None)
+    assert consortium.imaging is not None and consortium.imaging.readers == 2
+    train = study.cohort("train")
+    patients = {site.name: {g.label: g.patients for g in site.groups}.get(train.label, 0) for site in consortium.sites}
+    assert all(patients[name] >= MIN_READ_TWICE for name in train.sites)
+    assert all(consortium.clinical.traits[name].second_reader for name in study.traits_read_twice())
 
 
 def test_nine_consortia_are_shipped() -> None:
