@@ -105,10 +105,22 @@ def _runs(runs: list[RunStatus]) -> Table:
             escape(run.step) if run.state is State.RUNNING else "",
             rounds,
             "" if run.seconds_a_round is None else f"{run.seconds_a_round:.1f} s",
-            "" if run.seconds_left is None else _duration(run.seconds_left),
+            _left(run),
             _ago(run.submitted),
         )
     return table
+
+
+def _left(run: RunStatus) -> str:
+    """The time left: by an earlier run of the study, or what its protocol and the rounds so far say."""
+    if run.seconds_left is not None:
+        return f"about {_duration(run.seconds_left)}"
+    if run.left is None:
+        return ""
+    if not run.left.unknown:
+        least, most = _duration(run.left.least), _duration(run.left.most)
+        return f"perhaps {least} to {most}" if run.left.perhaps else f"{least} to {most}"
+    return f"trainings at most {_duration(run.left.trainings)}, and more" if run.left.trainings else "not known yet"
 
 
 def _details(run: RunStatus) -> list[RenderableType]:
@@ -116,6 +128,11 @@ def _details(run: RunStatus) -> list[RenderableType]:
     if run.waiting_for:
         names = ", ".join(run.waiting_for)
         lines.append(Text(f"{run.run}: waits for {names}, asked {_ago(run.asked_since)}"))
+    if run.left is not None:
+        lines += [
+            Text(f"{run.run}: how long these take is not known, because {why}: {'; '.join(steps)}", style="dim")
+            for why, steps in run.left.unknown.items()
+        ]
     if run.left_out:
         lines.append(Text(f"{run.run}: goes on without {', '.join(run.left_out)}, which stayed away", style="yellow"))
     if run.error:

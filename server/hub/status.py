@@ -14,13 +14,17 @@ from pydantic import BaseModel
 from common.deployment.ports import listens
 from common.errors import FedmviError
 from common.published.results import read_results
+from common.study.taking_part import taking_part
 from server.hub.control import Control, Node
 from server.hub.folder import Hub
 from server.hub.health import superlink_serves
 from server.hub.orders import HubRun, State, queue_of, runs_of
 from server.hub.start import looked_at, read_state
+from server.hub.time_left import TimeLeft, rounds_by_step, time_left
 from server.provision.expiry import expiring
+from server.study.progress import Progress
 from server.study.run_directory import RunDirectory
+from server.study.steps import steps_of
 
 FRESH_SECONDS = 10.0
 """A steward that has not found everything in order for longer than this is in trouble."""
@@ -88,6 +92,8 @@ class RunStatus(BaseModel):
     rounds_expected: int | None = None
     seconds_a_round: float | None = None
     seconds_left: float | None = None
+    """By an earlier run of the same study; without one see `left`."""
+    left: TimeLeft | None = None
     asked_since: str = ""
     waiting_for: list[str] = []
     finished: str = ""
@@ -211,7 +217,9 @@ def _add_ledger(hub: Hub, status: SiteStatus) -> None:
 def _runs(hub: Hub, runs: list[HubRun]) -> list[RunStatus]:
     queue = [run.name for run in queue_of(hub)]
     lengths = _lengths(runs)
-    return [_run(run, queue, lengths) for run in runs]
+    ended = (run.progress for run in runs if run.state is State.FINISHED)
+    elsewhere = rounds_by_step(progress for progress in ended if progress is not None)
+    return [_run(run, queue, lengths, elsewhere) for run in runs]
 
 
 def _lengths(runs: Iterable[HubRun]) -> dict[str, int]:
@@ -224,7 +232,7 @@ def _lengths(runs: Iterable[HubRun]) -> dict[str, int]:
     return found
 
 
-def _run(run: HubRun, queue: list[str], lengths: dict[str, int]) -> RunStatus:
+def _run(run: HubRun, queue: list[str], lengths: dict[str, int], elsewhere: dict[str, tuple[int, int]]) -> RunStatus:
     facts, order, attempt, progress = _facts(run.run), run.order, run.attempt, run.progress
     status = RunStatus(
         run=run.name,
@@ -247,11 +255,22 @@ def _run(run: HubRun, queue: list[str], lengths: dict[str, int]) -> RunStatus:
         status.rounds_expected = lengths.get(status.study) if status.action == "run" else None
         if status.rounds_expected and status.seconds_a_round is not None:
             status.seconds_left = round(max(0, status.rounds_expected - status.rounds) * status.seconds_a_round, 1)
+        elif status.action == "run":
+            status.left = _first_time(run.run, progress, elsewhere)
     failure = run.run.failure() if status.state is State.FAILED else None
     if failure is not None:
         # Which site it was is often the first thing that a person needs; what it says of itself is not.
         status.error, status.message = failure.code, failure.what + failure.where
     return status
+
+
+def _first_time(run: RunDirectory, progress: Progress, elsewhere: dict[str, tuple[int, int]]) -> TimeLeft | None:
+    """What can be said of the time left where the study was never run before."""
+    try:
+        steps = steps_of(taking_part(run.study(), run.left_out))
+    except FedmviError:
+        return None  # the run itself says what is wrong with its protocol
+    return time_left(steps, progress, elsewhere)
 
 
 def _facts(run: RunDirectory) -> dict[str, Any]:

@@ -50,6 +50,7 @@ from server.study import (
     score_analyses,
     shift,
     shift_results,
+    steps,
     subgroups,
     time_analyses,
     withholding,
@@ -102,14 +103,14 @@ def conduct(
     """
     kept = MemoryCheckpoints() if checkpoints is None else checkpoints
     study = taking_part(protocol, without)
-    progress("open the run at every site")
+    progress(steps.OPEN)
     opened = conclude(port, [open_run(protocol)])[0]
     met(opened)
-    progress("count patients and events")
+    progress(steps.COUNT)
     counts = conclude(port, [count(study)])[0]
     published = published_counts(study, counts)
     results: list[Result] = publish_counts(study, counts, published)
-    progress("fit the models")
+    progress(steps.FIT)
     reduced, plain, analysed, by_group, networks, without_each = conclude(
         port,
         [
@@ -131,7 +132,7 @@ def conduct(
     )
     groups, regressed = hazards.groups_of(study, fitted, known)
     expressed = expression.groups_of(study, fitted, known)
-    progress("freeze the models")
+    progress(steps.FREEZE)
     scores = _frozen(study, fitted, known, adapting) | comparisons.frozen_groups(groups)
     scores |= comparisons.frozen_groups(regressed) | expression.frozen_groups(expressed)
     remedy = without_each.chosen if without_each is not None else ""
@@ -143,9 +144,9 @@ def conduct(
     # Where nothing is frozen nothing is looked at, and no closed cohort counts as opened.
     frozen = conclude(port, [_perform(manifest)])[0] if manifest.scores or manifest.comparisons else {}
     if frozen and study.recalibrations:
-        progress("recalibrate the models and freeze the corrections")
+        progress(steps.CORRECT)
     recalibrated = conclude(port, [_corrected(study, fitted, networks, kept, manifest)])[0] if frozen else []
-    progress("evaluate the models and compare survival")
+    progress(steps.EVALUATE)
     # What networks score is there before models and groups use it.
     in_cohorts = conclude(port, [network_evaluation.evaluate_all(study, networks, kept)])[0]
     evaluated, compared, on_scores, in_subgroups, described, acquired, seen, corrected, apart, genes = conclude(

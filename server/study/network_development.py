@@ -43,6 +43,7 @@ from server.study.network_scores import (
     score,
     scoring,
 )
+from server.study.steps import COMPARE, score_training, train_on_everybody, train_without
 from server.study.training import TrainedJob, train_job
 
 Candidate = tuple[Combination, int]
@@ -139,6 +140,8 @@ def develop_all(
     found: list[Developed | FedmviError] = []
     for network in study.networks:
         found.append((yield from attempt_unless_mendable(_Development(study, network, checkpoints, progress).run())))
+    if found:
+        progress(COMPARE)  # what is still asked is no training, and no network's
     return found
 
 
@@ -180,10 +183,9 @@ class _Development:
         levels = yield from self._levels()
         weights = class_weights(network, levels)
         jobs = [Job(network.name, c, seed, *part) for c, seed in everyone for part in self._parts]
-        on = "without one hospital each" if network.by_centre else "one fold held out"
-        trained = yield from self._train(weights, dict.fromkeys(jobs, network.federation.rounds), on)
-        whom = "who stopped the training" if network.development == "published" else "out of fold"
-        self.progress(f"score the training patients of {network.title}: {whom}")
+        self.progress(train_without(network, len(jobs)))
+        trained = yield from self._train(weights, dict.fromkeys(jobs, network.federation.rounds))
+        self.progress(score_training(network))
         found = yield from in_batches([partial(self._out_of_fold, one, trained) for one in everyone], self._scorings)
         out_of_fold = dict(zip(everyone, found, strict=True))
         first = [out_of_fold[combination, 0] for combination in network.combinations]
@@ -199,7 +201,8 @@ class _Development:
         if network.development != "published":
             known = [one for one in everyone if isinstance(out_of_fold[one], _OutOfFold)]
             whole = {used(network, one): self._rounds(one, trained) for one in known}
-            trained |= yield from self._train(weights, whole, "everybody")
+            self.progress(train_on_everybody(network))
+            trained |= yield from self._train(weights, whole)
         of_combination = dict(zip(network.combinations, cuts, strict=True))
         developed = Developed(
             network,
@@ -240,10 +243,9 @@ class _Development:
         return sums["levels"]
 
     def _train(
-        self, weights: tuple[float, ...], rounds: Mapping[Job, int], on: str
+        self, weights: tuple[float, ...], rounds: Mapping[Job, int]
     ) -> Conclusion[dict[Job, TrainedJob | FedmviError]]:
         network = self.network
-        self.progress(f"train {network.title}: {len(rounds)} trainings, {on}")
         strategy = strategy_of(network.federation)
         makers = [
             partial(train_job, network, job, len(weights), weights, strategy, most, self.checkpoints)

@@ -18,6 +18,7 @@ from server.study.network_choice import Combination
 from server.study.network_development import Developed, used
 from server.study.network_development_results import joined_name, result_base
 from server.study.network_scores import in_batches
+from server.study.steps import pictures
 from server.study.training import TrainedJob
 
 Pictured = Mapping[str, int | FedmviError]
@@ -43,7 +44,7 @@ def explain_all(
         if isinstance(network, FedmviError) or chosen is None:
             found.append({})
             continue
-        progress(f"let the sites make pictures of what {network.network.title} looks at")
+        progress(pictures(network.network))
         # Where hospitals are left out, one of them alone would have something to see of the training cohort.
         own = () if network.network.by_centre else (network.network.cohort,)
         cohorts = (*own, *network.network.evaluate)

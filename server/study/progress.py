@@ -13,8 +13,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from common.federation.codec import Packed
 from common.federation.ports import Transport
 
+KEPT_SECONDS = 9
+"""Of so many rounds of a step, the latest ones, the seconds are kept: what a round takes now is their median."""
 WRITE_SECONDS = 0.5
 """Between two answers of a round the file is not written more often than this."""
+
+
+class Taken(BaseModel):
+    """What a step has taken, over all attempts: rounds, and the seconds of the latest of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rounds: int = 0
+    seconds: tuple[float, ...] = ()
 
 
 class Progress(BaseModel):
@@ -30,6 +41,8 @@ class Progress(BaseModel):
     """Rounds that were answered before this attempt."""
     round_seconds: float = 0.0
     """Seconds that the answered rounds of this attempt took together."""
+    steps: dict[str, Taken] = {}
+    """By step, those in which a round was answered."""
     asked_since: str = ""
     """Since when the round is under way that is now; "" between two rounds."""
     waiting_for: tuple[str, ...] = ()
@@ -52,13 +65,14 @@ class ProgressFile:
         self._path = path
         earlier = read_progress(path)
         before = 0 if earlier is None else earlier.rounds_before + earlier.rounds
-        self._now = Progress(started=_now(), rounds_before=before)
+        steps = {} if earlier is None else earlier.steps
+        self._now = Progress(started=_now(), rounds_before=before, steps=steps)
         self._asked = self._written = 0.0
         self._write()
 
     def begin_anew(self) -> None:
         """The run starts from its beginning: what was answered before does not count."""
-        self._update(rounds=0, rounds_before=0, round_seconds=0.0, asked_since="", waiting_for=())
+        self._update(rounds=0, rounds_before=0, round_seconds=0.0, steps={}, asked_since="", waiting_for=())
 
     def step(self, name: str) -> None:
         """The run is at a step."""
@@ -78,7 +92,10 @@ class ProgressFile:
         """Every site has answered."""
         took = time.monotonic() - self._asked
         seconds = round(self._now.round_seconds + took, 3)
-        self._update(rounds=self._now.rounds + 1, round_seconds=seconds, asked_since="", waiting_for=())
+        before = self._now.steps.get(self._now.step, Taken())
+        kept = (*before.seconds, round(took, 3))[-KEPT_SECONDS:]
+        steps = {**self._now.steps, self._now.step: Taken(rounds=before.rounds + 1, seconds=kept)}
+        self._update(rounds=self._now.rounds + 1, round_seconds=seconds, steps=steps, asked_since="", waiting_for=())
 
     def _update(self, *, soon: bool = False, **changes: object) -> None:
         self._now = self._now.model_copy(update=changes)

@@ -17,12 +17,16 @@ from server.hub.folder import Hub
 from server.hub.orders import HubRun, submit
 from server.hub.showing import shown
 from server.hub.status import HubStatus, RunStatus, status_of
+from server.hub.time_left import PATIENTS_DECIDE, TimeLeft
 from server.provision import expiry
 from server.study.action import Action
 from server.study.progress import Progress
 from server.study.results import write_results
+from server.study.steps import COUNT, EVALUATE, FIT, FREEZE, OPEN
 from tests.consortium_kits import SITES, provisioned
 from tests.server.hub.test_orders import STUDY, written
+
+OTHER = STUDY.replace("A study of three sites", "Another study")
 
 
 @pytest.fixture
@@ -106,6 +110,31 @@ def test_without_an_earlier_run_no_end_is_promised(hub: Hub, study: Path):
     handed_in(run, rounds=4, round_seconds=8.0)
     told = of(status_of(hub), "tiny")
     assert (told.rounds, told.rounds_expected, told.seconds_left) == (4, None, None)
+
+
+def test_the_time_left_of_a_first_run_is_told_as_far_as_it_is_known_and_else_why_not(hub: Hub, study: Path):
+    run, other = submit(hub, study, Action.RUN), submit(hub, written(hub.folder, "other", OTHER), Action.RUN)
+    steps = {OPEN: {"rounds": 2, "seconds": (3.0, 3.0)}, COUNT: {"rounds": 1, "seconds": (3.0,)}}
+    handed_in(run, rounds=3, round_seconds=9.0, step=FIT, steps=steps)
+    left = of(status_of(hub), "tiny").left
+    assert left is not None and left.unknown == {PATIENTS_DECIDE: (FIT, EVALUATE)}
+    words = " ".join(page(status_of(hub)).split())
+    assert "not known yet" in words and PATIENTS_DECIDE in words
+
+    finished = {FIT: {"rounds": 7}, FREEZE: {"rounds": 1}, EVALUATE: {"rounds": 5}}
+    handed_in(other, rounds=16, round_seconds=16.0, steps=finished)
+    other.run.results_file.write_text("{}", encoding="utf-8")
+    told = of(status_of(hub), "tiny")
+    assert told.left is not None and (told.left.least, told.left.most) == (12 * 3.0, 13 * 3.0)
+    assert told.seconds_left is None and "perhaps 36 s to 39 s" in page(status_of(hub))
+
+
+def test_trainings_are_told_with_what_their_protocol_allows(hub: Hub, study: Path):
+    submit(hub, study, Action.RUN)
+    (run,) = [run for run in status_of(hub).runs if run.run == "tiny"]
+    left = TimeLeft(most=7300.0, trainings=7200.0, unknown={PATIENTS_DECIDE: (EVALUATE,)})
+    status = status_of(hub).model_copy(update={"runs": [run.model_copy(update={"left": left})]})
+    assert "trainings at most 2 h, and more" in " ".join(page(status).split())
 
 
 def test_a_failed_run_tells_its_number_and_sentence_and_no_local_detail(hub: Hub, study: Path):

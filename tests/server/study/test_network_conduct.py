@@ -22,6 +22,7 @@ from server.study.execution import Action, execute
 from server.study.run_directory import RunDirectory
 from simulation.learning.hospitals import Drawing, make_learning_hospitals
 from simulation.running import Simulation
+from tests.server.study.test_steps import check_steps
 
 ROOT = Path(__file__).parents[3]
 
@@ -155,7 +156,9 @@ def simulation_of(study: Path, hospitals: Path, folder: Path) -> Simulation:
 @pytest.fixture(scope="module")
 def masked(study: Path, hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Simulation:
     simulation = simulation_of(study, hospitals, tmp_path_factory.mktemp("masked"))
-    simulation.conduct(Action.RUN, lambda _: None)
+    told: list[str] = []
+    simulation.conduct(Action.RUN, told.append)
+    (simulation.run.folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
     return simulation
 
 
@@ -173,6 +176,14 @@ def test_every_kind_of_training_passes_the_gate_under_masks_and_is_reported(mask
     assert results["network.graded.combinations.train"]["how"] == "exact-masked"
     alone = results["network.graded.performance.t1v.external.d"]
     assert (alone["status"], alone["how"]) == ("estimated", "site-alone")
+
+
+def test_trainings_take_the_rounds_that_the_protocol_allows_and_no_more(masked: Simulation) -> None:
+    """Two rounds and one that measures, for all folds together; then two at most on everybody."""
+    told = json.loads((masked.run.folder / "told.json").read_text(encoding="utf-8"))
+    steps = check_steps(masked.run, told)
+    most = {step.words: step.most for step in steps if step.network == "graded"}
+    assert list(most.values()) == [3, 2], most
 
 
 def test_a_hospital_by_itself_adapts_the_network_and_tells_whether_and_how_well(masked: Simulation) -> None:
