@@ -16,7 +16,6 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -24,13 +23,12 @@ from urllib.request import getproxies, proxy_bypass
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
+from client.node.clock import BEHIND_SECONDS, refuse_wrong_clock, seconds_ahead
 from client.node.enrolment import Enrolment
 from common.deployment.versions import HEADER, Versions, installed_versions, read_versions
 from common.errors import FedmviError
 
 SECONDS = 15.0
-_AHEAD_SECONDS, _BEHIND_SECONDS = 5, 305
-"""How far ahead of the hub's clock, and how far behind, Flower accepts the time that a node signs."""
 _UNEASY_SECONDS = 2
 _ACTIVATE = "/v1/fleet/activate-node"
 _REFUSED_INTERVAL = 2003
@@ -177,9 +175,7 @@ def _site(way: _Way) -> tuple[State, str]:
     except (OSError, http.client.HTTPException) as error:
         raise FedmviError(776, str(error), status="none") from error
     with suppress(ValueError, KeyError, TypeError):
-        # The header has whole seconds: on average half a second has passed since.
-        told = parsedate_to_datetime(way.headers["date"]).timestamp() + 0.5
-        way.ahead = (sent + time.time()) / 2 - told
+        way.ahead = seconds_ahead(way.headers["date"], (sent + time.time()) / 2)
     if way.status == http.HTTPStatus.BAD_REQUEST and b"SSL certificate" in way.answer:  # nginx
         raise FedmviError(775, re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", way.answer.decode("latin-1"))).strip())
     return State.PASSED, f"admitted, valid until {way.enrolment.expires}"
@@ -189,12 +185,8 @@ def _clock(way: _Way) -> tuple[State, str]:
     if way.ahead is None:
         return State.NOTED, "the hub does not tell its time"
     seconds, direction = abs(round(way.ahead)), "ahead of" if way.ahead > 0 else "behind"
-    # Half a second is what the header leaves open.
-    if not -_BEHIND_SECONDS - 0.5 < way.ahead < _AHEAD_SECONDS + 0.5:
-        raise FedmviError(
-            778, seconds=seconds, direction=direction, ahead=_AHEAD_SECONDS, behind=_BEHIND_SECONDS - _AHEAD_SECONDS
-        )
-    uneasy = way.ahead > _UNEASY_SECONDS or way.ahead < -_BEHIND_SECONDS / 2
+    refuse_wrong_clock(way.ahead)
+    uneasy = way.ahead > _UNEASY_SECONDS or way.ahead < -BEHIND_SECONDS / 2
     words = f"{seconds} s {direction} the hub's" if seconds > 1 else "agrees with the hub's"
     return (State.NOTED, f"{words}: set it by NTP") if uneasy else (State.PASSED, words)
 

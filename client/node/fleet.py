@@ -23,6 +23,8 @@ from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest, SendNodeHeartbeat
 from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
+from client.node.clock import refuse_wrong_clock, seconds_ahead
+from common.errors import FedmviError
 from common.files import write_whole
 
 AWAY_SECONDS = 3.0
@@ -49,6 +51,9 @@ class EnrolledClient(FleetHttpClient):
     unheard: ClassVar[Callable[[], None]]
     """Called when it did not answer one, or a look for messages, or refused it; Flower then tries again for ever."""
 
+    mistimed: ClassVar[Callable[[FedmviError], None]]
+    """Called when it refused whatever it was because of this machine's clock, with the error that says so."""
+
     @classmethod
     def from_server_address(
         cls,
@@ -67,7 +72,8 @@ class EnrolledClient(FleetHttpClient):
         """Connect; in place of a predecessor that was killed, if there was one."""
         try:
             response = super().ActivateNode(request)
-        except httpx.HTTPStatusError:
+        except httpx.HTTPStatusError as error:
+            self._look_at_clock(error)
             number = self._predecessor()
             if number is None:
                 raise
@@ -100,9 +106,21 @@ class EnrolledClient(FleetHttpClient):
     def _listening(self) -> Iterator[None]:
         try:
             yield
-        except httpx.HTTPError:
+        except httpx.HTTPError as error:
             type(self).unheard()
+            self._look_at_clock(error)
             raise
+
+    def _look_at_clock(self, error: httpx.HTTPError) -> None:
+        """Tell a clock that is wrong: of all that Flower refuses a node for it is what no new kit mends."""
+        if not isinstance(error, httpx.HTTPStatusError) or error.response.status_code != httpx.codes.UNAUTHORIZED:
+            return
+        try:
+            refuse_wrong_clock(seconds_ahead(error.response.headers["date"], time.time()))
+        except (KeyError, ValueError):  # the hub does not tell its time
+            return
+        except FedmviError as wrong:
+            type(self).mistimed(wrong)
 
     def _predecessor(self) -> int | None:
         """The hub's number for a node that was connected from this folder since the machine was started."""

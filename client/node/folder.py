@@ -46,6 +46,8 @@ class Health:
         When the hub answered last, within ten seconds.
     last_message
         When the last message came.
+    trouble
+        Why the hub refuses the node, with what to do; "" where it does not, or does not say why.
     """
 
     state: NodeState
@@ -54,6 +56,7 @@ class Health:
     started: str
     heard: str = ""
     last_message: str = ""
+    trouble: str = ""
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,20 @@ def connection(health: Health | None) -> tuple[bool, str]:
         return False, "never started"
     if health.state is NodeState.STOPPED or not _lives(health.supervisor):
         return False, "not running"
-    if health.state is NodeState.STARTING:
-        return False, "running, not connected yet"
-    if health.state is NodeState.AWAY:
-        return False, "running, and the hub does not answer it or refuses it"
+    if health.state is not NodeState.READY:
+        return False, _not_ready(health)
     seconds = seconds_since_heard(health)
     if seconds is None or seconds > QUIET_SECONDS:
         return False, "running, and the hub has not answered lately"
     return True, "connected"
+
+
+def _not_ready(health: Health) -> str:
+    if health.trouble:
+        return f"running, and the hub refuses it. {health.trouble}"
+    if health.state is NodeState.STARTING:
+        return "running, not connected yet"
+    return "running, and the hub does not answer it or refuses it"
 
 
 def _lives(pid: int) -> bool:

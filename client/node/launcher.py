@@ -75,23 +75,28 @@ class _Told:
         started = earlier.started if earlier else now()
         self._health = Health(NodeState.STARTING, os.getppid(), os.getpid(), started)
         if earlier:
-            self._health = replace(self._health, last_message=earlier.last_message)
+            self._health = replace(self._health, last_message=earlier.last_message, trouble=earlier.trouble)
         self._written = 0.0
         self._lock = Lock()
 
     def heard(self) -> None:
         """The hub answered."""
         if time.monotonic() - self._written >= HEARD_SECONDS or self._health.state is not NodeState.READY:
-            self._tell(NodeState.READY, heard=now())
+            self._tell(NodeState.READY, heard=now(), trouble="")
 
     def unheard(self) -> None:
         """The hub did not answer, or refused."""
         if self._health.state is NodeState.READY:
             self._tell(NodeState.AWAY)
 
+    def mistimed(self, error: FedmviError) -> None:
+        """The hub refused because of this machine's clock. Flower then ends the process, and it is started again."""
+        logging.getLogger("fedmvi.site").error("%s", error)
+        self._tell(self._health.state, trouble=f"{error.code}: {error.what} {error.do}")
+
     def message(self) -> None:
         """A message came."""
-        self._tell(NodeState.READY, heard=now(), last_message=now())
+        self._tell(NodeState.READY, heard=now(), last_message=now(), trouble="")
 
     def _tell(self, state: NodeState, **changes: str) -> None:
         with self._lock, suppress(OSError):  # a full disk must not end the node
@@ -120,6 +125,7 @@ def prepare_flower(enrolment: Enrolment, node: NodeFolder) -> None:
 
     EnrolledClient.tls, EnrolledClient.remembered = enrolment.tls(), node.connected
     EnrolledClient.heard, EnrolledClient.unheard = told.heard, told.unheard
+    EnrolledClient.mistimed = told.mistimed
     TIME.put(pacing)
     PULL.put(pull_and_store_message)
     PUSH.put(push_messages)

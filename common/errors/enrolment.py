@@ -76,7 +76,8 @@ ERRORS: dict[int, ErrorText] = {
     ),
     778: ErrorText(
         "The clock of this machine is {seconds} s {direction} the hub's.",
-        "Set the clock by NTP: the hub accepts at most {ahead} s ahead and {behind} s behind.",
+        "Set the clock by NTP: the hub accepts at most {ahead} s ahead and {behind} s behind. If the clock here is "
+        "right, tell the coordinator that the hub's is wrong.",
     ),
     779: ErrorText(
         "The hub runs Flower {hub}, and this site Flower {site}.", "Install the version of FedMVI that the hub has."

@@ -23,7 +23,10 @@ ERRORS = {
         "The run was never opened at this site.",
         "Check the run's id (`run.json` at the coordinator has it), or start the run from its beginning.",
     ),
-    508: ErrorText("The site '{site}' is not connected.", "Start its daemon, then resume the run."),
+    508: ErrorText(
+        "The site '{site}' is not connected.",
+        "Start its daemon, then resume the run; `fedmvi-site status` there says why the hub refuses it, if it does.",
+    ),
     509: ErrorText("The journal has no answer to a question of this run.", "Resume the run with its sites."),
     510: ErrorText("A journal file is damaged.", "Restore the journal from a copy, or start a new run."),
     511: ErrorText(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -23,6 +24,7 @@ from client.cohort.site import load_site
 from client.node import fleet
 from client.node.enrolment import Enrolment, load_enrolment
 from client.node.fleet import EnrolledClient
+from common.errors import FedmviError
 from tests.client.node.bare_hub import BareHub
 
 
@@ -38,7 +40,8 @@ class Proxy(HTTPServer):
         self.socket = context.wrap_socket(self.socket, server_side=True)
         self.seen: list[tuple[str, int]] = []
         self.connected = False
-        self.refuses = False
+        self.refuses = 0
+        self.behind = 0.0
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -49,12 +52,16 @@ class Answers(BaseHTTPRequestHandler):
         shown = x509.load_der_x509_certificate(self.connection.getpeercert(binary_form=True))
         name = self.path.rpartition("/")[2]
         self.server.seen.append((name, shown.serial_number))
-        refused = self.server.refuses or (name == "activate-node" and self.server.connected)
+        refused = self.server.refuses or (409 if name == "activate-node" and self.server.connected else 0)
         self.server.connected = name == "activate-node"
-        self.send_response(409 if refused else 200)
+        self.send_response(refused or 200)
         self.end_headers()
         if not refused:
             self.wfile.write(ActivateNodeResponse(node_id=12).SerializeToString())
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """By the hub's clock, which may be behind."""
+        return super().date_time_string((time.time() if timestamp is None else timestamp) - self.server.behind)
 
     def log_message(self, *_: object) -> None:
         return
@@ -72,6 +79,7 @@ def enrolment(consortium: BareHub, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(EnrolledClient, "remembered", tmp_path / "connected.json", raising=False)
     monkeypatch.setattr(EnrolledClient, "heard", lambda: None, raising=False)
     monkeypatch.setattr(EnrolledClient, "unheard", lambda: None, raising=False)
+    monkeypatch.setattr(EnrolledClient, "mistimed", lambda _: None, raising=False)
     monkeypatch.setattr(fleet, "AWAY_SECONDS", 0.01)
     return enrolment
 
@@ -159,7 +167,7 @@ def test_a_look_for_messages_and_a_sign_of_life_that_fail_are_told(
     monkeypatch.setattr(EnrolledClient, "unheard", lambda: told.append("unheard"))
     with proxy(consortium) as server:
         node = client(server)
-        server.refuses = True
+        server.refuses = 409
         with pytest.raises(httpx.HTTPStatusError):
             node.PullMessages(PullMessagesRequest())
         with pytest.raises(httpx.HTTPStatusError):
@@ -168,3 +176,42 @@ def test_a_look_for_messages_and_a_sign_of_life_that_fail_are_told(
         node.PullMessages(PullMessagesRequest())
     node.close()
     assert told == ["unheard"] * 3
+
+
+ASKED = {
+    "activate": lambda node: node.ActivateNode(ActivateNodeRequest()),
+    "give a sign of life": lambda node: node.SendNodeHeartbeat(SendNodeHeartbeatRequest()),
+    "look for messages": lambda node: node.PullMessages(PullMessagesRequest()),
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize(
+    ("behind", "wrong"),
+    [(600.0, (600, "ahead of")), (-600.0, (600, "behind")), (20.0, (20, "ahead of")), (-250.0, None), (0.0, None)],
+)
+def test_a_refusal_is_told_as_a_wrong_clock_where_the_clocks_differ_by_more_than_the_hub_bears(
+    asked: str, behind: float, wrong: tuple[int, str] | None, consortium: BareHub, enrolment: Enrolment,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    told: list[FedmviError] = []
+    monkeypatch.setattr(EnrolledClient, "mistimed", told.append)
+    with proxy(consortium) as server, client(server) as node:
+        server.refuses, server.behind = 401, behind
+        with pytest.raises(httpx.HTTPStatusError):
+            ASKED[asked](node)
+    assert {error.number for error in told} == ({778} if wrong else set())
+    for error in told:
+        assert error.facts["direction"] == wrong[1] and abs(error.facts["seconds"] - wrong[0]) <= 2
+
+
+def test_other_refusals_are_not_put_down_to_the_clock(
+    consortium: BareHub, enrolment: Enrolment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[FedmviError] = []
+    monkeypatch.setattr(EnrolledClient, "mistimed", told.append)
+    with proxy(consortium) as server, client(server) as node:
+        server.refuses, server.behind = 503, 600.0
+        with pytest.raises(httpx.HTTPStatusError):
+            node.PullMessages(PullMessagesRequest())
+    assert told == []

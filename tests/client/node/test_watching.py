@@ -71,6 +71,9 @@ def test_what_a_dead_or_silent_node_left_is_not_believed(site: Site) -> None:
         "running, and the hub has not answered lately": replace(health, heard=ago(60)),
         "running, and the hub does not answer it or refuses it": replace(health, state=NodeState.AWAY),
         "running, not connected yet": replace(health, state=NodeState.STARTING),
+        "running, and the hub refuses it. Mend the clock.": replace(
+            health, state=NodeState.STARTING, trouble="Mend the clock."
+        ),
     }
     for words, left in changed.items():
         node.tell(left)

@@ -309,3 +309,21 @@ def test_each_attempt_has_a_ticket_of_its_own_that_only_the_hub_can_read(hub: Hu
     interrupted(steward, flower, clock)
     assert len({str(settings["attempt"]) for settings in flower.settings}) == 2
     assert (HubRun(run.run).run.folder / "attempt.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("ahead", [600.0, 365 * 86_400.0])
+def test_a_pause_that_was_written_down_with_a_clock_that_was_ahead_does_not_hold_a_run_up(
+    ahead: float, hub: Hub, study: Path, clock: Clock
+):
+    submit(hub, study, Action.RUN)
+    flower = Flower()
+    steward = stewarding(hub, flower)
+    clock.now += ahead
+    looked(steward)
+    for number in flower.going:
+        flower.stop(number)
+    looked(steward)
+    assert not flower.going, "it pauses"
+    clock.now -= ahead  # and now the time is right
+    looked(steward)
+    assert len(flower.going) == 1
