@@ -180,10 +180,10 @@ class _Development:
     def run(self) -> Conclusion[Developed]:
         """All steps; error 602 for a class without patients."""
         network, everyone = self.network, candidates(self.network)
-        levels = yield from self._levels()
-        weights = class_weights(network, levels)
         jobs = [Job(network.name, c, seed, *part) for c, seed in everyone for part in self._parts]
         self.progress(train_without(network, len(jobs)))
+        levels = yield from self._levels()
+        weights = class_weights(network, levels)
         trained = yield from self._train(weights, dict.fromkeys(jobs, network.federation.rounds))
         self.progress(score_training(network))
         found = yield from in_batches([partial(self._out_of_fold, one, trained) for one in everyone], self._scorings)

@@ -57,17 +57,22 @@ def steps_of(study: Study) -> list[Step]:
 
 
 def _development(study: Study, network: Network) -> list[Step]:
-    """One round more than are trained tells the loss of the last weights, where some patients decide about rounds."""
+    """Trainings with, before the first, a round that counts the classes.
+
+    One more round than are trained tells the loss of the last weights, where some patients decide about rounds; where
+    hospitals are left out, one in the end tells the areas there.
+    """
     rounds, together = network.federation.rounds, network.federation.lock_step
     parts = len(left_out_parts(network, study.cohort(network.cohort).sites))
     candidates = len(network.combinations) * network.seeds
-    held_out = math.ceil(candidates * parts / together) * (rounds + 1)
+    held_out = 1 + math.ceil(candidates * parts / together) * (rounds + 1)
+    everybody = math.ceil(candidates / together) * rounds + (1 if network.by_centre else 0)
     found = [
         Step(train_without(network, candidates * parts), 1, held_out, network.name),
         Step(score_training(network)),
     ]
     if network.development != "published":
-        found.append(Step(train_on_everybody(network), 0, math.ceil(candidates / together) * rounds, network.name))
+        found.append(Step(train_on_everybody(network), 0, everybody, network.name))
     return found
 
 

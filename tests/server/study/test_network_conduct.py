@@ -179,11 +179,11 @@ def test_every_kind_of_training_passes_the_gate_under_masks_and_is_reported(mask
 
 
 def test_trainings_take_the_rounds_that_the_protocol_allows_and_no_more(masked: Simulation) -> None:
-    """Two rounds and one that measures, for all folds together; then two at most on everybody."""
+    """One that counts the classes, two and one that measures, for all folds together; then two at most on everybody."""
     told = json.loads((masked.run.folder / "told.json").read_text(encoding="utf-8"))
     steps = check_steps(masked.run, told)
     most = {step.words: step.most for step in steps if step.network == "graded"}
-    assert list(most.values()) == [3, 2], most
+    assert list(most.values()) == [4, 2], most
 
 
 def test_a_hospital_by_itself_adapts_the_network_and_tells_whether_and_how_well(masked: Simulation) -> None:
