@@ -1,4 +1,4 @@
-"""simulation/chaos: a site whose clock is wrong, or whose answers are spoilt: `python -m simulation.chaos.disturbed`.
+"""simulation/chaos: a site whose answers are spoilt: `python -m simulation.chaos.disturbed`.
 
 The supervisor, the node and the executor are the shipped ones. What is wrong is put into their processes before their
 modules are loaded: the hospital's code stays as it was installed, and its fingerprint with it.
@@ -6,11 +6,9 @@ modules are loaded: the hospital's code stays as it was installed, and its finge
 
 from __future__ import annotations
 
-import datetime
 import os
 import runpy
 import sys
-import time
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -22,40 +20,12 @@ from flwr.app import ConfigRecord, Message
 class Reply(StrEnum):
     """What happens to the first answer after the start."""
 
-    HONEST = "honest"
     DUPLICATED = "duplicated"
     CORRUPTED = "corrupted"
 
 
 MARK = "disturbed.mark"
 """In the site's store: the first answer has been disturbed."""
-
-
-def set_clock(seconds: float) -> None:
-    """Let this process believe that it is later by so many seconds; call it before others import `datetime`."""
-    read, read_ns, real = time.time, time.time_ns, datetime.datetime
-    shift = datetime.timedelta(seconds=seconds)
-    time.time = lambda: read() + seconds
-    time.time_ns = lambda: read_ns() + int(seconds * 1e9)
-
-    class Kind(type):
-        def __instancecheck__(cls, instance: object) -> bool:
-            return isinstance(instance, real)
-
-    class Shifted(real, metaclass=Kind):  # type: ignore[misc, valid-type]
-        """`datetime.datetime` whose now is another one."""
-
-        @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> Any:
-            """The shifted time."""
-            return real.now(tz) + shift
-
-        @classmethod
-        def utcnow(cls) -> Any:
-            """The shifted time."""
-            return real.utcnow() + shift
-
-    datetime.datetime = Shifted  # type: ignore[misc]
 
 
 def spoil_first_reply(how: Reply, mark: Path) -> None:
@@ -98,22 +68,20 @@ def _corrupt(message: Message) -> None:
 
 
 def main() -> None:
-    """`site FOLDER CLOCK REPLY`: the supervisor. `part CLOCK REPLY MARK MODULE ARGUMENT...`: a process below it."""
+    """`site FOLDER REPLY`: the supervisor. `part REPLY MARK MODULE ARGUMENT...`: a process below it."""
     role, *words = sys.argv[1:]
     if role == "site":
-        folder, clock, reply = words
-        _supervise(Path(folder), clock, reply)
+        folder, reply = words
+        _supervise(Path(folder), reply)
         return
-    clock, reply, mark, module, *arguments = words
-    if float(clock):
-        set_clock(float(clock))
-    if reply != Reply.HONEST and module == "client.node.executor":
+    reply, mark, module, *arguments = words
+    if module == "client.node.executor":
         spoil_first_reply(Reply(reply), Path(mark))
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def _supervise(folder: Path, clock: str, reply: str) -> None:
+def _supervise(folder: Path, reply: str) -> None:
     """`fedmvi-site start`, with every process below it started through this module."""
     from client.cohort.site import load_site
     from client.node import start as starting
@@ -129,7 +97,7 @@ def _supervise(folder: Path, clock: str, reply: str) -> None:
     def _through_here(command: Any) -> list[str]:
         place = list(command).index("-m")
         before, module, after = command[:place], command[place + 1], command[place + 2 :]
-        return [*before, "-m", "simulation.chaos.disturbed", "part", clock, reply, str(mark), module, *after]
+        return [*before, "-m", "simulation.chaos.disturbed", "part", reply, str(mark), module, *after]
 
     starting._children = disturbed  # type: ignore[assignment]
     starting.start(folder)

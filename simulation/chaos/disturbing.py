@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from client.cohort.site import load_site
 from common.errors import FedmviError
+from simulation.chaos.clocks import environment_with, sweep
 from simulation.chaos.disturbed import MARK, Reply
-from simulation.chaos.faults import HOLD_SECONDS, Cause, Fault
+from simulation.chaos.faults import CLOCKS, HOLD_SECONDS, Cause, Fault
 from simulation.chaos.isolation import FarSite, SmallDisk, enter, missing
 from simulation.network import parts
 from simulation.network.census import processes
@@ -20,9 +22,10 @@ from simulation.network.deployment import CONSORTIUM, HUB, Network, Progress, si
 from simulation.processes import executable
 
 HUB_MEBIBYTES, SITE_MEBIBYTES = 192, 96
-CLOCK_SECONDS, WRONG_CLOCK_SECONDS = 90.0, 7200.0
-"""What everybody bears with, and what nobody believes."""
 SEND_SECONDS = 6.0
+REFUSED_SECONDS = 180.0
+"""A wrong clock is mended after so long even where no site has said that it is refused for it."""
+WRONG_CLOCK = b"FEDMVI-778"
 _PARTS = ("superlink", "proxy", "steward", "server-executor", "hub")
 _SITE_PARTS = ("node", "executor", "site")
 
@@ -37,7 +40,8 @@ class DisturbedNetwork(Network):
         super().__init__(folder, sites, progress)
         self.far: FarSite | None = None
         self.disks: dict[str, SmallDisk] = {}
-        self._disturbed: dict[str, tuple[str, str]] = {}
+        self._disturbed: dict[str, Reply] = {}
+        self._clocks: dict[str, float] = {}
         if not missing():
             enter()
             self.far = FarSite()
@@ -85,10 +89,14 @@ class DisturbedNetwork(Network):
         command = [executable(program), *arguments]
         if name in self._disturbed:
             module = (sys.executable, "-P", "-m", "simulation.chaos.disturbed", "site")
-            command = [*module, str(self.sites[name]), *self._disturbed[name]]
+            command = [*module, str(self.sites[name]), self._disturbed[name].value]
         if self.far is not None and name == next(iter(self.sites)):
             command = [*self.far.prefix, *command]
-        self._supervisors[name] = self.daemons.start(name, command, self.daemons.environment(name))
+        self._supervisors[name] = self.daemons.start(name, command, self._environment(name))
+
+    def _environment(self, name: str) -> dict[str, str]:
+        clock = environment_with(self._clocks[name]) if name in self._clocks else {}
+        return super()._environment(name) | clock
 
     def disturb(self, fault: Fault, going: Callable[[], bool]) -> bool:
         """Do a fault, and undo what is held; what was killed is left to those who look after it.
@@ -107,10 +115,10 @@ class DisturbedNetwork(Network):
         if fault.cause in (Cause.DUPLICATED, Cause.CORRUPTED):
             reply = Reply.DUPLICATED if fault.cause is Cause.DUPLICATED else Reply.CORRUPTED
             mark = load_site(self.sites[fault.site]).store / MARK
-            return self._restarted(fault.site, "0", reply, lambda: _left(mark, going))
-        if fault.cause in (Cause.CLOCK, Cause.WRONG_CLOCK):
-            seconds = CLOCK_SECONDS if fault.cause is Cause.CLOCK else WRONG_CLOCK_SECONDS
-            return self._restarted(fault.site, str(seconds), Reply.HONEST, _held)
+            self._disturbed[fault.site] = reply
+            return self._restarted(fault.site, self._disturbed, lambda: _left(mark, going))
+        if fault.cause in CLOCKS:
+            return self._with_clock(fault)
         if fault.cause in (Cause.SITE_DISK, Cause.HUB_DISK):
             disk = self.disks[fault.site or HUB]
             disk.fill()
@@ -135,21 +143,44 @@ class DisturbedNetwork(Network):
             else:
                 self.far.hasten()
 
-    def _restarted(self, site: str, clock: str, reply: Reply, meanwhile: Callable[[], bool]) -> bool:
-        """Stop a site, let it run disturbed for a while, and start it as it should be; what `meanwhile` says."""
-        self.stop(site)
-        self._disturbed[site] = clock, reply.value
+    def _with_clock(self, fault: Fault) -> bool:
+        """Until a site has said that the hub refuses it for its clock; what is borne with is held for a while."""
+        name = fault.site or HUB
+        before = {site: self.log(site).stat().st_size for site in self.sites}
+        limit = time.monotonic() + REFUSED_SECONDS
+
+        def refused() -> bool:
+            return any(WRONG_CLOCK in self.log(site).read_bytes()[size:] for site, size in before.items())
+
+        def meanwhile() -> bool:
+            if fault.cause is Cause.CLOCK:
+                return _held()
+            _awaited(refused, lambda: time.monotonic() < limit)
+            return True
+
+        self._clocks[name] = CLOCKS[fault.cause]
+        return self._restarted(name, self._clocks, meanwhile)
+
+    def _restarted(self, name: str, disturbed: dict[str, Any], meanwhile: Callable[[], bool]) -> bool:
+        """Stop a party, let it run disturbed for a while, and start it as it should be; what `meanwhile` says."""
+        self.stop(name)
+        pid = 0
         try:
-            self.start_daemon(site)
+            pid = self.start_daemon(name)
             return meanwhile()
         finally:
-            del self._disturbed[site]
-            self.stop(site)
-            self.start_daemon(site)
+            del disturbed[name]
+            self.stop(name)
+            sweep(pid)
+            self.start_daemon(name)
 
-    def start_daemon(self, name: str) -> None:
-        """Start a site and do not wait for it."""
-        self._start(name, "fedmvi-site", "start", "--site", str(self.sites[name]))
+    def start_daemon(self, name: str) -> int:
+        """Start the hub or a site and do not wait for it; its process."""
+        if name == HUB:
+            self._start(HUB, "fedmvi-server", "start", "--hub", str(self.hub))
+        else:
+            self._start(name, "fedmvi-site", "start", "--site", str(self.sites[name]))
+        return self._supervisors[name].pid
 
     def whole(self) -> bool:
         """Whether every part is there and every site connected; starts what a service manager would start."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from common.errors import FedmviError
-from simulation.chaos import isolation
+from simulation.chaos import clocks, isolation
 from simulation.network.parts import HUB_PARTS, SITE_PARTS
 
 
@@ -21,13 +21,28 @@ class Cause(StrEnum):
     SITE_DISK = "site-disk-full"
     HUB_DISK = "hub-disk-full"
     CLOCK = "clock"
-    WRONG_CLOCK = "wrong-clock"
+    CLOCK_AHEAD = "clock-ahead"
+    CLOCK_BEHIND = "clock-behind"
+    HUB_CLOCK_AHEAD = "hub-clock-ahead"
+    HUB_CLOCK_BEHIND = "hub-clock-behind"
     DUPLICATED = "reply-duplicated"
     CORRUPTED = "reply-corrupted"
 
 
 ROOTS = frozenset({Cause.CUT, Cause.SLOW, Cause.SITE_DISK, Cause.HUB_DISK})
 """Only root may do these."""
+
+CLOCKS = {
+    Cause.CLOCK: -250.0,
+    Cause.CLOCK_AHEAD: 600.0,
+    Cause.CLOCK_BEHIND: -600.0,
+    Cause.HUB_CLOCK_AHEAD: 600.0,
+    Cause.HUB_CLOCK_BEHIND: -600.0,
+}
+"""Seconds by which a clock is ahead. The hub bears with the first, and refuses sites for the others."""
+
+AT_HUB = frozenset({Cause.HUB_DISK, Cause.HUB_CLOCK_AHEAD, Cause.HUB_CLOCK_BEHIND})
+"""These happen there, and not at a site."""
 
 HOLD_SECONDS = 12.0
 """How long what is held lasts: a cut, a full disk, a wrong clock."""
@@ -72,6 +87,7 @@ def kinds() -> tuple[str, ...]:
 def skipped() -> dict[str, str]:
     """Kinds that cannot be done on this machine, and why."""
     reasons = {cause: isolation.cannot_slow() if cause is Cause.SLOW else isolation.missing() for cause in ROOTS}
+    reasons |= dict.fromkeys(CLOCKS, clocks.missing())
     return {cause.value: why for cause, why in sorted(reasons.items()) if why}
 
 
@@ -106,6 +122,7 @@ def draw(count: int, seed: int, sites: Sequence[str], chosen: Sequence[str] = ()
 def _fault(kind: str, rng: random.Random, sites: Sequence[str]) -> Fault:
     cause, _, part = kind.partition(" ")
     site, moment = rng.choice(list(sites)), rng.random()
-    where = {Cause.CUT: sites[0], Cause.SLOW: sites[0], Cause.SITE_DISK: sites[1 % len(sites)], Cause.HUB_DISK: ""}
+    where = {Cause.CUT: sites[0], Cause.SLOW: sites[0], Cause.SITE_DISK: sites[1 % len(sites)]}
+    where |= dict.fromkeys(AT_HUB, "")
     at = "" if part in HUB_PARTS else where.get(Cause(cause), site)
     return Fault(Cause(cause), part, at, moment)

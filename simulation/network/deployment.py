@@ -202,10 +202,14 @@ class Network:
         return self.daemons.log(name)
 
     def _start(self, name: str, program: str, *arguments: str, code: Path | None = None) -> None:
-        command, environment = [executable(program), *arguments], self.daemons.environment(name)
+        command, environment = [executable(program), *arguments], self._environment(name)
         if code is not None:
             environment["PYTHONPATH"] = str(code)
         self._supervisors[name] = self.daemons.start(name, command, environment)
+
+    def _environment(self, name: str) -> dict[str, str]:
+        """What a daemon's process sees."""
+        return self.daemons.environment(name)
 
     def _await_ready(self, name: str) -> None:
         daemon, log = self._supervisors[name], self.log(name)

@@ -12,8 +12,12 @@ from simulation.network.example import make_example_hospitals, write_example_stu
 from simulation.processes import private_folder, short_temporary_folder
 from tests.docs.reader import Reader
 
-# Kinds that need root are left out where the tests do not run as root; the campaign says so.
-KINDS = ("kill serverapp", "kill clientapp", "kill executor", "kill whole-hub", "cut", "slow", "reply-duplicated")
+# Kinds that need root, or libfaketime, are left out where there is none; the campaign says so.
+CLOCKS = ("clock-behind", "hub-clock-ahead")
+KINDS = (
+    *("kill serverapp", "kill clientapp", "kill executor", "kill whole-hub", "cut", "slow", "reply-duplicated"),
+    *CLOCKS,
+)
 
 pytestmark = [
     pytest.mark.xdist_group("chaos"),
@@ -33,6 +37,7 @@ def test_a_short_campaign_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
         reader = Reader(folder, monkeypatch, {"chaos --faults 24 --seed 1": fewer})
         reader.instead = {"fedmvi-simulate chaos": reader.alone}
         said = reader.type_from("howto/rehearse-failures.md", "fedmvi-simulate chaos")
+        logs = [file.read_text(errors="replace") for file in sorted(folder.glob("out/network/log/hospital-*.log"))]
     told, _ = json.JSONDecoder().raw_decode(said.text)
     possible = [kind for kind in KINDS if kind not in told["skipped"]]
     assert {fault["kind"] for fault in told["faults"]} == set(possible)
@@ -40,3 +45,5 @@ def test_a_short_campaign_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told["runs"] and all(run["same"] and not run["resumed"] for run in told["runs"]), "no run needed a person"
     assert not told["left"] and not told["broken"]
     assert all(lines > 0 for lines in told["ledgers"].values())
+    wrong = [line for log in logs for line in log.splitlines() if "FEDMVI-778" in line]
+    assert len(logs) == 3 and (bool(wrong) or not set(CLOCKS) & set(possible)), "a wrong clock is told as what it is"
