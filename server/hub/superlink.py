@@ -4,13 +4,20 @@ With a database Flower asks it some hundred times a message, which is most of th
 it that outlives the SuperLink: its end breaks the run's connection, and the steward hands the run in again, which asks
 again for what was under way. What must outlive it are the nodes: a site that is not known any more would be refused.
 So everything is in Flower's state in memory, but whatever changes a node goes through Flower's database.
+
+And no hospital answers in another's name. Flower looks at whose key has signed a request, and, of an answer, at whether
+the node that it names was asked; not at whether these two are one. Whoever knew the number of another's message, which
+is a hash of what only that hospital is sent, could have answered it first.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
-from flwr.server.superlink.linkstate import LinkStateFactory
+from fastapi import HTTPException, status
+from flwr.proto.fleet_pb2 import PushMessagesRequest, PushMessagesResponse
+from flwr.server.superlink.linkstate import LinkState, LinkStateFactory
 from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
 from flwr.server.superlink.linkstate.sql_linkstate import SqlLinkState
 from flwr.supercore.object_store import ObjectStore, ObjectStoreFactory
@@ -25,6 +32,9 @@ MAKE_STATE = PrivateName(
     "flwr.superlink.main", "get_objectstore_linkstate_factories", ("database", "federation_manager")
 )
 """Flower's function that makes the state of what `--database` says."""
+
+PUSH = PrivateName("flwr.superlink.servicer.fleet.fleet_handlers", "push_messages", ("request", "state"))
+"""Flower's function that takes an answer of a node that is authenticated."""
 
 
 class HubState(InMemoryLinkState):
@@ -114,10 +124,31 @@ def make_state(database: str, federation_manager: FederationManager) -> tuple[Ob
     return objects, factory
 
 
+def of_the_sender(
+    push: Callable[[PushMessagesRequest, LinkState], PushMessagesResponse],
+) -> Callable[[PushMessagesRequest, LinkState], PushMessagesResponse]:
+    """Flower's function for answers that are those of the node that sends them; others are refused (HTTP 403)."""
+
+    def push_messages(request: PushMessagesRequest, state: LinkState) -> PushMessagesResponse:
+        named = {message.metadata.src_node_id for message in request.messages_list}
+        if named - {request.node.node_id}:
+            logging.getLogger("fedmvi.hub").warning("a node sent an answer in the name of another one: it is refused")
+            raise HTTPException(status.HTTP_403_FORBIDDEN, "an answer in the name of another node")
+        return push(request, state)
+
+    return push_messages
+
+
+def prepare_flower() -> None:
+    """Put ours in the place of Flower's; error 721 if this Flower is another."""
+    refuse_other_flower([MAKE_STATE, PUSH])
+    MAKE_STATE.put(make_state)
+    PUSH.put(of_the_sender(PUSH.get()))
+
+
 def main() -> None:
     """Be Flower's command `flower-superlink`, with its arguments."""
-    refuse_other_flower([MAKE_STATE])
-    MAKE_STATE.put(make_state)
+    prepare_flower()
     flower_superlink()
 
 

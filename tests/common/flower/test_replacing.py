@@ -44,7 +44,8 @@ def test_flowers_functions_are_those_that_were_read_when_ours_were_put_in(path: 
 
 
 def test_every_private_name_is_there() -> None:
-    refuse_other_flower([*launcher.NAMES, *executor.NAMES, superlink.MAKE_STATE, engine.HAND_OUT])
+    ours = [superlink.MAKE_STATE, superlink.PUSH, engine.HAND_OUT]
+    refuse_other_flower([*launcher.NAMES, *executor.NAMES, *ours])
 
 
 @pytest.mark.parametrize(
