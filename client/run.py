@@ -20,7 +20,7 @@ from common.federation.envelope import Ticket
 from common.federation.query import Receipt
 from common.federation.tasks import Freeze, FreezeCorrections, Open, Sign, SignedKey
 from common.files import make_private, write_whole
-from common.study.centres import network_cohorts, remedies
+from common.study.centres import remedies
 from common.study.comparing import frozen_names
 from common.study.contradictions import contradictions
 from common.study.correcting import admissible, declared_recalibration
@@ -358,8 +358,8 @@ def _freeze_models(run: OpenRun, task: Freeze) -> Receipt:
     known = {comparison.name for comparison in run.study.comparisons} | set(frozen_names(run.study))
     scoring = sum(len(network.combinations) * network.seeds for network in run.study.networks)
     scoring += sum(network.adaptation is not None for network in run.study.networks)
-    # The cut-off by which the chosen one is looked at by hospital.
-    scoring += sum(bool(network_cohorts(run.study, network)) for network in run.study.networks)
+    # The cut-off of the chosen one, by which it is looked at by hospital and its fall is split.
+    scoring += sum(bool(network.evaluate) for network in run.study.networks)
     scoring += subgroup_scores(run.study)
     if len(task.scores) > most_frozen(run.study) + scoring or not known.issuperset(task.comparisons):
         raise FedmviError(414, part="a model or comparison")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from client.approval.subject import Subject
 from client.release.centre_scope import DEVELOPS
 from common.federation.query import Mode
-from common.study.centres import Only, Without, centre_models, cut_at, shift_models
+from common.study.centres import Only, Without, centre_models, cut_at, network_cohorts, shift_models
 from common.study.networks import Network
 from common.study.protocol import Model, Study
 from common.study.recipe import DraftScore, Outside, Recipe, Resample, Score, coded_columns
@@ -32,12 +32,13 @@ def centre_subjects(study: Study, model: Model, subjects: Iterable[Subject]) -> 
         yield from _measured(study, model, part)
 
 
-def network_by_centre(network: Network, subject: Subject) -> Subject:
-    """What a study asks about a network by hospital, from what it asks about its score anyhow."""
+def network_at_cutoff(study: Study, network: Network, subject: Subject) -> Subject:
+    """What a study asks about a network by hospital, and of its fall, from what it asks about its score anyhow."""
     column = source_column(network)
+    summed = subject.cohort in network_cohorts(study, network)
     return replace(
         subject,
-        questions=frozenset({"query.centre_alone"}),
+        questions=frozenset({"query.centre_alone", "query.risk_counts"} if summed else {"query.case_mix_alone"}),
         recipe=subject.recipe.then(cut_at(network.name, column, _CUTOFF)),
         columns=(column,),
     )

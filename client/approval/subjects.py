@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from client.approval.adaptation_subjects import adaptation_subjects
-from client.approval.centre_subjects import centre_subjects, network_by_centre
+from client.approval.centre_subjects import centre_subjects, network_at_cutoff
 from client.approval.expression_subjects import expression_subjects
 from client.approval.hazard_subjects import hazard_subjects
 from client.approval.model_subjects import (
@@ -31,7 +31,6 @@ from client.release.network_scope import COLUMNS, QUESTIONS
 from common.federation.query import Mode
 from common.networks.projection import LARGEST, projected_columns
 from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
-from common.study.centres import network_cohorts
 from common.study.described import (
     acquired_cohorts,
     acquired_columns,
@@ -408,7 +407,7 @@ def _network(study: Study, network: Network) -> Iterator[Subject]:
             yield replace(alone, part=NO_PART)
             if network.by_centre and cohort == network.cohort:
                 yield replace(alone, part=f"{part}, at each hospital", questions=frozenset({"query.roc_alone"}))
-            if cohort in network_cohorts(study, network):
-                yield network_by_centre(network, mean)
         else:
             yield from (alone, grade)
+        if cohort in network.evaluate:
+            yield network_at_cutoff(study, network, mean)

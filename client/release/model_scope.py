@@ -13,10 +13,9 @@ from itertools import product
 import numpy as np
 
 from client.release.harmonise_scope import check_scored
-from client.release.network_scope import network_cut
+from client.release.network_scope import AT_CUTOFF, network_cut
 from common.errors import FedmviError
 from common.federation.query import Query
-from common.statistics.by_centre import CentreAlone
 from common.statistics.icc import LEAST_APART, SiteAgreement
 from common.statistics.unfit_columns import UnfitColumns
 from common.study.analyses import FOLDS
@@ -213,8 +212,8 @@ def _cut(step: Cut, ranges: Mapping[str, Range], query: Query, study: Study) -> 
         return
     if step in {cut_at(name, f"score.{name}", step.cutoff) for name in shift_models(study) if step.cutoff is not None}:
         return
-    # Of a network's score it is for that network by hospital, and for no other question.
-    if isinstance(query, CentreAlone) and any(network_cut(step, network) for network in study.networks):
+    # Of a network's score it is for that network by hospital and for its fall, and for no other question.
+    if isinstance(query, AT_CUTOFF) and any(network_cut(step, network) for network in study.networks):
         return
     for model in study.models:
         for term in model.predictors:

@@ -10,6 +10,7 @@ from common.networks.adapting import ADAPTED, UNADAPTED
 from common.networks.projection import LARGEST, projected_columns
 from common.statistics.areas_alone import AreasAlone
 from common.statistics.by_centre import CentreAlone
+from common.statistics.case_mix import CaseMixAlone, RiskCounts
 from common.statistics.grades import GradeCounts, GradeTable
 from common.statistics.projection import HalfProducts, LevelSums
 from common.statistics.two_sample import DirectionCounts
@@ -45,6 +46,11 @@ ADAPTED_COLUMNS = (ADAPTED, UNADAPTED)
 OF_ADAPTED = frozenset({"query.recalibration", "query.binned_risks", "query.placements"})
 """What is asked of them, beyond what every study asks."""
 
+AtCutoff = CentreAlone | RiskCounts | CaseMixAlone
+
+AT_CUTOFF = (CentreAlone, RiskCounts, CaseMixAlone)
+"""What is asked of a network's score at its frozen cut-off, and of no other column that a cut-off makes."""
+
 OF_ADAPTED_ALONE = AreasAlone.name
 """What is asked of them at a site that answers alone."""
 
@@ -65,8 +71,8 @@ def network_declares(query: Query, study: Study) -> bool:
     endpoint = getattr(query, "endpoint", "")
     if isinstance(query, PROJECTING):
         return any(_projects(query, network, study) for network in study.networks)
-    if isinstance(query, AreasAlone | CentreAlone):
-        return any(_of_one_site(query, network, study) for network in study.networks)
+    if isinstance(query, AreasAlone | AtCutoff):
+        return any(_measures(query, network, study) for network in study.networks)
     if isinstance(query, GradeCounts):
         return not query.recipe.steps and any(
             (query.cohort, endpoint) == (n.cohort, n.grades) and query.levels == len(study.endpoint(endpoint).codes)
@@ -86,11 +92,9 @@ def network_declares(query: Query, study: Study) -> bool:
     return own and any(endpoint in ("", n.grades, n.binary) for n in networks)
 
 
-def _of_one_site(query: AreasAlone | CentreAlone, network: Network, study: Study) -> bool:
-    """Whether a network of the study asks a site how it does there."""
-    if isinstance(query, AreasAlone):
-        return _pairs(query, network, study)
-    return _by_centre(query, network, study)
+def _measures(query: AreasAlone | AtCutoff, network: Network, study: Study) -> bool:
+    """Whether a network of the study asks how it does, or would do, in a cohort."""
+    return _pairs(query, network, study) if isinstance(query, AreasAlone) else _at_cutoff(query, network, study)
 
 
 def _pairs(query: AreasAlone, network: Network, study: Study) -> bool:
@@ -106,20 +110,23 @@ def _pairs(query: AreasAlone, network: Network, study: Study) -> bool:
     return fixed and query.columns == made.names and query.endpoint == network.binary
 
 
-def _by_centre(query: CentreAlone, network: Network, study: Study) -> bool:
-    """Whether a site is asked how the network does on its own patients, at the cut-off that was frozen with it.
+def _at_cutoff(query: AtCutoff, network: Network, study: Study) -> bool:
+    """Whether it is how the network does, or what its fall is made of, at the cut-off that was frozen with it.
 
     The recipe is fixed, so that the same patients are asked about whoever asks; one model and one cut-off answer
-    (`once`).
+    (`once`). Of a cohort that has too few sites to be summed each tells what its risks promise, and no more tables.
     """
     steps = query.recipe.steps
-    if query.cohort not in network_cohorts(study, network) or not steps or not isinstance(steps[0], Made):
+    if query.cohort not in network.evaluate or not steps or not isinstance(steps[0], Made):
+        return False
+    if (query.cohort in network_cohorts(study, network)) == isinstance(query, CaseMixAlone):
         return False
     keys = tuple(key for name in dict.fromkeys((network.grades, network.binary)) for key in study.endpoint(name).keys)
     made = Made(steps[0].model, network.name, COLUMNS)
     scored, last = (made, Complete((f"{network.name}.mean",), keys)), steps[-1]
     cut = (last,) if isinstance(last, Cut) and network_cut(last, network) else ()
-    own = query.column == source_column(network) and query.endpoint == network.binary
+    own = query.column == source_column(network)
+    own = own and (not isinstance(query, CentreAlone) or query.endpoint == network.binary)
     return own and steps == (*scored, *cut)
 
 

@@ -40,6 +40,7 @@ from server.study import (
     network_centres,
     network_choices,
     network_development,
+    network_drop,
     network_evaluation,
     network_pictures,
     network_projection,
@@ -164,13 +165,14 @@ def conduct(
             expression.compare_expression(study, expressed),
         ],
     )
-    pictured, projected, adapted, of_hospitals = conclude(
+    pictured, projected, adapted, of_hospitals, falls_of_networks = conclude(
         port,
         [
             network_pictures.explain_all(networks, kept, progress),
             network_projection.project_all(study, networks, in_cohorts),
             network_adaptation.adapt_all(study, adapting),
             network_centres.by_centre(study, networks, in_cohorts),
+            network_drop.split_drops(study, networks, in_cohorts),
         ],
     )
     endpoints = {model.name: model.endpoint for model in study.models}
@@ -186,12 +188,14 @@ def conduct(
     results += drop_results.publish_drops(study, falls, evaluated)
     results += recalibration_results.publish_recalibrations(study, recalibrated)
     results += recalibration_results.publish_evaluations(study, corrected)
-    results += [_excluded(study, r, published) for r in network_results.publish_all(study, networks, in_cohorts)]
+    of_networks = [_excluded(study, r, published) for r in network_results.publish_all(study, networks, in_cohorts)]
     results += [
+        *of_networks,
         *network_centres.publish_by_centre(study, of_hospitals),
         *network_projection.publish_projections(study, networks, projected),
         *network_adaptation_results.publish_adaptations(study, adapting, adapted),
         *network_choices.publish_network_choices(study, networks),
+        *network_drop.publish_drops(study, falls_of_networks, of_networks),
     ]
     results += network_pictures.publish_pictures(study, networks, pictured)
     results += [not_sequenced(r, published) for r in expression_results.publish_expression(study, genes, sets)]

@@ -1,4 +1,4 @@
-"""server/study: step: what the fall of a model's performance is made of, from its training patients to others.
+"""server/study: step: what the fall of a score's performance is made of, from its training patients to others.
 
 apparent -> out of fold (optimism) -> expected of these patients if the risks were right (case mix and label rate) ->
 observed (what is left: the model is wrong there). The third is the model-based concordance (see `case_mix`).
@@ -17,8 +17,12 @@ from common.federation.runner import Conclusion, attempt, together
 from common.statistics.case_mix import CaseMixAlone, ExpectedPerformance, case_mix
 from common.statistics.confusion import ConfusionResult, confusion
 from common.study.protocol import Study
+from common.study.recipe import Recipe
 from server.study.centres import Tables, Told, ask_centres, at_cutoff, looked_at
 from server.study.models import ScoredModel
+
+Expected = ExpectedPerformance | Told
+"""Over all sites of a cohort, or by site of one of too few to be summed."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +33,17 @@ class Steps:
     ----------
     training
         Table of the training patients at the frozen cut-off.
-    expected, here
-        Expected performance and table of the cohort, where its sites are summed; else None.
-    alone
-        Of a cohort of too few sites: what each says of its expected performance, and of the observed one; else None.
+    expected
+        Expected performance of the cohort: over its sites, or, where these are too few to be summed, what each says.
+    observed
+        Table of the cohort at the frozen cut-off, or what each site says of how the model does there.
     """
 
     model: ScoredModel
     cohort: str
     training: ConfusionResult | FedmviError
-    expected: ExpectedPerformance | FedmviError | None = None
-    here: ConfusionResult | FedmviError | None = None
-    alone: tuple[Told | FedmviError, Told | FedmviError] | None = None
+    expected: Expected | FedmviError
+    observed: ConfusionResult | Told | FedmviError
 
 
 def split_drops(study: Study, fitted: Sequence[ScoredModel]) -> Conclusion[list[Steps]]:
@@ -49,31 +52,38 @@ def split_drops(study: Study, fitted: Sequence[ScoredModel]) -> Conclusion[list[
     return (yield from together(*(_steps(study, model, name) for model, name in pairs)))
 
 
+def answers_alone(study: Study, cohort: str) -> bool:
+    """Whether the cohort has too few sites to be summed, so that each answers by itself."""
+    return len(study.cohort(cohort).sites) < study.limits.min_sites
+
+
 def _steps(study: Study, model: ScoredModel, cohort: str) -> Conclusion[Steps]:
-    training = attempt(_table(model, model.model.cohort, own=True))
-    if len(study.cohort(cohort).sites) < study.limits.min_sites:
-        alone = attempt(_expected_alone(study, model, cohort)), attempt(ask_centres(study, model, cohort))
-        table, expected, observed = yield from together(training, *alone)
-        return Steps(model, cohort, table, alone=(expected, observed))
-    table, expected, here = yield from together(
-        training, attempt(_expected(model, cohort)), attempt(_table(model, cohort, own=False))
+    here = ask_centres(study, model, cohort) if answers_alone(study, cohort) else _table(model, cohort, own=False)
+    table, expected, observed = yield from together(
+        attempt(_table(model, model.model.cohort, own=True)), attempt(_expected(study, model, cohort)), attempt(here)
     )
-    return Steps(model, cohort, table, expected, here)
+    return Steps(model, cohort, table, expected, observed)
 
 
-def _expected(model: ScoredModel, cohort: str) -> Conclusion[ExpectedPerformance]:
+def _expected(study: Study, model: ScoredModel, cohort: str) -> Conclusion[Expected]:
     recipe, score = at_cutoff(model), model.score
     if recipe is None or score is None:
         raise FedmviError(604, model=model.model.name)
-    return (yield from case_mix(cohort, recipe, score.column))
+    return (yield from expected_of(study, cohort, recipe, score.column))
 
 
-def _expected_alone(study: Study, model: ScoredModel, cohort: str) -> Conclusion[Told]:
-    recipe, score = at_cutoff(model), model.score
-    if recipe is None or score is None:
-        raise FedmviError(604, model=model.model.name)
+def expected_of(study: Study, cohort: str, recipe: Recipe, column: str) -> Conclusion[Expected]:
+    """What a score would reach in a cohort if its risks were right, at the cut-off that the recipe ends in.
+
+    Raises
+    ------
+    FedmviError
+        601 fewer than two patients; and those of the sites.
+    """
+    if not answers_alone(study, cohort):
+        return (yield from case_mix(cohort, recipe, column))
     limits = study.limits
-    told: Told = yield each(CaseMixAlone(cohort, recipe, score.column, limits.min_test_class, min_cell=limits.min_cell))
+    told: Told = yield each(CaseMixAlone(cohort, recipe, column, limits.min_test_class, min_cell=limits.min_cell))
     return told
 
 
@@ -89,4 +99,5 @@ def _table(model: ScoredModel, cohort: str, *, own: bool) -> Conclusion[Confusio
 
 def tables_of(found: Sequence[Steps]) -> Tables:
     """The tables over all sites of a cohort, by model and cohort."""
-    return {(one.model.model.name, one.cohort): one.here for one in found}
+    summed = [one for one in found if isinstance(one.observed, ConfusionResult | FedmviError)]
+    return {(one.model.model.name, one.cohort): one.observed for one in summed}  # type: ignore[misc]

@@ -10,7 +10,7 @@ from common.federation.query import each
 from common.federation.runner import Conclusion, attempt, together
 from common.published.results import Result
 from common.statistics.by_centre import CentreAlone
-from common.study.centres import cut_at, network_cohorts
+from common.study.centres import cut_at
 from common.study.networks import Network
 from common.study.protocol import Study
 from common.study.recipe import Recipe
@@ -37,27 +37,28 @@ class NetworkByCentre:
     told: Told | FedmviError
 
 
-def _frozen(found: Developed) -> Frozen | None:
+def frozen_network(found: Developed) -> Frozen | None:
     """The chosen network of the first seed, which is the one that is reported."""
     frozen = None if found.chosen is None else found.frozen[found.chosen, 0]
     return frozen if isinstance(frozen, Frozen) else None
 
 
-def _cutoff(network: Network, frozen: Frozen) -> float | None:
+def cutoff_of_network(network: Network, frozen: Frozen) -> float | None:
+    """Of the score that stands for the network; None where none could be chosen."""
     return None if frozen.cutoffs is None else float(frozen.cutoffs[INFERENCES.index(network.inference)])
 
 
-def _at_cutoff(study: Study, network: Network, frozen: Frozen) -> Recipe:
+def network_at_cutoff(study: Study, network: Network, frozen: Frozen) -> Recipe:
     """From a site's table to the network's score, and to its frozen cut-off where there is one."""
-    recipe, cutoff = scoring(network, study, frozen.model), _cutoff(network, frozen)
+    recipe, cutoff = scoring(network, study, frozen.model), cutoff_of_network(network, frozen)
     return recipe if cutoff is None else recipe.then(cut_at(network.name, source_column(network), cutoff))
 
 
 def frozen_cutoffs(study: Study, networks: Sequence[Developed | FedmviError]) -> set[str]:
     """Digests of the recipes up to the cut-offs of the chosen networks: frozen with them."""
-    developed = [one for one in networks if isinstance(one, Developed) and network_cohorts(study, one.network)]
-    found = [(one.network, _frozen(one)) for one in developed]
-    recipes = [_at_cutoff(study, network, frozen) for network, frozen in found if frozen is not None]
+    developed = [one for one in networks if isinstance(one, Developed) and one.network.evaluate]
+    found = [(one.network, frozen_network(one)) for one in developed]
+    recipes = [network_at_cutoff(study, network, frozen) for network, frozen in found if frozen is not None]
     return set().union(*(frozen_prefixes(recipe) for recipe in recipes))
 
 
@@ -67,7 +68,7 @@ def by_centre(
     """Every chosen network at every hospital, in one round; cohorts whose sites answer alone have told it already."""
     asked: list[tuple[Network, str, Frozen, Measured]] = []
     for found, cohorts in zip(networks, evaluated, strict=True):
-        frozen = _frozen(found) if isinstance(found, Developed) else None
+        frozen = frozen_network(found) if isinstance(found, Developed) else None
         if isinstance(found, FedmviError) or frozen is None:
             continue
         asked += [
@@ -77,13 +78,13 @@ def by_centre(
         ]
     told = yield from together(*(attempt(_ask(study, network, cohort, frozen)) for network, cohort, frozen, _ in asked))
     return [
-        NetworkByCentre(network, cohort, _cutoff(network, frozen), measured, answer)
+        NetworkByCentre(network, cohort, cutoff_of_network(network, frozen), measured, answer)
         for (network, cohort, frozen, measured), answer in zip(asked, told, strict=True)
     ]
 
 
 def _ask(study: Study, network: Network, cohort: str, frozen: Frozen) -> Conclusion[Told]:
-    recipe, limits = _at_cutoff(study, network, frozen), study.limits
+    recipe, limits = network_at_cutoff(study, network, frozen), study.limits
     told: Told = yield each(
         CentreAlone(
             cohort, recipe, network.binary, source_column(network), limits.min_test_class, min_cell=limits.min_cell
