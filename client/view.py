@@ -50,6 +50,7 @@ from common.study.recipe import (
     Score,
     SecondReadings,
 )
+from common.study.scales import Scale, scales
 from common.study.scores import GROUP, analysed_models, needed_columns
 from common.study.table import SiteTable
 
@@ -146,6 +147,7 @@ class GatedView:
         self._bases: dict[tuple[str, str, tuple[str, ...], bool], Frame] = {}
         self._parts: dict[tuple[str, str], list[NDArray[np.uint64]]] = {}  # of everybody, where one was taken
         self._rows: dict[str, NDArray[np.bool_]] = {}
+        self._groups: dict[str, tuple[Scale, ...]] = {}
         self._patients: dict[str, Patients] = {}
         self._held: dict[int, tuple[Query, Held]] = {}  # with the query, so that its id stays its own
 
@@ -192,7 +194,7 @@ class GatedView:
         if key not in self._bases:
             table = self._with_made(cohort, before)
             self._bases[key] = before.apply(
-                table, self._members(cohort), visible, self._keys, cohort=cohort if took_part else ""
+                table, self._members(cohort), visible, self._keys, self._scales, cohort if took_part else ""
             )
         return Recipe(recipe.steps[len(before.steps) :]).apply_to(self._bases[key])
 
@@ -302,11 +304,16 @@ class GatedView:
             register = self._pictured if scored else self._register
             # Any part of the patients is everybody less the others: all of them are compared with earlier runs.
             parts = self._parts.get((query.cohort, query.recipe.digest), [])
-            # Location and scale of harmonised columns are those of everybody, whoever of them is counted.
-            if any(isinstance(step, Combat) for step in query.recipe.steps):
-                parts = [*parts, self._keys[self._members(query.cohort)]]
+            # Whoever is counted, harmonised columns are by all patients who give location and scale.
+            parts = [*parts, *(self._keys[rows] for rows in self._harmonised_by(query))]
             return register.of(before.keys), *(register.of(keys) for keys in parts)
         return self.patients(query.cohort), self._register.all
+
+    def _harmonised_by(self, query: Query) -> list[NDArray[np.bool_]]:
+        """Who gives location and scale to any of a query's patients."""
+        steps = [step for step in query.recipe.steps if isinstance(step, Combat)]
+        inside = self._members(query.cohort)
+        return [one.by for step in steps for one in self._scales(step.training) if bool(np.any(one.rows & inside))]
 
     def framed(self, query: Query) -> Patients:
         """Those whom the recipe of a question that was answered leaves."""
@@ -351,6 +358,13 @@ class GatedView:
     def flow(self, cohort: str) -> Sequence[tuple[str, int]]:
         """See `SiteView`."""
         return flow(self._site, self._table, self._run.study, self._run.study.cohort(cohort))
+
+    def _scales(self, training: str) -> tuple[Scale, ...]:
+        """By whom this hospital's patients are harmonised, see `scales`."""
+        if training not in self._groups:
+            study, labels = self._run.study, self._table.labels
+            self._groups[training] = scales(study, self._site.name, labels, self._members, training)
+        return self._groups[training]
 
     def classes(self, cohort: str, endpoint: str) -> tuple[int, int, int]:
         """See `SiteView`. These counts are open in every cohort: the sample size is planned on them."""

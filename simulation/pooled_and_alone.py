@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from common.federation.runner import conclude
 from common.published.results import Estimate, Result, read_results
 from common.study.protocol import Model, Study
 from common.study.recipe import Frame, ModelColumns, Recipe
+from common.study.scales import Scales, scales
 from common.study.scores import named_network, needed_columns, of_score, score_terms
 from common.study.table import Column, FloatArray, SiteTable
 from server.study import models, reduced
@@ -76,12 +78,15 @@ class Rows(DrawnView):
         (n,) of the table's patients, see `Frame`.
     members
         (n,) who is in each of the study's cohorts, by its name.
+    scales
+        By whom patients are harmonised; of rows in one place None: by each other.
     """
 
     study: Study
     table: SiteTable
     keys: NDArray[np.uint64]
     members: Mapping[str, NDArray[np.bool_]]
+    scales: Scales | None = None
 
     @property
     def cohorts(self) -> list[str]:
@@ -98,7 +103,7 @@ class Rows(DrawnView):
         declared = {m.name: needed_columns(self.study, m) for m in self.study.models if m.name in named}
         table = replace(self.table, declared=declared)
         rows, visible = self.members[cohort], tuple(table.endpoints)
-        return recipe.apply(table, rows, visible, self.keys, self.members.__getitem__, cohort)
+        return recipe.apply(table, rows, visible, self.keys, self.scales, cohort)
 
     def outcomes(self, cohort: str, endpoint: str) -> FloatArray:
         """(n,) of the cohort's patients."""
@@ -159,7 +164,8 @@ def _without_optimism(study: Study) -> Study:
 def _rows(site: Site, study: Study) -> Rows:
     table = load_prepared(site, study)
     rows = {cohort.name: members(site, table, study, cohort) for cohort in study.cohorts}
-    return Rows(study, table, patient_keys(site, table), rows)
+    by = partial(scales, study, site.name, table.labels, rows.__getitem__)
+    return Rows(study, table, patient_keys(site, table), rows, by)
 
 
 def _joined(tables: Sequence[SiteTable]) -> SiteTable:

@@ -125,7 +125,7 @@ def harmonising(study: Study, model: Model) -> tuple[Combat, ...]:
         Combat(
             tuple(c.name for c in columns), tuple(c.name for c in covariates), tuple((a + b) / 2 for a, b in ends),
             tuple((b - a) / 4 for a, b in ends), none, eb=len(columns) > 1, parametric=True, mean_only=False,
-            reference="", fit_on="", min_patients=MIN_PATIENTS, bounded=True, model=model.name,
+            reference="", min_patients=MIN_PATIENTS, bounded=True, model=model.name,
             training=model.cohort,
         ),
     )  # fmt: skip

@@ -201,7 +201,6 @@ class CombatFit:
         eb: bool = True,
         parametric: bool = True,
         mean_only: bool = False,
-        fit_on: str = "",
         min_patients: int = MIN_PATIENTS,
         bounded: bool = False,
     ) -> Combat:
@@ -216,7 +215,6 @@ class CombatFit:
             parametric=parametric,
             mean_only=mean_only,
             reference=self.reference,
-            fit_on=fit_on,
             min_patients=min_patients,
             bounded=bounded,
             model=self.model,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import FedmviError
 from common.federation.codec import STRICT
@@ -15,6 +16,7 @@ from common.study.table import FloatArray
 
 if TYPE_CHECKING:
     from common.study.recipe import Frame
+    from common.study.scales import Scale
 
 MIN_PATIENTS = 20
 """Fewest patients whose location and scale are taken for their site's."""
@@ -46,9 +48,9 @@ class Combat:
     """ComBat: removes a site's own location and scale from features, within what broadcast numbers explain.
 
     (Johnson, Li & Rabinovic, Biostatistics 2007;8:118.) The site's gamma and delta are estimated here, from its own
-    rows and without any outcome, so a site that took no part in the fit is harmonised by the same step: by as much of
-    them as chance does not explain (`towards_training`). Covariates are effects to protect; the outcome must not be one
-    where the features are to predict it.
+    patients (`scales`) and without any outcome, so a site that took no part in the fit is harmonised by the same step:
+    by as much of them as chance does not explain (`towards_training`). Covariates are effects to protect; the outcome
+    must not be one where the features are to predict it.
 
     Attributes
     ----------
@@ -60,8 +62,6 @@ class Combat:
         See `location_and_scale`.
     reference
         Column that is 1 at the site which stays as it is, and 0 at the others; "" for none.
-    fit_on
-        Cohort whose patients at the site give gamma and delta; "" for those who are harmonised.
     min_patients
         Fewest known values of each feature that give gamma and delta (error 617).
     bounded
@@ -71,8 +71,8 @@ class Combat:
     model
         Of the study, whose columns they are; "" outside of studies.
     training
-        Cohort that it was fitted on: patients of any other are of hospitals that took no part; "" shrinks nobody's
-        location and scale towards training's, as the implementations in R and Python.
+        Cohort that it was fitted on: a location and scale of any others are shrunk towards training's, which "" never
+        does, as the implementations in R and Python.
     """
 
     __pydantic_config__ = STRICT
@@ -85,7 +85,6 @@ class Combat:
     parametric: bool
     mean_only: bool
     reference: str
-    fit_on: str
     min_patients: int
     bounded: bool = False
     model: str = ""
@@ -98,20 +97,19 @@ class Combat:
         return (*self.names, *self.covariates)
 
     def apply(self, frame: Frame, fitting: Frame | None = None) -> Frame:
-        """Replace the named columns; `fitting` has the patients of `fit_on`."""
-        if self.fit_on and fitting is None:
-            raise FedmviError(501, f"no patients of {self.fit_on}")
+        """Replace the named columns; `fitting` has the patients who give gamma and delta, else they are the frame's."""
         if self.reference:
             flags = np.unique(frame.columns[self.reference])
             if flags.size != 1:
                 raise FedmviError(501, f"{self.reference} differs within the site")
             if flags[0] == 1.0:
                 return frame
-        _, z = self._standardised(frame if fitting is None else fitting)
+        by = frame if fitting is None else fitting
+        _, z = self._standardised(by)
         if not len(z) or int(np.count_nonzero(~np.isnan(z), axis=0).min()) < self.min_patients:
             raise FedmviError(617, f"{len(z)} patients", limit=self.min_patients)
         gamma, delta = location_and_scale(z, eb=self.eb, parametric=self.parametric, mean_only=self.mean_only)
-        if self.training and frame.cohort != self.training:
+        if self.training and by.cohort != self.training:
             gamma, delta = towards_training(z, gamma, delta)
         if self.bounded:
             own, middle = np.nanvar(z, axis=0, ddof=1), np.nanmean(z, axis=0)
@@ -163,3 +161,33 @@ class Combat:
         sound = (scale <= (high - low) / 2.0 * (1.0 + 1e-9)) & ((high - low) <= _FINEST * scale)
         sound &= (ends[:, 0] <= high) & (ends[:, 1] >= low)
         return bool(np.all(sound)) and bool(np.all(np.abs(effects) * widths[:, np.newaxis] <= MOST_EFFECT * scale))
+
+
+def by_group(
+    step: Combat,
+    frame: Frame,
+    rows: NDArray[np.bool_],
+    groups: Sequence[Scale],
+    measured: Callable[[Scale], Frame],
+) -> Frame:
+    """The frame after a step, each group of its patients by the location and scale of those who give them.
+
+    Parameters
+    ----------
+    rows
+        (all patients of the table,) who is in the frame; error 501 where a step has left some of them out.
+    measured
+        The frame of those who give a group's location and scale.
+    """
+    if frame.n != int(np.count_nonzero(rows)):
+        raise FedmviError(501, "patients are harmonised before any of them is left out")
+    if not frame.n:
+        return step.apply(frame)
+    made = {name: np.full(frame.n, np.nan) for name in step.names}
+    for group in groups:
+        mine = group.rows[rows]
+        if bool(np.any(mine)):
+            part = step.apply(frame.keep(mine), measured(group))
+            for name in step.names:
+                made[name][mine] = part.columns[name]
+    return replace(frame, columns={**frame.columns, **made})

@@ -53,7 +53,7 @@ def _kind(step: Combat) -> Combat:
     """The step as a study has it, with its columns and numbers."""
     return Combat(
         step.names, step.covariates, step.mean, step.scale, step.coefficients, eb=len(step.names) > 1, parametric=True,
-        mean_only=False, reference="", fit_on="", min_patients=MIN_PATIENTS, bounded=True, model=step.model,
+        mean_only=False, reference="", min_patients=MIN_PATIENTS, bounded=True, model=step.model,
         training=step.training,
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ always rebuild a frame from its table and the recipe, so it need not remember an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
@@ -31,11 +31,12 @@ from common.study.drafting import (
     logistic_function,
 )
 from common.study.expressed import EffectiveLibrary, Genes
-from common.study.harmonisation import Combat
+from common.study.harmonisation import Combat, by_group
 from common.study.made import Made
 from common.study.modelling import is_score
 from common.study.protocol import Study
 from common.study.readings import BothReadings
+from common.study.scales import Scale, Scales
 from common.study.subset import Subset
 from common.study.table import Column, FloatArray, SiteTable
 from common.study.terms import Term
@@ -307,6 +308,9 @@ MANY_TERMS = 20
 READING = Without | Only | Select | Group | Made | ModelColumns | SecondReadings | BothReadings | Genes
 """Steps that read the table, and come before all others."""
 
+_MEASURED = Select | ModelColumns
+"""Those that read what may be harmonised."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -346,13 +350,13 @@ class Recipe:
         rows: NDArray[np.bool_],
         endpoints: tuple[str, ...],
         keys: NDArray[np.uint64] | None = None,
-        members: Callable[[str], NDArray[np.bool_]] | None = None,
+        scales: Scales | None = None,
         cohort: str = "",
     ) -> Frame:
         """The frame of the patients in `rows`, with only those endpoint columns that may be seen.
 
-        `keys` are those of all the table's patients, see `Frame`, as is `cohort`; `members` tells the rows of a cohort
-        that a step names in `fit_on` (error 501 where it is needed and absent).
+        `keys` are those of all the table's patients, see `Frame`, as is `cohort`; `scales` tells by whom patients are
+        harmonised, who are it by each other without.
 
         Steps that read the table come before those that work on the frame (error 501).
         """
@@ -365,13 +369,27 @@ class Recipe:
         for step in reading:
             frame = step.read(frame, table, rows)
         for i, working in enumerate(self.steps[len(reading) :], len(reading)):
-            if isinstance(working, Combat) and working.fit_on and members is not None:
-                before = Recipe(self.steps[:i])
-                fitting = before.apply(table, members(working.fit_on), endpoints, keys, members, working.fit_on)
-                frame = working.apply(frame, fitting)
+            if isinstance(working, Combat) and working.training and scales is not None:
+                frame = self._harmonised(i, frame, table, rows, scales)
             else:
                 frame = Recipe((working,)).apply_to(frame)
         return frame
+
+    def _harmonised(self, place: int, frame: Frame, table: SiteTable, rows: NDArray[np.bool_], scales: Scales) -> Frame:
+        """The frame after the harmonising step at a place; no outcome is there when location and scale are estimated.
+
+        What else is read, as what a network made of this cohort's patients, may not be there of others.
+        """
+        step = self.steps[place]
+        if not isinstance(step, Combat):
+            raise ValueError("only what harmonises has location and scale")
+        before = Recipe(tuple(s for s in self.steps[:place] if not isinstance(s, READING) or isinstance(s, _MEASURED)))
+
+        def measured(scale: Scale) -> Frame:
+            # A hospital that a model was developed without is harmonised as one that took no part.
+            return before.apply(table, scale.by, (), None, scales, scale.cohort if frame.cohort else "")
+
+        return by_group(step, frame, rows, scales(step.training), measured)
 
     def apply_to(self, frame: Frame) -> Frame:
         """The frame after the steps that need no table."""

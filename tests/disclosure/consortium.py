@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import common.statistics  # noqa: F401 - registers every query
 from client.answering import answer_message
@@ -27,6 +29,7 @@ from common.study.loader import parse_study
 from common.study.protocol import Study
 from common.study.ranges import plausible_range
 from common.study.recipe import CodedColumn, Complete, Frame, Impute, Recipe, Select, coded_columns
+from common.study.scales import scales
 from common.study.table import SiteTable
 from server.study.conduct import signed_keys
 from simulation.importers.folder import introduce
@@ -227,8 +230,14 @@ class Consortium:
     def frame(self, site: str, recipe: Recipe, cohort: str = "train", *, took_part: bool = True) -> Frame:
         """What the recipe makes of the site's patients, without any gate; the site may be left out of what it has."""
         table, own = self.table(site), load_site(self.folders[site])
-        rows = members(own, table, self.study, self.study.cohort(cohort))
-        return recipe.apply(table, rows, tuple(table.endpoints), cohort=cohort if took_part else "")
+
+        def within(name: str) -> NDArray[np.bool_]:
+            return members(own, table, self.study, self.study.cohort(name))
+
+        by = partial(scales, self.study, site, table.labels, within)
+        return recipe.apply(
+            table, within(cohort), tuple(table.endpoints), scales=by, cohort=cohort if took_part else ""
+        )
 
 
 def make(

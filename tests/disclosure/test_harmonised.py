@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from client.cohort.membership import members
 from client.cohort.site import load_site
 from client.preparation.prepare import prepare
 from common.federation.query import Ask, Query, perform, total
@@ -38,7 +39,7 @@ def step(names: tuple[str, ...] = USED, **changes: Any) -> Combat:
     p = len(names)
     honest = Combat(
         names, COVARIATES, (0.0,) * p, (1.0,) * p, ((0.01,) * p, (0.0,) * p), eb=True, parametric=True,
-        mean_only=False, reference="", fit_on="", min_patients=20, bounded=True, model="combat", training="train",
+        mean_only=False, reference="", min_patients=20, bounded=True, model="combat", training="train",
     )  # fmt: skip
     return replace(honest, **changes)
 
@@ -88,7 +89,6 @@ def test_a_reduced_model_may_leave_columns_as_they_are_but_has_one_step_all_the_
         ("other covariates", {"covariates": ("cirrhosis=yes", "age")}),
         ("no covariates", {"covariates": (), "coefficients": ()}),
         ("a site that stays as it is", {"reference": "cirrhosis=yes"}),
-        ("patients of another cohort", {"fit_on": "external"}),
         ("few patients", {"min_patients": 2}),
         ("without empirical Bayes", {"eb": False}),
         ("means only", {"mean_only": True}),
@@ -236,3 +236,59 @@ def test_who_is_not_counted_but_harmonised_by_is_compared_with_earlier_runs(tmp_
     second = made.with_ticket(run_id="second").open()
     assert second.number("a", means(Recipe((READ, KNOWN)), "x01")) == 0
     assert second.number("a", means(harmonised(step()), "x01")) == 420
+
+
+CALIBRATION = """
+[[cohorts]]
+name = "calibration"
+role = "calibration"
+sites = ["d", "e", "f"]
+split = { fraction = 0.5, stratify = "mvi" }
+"""
+
+
+def test_a_patient_has_one_harmonised_value_in_every_cohort_of_his_hospital(tmp_path: Path):
+    """Whether a hospital's patients are split, and whichever of them is asked about: as if all were asked together."""
+    whole = make(tmp_path / "one", {"d": scanned}, study=study_text(), policy=POLICY, sites=("d",))
+    split = make(tmp_path / "two", {"d": scanned}, study=study_text() + CALIBRATION, policy=POLICY, sites=("d",))
+    known = Recipe((READ, step()))
+    (expected,) = (whole.frame("d", known, "external").columns["x01"],)
+    parts = [split.frame("d", known, name).columns["x01"] for name in ("calibration", "external")]
+    assert [len(part) for part in parts] == [55, 55]
+    assert sorted(np.concatenate(parts).tolist()) == sorted(expected.tolist())
+
+
+def test_an_outcome_cohort_of_training_patients_has_the_values_of_training(made: Consortium):
+    known = Recipe((READ, step()))
+    trained, followed = (made.frame("a", known, cohort).columns["x01"] for cohort in ("train", "alone"))
+    assert trained.tobytes() == followed.tobytes()
+
+
+def test_patients_of_another_cohort_who_harmonise_are_compared_with_earlier_runs(tmp_path: Path):
+    """Three calibration patients are corrected: what is told of the test patients would tell of them."""
+    study = study_text() + CALIBRATION
+
+    def write(made: Consortium, shift: float) -> None:
+        rows = rows_of("d")
+        scanned(rows)
+        inside = members_of(made, "calibration")
+        for i in np.flatnonzero(inside)[:3]:
+            rows[int(i)]["x01"] = f"{float(rows[int(i)]['x01']) + shift:.6f}"
+        write_site(made.folders["d"], "d", rows, POLICY)
+        prepare(load_site(made.folders["d"]), made.study)
+
+    made = make(tmp_path, dict.fromkeys(SITES, scanned), study=study, policy=POLICY).open()
+    asked = means(harmonised(step()), "x01", cohort="external")
+    assert made.number("d", asked) == 0
+    other = Consortium(made.folders, parse_study(study.replace("A small study", "Another study")))
+    for site in SITES:
+        prepare(load_site(other.folders[site]), other.study)
+    write(other, 5.0)
+    second = other.with_ticket(run_id="second").open()
+    assert second.number("d", means(Recipe((READ, KNOWN)), "x01", cohort="external")) == 0
+    assert second.number("d", asked) == 420
+
+
+def members_of(made: Consortium, cohort: str) -> Any:
+    site = load_site(made.folders["d"])
+    return members(site, made.table("d"), made.study, made.study.cohort(cohort))

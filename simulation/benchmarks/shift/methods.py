@@ -24,7 +24,7 @@ from simulation.benchmarks.shift.averaging import OPTIMISERS, averaged
 from simulation.benchmarks.shift.cohorts import NYUL, image_features
 from simulation.benchmarks.shift.measurements import FEATURES
 from simulation.benchmarks.shift.models import Developed
-from simulation.benchmarks.shift.sites import ENDPOINT, HERE, TEST, TRAIN
+from simulation.benchmarks.shift.sites import ENDPOINT, TEST, TRAIN
 
 NOTHING, INTENSITIES, COMBAT, TOGETHER = "none", "intensities", "combat", "together"
 ACTIONS = (INTENSITIES, COMBAT, TOGETHER)
@@ -45,16 +45,16 @@ def names(prefix: str) -> tuple[str, ...]:
 def developed(action: str) -> Conclusion[Developed]:
     """The federated logistic model with an action of `ACTIONS`, or with `NOTHING`."""
     prefix = NYUL if action in (INTENSITIES, TOGETHER) else ""
-    here = there = Recipe()
+    recipe = Recipe()
     if action in (COMBAT, TOGETHER):
         fit = replace((yield from combat(TRAIN, Recipe(), image_features(prefix))), training=TRAIN)
-        here, there = Recipe().then(fit.step()), Recipe().then(fit.step(fit_on=HERE))
-    model = yield from logistic(TRAIN, here, ENDPOINT, names(prefix))
+        recipe = recipe.then(fit.step())
+    model = yield from logistic(TRAIN, recipe, ENDPOINT, names(prefix))
     if model.separated_:
         raise FedmviError(642, "the classes are separated")
     coef = tuple(model.coef_[1:].tolist())
     score = Score(action, ENDPOINT, names(prefix), coef, float(model.coef_[0]))
-    return Developed(there, score, model.likelihood_ratio[0])
+    return Developed(recipe, score, model.likelihood_ratio[0])
 
 
 def attempted(port: SitesPort, conclusion: Callable[[], Conclusion[Developed]]) -> Developed | FedmviError:

@@ -37,11 +37,11 @@ class Hospital(DrawnView):
         return self.prepared(query.cohort, query.recipe)
 
     def prepared(self, cohort: str, recipe: Recipe) -> Frame:
-        """A cohort after a recipe; a step that is fitted on another cohort is given that cohort's patients."""
+        """A cohort after a recipe; where there are patients without a known outcome, these harmonise everybody."""
         frame = replace(self.cohorts[cohort], cohort=cohort)
         for i, step in enumerate(recipe.steps):
-            if isinstance(step, Combat) and step.fit_on:
-                frame = step.apply(frame, Recipe(recipe.steps[:i]).apply_to(self.cohorts[step.fit_on]))
+            if isinstance(step, Combat) and HERE in self.cohorts:
+                frame = step.apply(frame, Recipe(recipe.steps[:i]).apply_to(self.cohorts[HERE]))
             else:
                 frame = Recipe((step,)).apply_to(frame)
         return frame

@@ -17,7 +17,8 @@ from common.federation.runner import conclude
 from common.statistics.combat import CombatFit, ReferenceSquares, ResidualSquares, combat
 from common.study.empirical_bayes import location_and_scale, towards_training
 from common.study.harmonisation import Combat
-from common.study.recipe import CodedColumn, Frame, Recipe, Select
+from common.study.recipe import CodedColumn, Complete, Frame, Recipe, Select
+from common.study.scales import Scale
 from common.study.table import Column, SiteTable
 from simulation.exactness.harmonisation import (
     R_STOPS_AT,
@@ -221,25 +222,30 @@ def test_missing_values_stay_missing_and_count_in_nothing() -> None:
     assert after["f1"][10:] == pytest.approx(rest["f1"], rel=1e-12)
 
 
-def test_gamma_and_delta_may_come_from_another_cohort_of_the_site() -> None:
+def test_gamma_and_delta_come_from_whom_the_hospital_s_groups_say_and_from_no_outcome() -> None:
+    """Two groups in one frame: one by itself, the other by patients who are not in the frame."""
     table = cohort()
-    step = fitted(table).step(fit_on="train", min_patients=10)
+    step = replace(fitted(table).step(min_patients=10), training="train")
     mine = np.flatnonzero(table.site == 2)
     values = {name: table.columns[name][mine] for name in NAMES}
     stored = {k: Column(v, (), np.zeros(mine.size, dtype=np.int8)) for k, v in values.items()}
     patients = tuple(str(i) for i in range(mine.size))
-    site = SiteTable(patients, stored, {}, {}, ("",) * mine.size)
-    train = np.arange(mine.size) % 3 > 0
-    recipe = Recipe((Select(tuple(CodedColumn(name, name, "linear") for name in NAMES)), step))
-    tested = recipe.apply(site, ~train, (), None, {"train": train}.__getitem__)
-    own = replace(step, fit_on="")
-    trained = own.apply(Frame({k: v[train] for k, v in values.items()}, {}, int(train.sum())))
-    both = recipe.apply(site, np.ones_like(train), (), None, {"train": train}.__getitem__)
-    for name in NAMES:
-        assert both.columns[name][train] == pytest.approx(trained.columns[name], rel=1e-12)
-        assert both.columns[name][~train] == pytest.approx(tested.columns[name], rel=1e-12)
+    site = SiteTable(patients, stored, {"y": np.ones(mine.size)}, {}, ("",) * mine.size)
+    trained, asked = np.arange(mine.size) < 20, np.arange(mine.size) % 3 > 0
+    select = Select(tuple(CodedColumn(name, name, "linear") for name in NAMES))
+    groups = (Scale(trained, trained, "train"), Scale(~trained, ~trained))
+    frame = Recipe((select, step)).apply(site, asked, ("y",), None, lambda _: groups, "test")
+    for group in groups:
+        fitting = Frame({k: v[group.by] for k, v in values.items()}, {}, int(group.by.sum()), cohort=group.cohort)
+        alone = step.apply(fitting)
+        for name in NAMES:
+            assert frame.columns[name][group.rows[asked]] == pytest.approx(
+                alone.columns[name][asked[group.rows]], rel=1e-12
+            )
+    left_out = Recipe((select, Complete(NAMES, ("y",)), step))
+    site.endpoints["y"][0] = np.nan
     with pytest.raises(FedmviError, match="501"):
-        recipe.apply(site, ~train, ())
+        left_out.apply(site, np.ones_like(asked), ("y",), None, lambda _: groups, "test")
 
 
 @pytest.mark.parametrize("parametric", [True, False])

@@ -20,7 +20,7 @@ from tests.server.study.harmonised_study import FEATURES, HARMONISE, model, stud
 STUDY = study_text()
 STEP = Combat(
     ("x", "y"), ("age",), (40.0, -2.0), (2.0, 1.0), ((0.1, -0.02),), eb=True, parametric=True, mean_only=False,
-    reference="", fit_on="", min_patients=20, bounded=True, training="train",
+    reference="", min_patients=20, bounded=True, training="train",
 )  # fmt: skip
 """A step as a study has it."""
 RANGES = {"x": (0.0, 100.0), "y": (-20.0, 20.0), "age": (18.0, 100.0)}
@@ -101,7 +101,7 @@ def test_priors_of_a_server_s_choice_leave_no_column_as_a_mark_of_the_patients_f
     columns["two"] = rng.standard_t(2, 60) if heavy else columns["two"]
     chosen = Combat(
         ("lever", "one", "two"), (), (mean, 0.0, 0.0), (10.0**decade, 1.0, 1.0), (), eb=True, parametric=True,
-        mean_only=False, reference="", fit_on="", min_patients=20, bounded=True, training="train",
+        mean_only=False, reference="", min_patients=20, bounded=True, training="train",
     )  # fmt: skip
     assert chosen.plausible(dict.fromkeys(columns, (-100.0, 100.0)))
     made = chosen.apply(Frame(columns, {}, 60)).columns

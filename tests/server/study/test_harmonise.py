@@ -21,7 +21,15 @@ from simulation.exactness.harmonisation import combat_by_dummies
 from tests.client.approval.asked import Heard, heard_of
 from tests.client.approval.test_preview import assert_foreseen
 from tests.disclosure.consortium import POLICY, SITES, STUDY, Consortium, Row, make
-from tests.server.study.harmonised_study import FEATURES, HARMONISE, SIGNAL, model, scanned, study_text, variables
+from tests.server.study.harmonised_study import (
+    FEATURES,
+    HARMONISE,
+    SIGNAL,
+    model,
+    scanned,
+    study_text,
+    variables,
+)
 
 pytestmark = pytest.mark.xdist_group("harmonised")
 
@@ -67,7 +75,7 @@ def published_step(result: Result, names: tuple[str, ...] = USED, covariates: tu
     mean, scale = (tuple(value(result, kind, name) for name in names) for kind in ("grand_mean", "pooled_std"))
     effects = tuple(tuple(value(result, "effect", f"{name} by {by}") for name in names) for by in covariates)
     return Combat(
-        names, covariates, mean, scale, effects, eb=True, parametric=True, mean_only=False, reference="", fit_on="",
+        names, covariates, mean, scale, effects, eb=True, parametric=True, mean_only=False, reference="",
         min_patients=20, bounded=True, model="combat", training="train",
     )  # fmt: skip
 
@@ -222,3 +230,45 @@ def test_features_that_cannot_be_harmonised_stop_the_model_and_not_the_study(tmp
     for name in ("combat", "selected"):
         for part in ("harmonisation", "coefficients", "auc.external"):
             assert results.get(f"model.{name}.{part}").status in ("refused", "not-estimable")
+
+
+def test_a_correction_is_fitted_on_the_scale_on_which_it_is_applied(tmp_path: Path):
+    """Calibration and test patients of a hospital are harmonised by all of them together, also where they differ.
+
+    The oracle knows every patient: it harmonises each hospital whole, scores, and fits intercept and slope.
+    """
+    text = STUDY + variables() + model("combat", "harmonise = {}")
+    text += """
+[[cohorts]]
+name = "calibration"
+role = "calibration"
+sites = ["d", "e", "f"]
+split = { fraction = 0.5, stratify = "mvi" }
+
+[[recalibrations]]
+name = "updated"
+model = "combat"
+cohort = "calibration"
+method = "slope"
+"""
+    made = make(tmp_path, dict.fromkeys(SITES, scanned), study=text, masked=True).sign()
+    results = conduct(made.study, made.port(), lambda _: None).results
+    step = published_step(results.get("model.combat.harmonisation"), USED, ())
+    coefficients = results.get("model.combat.coefficients")
+    read = Recipe((Select(tuple(CodedColumn(name, name, "linear") for name in USED)),))
+
+    def slope(*cohorts: str) -> float:
+        """Of calibration patients who are harmonised by patients of these cohorts, themselves first."""
+        linear, outcomes = [], []
+        for site in "def":
+            parts = [made.frame(site, read, name) for name in cohorts]
+            whole = {name: np.concatenate([part.columns[name] for part in parts]) for name in USED}
+            adjusted = step.apply(Frame(whole, {}, sum(part.n for part in parts))).matrix(USED)[: parts[0].n]
+            linear.append(adjusted @ [value(coefficients, "coef", name) for name in USED])
+            outcomes.append(parts[0].endpoints["mvi"])
+        design = sm.add_constant(value(coefficients, "coef", "intercept") + np.concatenate(linear))
+        return float(sm.Logit(np.concatenate(outcomes), design).fit(disp=0, tol=1e-12).params[1])
+
+    found = value(results.get("recalibration.updated"), "slope_unshrunk")
+    assert found == pytest.approx(slope("calibration", "external"), abs=2e-3)
+    assert abs(found - slope("calibration")) > 5e-3
