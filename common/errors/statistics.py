@@ -140,10 +140,15 @@ ERRORS = {
         "Use fewer folds, or stratify them by the event.",
     ),
     658: ErrorText(
-        "The harmonised features of '{model}' are withheld here from patients of '{cohort}': without outcomes it "
-        "cannot be ruled out that more, or fewer, of them have the outcome, and harmonisation would take that away.",
+        "The harmonised features of '{model}' are withheld here from patients of '{cohort}': hospitals may differ in "
+        "whom they see, as in how many have the outcome, and harmonisation would take that away.",
         "Read the model that is not harmonised; or name the covariates that explain whom hospitals see, `harmonise = "
         "{{ covariates = [...] }}`, in another study.",
+    ),
+    657: ErrorText(
+        "Risks in '{cohort}' are not corrected for its prevalence: that alone must be what differs there from "
+        "training, and without outcomes something else was found ({found}).",
+        "Use a recalibration by outcomes; a correction of the prevalence would make risks of other patients wrong.",
     ),
     659: ErrorText(
         "No signal was found: the score '{model}' has no predictor, so nothing can be built on it.",

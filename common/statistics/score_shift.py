@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import FedmviError
 from common.federation.alone import Alone
@@ -280,7 +281,11 @@ def frequency_p(part: Summary, training: FloatArray, *, inside: bool) -> float:
         Whether the site is one of its hospitals; the others are then without it.
     """
     own = np.asarray(part["classes"][:CLASSES], dtype=np.int64)
-    others = np.round(training).astype(np.int64) - (own if inside else 0)
+    return class_frequency_p(own, np.round(training).astype(np.int64) - (own if inside else 0))
+
+
+def class_frequency_p(own: NDArray[np.int64], others: NDArray[np.int64]) -> float:
+    """p of the same frequency in two groups of patients, (2,) counts by class each; NaN where one is hidden (< 0)."""
     if int(own.min()) < 0 or int(others.min()) < 0:
         return float("nan")
     return fisher_exact(np.array([own, others]))[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from common.errors import FedmviError
 from common.statistics.label_shift import LabelShift, Prevalence
+from common.statistics.max_t import LEVEL
 from common.statistics.shift_verdict import Verdict
 from common.study.recipe import Recipe
 from common.study.table import FloatArray
@@ -146,6 +148,14 @@ class Detection:
     def of(self, cohort: str, site: str) -> SiteShift:
         """One hospital."""
         return next(one for one in self.sites_ if (one.cohort, one.site) == (cohort, site))
+
+    def differing(self, one: SiteShift, among: Collection[str]) -> tuple[str, ...]:
+        """Those columns whose mean, or distribution, was found to differ at a hospital, at 5 % over all tests."""
+        found: set[str] = set()
+        for names, p in ((self.compared.columns, one.difference_p_), (self.compared.numbers, one.distance_p_)):
+            if p is not None:
+                found |= {name for name, value in zip(names, p.tolist(), strict=True) if value <= LEVEL}
+        return tuple(name for name in self.compared.columns if name in found and name in among)
 
     @property
     def summary(self) -> list[dict[str, Any]]:

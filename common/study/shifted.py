@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from common.study.analyses import FOLDS
+from common.study.dictionary import DICTIONARY
+from common.study.features import FEATURE
 from common.study.modelling import is_score
 from common.study.protocol import Model, Study
 from common.study.ranges import NUMBERS
@@ -50,6 +52,13 @@ def labelled_cohorts(study: Study) -> tuple[str, ...]:
     """Training, and those of the compared cohorts of which outcomes are used: where the model is evaluated."""
     model = compared_model(study)
     return () if model is None else (model.cohort, *(c for c in compared_cohorts(study) if c in model.evaluate))
+
+
+def traits(study: Study, model: Model) -> frozenset[str]:
+    """Those of a model's columns that tell whom a hospital sees, and not how it examines: clinical variables of the
+    dictionary, and levels and cut-offs of others but features of images."""
+    columns = (c for c in plain_columns(study, model) if not FEATURE.fullmatch(c.variable))
+    return frozenset(c.name for c in columns if c.variable in DICTIONARY or c.coding not in NUMBERS)
 
 
 def number_columns(study: Study, model: Model, names: tuple[str, ...]) -> tuple[str, ...]:

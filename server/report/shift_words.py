@@ -29,13 +29,13 @@ def sentences(results: Results) -> list[str]:
     unknown = [r for r in found if r.status != "estimated" or r.verdict == "cannot-tell"]
     if unknown:
         told.append(f"Whether {names_of(unknown)} differs from training cannot be told.")
-    return [*told, *_recalibrated(results), *_harmonised(results)]
+    told += [*_withheld(results), *_chosen(results)]
+    return [*told, *_recalibrated(results), *_harmonised(results), *_remaining(results)]
 
 
 def names_of(results: Iterable[Result]) -> str:
     """The sites of some results, as a sentence names them."""
-    names = list(dict.fromkeys(fmt.plain(site) for result in results for site in result.sites))
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return _listed(list(dict.fromkeys(fmt.plain(site) for result in results for site in result.sites)))
 
 
 def _sentence(result: Result, labels: Labels) -> str:
@@ -101,6 +101,69 @@ def _found(result: Result, name: str) -> Estimate | None:
     return max(found, key=lambda e: abs(e.value or 0.0), default=None)
 
 
+# ------------------------------------------------------------------------------------- what was done, or was not
+
+
+def _withheld(results: Results) -> Iterator[str]:
+    """Of each harmonised model: where it is not used, why, and what is read there; one sentence a reason."""
+    for result in of(results, "harmonisation"):
+        sites: dict[str, list[str]] = {}
+        for found in result.estimates:
+            if found.name == "admitted" and found.value == 0.0:
+                sites.setdefault(found.note, []).append(fmt.plain(found.term))
+        for note, names in sites.items():
+            yield (
+                f"Harmonised columns (ComBat): {_title(results, result)} is withheld at {_listed(names)}, as "
+                f"{fmt.plain(note)}."
+            )
+
+
+def _chosen(results: Results) -> Iterator[str]:
+    """Which of the models with and without a remedy was frozen as the best, before external outcomes were open."""
+    for result in of(results, "leave-one-centre-out"):
+        chosen = estimate(result, "chosen")
+        if chosen is not None and not result.id.startswith("network."):
+            yield (
+                "The remedy that was chosen before any external outcome was seen, by leaving each training hospital "
+                f"out, is {_titled(results, chosen.term)}."
+            )
+
+
+def _remaining(results: Results) -> Iterator[str]:
+    """Of the chosen model, or of the first: how much of its drop neither optimism nor case mix explains."""
+    drops = [r for r in of(results, "performance-drop") if estimate(r, "remaining", "auc") is not None]
+    chosen = [c.term for r in of(results, "leave-one-centre-out") if (c := estimate(r, "chosen")) is not None]
+    names = list(dict.fromkeys(r.id.split(".")[1] for r in drops))
+    name = next((name for name in chosen if name in names), next(iter(names), ""))
+    for result in drops:
+        left, before = estimate(result, "remaining", "auc"), estimate(result, "out_of_fold", "auc")
+        if result.id.split(".")[1] != name or left is None or left.value is None:
+            continue
+        clear = "is left unexplained" if _apart(left, 0.0) else "is left, which may be chance,"
+        of_what = "" if before is None or before.value is None else f" from {fmt.area(before.value)} in training"
+        yield (
+            f"{_titled(results, name)} in {_where(result)}: of the fall of the AUC{of_what}, {interval_words(left, 3)} "
+            f"{clear} when case mix is taken off."
+        )
+
+
+def _where(result: Result) -> str:
+    alone = result.how == "site-alone"
+    return f"{fmt.plain(result.cohort)} at {names_of([result])}" if alone else fmt.plain(result.cohort)
+
+
+def _title(results: Results, result: Result) -> str:
+    return _titled(results, result.id.split(".")[1])
+
+
+def _titled(results: Results, name: str) -> str:
+    return next((model.title for model in models(results) if model.name == name), fmt.plain(name))
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 # ------------------------------------------------------------------------------------------- whether it helped
 
 
@@ -128,15 +191,13 @@ def _recalibrated(results: Results) -> Iterator[str]:
 
 def _harmonised(results: Results) -> Iterator[str]:
     """By the difference of both areas, with limits that are wide rather than narrow."""
-    titles = {model.name: model.title for model in models(results)}
     for result in of(results, "harmonisation"):
-        name = result.id.split(".")[1]
         for found in result.estimates:
             if found.name != "auc_difference" or found.value is None:
                 continue
             clear = "higher" if found.value > 0 else "lower"
             yield (
-                f"Harmonised columns (ComBat) in {fmt.plain(found.term)}: the AUC of {titles.get(name, name)} is "
+                f"Harmonised columns (ComBat) in {fmt.plain(found.term)}: the AUC of {_title(results, result)} is "
                 f"{clear if _apart(found, 0.0) else 'not clearly other'} than that of the model without "
                 f"(difference {interval_words(found, 3)})."
             )

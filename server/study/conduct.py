@@ -61,6 +61,7 @@ from server.study.checkpoints import Checkpoints, MemoryCheckpoints
 from server.study.count_tables import publish as publish_counts
 from server.study.counts import count
 from server.study.gene_sets import Sets
+from server.study.leave_one_out import LeftOut
 from server.study.models import ScoredModel
 from server.study.network_development import Developed
 from server.study.published import Published, left_out, not_sequenced, published_counts
@@ -123,30 +124,29 @@ def conduct(
             leave_one_out.leave_one_centre_out(study),
         ],
     )
-    chosen = reduced_models.choose_all(study, reduced)
+    looked, differing = conclude(port, [withholding.look(study, [*reduced, *plain], counts)])[0]
+    without_each, chosen = _chosen(study, without_each, reduced, withholding.withheld_everywhere(study, differing))
     known = Scores.of(study, reduced, chosen, networks)
     on_others = conclude(port, [models.fit_all(study, known)])[0]
     fitted = _in_order(study, [*reduced, *plain, *on_others])
     results += _published_models(study, fitted, chosen, published)
-    looked, adapting = conclude(
-        port, [shift.detect(study, fitted, counts), network_adaptation.make_rules(study, networks, kept)]
-    )
+    adapting = conclude(port, [network_adaptation.make_rules(study, networks, kept)])[0]
     groups, regressed = hazards.groups_of(study, fitted, known)
     expressed = expression.groups_of(study, fitted, known)
     progress(steps.FREEZE)
     scores = _frozen(study, fitted, known, adapting) | comparisons.frozen_groups(groups)
     scores |= comparisons.frozen_groups(regressed) | expression.frozen_groups(expressed)
-    remedy = without_each.chosen if without_each is not None else ""
     named = sorted([*(comparison.name for comparison in study.comparisons), *frozen_names(study)])
     manifest = Freeze(
-        tuple(sorted(scores)), tuple(named), remedy, withholding.withhold(study, looked),
+        tuple(sorted(scores)), tuple(named), "" if without_each is None else without_each.chosen,
+        withholding.withhold(study, differing),
         network_choices.chosen_networks(study, networks),
     )  # fmt: skip
     # Where nothing is frozen nothing is looked at, and no closed cohort counts as opened.
     frozen = conclude(port, [_perform(manifest)])[0] if manifest.scores or manifest.comparisons else {}
     if frozen and study.recalibrations:
         progress(steps.CORRECT)
-    recalibrated = conclude(port, [_corrected(study, fitted, networks, kept, manifest)])[0] if frozen else []
+    recalibrated = conclude(port, [_corrected(study, fitted, networks, kept, manifest, looked)])[0] if frozen else []
     progress(steps.EVALUATE)
     # What networks score is there before models and groups use it.
     in_cohorts = conclude(port, [network_evaluation.evaluate_all(study, networks, kept)])[0]
@@ -179,7 +179,7 @@ def conduct(
     results += [left_out(result, published, endpoints[result.id.split(".")[1]]) for result in evaluated]
     for model in fitted:
         results += reduced_results.publish_optimism(study, model, evaluated)
-    results += harmonise_results.publish_harmonisation(study, fitted, evaluated, withholding.suspected(study, looked))
+    results += harmonise_results.publish_harmonisation(study, fitted, evaluated, differing, counts)
     results += [*compared, *analysed, *by_group, *on_scores, *in_subgroups, *described, *acquired]
     results += shift_results.publish_shift(study, seen)
     results += leave_one_out_results.publish_left_out(study, without_each)
@@ -202,16 +202,24 @@ def conduct(
     return Conducted(_results(protocol, study, results, opened), opened, frozen, networks)
 
 
+def _chosen(
+    study: Study, without_each: LeftOut | None, reduced: Sequence[ReducedModel], barred: frozenset[str]
+) -> tuple[LeftOut | None, list[Chosen]]:
+    """The remedy and the models that are taken, none of which nobody is to be scored by."""
+    return withholding.without_withheld(without_each, barred), reduced_models.choose_all(study, reduced, barred)
+
+
 def _corrected(
     study: Study,
     fitted: Sequence[ScoredModel],
     networks: Sequence[Developed | FedmviError],
     kept: Checkpoints,
     manifest: Freeze,
+    looked: shift.Looked | None,
 ) -> Conclusion[list[recalibration.Recalibrated]]:
     """Corrections of risks; what networks score of their patients is there before."""
     yield from network_evaluation.score_calibrations(study, networks, kept)
-    return (yield from recalibration.correct(study, fitted, manifest))
+    return (yield from recalibration.correct(study, fitted, manifest, looked))
 
 
 def _frozen(

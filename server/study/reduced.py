@@ -7,7 +7,7 @@ further models are fitted on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import FedmviError
@@ -218,15 +218,20 @@ def _optimism(
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which of several models a choice took, and the area of each; None where none could be."""
+    """Which of several models a choice took, and the area of each; None where none could be.
+
+    Those that are `barred` could not be taken: nobody is to be scored by them.
+    """
 
     choice: Choice
     areas: Mapping[str, RocResult | FedmviError]
     model: str | None
+    barred: frozenset[str] = frozenset()
 
 
-def choose_all(study: Study, reduced: Sequence[ReducedModel]) -> list[Chosen]:
-    """The model with the largest out-of-fold area of each choice of models; of equal ones the first."""
+def choose_all(study: Study, reduced: Sequence[ReducedModel], barred: Collection[str] = ()) -> list[Chosen]:
+    """The model with the largest out-of-fold area of each choice of models, none of the `barred`; of equal ones the
+    first."""
     by_name, among_networks = {one.model.name: one for one in reduced}, network_choices(study)
     found = []
     for choice in (choice for choice in study.choices if choice not in among_networks):
@@ -234,8 +239,8 @@ def choose_all(study: Study, reduced: Sequence[ReducedModel]) -> list[Chosen]:
         usable = {
             name: area.auc_
             for name, area in areas.items()
-            if isinstance(area, RocResult) and by_name[name].score is not None
+            if isinstance(area, RocResult) and by_name[name].score is not None and name not in barred
         }
         best = max(usable, key=lambda name: usable[name]) if usable else None  # of equal ones the first
-        found.append(Chosen(choice, areas, best))
+        found.append(Chosen(choice, areas, best, frozenset(barred) & set(choice.models)))
     return found

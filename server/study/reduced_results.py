@@ -129,6 +129,9 @@ def _out_of_fold(study: Study, reduced: ReducedModel) -> Result:
     return pooled_result(study, area, base, _FAIR, "out of fold")
 
 
+_NO_SIGNAL = "No signal was found: none of the models has a score."
+
+
 def publish_choice(study: Study, chosen: Chosen) -> Result:
     """The out-of-fold area of every model of a choice, and which was taken."""
     first = next(model for model in study.models if model.name == chosen.choice.models[0])
@@ -144,7 +147,7 @@ def publish_choice(study: Study, chosen: Chosen) -> Result:
     for name, area in chosen.areas.items():
         if isinstance(area, RocResult):
             low, high = area.interval
-            note = "chosen" if name == chosen.model else ""
+            note = "chosen" if name == chosen.model else "withheld everywhere" if name in chosen.barred else ""
             estimates.append(Estimate(name="auc", term=name, value=area.auc_, low=low, high=high, note=note))
         else:
             estimates.append(Estimate(name="auc", term=name, value=None, note=refusal(area)[1]))
@@ -152,8 +155,13 @@ def publish_choice(study: Study, chosen: Chosen) -> Result:
         "The largest cross-validated area of the training cohort decides; the area of the chosen one is a little too "
         "good for it. Other cohorts took no part."
     )
+    if chosen.barred:
+        note += (
+            f" {', '.join(sorted(chosen.barred))}: not to be chosen, because training hospitals differ in whom they "
+            "see, which harmonising without covariates takes away."
+        )
     if chosen.model is None:
-        missing = "No signal was found: none of the models has a score."
+        missing = "No model could be chosen: none has a score." if chosen.barred else _NO_SIGNAL
         return Result.model_validate({**base, "status": "not-estimable", "estimates": estimates, "note": missing})
     return Result.model_validate({**base, "estimates": estimates, "note": note})
 

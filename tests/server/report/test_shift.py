@@ -126,6 +126,10 @@ def test_the_first_words_are_for_the_clinician(content: Results) -> None:
         "No difference from training was detected at zeta and eta, although differences up to 0.61 standard deviations "
         "may go unnoticed.",
         "Whether iota differs from training cannot be told.",
+        "The remedy that was chosen before any external outcome was seen, by leaving each training hospital out, is "
+        "harmonised.",
+        "Clinical model in external: of the fall of the AUC from 0.800 in training, 0.120 (0.070 to 0.170) is left "
+        "unexplained when case mix is taken off.",
     )
     assert set(section.blocks[0].items) <= set(headlines(content))
     assert not any("no shift" in item.lower() for item in section.blocks[0].items)
@@ -233,6 +237,35 @@ def test_it_is_said_whether_harmonised_columns_helped(results: Results) -> None:
     assert higher.endswith("(difference 0.070 (0.010 to 0.130)).")
     assert "in external at delta" in lower and "is lower than" in lower
     assert "is not clearly other than" in alike
+
+
+def test_where_harmonised_columns_are_withheld_is_said_with_the_reason_and_what_to_read(results: Results) -> None:
+    told = [
+        single("admitted", 0.0, term=site, note=f"it may differ in whom it sees ({why}); read 'clinical' there")
+        for site, why in (("delta", "label"), ("epsilon", "other age"), ("zeta", "label"))
+    ]  # fmt: skip
+    told.append(single("admitted", 1.0, term="eta"))
+    shown = SCALED.model_copy(update={"estimates": [*SCALED.estimates, *(Estimate(**one) for one in told)]})
+    label, age = sentences(results.model_copy(update={"results": [shown]}))
+    assert label == (
+        "Harmonised columns (ComBat): harmonised is withheld at delta and zeta, as it may differ in whom it sees "
+        "(label); read 'clinical' there."
+    )
+    assert "withheld at epsilon, as it may differ in whom it sees (other age)" in age
+
+
+def test_what_is_left_of_a_drop_is_told_of_the_chosen_model(results: Results) -> None:
+    def told(*ids: str) -> list[str]:
+        drops = [DROP.model_copy(update={"id": f"model.{name}.drop.external"}) for name in ids]
+        return [s for s in sentences(results.model_copy(update={"results": [LEFT_OUT, *drops]})) if "of the fall" in s]
+
+    assert [s.split(" in external")[0] for s in told("plain", "harmonised")] == ["harmonised"]
+    assert [s.split(" in external")[0] for s in told("plain", "other")] == ["plain"]
+    chance = single("remaining", 0.01, low=-0.05, high=0.07, term="auc")
+    others = [e for e in DROP.estimates if e.name != "remaining"]
+    small = DROP.model_copy(update={"estimates": [*others, Estimate(**chance)]})
+    (words,) = sentences(results.model_copy(update={"results": [small]}))
+    assert "0.010 (-0.050 to 0.070) is left, which may be chance, when" in words
 
 
 def test_every_hospital_has_a_verdict_with_its_numbers(content: Results) -> None:

@@ -145,6 +145,21 @@ def test_a_hospital_with_another_scanner_is_harmonised(tmp_path: Path):
     assert combat > raw + 0.02
 
 
+def test_where_training_hospitals_have_other_frequencies_it_is_withheld_everywhere(tmp_path: Path):
+    """Its outcomes are open, and tell what a scanner never explains: the harmonised columns lack a part of MVI."""
+    results, heard, made = conducted(tmp_path, {**ALIKE, "b": seen(MORE)})
+    assert admitted(results) == {"d": 0.0, "e": 0.0, "f": 0.0}
+    note = results.get("model.combat.harmonisation").note
+    assert "Withheld everywhere" in note and "b (another frequency of the outcome)" in note
+    assert results.get("model.combat.auc.external").status == "not-estimable"
+    assert results.get("model.combat.auc.train").status == "estimated"
+    for name in ("raw", "matched"):
+        assert results.get(f"model.{name}.auc.external").status == "estimated"
+    assert "between training hospitals (a, b, c)" in results.get("model.matched.harmonisation").note
+    assert {site for site, asks in heard.asks.items() for _, error in asks if error == 658} == {"d", "e", "f"}
+    assert made.study.cohort("train").sites == ("a", "b", "c")
+
+
 def test_where_a_hospital_tells_nothing_of_itself_nothing_is_known_of_any_and_so_it_is_withheld(tmp_path: Path):
     results, _, _ = conducted(tmp_path, ALIKE, policy={"f": POLICY.replace("release_alone = true\n", "")})
     assert admitted(results) == {"d": 0.0, "e": 0.0, "f": 0.0}
@@ -169,7 +184,7 @@ def test_only_what_is_withheld_is_refused_and_all_was_foreseen(more):
 READ = Select(tuple(CodedColumn(name, name, "linear") for name in FEATURES))
 ONES = (1.0,) * len(FEATURES)
 STEP = Combat(
-    FEATURES, (), (0.0,) * len(FEATURES), ONES, (), eb=True, parametric=True, mean_only=False, reference="", fit_on="",
+    FEATURES, (), (0.0,) * len(FEATURES), ONES, (), eb=True, parametric=True, mean_only=False, reference="",
     min_patients=20, bounded=True, model="combat", training="train",
 )  # fmt: skip
 SCORED = Recipe((READ, STEP, Complete(FEATURES, ("mvi",)))).then(Score("combat", "mvi", FEATURES, ONES, 0.0))
