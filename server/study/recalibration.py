@@ -23,12 +23,16 @@ from common.statistics.prior_correction import PriorCorrection, Scored, prior_co
 from common.statistics.recalibration import RecalibrationResult, Rule, recalibrate
 from common.statistics.recalibration_alone import RecalibrationAlone, read_recalibration
 from common.statistics.risk_quality import RiskQuality, RiskQualityAlone, read_quality, risk_quality
+from common.statistics.shift_detection import Detection
+from common.statistics.shift_verdict import Verdict
 from common.study.correcting import Correction
 from common.study.protocol import Cohort, Study
 from common.study.recipe import SCORE_DECIMALS, Recipe, Score
+from common.study.shifted import compared_cohorts
 from common.study.shifting import Recalibration
 from server.study.models import ScoredModel
 from server.study.reduced import ReducedModel
+from server.study.shift import Looked
 
 DEFAULT_THRESHOLD = 0.5
 _NOT_TO_BE_CORRECTED = 604
@@ -72,13 +76,21 @@ class Recalibrated:
         return self.guaranteed.cutoff_ if isinstance(self.guaranteed, GuaranteedSensitivity) else None
 
 
-def fit_corrections(study: Study, fitted: Sequence[ScoredModel]) -> Conclusion[list[Recalibrated]]:
-    """Every recalibration of the study in its calibration cohort, in lock-step; the models must be frozen."""
+def fit_corrections(
+    study: Study, fitted: Sequence[ScoredModel], looked: Looked | None = None
+) -> Conclusion[list[Recalibrated]]:
+    """Every recalibration of the study in its calibration cohort, in lock-step; the models must be frozen.
+
+    `looked`: how hospitals were found to differ without outcomes, if the study compares them.
+    """
     of_name = {model.model.name: model for model in fitted}
-    return (yield from together(*(_one(study, one, of_name[one.model]) for one in study.recalibrations)))
+    return (yield from together(*(_one(study, one, of_name[one.model], looked) for one in study.recalibrations)))
 
 
-def _one(study: Study, one: Recalibration, base: ScoredModel) -> Conclusion[Recalibrated]:
+def _one(study: Study, one: Recalibration, base: ScoredModel, looked: Looked | None) -> Conclusion[Recalibrated]:
+    unfit = _of_another_kind(study, one, looked)
+    if unfit is not None:
+        return Recalibrated(one, base, unfit)
     recipe, score = base.scoring, base.score
     if recipe is None or score is None:
         why = FedmviError(_NOT_TO_BE_CORRECTED, "the model that is corrected could not be fitted", model=one.model)
@@ -138,6 +150,26 @@ def _prior(
     )
 
 
+def _of_another_kind(study: Study, one: Recalibration, looked: Looked | None) -> FedmviError | None:
+    """Error 657 for a correction of the prevalence where hospitals of its cohort differ in anything else, or nothing.
+
+    It is right if only the frequency of the outcome differs, and moves all risks by what else differs if not. Where a
+    study compares no hospitals that is the author's assumption, and its result says so.
+    """
+    if one.method != "prior" or looked is None:
+        return None
+    sites = study.cohort(one.cohort).sites
+    found = looked.detection.sites_ if isinstance(looked.detection, Detection) else ()
+    verdicts = dict.fromkeys(sites, Verdict.CANNOT_TELL)
+    for seen in found:
+        if seen.cohort in compared_cohorts(study) and seen.site in verdicts:
+            verdicts[seen.site] = seen.verdict
+    kinds = set(verdicts.values())
+    if Verdict.LABEL in kinds and kinds <= {Verdict.LABEL, Verdict.NONE_DETECTED}:
+        return None
+    return FedmviError(657, cohort=one.cohort, found=", ".join(f"{site}: {kind}" for site, kind in verdicts.items()))
+
+
 def threshold_of(base: ScoredModel) -> float:
     """The cut-off that was frozen with a model, to a whole hundredth, at which counts are those of public bins.
 
@@ -167,7 +199,9 @@ def _guaranteed(
 # ------------------------------------------------------------------------------------------------ the second freeze
 
 
-def correct(study: Study, fitted: Sequence[ScoredModel], manifest: Freeze) -> Conclusion[list[Recalibrated]]:
+def correct(
+    study: Study, fitted: Sequence[ScoredModel], manifest: Freeze, looked: Looked | None = None
+) -> Conclusion[list[Recalibrated]]:
     """Fit the corrections of a study, and freeze them beside what was frozen.
 
     They are frozen also where none could be made, because that opens the test cohorts.
@@ -176,10 +210,12 @@ def correct(study: Study, fitted: Sequence[ScoredModel], manifest: Freeze) -> Co
     ----------
     manifest
         What was frozen at every site.
+    looked
+        How hospitals were found to differ without outcomes, if the study compares them.
     """
     if not study.recalibrations:
         return []
-    recalibrated = yield from fit_corrections(study, fitted)
+    recalibrated = yield from fit_corrections(study, fitted, looked)
     corrections = tuple(one.correction for one in recalibrated if one.correction is not None)
     yield perform(FreezeCorrections(pack(manifest, Freeze).digest, corrections))
     return recalibrated

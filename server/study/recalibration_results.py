@@ -48,7 +48,7 @@ def _fitted(study: Study, one: Recalibrated) -> Result:
         status, why = refusal(fit)
         return Result.model_validate({**base, "status": status, "note": why, "estimates": guaranteed})
     if isinstance(fit, PriorCorrection):
-        shown = {"n": fit.n_, "verdict": "prior", "note": _PRIOR_NOTE}
+        shown = {"n": fit.n_, "verdict": "prior", "note": f"{_PRIOR_NOTE} {_KIND[study.shift is not None]}"}
         return Result.model_validate({**base, **shown, "estimates": [*_prior(fit), *guaranteed]})
     shown = {
         "n": fit.n_ if fit.n_ >= 0 else None,
@@ -63,6 +63,13 @@ _PRIOR_NOTE = (
     "No outcome of this cohort was used for it. The prevalence is estimated from the share of high scores, which is "
     "right only if patients with and without the endpoint have scores as in training, and are more or less frequent."
 )
+
+
+_KIND = {
+    True: "Hospitals of this cohort were found to differ in that alone, without outcomes and before the freeze.",
+    False: "Nobody looked whether that is so: the study has no [shift].",
+}
+"""By whether hospitals were compared; where they differ otherwise nothing is corrected."""
 
 
 def _note(fit: RecalibrationResult, rule: Rule) -> str:
