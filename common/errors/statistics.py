@@ -139,16 +139,16 @@ ERRORS = {
         "A fold of the cohort '{cohort}' has no event of '{endpoint}', or all of them.",
         "Use fewer folds, or stratify them by the event.",
     ),
+    657: ErrorText(
+        "Risks in '{cohort}' are not corrected for its prevalence: that alone must be what differs there from "
+        "training, and without outcomes something else was found ({found}).",
+        "Use a recalibration by outcomes; a correction of the prevalence would make risks of other patients wrong.",
+    ),
     658: ErrorText(
         "The harmonised features of '{model}' are withheld here from patients of '{cohort}': hospitals may differ in "
         "whom they see, as in how many have the outcome, and harmonisation would take that away.",
         "Read the model that is not harmonised; or name the covariates that explain whom hospitals see, `harmonise = "
         "{{ covariates = [...] }}`, in another study.",
-    ),
-    657: ErrorText(
-        "Risks in '{cohort}' are not corrected for its prevalence: that alone must be what differs there from "
-        "training, and without outcomes something else was found ({found}).",
-        "Use a recalibration by outcomes; a correction of the prevalence would make risks of other patients wrong.",
     ),
     659: ErrorText(
         "No signal was found: the score '{model}' has no predictor, so nothing can be built on it.",

@@ -91,7 +91,7 @@ def _corrected(model: ModelParts) -> list[Block]:
         return []
     how = tuple(dict.fromkeys(r.how for r in (fair, optimism) if r is not None))
     caption = f"Area in the training cohort, {model.title}"
-    heads = ("Measured", "AUC", "What the bootstrap repeats")
+    heads: tuple[str, ...] = ("Measured", "AUC", "What the bootstrap repeats")
     if optimism is None:
         heads, rows = heads[:2], [replace(row, cells=row.cells[:1]) for row in rows]
     return [Table(caption, heads, tuple(rows), notes=tuple(notes), listing=optimism is not None, how=how)]

@@ -32,7 +32,7 @@ from common.statistics.mrmr import relevance
 from common.statistics.ordinal import ordinal
 from common.statistics.proportional_hazards import proportional_hazards, proportional_hazards_common
 from common.statistics.quantiles import Guard, quantiles
-from common.statistics.random_effects import Method, random_effects
+from common.statistics.random_effects import MetaAnalysis, Method, random_effects
 from common.statistics.ranks import spearman
 from common.statistics.selection import backward_elimination
 from common.statistics.stability import stability_selection
@@ -247,6 +247,16 @@ def _agreed(fit: Kappa) -> list[Estimate]:
     return kappa + [Estimate(name=name, term=fit.column, value=float(row[name])) for name in told]
 
 
+def _heterogeneity(name: str, meta: MetaAnalysis) -> list[Estimate]:
+    tau_low, tau_high = map(number, meta.tau2_limits_)
+    low, high = map(number, meta.i2_limits_)
+    share, p = number(meta.i2_), number(meta.heterogeneity_p)
+    return [
+        Estimate(name="tau2", term=name, value=meta.tau2_, low=tau_low, high=tau_high),
+        Estimate(name="i2", term=name, value=share, low=low, high=high, unit="%", p=p),
+    ]
+
+
 def _random_effects(s: Subject) -> Conclusion[Finding]:
     limits = s.study.limits
     guards = limits.min_test_class, limits.min_cell
@@ -255,12 +265,7 @@ def _random_effects(s: Subject) -> Conclusion[Finding]:
     for name, meta in list(zip(fit.columns, fit.of(Method.REML), strict=True))[1:]:
         ratio, low, high = (float(np.exp(value)) for value in (meta.estimate_, *meta.interval))
         found.append(Estimate(name="odds_ratio", term=name, value=ratio, low=low, high=high, p=meta.p))
-        (low, high), (i2_low, i2_high) = map(number, meta.tau2_limits_), map(number, meta.i2_limits_)
-        p = number(meta.heterogeneity_p)
-        found += [
-            Estimate(name="tau2", term=name, value=meta.tau2_, low=low, high=high),
-            Estimate(name="i2", term=name, value=number(meta.i2_), low=i2_low, high=i2_high, unit="%", p=p),
-        ]
+        found += _heterogeneity(name, meta)
         if math.isfinite(meta.prediction_[0]):
             low, high = (float(np.exp(value)) for value in meta.prediction_)
             found.append(Estimate(name="odds_ratio_of_a_new_site", term=name, value=ratio, low=low, high=high))
