@@ -50,6 +50,8 @@ _LEFT: Mapping[Statistic, str] = MappingProxyType(
         "differential-expression": "Gene expression: of each gene sums over patients of its logarithm, of products "
         "with the group and covariates, and of squared residuals, and how many patients have it; sums of logarithms "
         "of library sizes. A patient's expression is not sent, and gene sets are looked for in the results.",
+        "performance-drop": "What a drop is made of: the number of patients in hundredths of a score, without their "
+        "outcomes.",
         "network-selection": "Networks: the sums over patients of each weight's change in a round and of the loss; "
         "images, scores and pictures are not sent.",
         "network-combinations": "Networks: the number of patients of each class in ranges of the score.",
@@ -71,6 +73,8 @@ _ALONE: Mapping[Statistic, str] = MappingProxyType(
         "shift": "A site alone, where hospitals are compared: means, spreads and histograms of its own columns, small "
         "bins put together, and, of a frozen score whose outcomes are open, its calibration; over all training sites "
         "sums of columns and of their products by class, and sums over hospitals that patients were dealt to.",
+        "performance-drop": "A site alone, what a drop is made of: the area and the balanced accuracy that a score's "
+        "own risks promise in its patients, with their errors, without outcomes.",
         "network-performance": "A site alone: areas of a network's scores with their errors and coarse curves, and "
         "its patients by true and predicted grade, small counts hidden.",
         "network-centres": "A site alone: the area and the calibration line of a network's scores with their errors, "

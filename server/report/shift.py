@@ -262,20 +262,34 @@ def _drop(result: Result) -> Block:
         for name, words in ({**_STEPS, **_PARTS}).items()
     ]
     notes = [
-        "Optimism: apparent less out-of-fold. Case mix: out-of-fold less what the model's own risks promise in these "
+        "Optimism: apparent less out-of-fold. Case mix: out-of-fold less what the score's own risks promise in these "
         "patients. Remaining: promised less observed, which is what other differences between hospitals cost.",
     ]
-    majority = estimate(result, "majority_class")
-    if majority is not None and majority.value is not None:
-        notes.append(f"Always saying the commoner class is right in {fmt.share(majority.value)} of these patients.")
-    lacking = [
-        ({**_STEPS, **_PARTS})[e.name].lower() for e in result.estimates if e.name in {**_STEPS, **_PARTS} and e.note
-    ]
-    said = dict.fromkeys(fmt.plain(e.note) for e in result.estimates if e.note)
-    notes += [f"{_first_upper(', '.join(dict.fromkeys(lacking)))}: {'; '.join(said)}."] if said else []
+    notes += _beside_the_commoner(result) + _lacking(result)
     notes += [fmt.plain(result.note)] if result.note else []
     columns = ("", *(_METRICS[term] for term in metrics))
     return Table(fmt.plain(result.title), columns, tuple(rows), result.id, tuple(notes), how=(result.how,))
+
+
+def _beside_the_commoner(result: Result) -> list[str]:
+    """Accuracy, which says little without that of saying the commoner class to everybody."""
+    accuracy, majority = (estimate(result, name) for name in ("accuracy", "majority_class"))
+    if majority is None or majority.value is None:
+        return []
+    commoner = f"lways saying the commoner class is right in {fmt.share(majority.value)} of these patients."
+    if accuracy is None or accuracy.value is None:
+        return [f"A{commoner}"]
+    told = fmt.share_interval(accuracy.value, accuracy.low, accuracy.high)
+    return [f"Accuracy at the frozen cut-off: {told}; a{commoner}"]
+
+
+def _lacking(result: Result) -> list[str]:
+    """Why a step is not there, or what its number rests on: each reason once, with the steps that it is for."""
+    words, reasons = {**_STEPS, **_PARTS}, dict[str, dict[str, None]]()
+    for found in result.estimates:
+        if found.name in words and found.note:
+            reasons.setdefault(fmt.plain(found.note), {})[words[found.name].lower()] = None
+    return [f"{_first_upper('; '.join(names))}: {why.rstrip('.')}." for why, names in reasons.items()]
 
 
 def _first_upper(words: str) -> str:

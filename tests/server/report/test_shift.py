@@ -82,7 +82,9 @@ DROP = made("model.clinical.drop.external", "performance-drop", [
     *({"name": name, "term": "auc", "value": value, "low": value - 0.05, "high": value + 0.05} for name, value in (
         ("apparent", 0.85), ("out_of_fold", 0.8), ("expected", 0.77), ("observed", 0.65), ("optimism", 0.05),
         ("case_mix", 0.03), ("remaining", 0.12))),
-    single("majority_class", 0.667),
+    {"name": "out_of_fold", "term": "balanced_accuracy", "value": None, "note": "no folds"},
+    {"name": "optimism", "term": "balanced_accuracy", "value": None, "note": "no folds"},
+    single("accuracy", 0.7, low=0.6, high=0.78), single("majority_class", 0.667),
 ])  # fmt: skip
 TAKEN = made("recalibration.updated", "recalibration", [
     {"name": "chi2", "term": "intercept v original", "value": 9.31, "p": 0.0023},
@@ -312,17 +314,21 @@ def test_models_stand_by_hospital_with_what_they_say_together(content: Results) 
 
 def test_a_drop_is_told_in_three_parts_beside_the_commoner_class(content: Results) -> None:
     table = tables(shift(content, {}))["Title of model.clinical.drop.external"]
-    assert table.columns == ("", "AUC")
+    assert table.columns == ("", "AUC", "Balanced accuracy")
     assert rows(table) == {
-        "Apparent, in training": ("0.850 (0.800 to 0.900)",),
-        "Out of fold, in training": ("0.800 (0.750 to 0.850)",),
-        "Expected for this case mix": ("0.770 (0.720 to 0.820)",),
-        "Observed": ("0.650 (0.600 to 0.700)",),
-        "Optimism": ("0.050 (0.000 to 0.100)",),
-        "Case mix": ("0.030 (-0.020 to 0.080)",),
-        "Remaining": ("0.120 (0.070 to 0.170)",),
+        "Apparent, in training": ("0.850 (0.800 to 0.900)", "–"),
+        "Out of fold, in training": ("0.800 (0.750 to 0.850)", "–"),
+        "Expected for this case mix": ("0.770 (0.720 to 0.820)", "–"),
+        "Observed": ("0.650 (0.600 to 0.700)", "–"),
+        "Optimism": ("0.050 (0.000 to 0.100)", "–"),
+        "Case mix": ("0.030 (-0.020 to 0.080)", "–"),
+        "Remaining": ("0.120 (0.070 to 0.170)", "–"),
     }
-    assert any("66.7 %" in note for note in table.notes)
+    assert table.notes[1:3] == (
+        "Accuracy at the frozen cut-off: 70.0 % (60.0 to 78.0); always saying the commoner class is right in 66.7 % of "
+        "these patients.",
+        "Out of fold, in training; optimism: no folds.",
+    )
 
 
 def test_remedies_are_shown_without_and_with_them(content: Results) -> None:

@@ -198,6 +198,21 @@ def test_a_hospital_by_itself_adapts_the_network_and_tells_whether_and_how_well(
     assert decision["value"] in (0.0, 1.0) and decision["note"]
 
 
+def test_what_its_fall_is_made_of_passes_the_gate_at_a_hospital_by_itself(masked: Simulation) -> None:
+    results = results_of(masked)
+    fall = results["network.graded.drop.external.d"]
+    assert (fall["status"], fall["how"], fall["n"]) == ("estimated", "site-alone", 25)
+    found = {(e["name"], e["term"]): e for e in fall["estimates"]}
+    for step, cohort in (("out_of_fold", "train"), ("observed", "external.d")):
+        (area,) = [e for e in results[f"network.graded.performance.t1v.{cohort}"]["estimates"]
+                   if (e["name"], e["term"]) == ("auc", "mean")]  # fmt: skip
+        assert found[step, "auc"]["value"] == area["value"]
+    promised = found["expected", "auc"]
+    assert promised["low"] < promised["value"] < promised["high"]
+    parts = [found[name, "auc"]["value"] for name in ("case_mix", "remaining")]
+    assert sum(parts) == pytest.approx(found["out_of_fold", "auc"]["value"] - found["observed", "auc"]["value"])
+
+
 def test_three_grades_pass_the_gate_with_fewer_of_a_grade_in_a_fold_than_a_class_needs(masked: Simulation) -> None:
     performance = results_of(masked)["network.graded.performance.t1v.train"]
     grades = next(table for table in performance["tables"] if table["name"] == "mean, by the likeliest grade")
