@@ -149,6 +149,7 @@ def test_every_part_of_the_study_is_estimated_and_every_question_was_foreseen(ru
     parts += ["analysis.calibration-external", "analysis.histology", "characteristics.train"]
     parts += ["subgroups.dl-afp-external"]
     parts += ["network.dl_mvi.projection.t1v", "network.dl_mvi.combinations.train"]
+    parts += [f"network.dl_mvi.drop.{cohort}" for cohort in ("internal-test", "external-test")]
     assert {part: run.results[part]["status"] for part in parts} == dict.fromkeys(parts, "estimated")
     for name, site in run.simulation.sites.items():
         declared = {release.key for release in preview(load_site(site.folder), run.study).releases if release.declared}
@@ -181,6 +182,17 @@ def test_in_other_patients_the_frozen_network_scores_and_the_fitted_model_predic
         linear = coef[0] + coef[1] * rows.afp + coef[2] * rows.score
         area = roc_auc_score(rows.y, np.round(1 / (1 + np.exp(-linear)), 4))
         assert run.estimates(f"model.dl-afp.auc.{cohort}")["auc", ""] == pytest.approx(area, abs=1e-6)
+
+
+def test_the_fall_of_the_network_goes_from_out_of_fold_to_what_is_seen_in_other_patients(run: Run) -> None:
+    for cohort in ("internal-test", "external-test"):
+        told = run.estimates(f"network.dl_mvi.drop.{cohort}")
+        for step, rows in (("out_of_fold", run.rows("train")), ("observed", run.rows(cohort))):
+            assert told[step, "auc"] == pytest.approx(roc_auc_score(rows.y, rows.score), abs=1e-6)
+        risk = run.rows(cohort).score.to_numpy()
+        pairs = risk[:, None] * (1 - risk[None, :]) * (1 - np.eye(risk.size))
+        promised = (pairs * (np.sign(risk[:, None] - risk[None, :]) + 1) / 2).sum() / pairs.sum()
+        assert told["expected", "auc"] == pytest.approx(promised, abs=0.005)
 
 
 def test_the_published_formula_gives_its_four_probabilities_and_their_area(run: Run) -> None:
