@@ -1,10 +1,10 @@
 """client/release: the scope of harmonised columns: of which models, by what numbers, and what is asked to fit them.
 
-The numbers are the server's, and location and scale are the site's own, of all its patients of a cohort: no part of
-the patients, and no outcome, changes them. A residual is centred and scaled by the site itself, within limits of what
-empirical Bayes and training's numbers may change of that (`harmonisation.SHRUNK`), so the server cannot move it far or
-stretch it; limited numbers keep what covariates add from being a cut-off (`Combat.plausible`), and a run answers one
-step a model (`once`).
+The numbers are the server's, and location and scale are the site's own, of a group of its patients (`scales`): neither
+the cohort that is asked, nor a part of it, nor an outcome changes them. A residual is centred and scaled by the site
+itself, within limits of what empirical Bayes and training's numbers may change of that (`harmonisation.SHRUNK`), so the
+server cannot move it far or stretch it; limited numbers keep what covariates add from being a cut-off
+(`Combat.plausible`), and a run answers one step a model (`once`).
 """
 
 from __future__ import annotations

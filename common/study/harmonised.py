@@ -1,8 +1,8 @@
 """common/study: which columns of a model are harmonised, by what, and what the protocol may say of it.
 
 Harmonisation is unsupervised: it knows covariates and features, and no outcome. So it is fitted once on the training
-cohort, before folds and bootstrap sets are taken, and a site's location and scale are those of all its patients of a
-cohort, whoever of them a question is about.
+cohort, before folds and bootstrap sets are taken, and a site's location and scale are those of a group of its patients
+(`scales`), whoever of them a question is about.
 """
 
 from __future__ import annotations

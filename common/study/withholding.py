@@ -1,8 +1,8 @@
 """common/study: at which hospitals a harmonised model is withheld, because they may differ in whom they see.
 
 ComBat takes a hospital's own mean away, whatever it comes from. Where patients there have the outcome more often, that
-mean is signal, and a harmonised score is wrong by it. Matched on covariates a model keeps what these explain, and is
-withheld nowhere.
+mean is signal, and a harmonised score is wrong by it. Where hospitals of training differ so, every score is. Matched on
+covariates a model keeps what these explain, and is withheld nowhere.
 """
 
 from __future__ import annotations

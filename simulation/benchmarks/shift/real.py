@@ -56,7 +56,8 @@ class LeftOut:
     recalibrations
         Of the model without any action, on `FEW` patients; none of a small centre.
     verdict, withheld
-        What is said of the centre without outcomes, and whether a study would withhold ComBat there.
+        What is said of the centre without outcomes, and whether a study would withhold ComBat there because of that
+        alone; that the other centres differ among themselves, or in traits, is not looked at.
     """
 
     n: int
