@@ -55,6 +55,37 @@ def test_the_page_fits_and_asks_for_nothing(browser: Any, folder: Path, width: i
     assert requests(browser) == [page.as_uri()]
 
 
+def test_what_a_row_is_stays_in_view_on_a_phone_and_leaves_most_of_it_to_the_numbers(
+    browser: Any, make: Make, tmp_path: Path
+) -> None:
+    names = ("university-hospital-of-the-north", "beta", "gamma-general-hospital")
+    long = "AWordThatIsWiderThanHalfOfThePhone"
+    results: Results = make("A small study", sites=names)
+    changed = [
+        r.model_copy(update={"counts": [count.model_copy(update={"name": long}) for count in r.counts]})
+        if r.statistic == "missing-values"
+        else r
+        for r in results.results
+    ]
+    results = results.model_copy(update={"results": changed})
+    show(browser, write_report(results, None, tmp_path), 390)
+    scrolled = browser.execute_script(
+        "return [...document.querySelectorAll('.table .box')].filter(b => b.scrollWidth > b.clientWidth).flatMap(b => {"
+        " b.scrollLeft = b.scrollWidth;"
+        " const box = b.getBoundingClientRect();"
+        " return [...b.querySelectorAll('tr')].map(r => {"
+        "  const head = r.firstElementChild, at = head.getBoundingClientRect();"
+        "  const last = r.lastElementChild.getBoundingClientRect();"
+        "  window.scrollTo({top: scrollY + at.top - 100, behavior: 'instant'});"
+        "  const now = head.getBoundingClientRect();"
+        "  const seen = document.elementFromPoint(now.left + now.width / 2, now.top + now.height / 2);"
+        "  return [at.left - box.left, at.width / box.width, last.right - box.right, head.contains(seen)]; }); })"
+    )
+    assert len(scrolled) > 10
+    for from_the_left, share, beyond_the_right, on_top in scrolled:
+        assert abs(from_the_left) <= 1 and share < 0.45 and beyond_the_right <= 1 and on_top
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_figure_is_drawn_inside_its_box(browser: Any, folder: Path, width: int) -> None:
     show(browser, folder / "report.html", width)
