@@ -25,6 +25,8 @@ import server.cli
 from client.cohort.site import load_site
 from client.preparation import images
 from client.preparation.prepare import prepare
+from common.published.results import read_results
+from server.report.page import write_report
 from server.study.execution import Action
 from simulation.running import Simulation
 from tests.docs.reader import Reader
@@ -41,6 +43,7 @@ from tests.e2e.imaging_hospitals import (
     touch_images,
 )
 from tests.headless import WIDTHS, faults
+from tests.report_numbers import printed, read, unknown
 
 pytestmark = pytest.mark.xdist_group("imaging")
 EXAMINED = ("hospital-a-0001", "hospital-a-0002", "external-g-0001")
@@ -133,6 +136,14 @@ def estimate(result: dict[str, Any], name: str, term: str = "") -> dict[str, Any
 @pytest.mark.parametrize("name", ["report.html", "nomogram.html"])
 def test_the_pages_of_the_run_fit_every_screen_and_are_quiet(run: Path, browser: Any, name: str) -> None:
     assert [fault for width in WIDTHS for fault in faults(browser, run / name, width)] == []
+
+
+def test_every_number_of_a_report_of_images_is_in_the_results(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_bytes((run / "results.json").read_bytes())
+    write_report(read_results(tmp_path / "results.json"), None, tmp_path)  # a run's hosts, times and bytes are not
+    page, content = read(tmp_path)
+    assert printed(page) > 2000
+    assert unknown(page, content) == []
 
 
 def test_every_radiomics_model_finds_the_signal(results: dict[str, dict[str, Any]]) -> None:
