@@ -11,7 +11,7 @@ from typing import Any
 
 from client.cohort.site import load_site
 from common.errors import FedmviError
-from simulation.chaos.clocks import environment_with, sweep
+from simulation.chaos.clocks import environment_with, make_library
 from simulation.chaos.disturbed import MARK, Reply
 from simulation.chaos.faults import CLOCKS, HOLD_SECONDS, Cause, Fault
 from simulation.chaos.isolation import FarSite, SmallDisk, enter, missing
@@ -95,8 +95,10 @@ class DisturbedNetwork(Network):
         self._supervisors[name] = self.daemons.start(name, command, self._environment(name))
 
     def _environment(self, name: str) -> dict[str, str]:
-        clock = environment_with(self._clocks[name]) if name in self._clocks else {}
-        return super()._environment(name) | clock
+        environment = super()._environment(name)
+        if name in self._clocks:
+            environment |= environment_with(make_library(self.folder), self._clocks[name])
+        return environment
 
     def disturb(self, fault: Fault, going: Callable[[], bool]) -> bool:
         """Do a fault, and undo what is held; what was killed is left to those who look after it.
@@ -164,23 +166,20 @@ class DisturbedNetwork(Network):
     def _restarted(self, name: str, disturbed: dict[str, Any], meanwhile: Callable[[], bool]) -> bool:
         """Stop a party, let it run disturbed for a while, and start it as it should be; what `meanwhile` says."""
         self.stop(name)
-        pid = 0
         try:
-            pid = self.start_daemon(name)
+            self.start_daemon(name)
             return meanwhile()
         finally:
             del disturbed[name]
             self.stop(name)
-            sweep(pid)
             self.start_daemon(name)
 
-    def start_daemon(self, name: str) -> int:
-        """Start the hub or a site and do not wait for it; its process."""
+    def start_daemon(self, name: str) -> None:
+        """Start the hub or a site and do not wait for it."""
         if name == HUB:
             self._start(HUB, "fedmvi-server", "start", "--hub", str(self.hub))
         else:
             self._start(name, "fedmvi-site", "start", "--site", str(self.sites[name]))
-        return self._supervisors[name].pid
 
     def whole(self) -> bool:
         """Whether every part is there and every site connected; starts what a service manager would start."""

@@ -12,7 +12,7 @@ from simulation.network.example import make_example_hospitals, write_example_stu
 from simulation.processes import private_folder, short_temporary_folder
 from tests.docs.reader import Reader
 
-# Kinds that need root, or libfaketime, are left out where there is none; the campaign says so.
+# Kinds that need root, or a compiler, are left out where there is none; the campaign says so.
 CLOCKS = ("clock-behind", "hub-clock-ahead")
 KINDS = (
     *("kill serverapp", "kill clientapp", "kill executor", "kill whole-hub", "cut", "slow", "reply-duplicated"),

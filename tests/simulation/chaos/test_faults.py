@@ -44,10 +44,10 @@ def test_what_needs_root_is_left_out_with_a_reason_where_there_is_none(monkeypat
     assert not {fault.cause for fault in draw(100, 1, SITES)} & faults.ROOTS
 
 
-def test_clocks_are_left_out_with_a_reason_where_libfaketime_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults.clocks, "library", lambda: "")
+def test_clocks_are_left_out_with_a_reason_where_there_is_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults.clocks, "tool", lambda _: None)
     monkeypatch.setattr(faults.isolation, "missing", lambda: "")
     monkeypatch.setattr(faults.isolation, "cannot_slow", lambda: "")
     assert set(faults.skipped()) == {cause.value for cause in faults.CLOCKS}
-    assert all("libfaketime" in why for why in faults.skipped().values())
+    assert all("compiler" in why for why in faults.skipped().values())
     assert not {fault.cause for fault in draw(100, 1, SITES)} & set(faults.CLOCKS)
