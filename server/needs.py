@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.markup import escape
 
+from common.study.coding import coded_columns
 from common.study.fingerprint import study_fingerprint
 from common.study.protocol import Study
-from common.study.recipe import coded_columns
 from common.terminal import out, print_json
 from server.study.sample_size import sample_size
 

@@ -9,9 +9,10 @@ from client.approval.subject import Subject
 from client.release.centre_scope import DEVELOPS
 from common.federation.query import Mode
 from common.study.centres import Only, Without, centre_models, cut_at, network_cohorts, shift_models
+from common.study.coding import coded_columns
 from common.study.networks import Network
 from common.study.protocol import Model, Study
-from common.study.recipe import DraftScore, Outside, Recipe, Resample, Score, coded_columns
+from common.study.recipe import DraftScore, Outside, Recipe, Resample, Score
 from common.study.scores import source_column
 
 _CUTOFF = 0.5

@@ -13,6 +13,7 @@ from client.release.model_scope import REDUCES
 from client.release.network_scope import COLUMNS
 from common.federation.query import Mode
 from common.study.analyses import FOLDS
+from common.study.coding import coded_columns
 from common.study.expressed import Genes
 from common.study.harmonisation import MIN_PATIENTS, Combat
 from common.study.harmonised import harmonised_columns
@@ -31,7 +32,6 @@ from common.study.recipe import (
     Resample,
     Score,
     Select,
-    coded_columns,
 )
 from common.study.scores import (
     candidates,

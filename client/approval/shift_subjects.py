@@ -12,9 +12,10 @@ from client.approval.model_subjects import draft_recipe, parts_of
 from client.approval.subject import Subject
 from common.federation.query import Mode
 from common.statistics.confusion import HUNDREDTHS
+from common.study.coding import coded_columns
 from common.study.protocol import Model, Study
 from common.study.ranges import plausible_range
-from common.study.recipe import Recipe, coded_columns
+from common.study.recipe import Recipe
 from common.study.scores import plain_columns
 from common.study.shifted import (
     compared_by,

@@ -31,6 +31,7 @@ from client.release.network_scope import COLUMNS, QUESTIONS
 from common.federation.query import Mode
 from common.networks.projection import LARGEST, projected_columns
 from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
+from common.study.coding import CodedColumn, coded_columns
 from common.study.described import (
     acquired_cohorts,
     acquired_columns,
@@ -45,18 +46,7 @@ from common.study.networks import Network
 from common.study.protocol import Analysis, Cohort, Comparison, Model, Study
 from common.study.ranges import NUMBERS, plausible_range, table_columns
 from common.study.readings import BothReadings
-from common.study.recipe import (
-    CodedColumn,
-    Complete,
-    Fold,
-    Group,
-    Made,
-    Recipe,
-    Resample,
-    Select,
-    Standardise,
-    coded_columns,
-)
+from common.study.recipe import Complete, Fold, Group, Made, Recipe, Resample, Select, Standardise
 from common.study.scores import needed_columns, of_score, plain_columns, score_terms
 from common.study.scoring import grouped, merged
 from common.study.subgroups import THRESHOLDS, Subgroups

@@ -11,10 +11,10 @@ from client.cohort.cells import level_index, parse_number
 from client.cohort.columns import Columns, Source
 from client.cohort.problems import Problems
 from client.cohort.units import Flags, check_values, conversion
+from common.study.coding import CodedColumn
 from common.study.dictionary import Variable
 from common.study.ranges import NUMBERS
 from common.study.readings import second_column
-from common.study.recipe import CodedColumn
 from common.study.table import Column, FloatArray
 
 

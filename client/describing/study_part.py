@@ -16,8 +16,8 @@ from client.cohort.units import Flags
 from client.describing.expressed import ExpressionHere, expression_here
 from client.describing.followed import Followed, classes, followed
 from common.errors import FedmviError
+from common.study.coding import coded_columns
 from common.study.protocol import Cohort, Endpoint, Model, Study
-from common.study.recipe import coded_columns
 from common.study.table import SiteTable
 
 

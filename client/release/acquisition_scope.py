@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from common.federation.query import Query
 from common.statistics.level_table import LevelTable, OwnLevelTable
+from common.study.coding import CodedColumn
 from common.study.described import acquired_cohorts, acquired_columns, poolable
 from common.study.protocol import Study
 from common.study.ranges import Range
-from common.study.recipe import CodedColumn, Recipe, Select
+from common.study.recipe import Recipe, Select
 
 
 def acquisition_columns(study: Study, query: Query) -> dict[CodedColumn, Range]:

@@ -6,10 +6,11 @@ from common.federation.query import Query
 from common.statistics.chi_square import ClassTable
 from common.statistics.student_t import ClassMoments
 from common.statistics.variance import LevelCounts
+from common.study.coding import CodedColumn
 from common.study.described import Described, described_classes, described_cohorts, described_variables
 from common.study.protocol import Cohort, Study
 from common.study.ranges import Range, plausible_range
-from common.study.recipe import CodedColumn, Select, Standardise
+from common.study.recipe import Select, Standardise
 
 NUMBERS = frozenset({"query.deviations", "query.class_moments"})
 TABLES = frozenset({"query.level_counts", "query.class_table"})

@@ -24,6 +24,7 @@ from common.statistics.size_factors import LibraryLogs, LogCounts, ZeroCounts
 from common.statistics.voom_sums import Expressed, ExpressionCounts, ExpressionResiduals, blocks_of
 from common.statistics.voom_weights import WeightCounts, Weighted, WeightedProducts, WeightedResiduals, singled_out
 from common.study.chain import ChainedImpute
+from common.study.coding import CodedColumn
 from common.study.comparing import FROZEN, beside, declared_groups, design_of
 from common.study.expressed import EffectiveLibrary, Genes
 from common.study.fingerprint import canonical_json
@@ -32,20 +33,7 @@ from common.study.harmonisation import Combat
 from common.study.modelling import is_score
 from common.study.protocol import Limits, Study
 from common.study.ranges import Range, plausible_range
-from common.study.recipe import (
-    CodedColumn,
-    Complete,
-    Cut,
-    Frame,
-    Group,
-    Impute,
-    Made,
-    ModelColumns,
-    Recipe,
-    Score,
-    Select,
-    Step,
-)
+from common.study.recipe import Complete, Cut, Frame, Group, Impute, Made, ModelColumns, Recipe, Score, Select, Step
 from common.study.scores import GROUP, candidates, needed, of_score
 
 ASKED = (Expressed, ZeroCounts, LogCounts, LibraryLogs, ExpressionLevels, GenesAlone)

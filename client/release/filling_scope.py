@@ -9,9 +9,10 @@ from client.release.network_scope import made_steps
 from common.errors import FedmviError
 from common.federation.query import Query
 from common.study.chain import ChainedImpute
+from common.study.coding import CodedColumn, coded_columns
 from common.study.protocol import Study
 from common.study.ranges import LARGEST, Range, filled_range
-from common.study.recipe import CodedColumn, Cut, Impute, ModelColumns, Recipe, Select, coded_columns
+from common.study.recipe import Cut, Impute, ModelColumns, Recipe, Select
 from common.study.scores import analysed_models, needed_columns, plain_columns
 
 

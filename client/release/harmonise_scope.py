@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from common.errors import FedmviError
 from common.federation.query import Query
 from common.statistics.combat import DesignProducts, ResidualSquares
+from common.study.coding import CodedColumn
 from common.study.harmonisation import Combat
 from common.study.harmonised import (
     harmonisable,
@@ -24,7 +25,7 @@ from common.study.harmonised import (
 )
 from common.study.protocol import Model, Study
 from common.study.ranges import Range, plausible_range
-from common.study.recipe import CodedColumn, Complete, ModelColumns, Select, Standardise, Without
+from common.study.recipe import Complete, ModelColumns, Select, Standardise, Without
 from common.study.scores import covariate_columns, needed_columns
 
 

@@ -18,12 +18,13 @@ from common.errors import FedmviError
 from common.federation.query import Query
 from common.statistics.censoring import survival_outcome
 from common.statistics.cox import StratifiedCox
+from common.study.coding import CodedColumn
 from common.study.fingerprint import canonical_json
 from common.study.hazards import PARAMETERS_AN_EVENT, covariates_of, designs
 from common.study.modelling import is_score
 from common.study.protocol import Comparison, Limits, Study
 from common.study.ranges import Range, plausible_range
-from common.study.recipe import CodedColumn, Complete, Cut, Frame, Group, Recipe, Select, Standardise
+from common.study.recipe import Complete, Cut, Frame, Group, Recipe, Select, Standardise
 from common.study.scores import GROUP, candidates, named_network, needed, of_score
 
 MOMENTS = "query.deviations"

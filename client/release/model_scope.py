@@ -21,6 +21,7 @@ from common.statistics.unfit_columns import UnfitColumns
 from common.study.analyses import FOLDS
 from common.study.centres import Only, centre_of, cut_at, shift_models
 from common.study.chain import ChainedImpute
+from common.study.coding import coded_columns
 from common.study.comparing import expressed_groups
 from common.study.expressed import EffectiveLibrary, Genes
 from common.study.features import second_reading
@@ -47,7 +48,6 @@ from common.study.recipe import (
     Select,
     Standardise,
     Step,
-    coded_columns,
     logistic_function,
 )
 from common.study.scores import (

@@ -25,11 +25,12 @@ from common.files import make_private, write_whole
 from common.study.analyses import IMPUTERS
 from common.study.centres import centre_of
 from common.study.chain import ChainedImpute
+from common.study.coding import coded_columns
 from common.study.fingerprint import canonical_json, digest
 from common.study.harmonisation import Combat
 from common.study.modelling import is_score
 from common.study.protocol import Study
-from common.study.recipe import Cut, DraftScore, Impute, Made, Outside, Resample, Score, Step, coded_columns
+from common.study.recipe import Cut, DraftScore, Impute, Made, Outside, Resample, Score, Step
 from common.study.scores import GROUP, plain_columns
 
 _LINE = re.compile(rb"[0-9a-f]{64} [0-9a-f]{64}")

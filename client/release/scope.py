@@ -50,6 +50,7 @@ from common.statistics.resampling import Resampled
 from common.study.analyses import ALWAYS, ANALYSES, FOLDS, IMPUTERS
 from common.study.centres import of_everybody
 from common.study.chain import ChainedImpute
+from common.study.coding import CodedColumn, coded_columns
 from common.study.comparing import expressed_groups
 from common.study.expressed import EffectiveLibrary, Genes
 from common.study.harmonisation import Combat
@@ -58,7 +59,6 @@ from common.study.protocol import Analysis, Comparison, Endpoint, Study
 from common.study.ranges import LARGEST, NUMBERS, Range, plausible_range, table_columns
 from common.study.readings import BothReadings
 from common.study.recipe import (
-    CodedColumn,
     Complete,
     Cut,
     DraftScore,
@@ -73,7 +73,6 @@ from common.study.recipe import (
     SecondReadings,
     Select,
     Standardise,
-    coded_columns,
 )
 from common.study.scores import GROUP, analysed_models, needed_columns, source_column
 

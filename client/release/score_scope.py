@@ -16,10 +16,11 @@ from client.release.model_scope import fixed_formula
 from common.errors import FedmviError
 from common.federation.query import Query
 from common.study.chain import ChainedImpute
+from common.study.coding import coded_columns
 from common.study.correcting import recalibrated_model
 from common.study.protocol import Model, Study
 from common.study.ranges import LARGEST, Range
-from common.study.recipe import Complete, DraftScore, Impute, Made, ModelColumns, Score, Step, coded_columns
+from common.study.recipe import Complete, DraftScore, Impute, Made, ModelColumns, Score, Step
 from common.study.scores import (
     analysed_models,
     candidates,

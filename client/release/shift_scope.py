@@ -20,9 +20,9 @@ from common.statistics.score_shift import ScoreMoments, ScoreShiftAlone
 from common.statistics.site_permutation import SitePermutations
 from common.statistics.site_profile import SiteProfile
 from common.statistics.training_profile import TrainingProfile
+from common.study.coding import coded_columns
 from common.study.fingerprint import canonical_json
 from common.study.protocol import Model, Study
-from common.study.recipe import coded_columns
 from common.study.scores import plain_columns
 from common.study.shifted import (
     compared_by,

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from common.errors import FedmviError
 from common.federation.query import Query
 from common.statistics.confusion import ThresholdCounts
+from common.study.coding import CodedColumn
 from common.study.dividing import Divided, divided
 from common.study.protocol import Limits, Model, Study
 from common.study.ranges import Range
-from common.study.recipe import CodedColumn, Frame, Score, Select, Step
+from common.study.recipe import Frame, Score, Select, Step
 from common.study.subgroups import THRESHOLDS, Subgroups
 from common.study.subset import Subset
 

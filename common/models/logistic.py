@@ -20,24 +20,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from common.models.network import Digest, FrozenNetwork
 from common.statistics.distributions import Z975
 from common.study.chain import ChainedImpute
+from common.study.coding import CodedColumn, columns_of
 from common.study.declarations import as_tuples
 from common.study.dictionary import Variable
 from common.study.features import FEATURE
 from common.study.modelling import is_score
 from common.study.preparation import Preparation
 from common.study.protocol import Role
-from common.study.recipe import (
-    SCORE_DECIMALS,
-    CodedColumn,
-    Cut,
-    Frame,
-    Impute,
-    Recipe,
-    Score,
-    Select,
-    columns_of,
-    logistic_function,
-)
+from common.study.recipe import SCORE_DECIMALS, Cut, Frame, Impute, Recipe, Score, Select, logistic_function
 from common.study.table import Column, FloatArray, SiteTable
 from common.study.terms import Term
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from common.study.coding import CodedColumn, columns_of
 from common.study.dictionary import Variable
 from common.study.expressed import Genes
 from common.study.genomics import LIBRARY, ExpressionComparison, Genomics
 from common.study.modelling import is_score
 from common.study.protocol import Study
-from common.study.recipe import CodedColumn, Complete, Cut, Group, Recipe, Select, columns_of
+from common.study.recipe import Complete, Cut, Group, Recipe, Select
 from common.study.scores import GROUP
 from common.study.scoring import Parts
 from common.study.terms import Term

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.study.acquisition import acquisition_facts
+from common.study.coding import CodedColumn, columns_of
 from common.study.dictionary import Variable
 from common.study.features import FEATURE
 from common.study.protocol import Cohort, Study
-from common.study.recipe import CodedColumn, columns_of
 from common.study.terms import Term
 
 _PREDICTION = frozenset({"train", "internal-test", "calibration", "external-test"})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.study.coding import CodedColumn, columns_of
 from common.study.dictionary import Variable
 from common.study.protocol import Study
-from common.study.recipe import CodedColumn, Recipe, Select, columns_of
+from common.study.recipe import Recipe, Select
 from common.study.scores import score_terms
 from common.study.subgroups import Division, Subgroups
 from common.study.subset import Subset

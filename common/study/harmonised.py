@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from itertools import combinations, product
 
+from common.study.coding import CodedColumn
 from common.study.harmonisation import MIN_PATIENTS, Combat
 from common.study.protocol import Model, Study
 from common.study.ranges import NUMBERS, plausible_range
-from common.study.recipe import CodedColumn, Recipe
+from common.study.recipe import Recipe
 from common.study.scores import (
     candidates,
     covariate_columns,

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from common.study.coding import CodedColumn, coded_columns
 from common.study.protocol import Comparison, Study
-from common.study.recipe import CodedColumn, Complete, Group, Recipe, Select, coded_columns
+from common.study.recipe import Complete, Group, Recipe, Select
 from common.study.scores import GROUP
 from common.study.scoring import Parts, grouped
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from common.study.coding import coded_columns
 from common.study.modelling import Choice, is_score
 from common.study.networks import Network
 from common.study.protocol import Analysis, Model, Study
-from common.study.recipe import coded_columns
 from common.study.scores import candidates, named_model, named_network, of_score, score_terms
 from common.study.terms import Term
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from common.study.coding import CodedColumn, coded_columns
 from common.study.protocol import Study
-from common.study.recipe import CodedColumn, coded_columns
 from common.study.terms import Term
 
 Range = tuple[float, float]

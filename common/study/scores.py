@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
+from common.study.coding import CodedColumn, coded_columns, columns_of
 from common.study.dictionary import Variable
 from common.study.modelling import SCORE, Choice, is_score
 from common.study.networks import Network
 from common.study.protocol import Analysis, Model, Study
-from common.study.recipe import CodedColumn, ModelColumns, coded_columns, columns_of
+from common.study.recipe import ModelColumns
 from common.study.terms import Term
 
 GROUP = "group"

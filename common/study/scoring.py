@@ -10,21 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.study.chain import ChainedImpute
+from common.study.coding import CodedColumn
 from common.study.expressed import Genes
 from common.study.harmonisation import Combat
-from common.study.recipe import (
-    CodedColumn,
-    Complete,
-    Cut,
-    Impute,
-    Made,
-    ModelColumns,
-    Recipe,
-    Score,
-    SecondReadings,
-    Select,
-    Step,
-)
+from common.study.recipe import Complete, Cut, Impute, Made, ModelColumns, Recipe, Score, SecondReadings, Select, Step
 from common.study.scores import GROUP
 
 Link = Score | Cut

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from common.study.analyses import FOLDS
+from common.study.coding import coded_columns
 from common.study.dictionary import DICTIONARY
 from common.study.features import FEATURE
 from common.study.modelling import is_score
 from common.study.protocol import Model, Study
 from common.study.ranges import NUMBERS
-from common.study.recipe import Complete, DraftScore, Fold, ModelColumns, Recipe, Score, Select, coded_columns
+from common.study.recipe import Complete, DraftScore, Fold, ModelColumns, Recipe, Score, Select
 from common.study.scores import named_model, plain_columns
 from common.study.shifting import Shift
 

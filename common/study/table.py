@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from common.study.coding import CodedColumn
     from common.study.expressed import GeneTable
-    from common.study.recipe import CodedColumn
 
 FloatArray = NDArray[np.float64]
 

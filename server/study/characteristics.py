@@ -22,9 +22,10 @@ from common.statistics.counts import Counts
 from common.statistics.moments import Moments, moments
 from common.statistics.standardised_difference import ByClass, moments_by_class, of_means, of_shares
 from common.statistics.variance import LevelCounts
+from common.study.coding import CodedColumn
 from common.study.described import Described, described_classes, described_cohorts, described_variables
 from common.study.protocol import Cohort, Study
-from common.study.recipe import CodedColumn, Recipe, Select
+from common.study.recipe import Recipe, Select
 from server.study.models import refusal
 from server.study.published import Published
 from server.study.subject import number

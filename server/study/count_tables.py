@@ -7,8 +7,8 @@ from typing import Any
 from common.errors import FedmviError
 from common.published.results import Count, Estimate, Result
 from common.statistics.counts import SiteCounts
+from common.study.coding import coded_columns
 from common.study.protocol import Cohort, Endpoint, Model, Study
-from common.study.recipe import coded_columns
 from server.study.counts import Counted, flow_keys
 from server.study.models import refusal
 from server.study.published import Published

@@ -8,9 +8,10 @@ from common.errors import FedmviError
 from common.federation.query import Query
 from common.federation.runner import Conclusion, attempt, together
 from common.statistics.counts import Classes, Flow, Missing, SiteCounts, counted
+from common.study.coding import CodedColumn
 from common.study.modelling import is_score
 from common.study.protocol import Study
-from common.study.recipe import CodedColumn, Recipe, Select
+from common.study.recipe import Recipe, Select
 from server.study.suppression import Key
 
 

@@ -13,9 +13,10 @@ from common.published.results import AFTER_SELECTION, Estimate, LogisticModel, P
 from common.statistics.logistic import LogisticResult
 from common.statistics.roc import RocResult
 from common.study.chain import ChainedImpute
+from common.study.coding import coded_columns
 from common.study.modelling import Fixed
 from common.study.protocol import Model, Study
-from common.study.recipe import Cut, Impute, coded_columns
+from common.study.recipe import Cut, Impute
 from common.study.terms import Term
 from server.study.models import FittedModel, refusal
 

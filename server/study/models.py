@@ -17,22 +17,13 @@ from common.statistics.moments import Moments, moments
 from common.statistics.quantiles import Guard, quantiles
 from common.statistics.roc import RocResult, roc
 from common.study.centres import shift_models
+from common.study.coding import CodedColumn, coded_columns
 from common.study.comparing import grouping_scores
 from common.study.harmonised import harmonised_columns, ranges_after
 from common.study.modelling import SCORE, Fixed
 from common.study.protocol import Model, Study
 from common.study.ranges import NUMBERS, filled_range
-from common.study.recipe import (
-    CodedColumn,
-    Complete,
-    DraftScore,
-    Impute,
-    Recipe,
-    Resample,
-    Score,
-    Select,
-    coded_columns,
-)
+from common.study.recipe import Complete, DraftScore, Impute, Recipe, Resample, Score, Select
 from common.study.scores import covariate_columns, needed_columns, plain_columns, score_terms
 from common.study.scoring import Parts, merged
 from server.study.harmonise import harmonisation, harmonising

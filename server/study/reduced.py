@@ -17,21 +17,12 @@ from common.statistics.cutoffs import Cutoff, cutoffs
 from common.statistics.reduced_score import ReducedScore, reduced_score
 from common.statistics.roc import RocResult, roc
 from common.study.analyses import FOLDS
+from common.study.coding import coded_columns
 from common.study.harmonisation import Combat
 from common.study.modelling import Choice
 from common.study.protocol import Model, Study
 from common.study.ranges import narrowest
-from common.study.recipe import (
-    Complete,
-    DraftScore,
-    Fold,
-    ModelColumns,
-    Outside,
-    Recipe,
-    Resample,
-    Score,
-    coded_columns,
-)
+from common.study.recipe import Complete, DraftScore, Fold, ModelColumns, Outside, Recipe, Resample, Score
 from common.study.scores import network_choices
 from common.study.scoring import Parts
 from server.study.harmonise import harmonisation, harmonising

@@ -13,8 +13,8 @@ from common.published.results import Estimate, LogisticModel, Result
 from common.statistics.icc import MIN_LESIONS, Agreement
 from common.statistics.reduced_score import ReducedScore
 from common.statistics.roc import RocResult
+from common.study.coding import coded_columns
 from common.study.protocol import Model, Study
-from common.study.recipe import coded_columns
 from server.study.evaluation import pooled_result
 from server.study.model_results import HARMONISED, model_base, predictor_of
 from server.study.models import FittedModel, ScoredModel, refusal

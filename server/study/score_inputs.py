@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from common.errors import FedmviError
 from common.study.analyses import FOLDS
 from common.study.chain import ChainedImpute
+from common.study.coding import CodedColumn
 from common.study.harmonisation import Combat
 from common.study.protocol import Model, Study
-from common.study.recipe import CodedColumn, Complete, Cut, DraftScore, Fold, Impute, Made, ModelColumns, Recipe, Select
+from common.study.recipe import Complete, Cut, DraftScore, Fold, Impute, Made, ModelColumns, Recipe, Select
 from common.study.scores import named_network, of_score, score_column, source_column
 from common.study.scoring import Parts
 from common.study.terms import Term

@@ -10,8 +10,9 @@ from typing import Any
 from common.errors import FedmviError
 from common.published.results import Curve, Estimate, Result
 from common.study.analyses import ANALYSES
+from common.study.coding import CodedColumn, coded_columns
 from common.study.protocol import Analysis, Study
-from common.study.recipe import CodedColumn, Complete, Recipe, Select, coded_columns
+from common.study.recipe import Complete, Recipe, Select
 from server.study.models import refusal
 
 Row = Mapping[str, Any]

@@ -257,11 +257,11 @@ def _firth(table: Table, names: tuple[str, ...], fit: FirthResult, key: str, kin
     from firthmodels import FirthLogisticRegression
 
     X, scale = standardised(table, names)
-    pooled = FirthLogisticRegression(backend="numpy", max_iter=1000, gtol=1e-8, xtol=1e-10).fit(X, table.endpoints["y"])
+    pooled = FirthLogisticRegression(backend="numpy", max_iter=1000, gtol=1e-8, xtol=1e-9).fit(X, table.endpoints["y"])
     pooled.lrt()
     chi2 = np.square(pooled.coef_ / pooled.lrt_bse_[:-1])
     limits = pooled.conf_int(method="pl", max_iter=1000, tol=1e-10)[:-1].T
-    python, r = f"{library('firthmodels')}, xtol=1e-10", f"R brglm2 {golden('regression')['r']['brglm2']}"
+    python, r = f"{library('firthmodels')}, xtol=1e-9", f"R brglm2 {golden('regression')['r']['brglm2']}"
     frozen = golden("regression")["firth"][key]
     ours = fit.coef_[1:] * scale
     return [

@@ -24,11 +24,12 @@ from common.federation.envelope import Answer, Ticket, read_answers, write_envel
 from common.federation.ports import InProcess, SitesPort
 from common.federation.query import Ask, perform
 from common.federation.tasks import Open, Sign, SignedKey
+from common.study.coding import CodedColumn, coded_columns
 from common.study.fingerprint import canonical_json, code_fingerprint, digest, study_fingerprint
 from common.study.loader import parse_study
 from common.study.protocol import Study
 from common.study.ranges import plausible_range
-from common.study.recipe import CodedColumn, Complete, Frame, Impute, Recipe, Select, coded_columns
+from common.study.recipe import Complete, Frame, Impute, Recipe, Select
 from common.study.scales import scales
 from common.study.table import SiteTable
 from server.study.conduct import signed_keys

@@ -22,7 +22,8 @@ from common.statistics.moments import Deviations
 from common.statistics.refinement import root_question
 from common.statistics.roc import RocAlone
 from common.statistics.survival import LifeTable, SurvivalAlone
-from common.study.recipe import CodedColumn, Complete, Group, Impute, Recipe, Score, Select, Standardise
+from common.study.coding import CodedColumn
+from common.study.recipe import Complete, Group, Impute, Recipe, Score, Select, Standardise
 from tests.disclosure.consortium import Consortium, Row, columns, make, names, recipe
 
 STANDOUT = "81"

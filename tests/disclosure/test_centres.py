@@ -24,8 +24,8 @@ from common.statistics.roc import RocAlone
 from common.statistics.training_sets import SetMoments
 from common.study.analyses import FOLDS
 from common.study.centres import Only, Without, cut_at
+from common.study.coding import CodedColumn, coded_columns
 from common.study.recipe import (
-    CodedColumn,
     Complete,
     Cut,
     DraftScore,
@@ -37,7 +37,6 @@ from common.study.recipe import (
     Score,
     Select,
     Step,
-    coded_columns,
 )
 from common.study.scoring import frozen_prefixes
 from tests.disclosure.consortium import SITES, Consortium, Row, make

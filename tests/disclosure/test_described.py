@@ -20,9 +20,10 @@ from common.statistics.moments import Deviations
 from common.statistics.refinement import root_question
 from common.statistics.student_t import ClassMoments
 from common.statistics.variance import LevelCounts
+from common.study.coding import CodedColumn
 from common.study.dividing import divided, subset_recipe
 from common.study.protocol import Study
-from common.study.recipe import CodedColumn, Complete, Impute, Recipe, Score, Select, Standardise
+from common.study.recipe import Complete, Impute, Recipe, Score, Select, Standardise
 from common.study.subgroups import THRESHOLDS
 from common.study.subset import Subset
 from tests.disclosure.consortium import POLICY, STUDY, Consortium, Row, columns, make, names, rows_of, write_site

@@ -20,6 +20,7 @@ from common.statistics.refinement import ScoreCounts
 from common.statistics.unfit_columns import UnfitColumns
 from common.statistics.univariable import MarginalSums
 from common.study.analyses import FOLDS
+from common.study.coding import coded_columns
 from common.study.recipe import (
     Complete,
     Cut,
@@ -32,7 +33,6 @@ from common.study.recipe import (
     Resample,
     Score,
     Select,
-    coded_columns,
 )
 from common.study.scoring import frozen_prefixes
 from tests.disclosure.consortium import Consortium, Row, make, rows_of, write_site

@@ -16,9 +16,10 @@ from common.federation.query import Ask, Query, perform, total
 from common.federation.tasks import Freeze
 from common.statistics.combat import DesignProducts, ReferenceSquares, ResidualSquares
 from common.statistics.moments import Deviations
+from common.study.coding import CodedColumn
 from common.study.harmonisation import Combat
 from common.study.loader import parse_study
-from common.study.recipe import CodedColumn, Complete, Fold, Frame, ModelColumns, Outside, Recipe, Score, Select
+from common.study.recipe import Complete, Fold, Frame, ModelColumns, Outside, Recipe, Score, Select
 from tests.disclosure.consortium import SITES, Consortium, Row, make, rows_of, write_site
 from tests.server.study.harmonised_study import FEATURES, scanned, study_text
 

@@ -296,8 +296,8 @@ def test_in_a_closed_cohort_only_a_frozen_model_scores_and_its_scores_alone_are_
     assert made.number("d", perform(other)) == 407
     assert made.number("d", question(other.model)) == 407
     assert made.number("d", question(task.model)) == 0
-    too_many = tuple(str(i) for i in range(5))
-    assert made.number("a", perform(Freeze(too_many, ()))) == 414, "two combinations with two seeds"
+    too_many = tuple(str(i) for i in range(6))
+    assert made.number("a", perform(Freeze(too_many, ()))) == 414, "two combinations with two seeds, and a cut-off"
 
 
 def test_pictures_are_made_once_a_network_and_only_a_receipt_leaves(made: Consortium) -> None:

@@ -25,7 +25,8 @@ from common.statistics.site_permutation import SitePermutations
 from common.statistics.site_profile import SiteProfile
 from common.statistics.training_profile import TrainingProfile
 from common.study.analyses import FOLDS
-from common.study.recipe import Complete, Fold, ModelColumns, Recipe, Score, Select, Without, coded_columns
+from common.study.coding import coded_columns
+from common.study.recipe import Complete, Fold, ModelColumns, Recipe, Score, Select, Without
 from tests.disclosure.consortium import SITES, Consortium, Row, make, names, recipe, rows_of, write_site
 from tests.disclosure.test_shift import STUDIED, fields, frame_of
 from tests.server.study.left_out_study import ONE_MODEL, OPEN, PLAIN, model, reduced, shift, signal, variables

@@ -25,7 +25,8 @@ from common.statistics.resampling import ResampledRuns
 from common.statistics.training_sets import SetMoments
 from common.statistics.univariable import MarginalSums
 from common.study.analyses import ALWAYS, ANALYSES, IMPUTERS
-from common.study.recipe import CodedColumn, Complete, Fold, Recipe, Score, Select, Standardise, coded_columns
+from common.study.coding import CodedColumn, coded_columns
+from common.study.recipe import Complete, Fold, Recipe, Score, Select, Standardise
 from simulation.exactness.measuring import same
 from tests.disclosure.consortium import POLICY, STUDY, Consortium, Row, make, names, recipe
 

@@ -24,9 +24,10 @@ from client.preparation.patient import Job, Outcome
 from common.models.archive import HandedOn, read_model
 from common.models.logistic import FrozenModel
 from common.published.results import read_results
+from common.study.coding import coded_columns
 from common.study.features import feature_variable
 from common.study.loader import load_study, parse_study
-from common.study.recipe import SCORE_DECIMALS, coded_columns
+from common.study.recipe import SCORE_DECIMALS
 from common.study.table import SiteTable
 from server.export.logistic import write_model
 from server.report.nomogram import nomograms

@@ -16,9 +16,10 @@ from client.cohort.membership import members
 from client.cohort.site import load_site
 from client.cohort.store import load_prepared
 from common.published.results import Result, read_results
+from common.study.coding import coded_columns
 from common.study.loader import load_study
 from common.study.protocol import Study
-from common.study.recipe import Complete, Recipe, Select, coded_columns
+from common.study.recipe import Complete, Recipe, Select
 from common.study.table import FloatArray
 from server.study.execution import Action
 from simulation.importers.folder import ImportReport

@@ -120,7 +120,7 @@ def test_the_correction_is_that_of_the_calibration_patients_of_the_fourth_centre
 
 
 def test_the_rest_of_the_centre_sees_both_risks_and_no_calibration_patient(run: Run):
-    for name in ("updated", "intercept", "prior"):
+    for name in ("updated", "intercept"):
         told = run.results.get(f"recalibration.{name}.external.{run.fourth}")
         for term, model in (("before", "clinical-mean"), ("after", name)):
             recipe, column = scored(run, model)
@@ -134,6 +134,13 @@ def test_the_rest_of_the_centre_sees_both_risks_and_no_calibration_patient(run: 
             assert estimate(told, "observed_expected", term).value == pytest.approx(y.sum() / expected, abs=1e-10)
     n = run.results.get("recalibration.intercept").n + told.n
     assert n == {"va": 200, "hungarian": 294}[run.fourth], "every patient is in one of the two cohorts"
+
+
+def test_a_prevalence_is_not_corrected_for_where_patients_differ_in_more_than_that(run: Run):
+    """At neither centre; predictors alone show it, without the outcome of any patient there."""
+    told = run.results.get("recalibration.prior")
+    assert "FEDMVI-657" in told.note and not told.estimates
+    assert not [result.id for result in run.results.results if result.id.startswith("recalibration.prior.")]
 
 
 def test_where_the_centre_differs_the_correction_helps_and_an_unlabelled_one_is_shown_as_it_is(run: Run):

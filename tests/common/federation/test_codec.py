@@ -16,7 +16,8 @@ from common.federation.codec import Packed, from_bytes, pack, to_bytes, unpack
 from common.federation.query import Ask, Mode, Query, read_ask, total
 from common.federation.records import from_records, to_records
 from common.statistics.logistic import LogisticSums
-from common.study.recipe import CodedColumn, Complete, Group, Impute, Recipe, Score, Select, Standardise
+from common.study.coding import CodedColumn
+from common.study.recipe import Complete, Group, Impute, Recipe, Score, Select, Standardise
 
 RECIPE = Recipe(
     (

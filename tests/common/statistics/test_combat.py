@@ -15,9 +15,10 @@ from common.federation.codec import pack, unpack
 from common.federation.query import Risk
 from common.federation.runner import conclude
 from common.statistics.combat import CombatFit, ReferenceSquares, ResidualSquares, combat
+from common.study.coding import CodedColumn
 from common.study.empirical_bayes import location_and_scale, towards_training
 from common.study.harmonisation import Combat
-from common.study.recipe import CodedColumn, Complete, Frame, Recipe, Select
+from common.study.recipe import Complete, Frame, Recipe, Select
 from common.study.scales import Scale
 from common.study.table import Column, SiteTable
 from simulation.exactness.harmonisation import (

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from common.errors import FedmviError
-from common.study.recipe import CodedColumn, Complete, Impute, Recipe, Score, Select, logistic_function
+from common.study.coding import CodedColumn
+from common.study.recipe import Complete, Impute, Recipe, Score, Select, logistic_function
 from common.study.table import Column, SiteTable
 
 

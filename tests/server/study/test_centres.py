@@ -14,7 +14,8 @@ from client.cohort.membership import members, patient_keys
 from client.cohort.site import load_site
 from common.federation.query import HIDDEN
 from common.published.results import Estimate, Result, Results
-from common.study.recipe import Complete, Frame, Recipe, Resample, Select, coded_columns
+from common.study.coding import coded_columns
+from common.study.recipe import Complete, Frame, Recipe, Resample, Select
 from common.study.table import FloatArray
 from server.study.centres import shown_tables
 from server.study.conduct import conduct

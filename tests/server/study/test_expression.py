@@ -10,8 +10,9 @@ import pytest
 
 from common.errors import FedmviError
 from common.published.results import Estimate, Result
+from common.study.coding import CodedColumn
 from common.study.comparing import design_of, frozen_names, scored_groups
-from common.study.recipe import CodedColumn, Complete, Cut, Recipe, Score, Select
+from common.study.recipe import Complete, Cut, Recipe, Score, Select
 from common.study.scoring import Parts
 from server.study.compared_genes import ComparedGenes
 from server.study.expression import Grouped, frozen_groups, level_genes

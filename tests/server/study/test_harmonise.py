@@ -12,8 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from common.errors import FedmviError
 from common.published.results import Result, Results
+from common.study.coding import CodedColumn
 from common.study.harmonisation import Combat
-from common.study.recipe import CodedColumn, Frame, Recipe, Select
+from common.study.recipe import Frame, Recipe, Select
 from common.study.table import FloatArray
 from server.export.logistic import frozen_model
 from server.study.conduct import conduct

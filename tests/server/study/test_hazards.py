@@ -12,7 +12,8 @@ from lifelines import CoxPHFitter, KaplanMeierFitter
 from common.federation.runner import conclude
 from common.published.results import Results
 from common.statistics.proportional_hazards import proportional_hazards
-from common.study.recipe import Recipe, Select, coded_columns
+from common.study.coding import coded_columns
+from common.study.recipe import Recipe, Select
 from common.study.table import FloatArray
 from server.report.page import render
 from server.study.conduct import conduct

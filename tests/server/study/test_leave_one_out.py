@@ -16,9 +16,10 @@ from common.errors import FedmviError
 from common.federation.runner import conclude
 from common.statistics.logistic import LogisticResult
 from common.statistics.reduced_score import ReducedScore
+from common.study.coding import CodedColumn, coded_columns
 from common.study.harmonisation import Combat
 from common.study.loader import parse_study
-from common.study.recipe import CodedColumn, Recipe, Select, coded_columns
+from common.study.recipe import Recipe, Select
 from common.study.table import FloatArray
 from server.study.centre_areas import Area, best_of, mean_area
 from server.study.conduct import conduct

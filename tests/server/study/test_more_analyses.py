@@ -23,8 +23,9 @@ from common.statistics.logistic import LogisticSums
 from common.statistics.penalised_cox import TrainingSets
 from common.statistics.random_effects import LogisticAlone, Method, meta_analysis
 from common.statistics.resampling import ResampledThresholds
+from common.study.coding import CodedColumn
 from common.study.loader import parse_study
-from common.study.recipe import SCORE_DECIMALS, CodedColumn, Complete, Fold, Recipe, Score, Select
+from common.study.recipe import SCORE_DECIMALS, Complete, Fold, Recipe, Score, Select
 from server.study.conduct import conduct
 from tests.disclosure.consortium import STUDY, Consortium, Row, make, names, recipe
 

@@ -19,11 +19,12 @@ from common.published.results import Results
 from common.statistics.kappa import ReaderTable
 from common.statistics.moments import Deviations
 from common.statistics.variance import LevelCounts
+from common.study.coding import CodedColumn
 from common.study.features import second_reading
 from common.study.fingerprint import preparation_fingerprint
 from common.study.loader import load_study, parse_study
 from common.study.readings import BothReadings, second_column
-from common.study.recipe import CodedColumn, Complete, Recipe, Select
+from common.study.recipe import Complete, Recipe, Select
 from server.report.page import write_report
 from server.study.conduct import conduct
 from tests.disclosure.consortium import POLICY, STUDY, Consortium, Row, make

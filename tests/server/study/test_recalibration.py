@@ -16,7 +16,8 @@ from common.federation.tasks import FreezeCorrections
 from common.models.logistic import FrozenModel
 from common.published.results import Estimate, Result
 from common.statistics.calibration import logit
-from common.study.recipe import Recipe, coded_columns
+from common.study.coding import coded_columns
+from common.study.recipe import Recipe
 from server.export.logistic import frozen_model
 from server.study.conduct import Conducted, conduct
 from server.study.results import to_text

@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
 from common.published.results import AFTER_SELECTION, EVERYONE, Result, Results
-from common.study.recipe import Recipe, Select, coded_columns
+from common.study.coding import coded_columns
+from common.study.recipe import Recipe, Select
 from common.study.subgroups import BINS
 from common.study.table import FloatArray
 from server.report.page import render

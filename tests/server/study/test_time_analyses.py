@@ -25,8 +25,9 @@ from common.statistics.life_table import LifeTable
 from common.statistics.log_rank import LogRankSums
 from common.statistics.logistic import LogisticSums
 from common.statistics.ordinal import OrdinalSums
+from common.study.coding import CodedColumn, coded_columns
 from common.study.loader import parse_study
-from common.study.recipe import CodedColumn, Complete, Group, Recipe, Select, coded_columns
+from common.study.recipe import Complete, Group, Recipe, Select
 from server.report.page import render
 from server.study.conduct import conduct
 from tests.disclosure.consortium import FURTHER, SITES, STUDY, Consortium, Row, further, make

@@ -12,8 +12,9 @@ from common.federation.query import perform, total
 from common.federation.tasks import Freeze
 from common.published.results import Results
 from common.statistics.moments import Deviations
+from common.study.coding import CodedColumn
 from common.study.harmonisation import Combat
-from common.study.recipe import CodedColumn, Complete, Recipe, Score, Select
+from common.study.recipe import Complete, Recipe, Score, Select
 from common.study.withholding import Withheld
 from server.study.conduct import conduct
 from tests.client.approval.asked import Heard, heard_of

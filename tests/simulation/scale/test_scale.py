@@ -27,6 +27,7 @@ from common.study.loader import parse_study
 from server.study.execution import Action
 from server.study.run_directory import RunDirectory
 from simulation.cli import app
+from simulation.engine import MODULE
 from simulation.processes import executable, short_temporary_folder, signal_groups
 from simulation.running import Simulation
 from simulation.scale import measuring
@@ -62,14 +63,14 @@ def test_the_servers_processes_of_one_run_are_counted_and_no_others(tmp_path: Pa
         with watching(tmp_path / "ours") as seen:
             started = [
                 process(tmp_path, "flower-superlink", 150, mine),
-                process(tmp_path / "ours", "flwr-simulation", 100, mine),
+                process(tmp_path / "ours", MODULE, 100, mine),
                 process(tmp_path / "ours", "flwr", 300, mine),
-                process(tmp_path / "others", "flwr-simulation", 300, theirs),
+                process(tmp_path / "others", MODULE, 300, theirs),
             ]
             limit = time.monotonic() + 20
             while len(seen.peak_kib) < 2 and time.monotonic() < limit:
                 time.sleep(0.1)
-        assert sorted(seen.names.values()) == ["flower-superlink", "flwr-simulation"]
+        assert sorted(seen.names.values()) == ["flower-superlink", MODULE]
         assert 250 < seen.peak_mib < 330  # and what Python itself holds
         assert set(seen.seconds) == {started[0].pid, started[1].pid}
     finally:
