@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -81,11 +82,12 @@ def write_page(
     pictures = [(patient, draw(patient)) for patient in shown]
     for patient, png in pictures:
         write_whole(folder / f"{patient.patient}.png", png)
-    css = _resource("explained.css")
+    written = tomllib.loads(files("client.learning").joinpath("explained.toml").read_text(encoding="utf-8"))
+    css = written["style"]
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    page = environment.from_string(_resource("explained.html")).render(
+    page = environment.from_string(written["page"]).render(
         title=title,
         simulated=simulated,
         sequences=sequences,
@@ -131,7 +133,3 @@ def _row(slices: NDArray[np.float32], shares: NDArray[np.float32]) -> Image.Imag
         picture = Image.fromarray(np.rint(tile).astype(np.uint8), mode="RGB")
         sheet.paste(picture.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR), (place * (_SIDE + _GAP), 0))
     return sheet
-
-
-def _resource(name: str) -> str:
-    return files("client.learning").joinpath(name).read_text(encoding="utf-8")
