@@ -14,17 +14,20 @@ from sklearn.metrics import roc_auc_score
 
 from client.approval.preview import preview
 from client.cohort.site import load_site
+from common.published.results import read_results
 from common.statistics.logistic import LogisticSums
 from common.study.loader import load_study
 from common.study.protocol import Study
 from common.study.recipe import Frame
 from server.cli import publish
+from server.report.page import write_report
 from server.study.execution import Action
 from simulation.learning.hospitals import Drawing, make_learning_hospitals
 from simulation.running import Simulation
 from simulation.shipped import shipped_study
 from tests.client.approval.asked import heard_in_simulations, key_of
 from tests.headless import WIDTHS, faults
+from tests.report_numbers import printed, read, unknown
 
 SCORES = ("score.radiomics", "score.dl_mvi")
 LIMITS = "\n[limits]\nmin_class = 3\nmin_cell = 3\nmin_test_class = 5\n"
@@ -136,3 +139,10 @@ def test_the_report_has_both_kinds_of_models_and_fits_every_screen(run: Finished
     for words in ("Radiomics score", "DL-MVI", "Hybrid model", "Cross-validated"):
         assert words in text, words
     assert [fault for width in WIDTHS for fault in faults(browser, page, width)] == []
+
+
+def test_every_number_of_a_report_of_images_is_in_the_results(run: Finished) -> None:
+    write_report(read_results(run.simulation.run.results_file), None, run.simulation.run.folder)
+    page, content = read(run.simulation.run.folder)
+    assert printed(page) > 1000
+    assert unknown(page, content) == []
