@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from client.cohort.site import Site, alone
 from client.learning.work import work_folder
+from client.node.enrolment import refuse_root_at
 from client.release.replies import ReplyStore
 from client.run import run_folder
 from common.errors import FedmviError
@@ -30,8 +31,9 @@ def forget(site: Site, run_id: str) -> Forgotten:
     Raises
     ------
     FedmviError
-        507 there is no such run.
+        507 there is no such run, 728 root in another user's folder.
     """
+    refuse_root_at(site)
     if not is_run_id(run_id) or not run_folder(site, run_id).exists():
         raise FedmviError(507, f"no run {run_id!r}")
     work, replies = work_folder(site, run_id), run_folder(site, run_id) / "replies"

@@ -16,6 +16,7 @@ from client.approval.records import read_record, recorded_study, write_record
 from client.approval.sheet import write_sheet
 from client.approval.telling import Told
 from client.cohort.site import Site, deciding
+from client.node.enrolment import refuse_root_at
 from common.errors import FedmviError
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study, parse_study
@@ -41,8 +42,9 @@ def approve(site: Site, study: Study, protocol: bytes, told: Told, by: str) -> A
     Raises
     ------
     FedmviError
-        760 the list cannot be changed safely: the study is not approved then.
+        728 root in another user's folder, 760 the list cannot be changed safely: the study is not approved then.
     """
+    refuse_root_at(site)
     fingerprint = study_fingerprint(study)
     who = plain(by)
     with deciding(site):
@@ -61,9 +63,10 @@ def disapprove(site: Site, named: str, by: str) -> str:
     Raises
     ------
     FedmviError
-        761 it is not on the list, 762 the site approves any study, 760 the list cannot be changed safely; and those of
-        `load_study`.
+        761 it is not on the list, 762 the site approves any study, 760 the list cannot be changed safely, 728 root in
+        another user's folder; and those of `load_study`.
     """
+    refuse_root_at(site)
     fingerprint = named if _FINGERPRINT.fullmatch(named) else study_fingerprint(load_study(Path(named)))
     if fingerprint not in site.policy.approved_studies and "any" in site.policy.approved_studies:
         raise FedmviError(762)

@@ -27,6 +27,7 @@ from client.cohort.site import Site, alone
 from client.cohort.store import locked
 from client.cohort.withdrawn import FILE, withdraw_consent
 from client.learning.work import Works, work_folder
+from client.node.enrolment import refuse_root_at
 from client.node.folder import NodeFolder
 from client.preparation.prepare import UnfitDataError, prepare
 from client.preparation.steps import STEPS
@@ -79,8 +80,10 @@ def withdraw(site: Site, patient: str, say: Say = lambda _: None) -> Withdrawn:
     Raises
     ------
     FedmviError
-        764 nobody here knows the patient, 763 the list of withdrawals is damaged, 322 no site.secret.
+        764 nobody here knows the patient, 763 the list of withdrawals is damaged, 322 no site.secret, 728 root in
+        another user's folder.
     """
+    refuse_root_at(site)
     site_secret(site)
     unfinished = _read(site)
     if unfinished is not None and unfinished.patient != patient:

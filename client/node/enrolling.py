@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from client.cohort.site import Site
-from client.node.enrolment import FILES, FOLDER, SECRETS, Enrolment, read_enrolment
+from client.node.enrolment import FILES, FOLDER, SECRETS, Enrolment, read_enrolment, refuse_root_at
 from common.deployment.certificates import common_name, expiry_of, load_certificate, same_key, was_issued_by
 from common.deployment.fields import today
 from common.deployment.kit import MAX_KIT_BYTES, read_kit
@@ -34,9 +34,11 @@ def enrol(site: Site, kit: Path, passphrase: str) -> Enrolment:
     Raises
     ------
     FedmviError
-        731 the kit's keys and certificates do not fit together, 732 they have expired, 733 and 734 as `read_kit`, 735
-        the kit is for another site, 741 it is of another authority or coordinator than the site's enrolment.
+        728 root in another user's folder, 731 the kit's keys and certificates do not fit together, 732 they have
+        expired, 733 and 734 as `read_kit`, 735 the kit is for another site, 741 it is of another authority or
+        coordinator than the site's enrolment.
     """
+    refuse_root_at(site)
     files = read_kit(_content(kit), passphrase)
     _refuse_others(site, files)
     with _beside(site) as folder:

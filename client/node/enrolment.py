@@ -11,6 +11,7 @@ from pydantic import Field
 
 from client.cohort.site import Site
 from common.deployment.fields import ConsortiumName, Declared, HexKey, Host, Line, Port, read_declared, today
+from common.deployment.owner import refuse_root
 from common.errors import FedmviError
 from common.study.declarations import SiteName
 
@@ -78,6 +79,12 @@ def is_enrolled(site: Site) -> bool:
     return (site.folder / FOLDER).exists()
 
 
+def refuse_root_at(site: Site) -> None:
+    """Error 728 for root at a site that has been enrolled and is another user's, as whom its node runs."""
+    if is_enrolled(site):
+        refuse_root(site.folder)
+
+
 def load_enrolment(site: Site) -> Enrolment:
     """Read the site's enrolment. Cheap: keys and certificates are not opened, see `verify_enrolment`.
 
@@ -100,7 +107,11 @@ def load_enrolment(site: Site) -> Enrolment:
 def read_enrolment(folder: Path) -> Enrolment:
     """Read a folder of an enrolment, whosesoever and however old; error 731 if it is damaged."""
     for name in FILES:
-        if not (folder / name).is_file():
+        try:
+            there = (folder / name).is_file()
+        except PermissionError as error:  # somebody else's, such as root's
+            raise FedmviError(731, f"{folder / name}: {error.strerror}") from error
+        if not there:
             raise FedmviError(731, f"{folder / name} is missing")
     path = folder / "enrolment.toml"
     try:

@@ -47,9 +47,9 @@ class Renewal:
             self._warn()
 
     def _read_files(self) -> dict[str, tuple[int, int]]:
-        """When the files were changed; nothing while a new enrolment takes the place of the old one."""
+        """When the files were changed; nothing while a new enrolment takes the old one's place, or cannot be read."""
         files = {}
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, PermissionError):
             for name in FILES:
                 status = (self._site.folder / FOLDER / name).stat()
                 files[name] = (status.st_mtime_ns, status.st_ino)

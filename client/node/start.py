@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from client.cohort.site import Site, alone, load_site
-from client.node.enrolment import load_enrolment
+from client.node.enrolment import load_enrolment, refuse_root_at
 from client.node.folder import SITES_VARIABLE, Health, NodeFolder, NodeState, now
 from client.node.renewal import Renewal
 from common.errors import FedmviError
@@ -32,12 +32,13 @@ def start(folder: Path, style: LogFormat | None = None) -> None:
     Raises
     ------
     FedmviError
-        201-203 no sound `site.toml`, 721 another version of Flower, 722 a node runs already, 727 not Linux, 730-735
-        no valid enrolment.
+        201-203 no sound `site.toml`, 721 another version of Flower, 722 a node runs already, 727 not Linux, 728 root
+        in another user's folder, 730-735 no valid enrolment.
     """
     if sys.platform != "linux":
         raise FedmviError(727)
     site = load_site(folder)
+    refuse_root_at(site)
     enrolment = load_enrolment(site)
     # The private names are checked by the processes that use them; this one stays small.
     refuse_other_version()

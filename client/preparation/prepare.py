@@ -23,6 +23,7 @@ from client.cohort.store import (
     table_inputs,
 )
 from client.images.libraries import need_image_libraries
+from client.node.enrolment import refuse_root_at
 from client.preparation.steps import writable
 from common.errors import FedmviError, Severity
 from common.study.acquisition import acquisition_facts
@@ -98,8 +99,9 @@ def prepare(site: Site, study: Study, *, workers: int | None = None, progress: P
         The check found errors in the table, or the images cannot be found; nothing was written, and an older store
         stays as it is.
     FedmviError
-        212 the files changed while they were read; 377 the store cannot be written.
+        212 the files changed while they were read; 377 the store cannot be written; 728 root in another user's folder.
     """
+    refuse_root_at(site)
     before = table_inputs(site, study)
     table, problems = inspect(site, study)
     if any(problem.severity is Severity.ERROR for problem in problems):

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from client.cohort.membership import site_secret
 from client.cohort.site import Site
+from client.node.enrolment import refuse_root_at
 from common.errors import FedmviError
 from common.federation.envelope import Ticket
 from common.federation.fixedpoint import Limbs
@@ -79,8 +80,10 @@ def trust(site: Site, name: str, key: str) -> None:
     Raises
     ------
     FedmviError
-        417 no key, another one is trusted already under that name, or this one under another name.
+        417 no key, another one is trusted already under that name, or this one under another name; 728 root in another
+        user's folder.
     """
+    refuse_root_at(site)
     try:
         wanted = _key(key)
     except ValueError as error:

@@ -33,4 +33,8 @@ ERRORS: dict[int, ErrorText] = {
         "A message is not of a kind that a site answers.", "Submit studies with `fedmvi-server submit` only."
     ),
     727: ErrorText("The node runs on Linux only.", "Start it on a Linux machine, or in a container."),
+    728: ErrorText(
+        "The command is typed as root, and the folder belongs to another user, as whom its daemon runs.",
+        "Type it as that user: the daemon could not read what root writes there.",
+    ),
 }

@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from common.deployment.owner import refuse_root
 from common.errors import FedmviError
 from common.files import write_whole
 from common.study.fingerprint import study_fingerprint
@@ -171,6 +172,7 @@ class HubRun:
         return State.RUNNING if attempt.state == "running" else State.FAILED
 
     def _write_order(self, order: Order) -> None:
+        refuse_root(self.run.folder)
         write_whole(self.run.folder / "order.json", order.model_dump_json(indent=1).encode() + b"\n", 0o644)
 
 
@@ -204,8 +206,9 @@ def submit(hub: Hub, study_file: Path, action: Action, name: str = "") -> HubRun
     ------
     FedmviError
         752 a name that no folder should have, 753 a site without enrolment, 751 a run of that name that goes on or is
-        finished, 705 one of another study; and those of `load_study`.
+        finished, 705 one of another study, 728 root in another user's folder; and those of `load_study`.
     """
+    refuse_root(hub.folder)
     study = load_study(study_file)
     absent = [site for site in study.sites() if site not in hub.site_keys]
     if absent:

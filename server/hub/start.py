@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from common.deployment.owner import refuse_root
 from common.deployment.ports import free_port, listens
 from common.errors import FedmviError
 from common.files import write_whole
@@ -39,9 +40,11 @@ def start(folder: Path, style: LogFormat) -> None:
     Raises
     ------
     FedmviError
-        739 the folder is no hub's, 747 nginx is absent, 746 the hub runs already, 749 a port is taken.
+        739 the folder is no hub's, 728 it is another user's and this is root, 747 nginx is absent, 746 the hub runs
+        already, 749 a port is taken.
     """
     hub = load_hub(folder)
+    refuse_root(hub.folder)
     proxy.find_nginx()
     os.umask(0o077)  # database, logs and sockets are the hub's alone
     (hub.state / "log").mkdir(mode=0o700, parents=True, exist_ok=True)

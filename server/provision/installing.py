@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,12 +15,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 
 from common.deployment.certificates import is_valid_now, load_certificate, same_key, was_issued_by
 from common.deployment.kit import MAX_KIT_BYTES, read_kit
+from common.deployment.owner import refuse_root
 from common.errors import FedmviError
 from common.files import write_whole
 from server.hub.folder import FILES, SECRETS, Hub, load_hub
 
 _FOR_PEOPLE = ("README.md", "fedmvi-server.service", "compose.yaml")
 _FOLDERS = ("sites", "tls", "keys", "runs")
+_TRIED = ".hub."
+"""How folders begin in which a kit is looked at before it is installed."""
 
 
 def install(kit: Path, passphrase: str, folder: Path) -> Hub:
@@ -31,8 +35,10 @@ def install(kit: Path, passphrase: str, folder: Path) -> Hub:
     ------
     FedmviError
         213 the folder holds something else; 733 and 734 as `read_kit`; 735 the kit is a site's, or of another
-        consortium; 739 its keys and certificates do not fit together; 740 the hub has a later one.
+        consortium; 739 its keys and certificates do not fit together; 740 the hub has a later one; 728 root in another
+        user's folder.
     """
+    refuse_root(folder)
     try:
         with kit.open("rb") as file:
             files = read_kit(file.read(MAX_KIT_BYTES + 1), passphrase)
@@ -40,19 +46,25 @@ def install(kit: Path, passphrase: str, folder: Path) -> Hub:
         raise FedmviError(734, f"{kit}: {error}") from error
     _refuse_others(files)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".hub.", dir=folder.resolve().parent) as temporary:
+    # In the hub's folder if it is there: its user may write nowhere else, and a container's root cannot be written.
+    place = folder.resolve() if folder.is_dir() else folder.resolve().parent
+    with TemporaryDirectory(prefix=_TRIED, dir=place) as temporary:
         _write(files, Path(temporary))
         new = load_hub(Path(temporary))
         verify_hub(new)
     if (folder / "hub.toml").exists():
         _refuse_older(new, load_hub(folder), files["tls/ca.crt"])
-    elif folder.exists() and any(path.name not in _FOLDERS for path in folder.iterdir()):
+    elif folder.exists() and any(
+        path.name not in _FOLDERS and not path.name.startswith(_TRIED) for path in folder.iterdir()
+    ):
         raise FedmviError(213, str(folder))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in (folder / "sites").glob("*.pub"):
         if f"sites/{path.name}" not in files:
             path.unlink()
     _write(files, folder)
+    for left in folder.glob(f"{_TRIED}*"):
+        shutil.rmtree(left, ignore_errors=True)  # of an install that was killed
     return load_hub(folder)
 
 

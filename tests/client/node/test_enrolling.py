@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from datetime import timedelta
 from importlib import metadata
@@ -12,11 +13,16 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from typer.testing import CliRunner
 
+from client.approval.approve import disapprove
+from client.approval.withdrawal import withdraw
 from client.cli import app
 from client.cohort.site import Site
+from client.forgetting import forget
 from client.node import enrolling, enrolment
 from client.node.enrolling import enrol, verify_enrolment
-from client.node.enrolment import FILES, is_enrolled, load_enrolment
+from client.node.enrolment import FILES, is_enrolled, load_enrolment, refuse_root_at
+from client.node.start import start
+from client.release.keys import trust
 from common.deployment.fields import today
 from common.deployment.kit import new_passphrase, write_kit
 from common.deployment.papers import render
@@ -244,3 +250,44 @@ def test_the_command_takes_the_passphrase_from_a_file(consortium: Kits, site: Si
     with pytest.raises(FedmviError) as error:
         CliRunner().invoke(app, [*arguments, "--passphrase-file", str(file)], catch_exceptions=False)
     assert error.value.number == 733
+
+
+@pytest.fixture
+def another_users(consortium: Kits, site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """An enrolled site of another user, and a process that is root, or says so."""
+    consortium.enrol(site)
+    if os.geteuid() == 0:
+        os.chown(site.folder, 47_110, 47_110)
+    monkeypatch.setattr("common.deployment.owner.os.geteuid", lambda: 0)
+    return site
+
+
+def test_root_changes_nothing_at_an_enrolled_site_of_another_user(consortium: Kits, another_users: Site) -> None:
+    before = contents(another_users)
+    for change in (
+        lambda: consortium.enrol(another_users),
+        lambda: start(another_users.folder),
+        lambda: disapprove(another_users, "0" * 64, ""),
+        lambda: withdraw(another_users, "P1"),
+        lambda: forget(another_users, "20260114-091500-5f0c12ab"),
+        lambda: trust(another_users, "hospital-b", "00" * 32),
+    ):
+        assert refused(change).number == 728
+    assert contents(another_users) == before
+
+
+def test_before_a_site_is_enrolled_root_may_set_it_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() == 0:
+        os.chown(site.folder, 47_110, 47_110)
+    monkeypatch.setattr("common.deployment.owner.os.geteuid", lambda: 0)
+    refuse_root_at(site)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_enrolment_that_the_daemons_user_may_not_read_is_told_by_number(consortium: Kits, site: Site) -> None:
+    folder = consortium.enrol(site).folder
+    folder.chmod(0)
+    try:
+        assert refused(load_enrolment, site).number == 731
+    finally:
+        folder.chmod(0o700)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -166,3 +167,18 @@ def test_a_study_that_names_a_site_without_enrolment_is_refused_when_it_is_submi
         submit(hub, absent, Action.RUN)
     assert (caught.value.number, caught.value.facts) == (753, {"site": "hospital-d"})
     assert runs_of(hub) == []
+
+
+def test_root_changes_nothing_at_the_hub_of_another_user(hub: Hub, study: Path, monkeypatch: pytest.MonkeyPatch):
+    """The steward could not write into the folder of a run that root submitted, and would end again and again."""
+    run = submit(hub, study, Action.RUN)
+    if os.geteuid() == 0:
+        for folder in (hub.folder, run.run.folder):
+            os.chown(folder, 47_110, 47_110)
+    monkeypatch.setattr("common.deployment.owner.os.geteuid", lambda: 0)
+    assert refused(728, hub, study)
+    for change in (run.stop, lambda: run.give(Action.RUN)):
+        with pytest.raises(FedmviError) as caught:
+            change()
+        assert caught.value.number == 728
+    assert [known.name for known in runs_of(hub)] == [run.name] and run.state is State.QUEUED

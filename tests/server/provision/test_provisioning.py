@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 from datetime import timedelta
@@ -16,7 +17,7 @@ from common.deployment.fields import today
 from common.errors import FedmviError
 from server.cli import app
 from server.hub.folder import load_hub
-from server.provision import authority, provisioning
+from server.provision import authority, installing, provisioning
 from server.provision.consortium import load_consortium
 from server.provision.expiry import expiring, expiring_in
 from server.provision.provisioning import gone, provision, renew, revoke, rotate
@@ -179,6 +180,41 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
         kits.install(tmp_path / "kits")
     assert (number(kits_error), number(hub_error)) == (213, 213)
     assert [path.name for path in (tmp_path / "kits").iterdir()] == ["thesis.txt"]
+
+
+def test_a_kit_is_looked_at_inside_the_hubs_folder_beside_which_its_user_may_not_write(
+    kits: Kits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container nothing but the hub's folder can be written."""
+    real = installing.TemporaryDirectory
+    places: list[Path] = []
+
+    def noted(prefix: str, dir: Path) -> object:
+        places.append(dir)
+        return real(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr(installing, "TemporaryDirectory", noted)
+    hub = tmp_path / "hub"
+    (hub / ".hub.killed" / "keys").mkdir(parents=True)
+    for _ in range(2):
+        assert set(kits.install(hub).site_keys) == set(SITES)
+    assert places == [hub.resolve()] * 2
+    assert not list(hub.glob(".hub.*"))
+
+
+def test_root_installs_nothing_at_the_hub_of_another_user(
+    kits: Kits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = kits.install(tmp_path / "hub").folder
+    before = {path: path.stat().st_mtime_ns for path in hub.rglob("*")}
+    if os.geteuid() == 0:
+        os.chown(hub, 47_110, 47_110)
+    monkeypatch.setattr("common.deployment.owner.os.geteuid", lambda: 0)
+    renew(kits.folder, kits)
+    with pytest.raises(FedmviError) as error:
+        kits.install(hub)
+    assert number(error) == 728
+    assert {path: path.stat().st_mtime_ns for path in hub.rglob("*")} == before
 
 
 @pytest.mark.parametrize("killed_at", range(5))
