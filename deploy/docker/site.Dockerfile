@@ -7,6 +7,8 @@
 # one for CUDA on Linux; for CPU, which is 3 GB smaller, put its wheel into the wheelhouse. CUDA needs no other base, as
 # the wheels bring it; the driver comes from the host (NVIDIA's container toolkit, `--gpus all`).
 #
+# A hospital with gene expression, for .h5ad files and its own DESeq2: `--build-arg EXTRAS=site,genomics,metrics`.
+#
 # The base images are pinned by tag: pin them by digest where yours are mirrored.
 ARG BASE=python:3.11-slim-bookworm
 
