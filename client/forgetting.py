@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 
-from client.cohort.site import Site, alone
+from client.cohort.site import Site, alone, refuse_root_at
 from client.learning.work import work_folder
-from client.node.enrolment import refuse_root_at
 from client.release.replies import ReplyStore
 from client.run import run_folder
 from common.errors import FedmviError

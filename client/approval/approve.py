@@ -15,8 +15,7 @@ from client.approval.policy_file import approve_in_file, disapprove_in_file
 from client.approval.records import read_record, recorded_study, write_record
 from client.approval.sheet import write_sheet
 from client.approval.telling import Told
-from client.cohort.site import Site, deciding
-from client.node.enrolment import refuse_root_at
+from client.cohort.site import Site, deciding, refuse_root_at
 from common.errors import FedmviError
 from common.study.fingerprint import study_fingerprint
 from common.study.loader import load_study, parse_study

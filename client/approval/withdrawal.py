@@ -23,11 +23,10 @@ from pathlib import Path
 from client.approval.holdings import PREPARED, Holdings, has_rows, holdings, holds, opened, tasks_of, trained_on
 from client.approval.records import approved_protocols
 from client.cohort.membership import site_secret
-from client.cohort.site import Site, alone
+from client.cohort.site import Site, alone, refuse_root_at
 from client.cohort.store import locked
 from client.cohort.withdrawn import FILE, withdraw_consent
 from client.learning.work import Works, work_folder
-from client.node.enrolment import refuse_root_at
 from client.node.folder import NodeFolder
 from client.preparation.prepare import UnfitDataError, prepare
 from client.preparation.steps import STEPS

@@ -11,11 +11,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from common.deployment.owner import refuse_root
 from common.errors import FedmviError
 from common.files import make_private
 from common.study.declarations import SiteName, as_tuples, toml_problems
 from common.study.dictionary import Name
 
+ENROLMENT = "enrolment"
+"""The folder, in a site's, of the keys with which its node is known at a hub."""
 Risk = Literal["SUM", "CELLS", "RANK", "PROFILE", "MODEL"]
 
 
@@ -198,6 +201,12 @@ def deciding(site: Site) -> Iterator[None]:
     with (site.store / ".deciding.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def refuse_root_at(site: Site) -> None:
+    """Error 728 for root at a site that has been enrolled and is another user's, as whom its node runs."""
+    if (site.folder / ENROLMENT).exists():
+        refuse_root(site.folder)
 
 
 def load_site(folder: Path) -> Site:

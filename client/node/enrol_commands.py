@@ -39,16 +39,16 @@ def _enrol(
 
     Exit code 1 if a step failed: the enrolment is installed then, and `fedmvi-site connect` tests again.
     """
-    from client.cohort.site import load_site
+    from client.cohort.site import ENROLMENT, load_site
     from client.node.enrolling import enrol
-    from client.node.enrolment import FOLDER, is_enrolled
+    from client.node.enrolment import is_enrolled
     from common.deployment.passphrases import ask_passphrase
 
     loaded = load_site(site)
     again = is_enrolled(loaded)
     enrolment = enrol(loaded, kit, ask_passphrase(kit, passphrase_file))
     if not json_:
-        place = site / FOLDER
+        place = site / ENROLMENT
         out.print(
             f"{escape(enrolment.site)} is enrolled in {escape(enrolment.consortium)} until {enrolment.expires}; "
             f"keys are in {escape(str(place))}, and {escape(str(place / 'README.md'))} says what comes next."

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from client.cohort.site import Site
-from client.node.enrolment import FILES, FOLDER, SECRETS, Enrolment, read_enrolment, refuse_root_at
+from client.cohort.site import ENROLMENT, Site, refuse_root_at
+from client.node.enrolment import FILES, SECRETS, Enrolment, read_enrolment
 from common.deployment.certificates import common_name, expiry_of, load_certificate, same_key, was_issued_by
 from common.deployment.fields import today
 from common.deployment.kit import MAX_KIT_BYTES, read_kit
@@ -25,7 +25,7 @@ from common.deployment.papers import SITE_PAPERS, papers
 from common.errors import FedmviError
 from common.files import sync_folder, write_whole
 
-_OLD = f"{FOLDER}.old"
+_OLD = f"{ENROLMENT}.old"
 
 
 def enrol(site: Site, kit: Path, passphrase: str) -> Enrolment:
@@ -52,7 +52,7 @@ def enrol(site: Site, kit: Path, passphrase: str) -> Enrolment:
         for name, content in papers(SITE_PAPERS, enrolment.model_dump()).items():
             write_whole(folder / name, content, 0o644)
         _replace(site, folder)
-    return read_enrolment(site.folder / FOLDER)
+    return read_enrolment(site.folder / ENROLMENT)
 
 
 def verify_enrolment(enrolment: Enrolment) -> None:
@@ -117,7 +117,7 @@ def _refuse_another_authority(site: Site, new: Enrolment) -> None:
 
     What cannot be read cannot be compared, and is no reason to believe the kit.
     """
-    places = (site.folder / FOLDER, site.folder / _OLD)
+    places = (site.folder / ENROLMENT, site.folder / _OLD)
     place = next((p for p in places if any((p / name).exists() for name in FILES)), None)
     if place is None:
         return
@@ -134,9 +134,9 @@ def _refuse_another_authority(site: Site, new: Enrolment) -> None:
 @contextlib.contextmanager
 def _beside(site: Site) -> Iterator[Path]:
     """A new folder beside the enrolment, readable by its owner only, which is gone in the end unless it was renamed."""
-    for left in site.folder.glob(f".{FOLDER}.*"):
+    for left in site.folder.glob(f".{ENROLMENT}.*"):
         shutil.rmtree(left, ignore_errors=True)  # of an enrolment that was killed
-    folder = Path(mkdtemp(prefix=f".{FOLDER}.", dir=site.folder))
+    folder = Path(mkdtemp(prefix=f".{ENROLMENT}.", dir=site.folder))
     try:
         yield folder
     finally:
@@ -145,7 +145,7 @@ def _beside(site: Site) -> Iterator[Path]:
 
 def _replace(site: Site, folder: Path) -> None:
     """Put the folder in the enrolment's place. A kill between the renames leaves the old one as `enrolment.old`."""
-    place, old = site.folder / FOLDER, site.folder / _OLD
+    place, old = site.folder / ENROLMENT, site.folder / _OLD
     sync_folder(folder)
     if place.exists() or place.is_symlink():
         if old.is_symlink():

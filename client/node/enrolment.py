@@ -9,13 +9,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field
 
-from client.cohort.site import Site
+from client.cohort.site import ENROLMENT, Site
 from common.deployment.fields import ConsortiumName, Declared, HexKey, Host, Line, Port, read_declared, today
-from common.deployment.owner import refuse_root
 from common.errors import FedmviError
 from common.study.declarations import SiteName
 
-FOLDER = "enrolment"
 SECRETS = ("node.key", "client.key")
 FILES = ("enrolment.toml", "ca.crt", "node.key", "node.pub", "client.crt", "client.key")
 """What a kit brings; beside it the site makes its own files for people: README.md, systemd unit, compose file."""
@@ -76,13 +74,7 @@ class Enrolment(Declared):
 
 def is_enrolled(site: Site) -> bool:
     """Whether the site has been enrolled, validly or not: then it answers that hub and nobody else."""
-    return (site.folder / FOLDER).exists()
-
-
-def refuse_root_at(site: Site) -> None:
-    """Error 728 for root at a site that has been enrolled and is another user's, as whom its node runs."""
-    if is_enrolled(site):
-        refuse_root(site.folder)
+    return (site.folder / ENROLMENT).exists()
 
 
 def load_enrolment(site: Site) -> Enrolment:
@@ -93,7 +85,7 @@ def load_enrolment(site: Site) -> Enrolment:
     FedmviError
         730 the site is not enrolled, 731 a file is missing or damaged, 732 it has expired, 735 it is another site's.
     """
-    folder = site.folder / FOLDER
+    folder = site.folder / ENROLMENT
     if not folder.exists():
         raise FedmviError(730, str(folder), site=site.name)
     enrolment = read_enrolment(folder)

@@ -13,8 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from client.cohort.site import Site
-from client.node.enrolment import FOLDER
+from client.cohort.site import ENROLMENT, Site
 from client.node.folder import NodeFolder
 from client.node.hearing import connection
 from client.release.ledger import ledger_file
@@ -54,7 +53,7 @@ class SiteMetrics:
         times = {} if health is None else asdict(health)
         for key, name, words in _TIMES:
             yield gauge(name, f"{words}, since 1970.", moment(times.get(key)))
-        ends = expiry(self._site.folder / FOLDER / "client.crt")
+        ends = expiry(self._site.folder / ENROLMENT / "client.crt")
         yield gauge("certificate_expiry_seconds", "When the site's certificate ends, since 1970.", ends)
 
 

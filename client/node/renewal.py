@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date
 
-from client.cohort.site import Site
-from client.node.enrolment import FILES, FOLDER, Enrolment, load_enrolment
+from client.cohort.site import ENROLMENT, Site
+from client.node.enrolment import FILES, Enrolment, load_enrolment
 from common.deployment.fields import today
 from common.errors import FedmviError
 
@@ -51,7 +51,7 @@ class Renewal:
         files = {}
         with suppress(FileNotFoundError, PermissionError):
             for name in FILES:
-                status = (self._site.folder / FOLDER / name).stat()
+                status = (self._site.folder / ENROLMENT / name).stat()
                 files[name] = (status.st_mtime_ns, status.st_ino)
         return files if len(files) == len(FILES) else {}
 

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from client.cohort.site import Site, alone, load_site
-from client.node.enrolment import load_enrolment, refuse_root_at
+from client.cohort.site import Site, alone, load_site, refuse_root_at
+from client.node.enrolment import load_enrolment
 from client.node.folder import SITES_VARIABLE, Health, NodeFolder, NodeState, now
 from client.node.renewal import Renewal
 from common.errors import FedmviError

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 from client.approval.records import read_record
-from client.cohort.site import Site
-from client.node.enrolment import FOLDER, read_enrolment
+from client.cohort.site import ENROLMENT, Site
+from client.node.enrolment import read_enrolment
 from client.node.folder import Health, NodeFolder, NodeState
 from client.node.hearing import connection, seconds_since_heard
 from client.node.renewal import SOON_DAYS
@@ -130,6 +130,6 @@ def _is_open(site: Site, run: str, study: str, *, answered: bool) -> bool:
 
 def _expires(site: Site) -> date | None:
     try:
-        return read_enrolment(site.folder / FOLDER).expires
+        return read_enrolment(site.folder / ENROLMENT).expires
     except FedmviError:
         return None

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from client.cohort.site import Site, SiteHead
-from client.node.enrolment import FOLDER, Enrolment, is_enrolled, read_enrolment
+from client.cohort.site import ENROLMENT, Site, SiteHead
+from client.node.enrolment import Enrolment, is_enrolled, read_enrolment
 from client.predicting.patients import read_known
 from client.predicting.prediction import Predicted, predictions_of
 from common.errors import FedmviError
@@ -34,7 +34,7 @@ def trusted_model(path: Path, site: Site | None) -> HandedOn:
 
 def _enrolment(site: Site | None) -> Enrolment | None:
     """The site's enrolment, even if it has expired: the coordinator's key is still the one that the site was given."""
-    return read_enrolment(site.folder / FOLDER) if site is not None and is_enrolled(site) else None
+    return read_enrolment(site.folder / ENROLMENT) if site is not None and is_enrolled(site) else None
 
 
 def vouched(handed: HandedOn, site: Site | None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from client.cohort.check import inspect
 from client.cohort.membership import eligible
 from client.cohort.problems import worst_first
-from client.cohort.site import Site
+from client.cohort.site import Site, refuse_root_at
 from client.cohort.store import (
     is_current,
     locked,
@@ -23,7 +23,6 @@ from client.cohort.store import (
     table_inputs,
 )
 from client.images.libraries import need_image_libraries
-from client.node.enrolment import refuse_root_at
 from client.preparation.steps import writable
 from common.errors import FedmviError, Severity
 from common.study.acquisition import acquisition_facts

@@ -17,8 +17,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from client.cohort.membership import site_secret
-from client.cohort.site import Site
-from client.node.enrolment import refuse_root_at
+from client.cohort.site import Site, refuse_root_at
 from common.errors import FedmviError
 from common.federation.envelope import Ticket
 from common.federation.fixedpoint import Limbs

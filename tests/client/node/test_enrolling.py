@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from client.approval.approve import disapprove
 from client.approval.withdrawal import withdraw
 from client.cli import app
-from client.cohort.site import Site
+from client.cohort.site import Site, refuse_root_at
 from client.forgetting import forget
 from client.node import enrolling, enrolment
 from client.node.enrolling import enrol, verify_enrolment
-from client.node.enrolment import FILES, is_enrolled, load_enrolment, refuse_root_at
+from client.node.enrolment import FILES, is_enrolled, load_enrolment
 from client.node.start import start
 from client.release.keys import trust
 from common.deployment.fields import today

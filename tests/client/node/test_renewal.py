@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from client.cohort.site import load_site
+from client.cohort.site import ENROLMENT, load_site
 from client.cohort.template import init_site
 from client.node import renewal
-from client.node.enrolment import FOLDER, load_enrolment
+from client.node.enrolment import load_enrolment
 from client.node.renewal import Renewal
 from common.deployment.fields import today
 from server.provision.provisioning import rotate
@@ -73,7 +73,7 @@ def test_the_node_ends_once_a_new_enrolment_is_there_and_not_before(
 def test_the_node_goes_on_while_an_enrolment_is_absent_or_damaged(
     watched: Renewal, node: subprocess.Popen[bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = watched._site.folder / FOLDER
+    folder = watched._site.folder / ENROLMENT
     folder.rename(folder.with_name("aside"))
     watched({"node": node.pid})
     folder.with_name("aside").rename(folder)
