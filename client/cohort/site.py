@@ -124,7 +124,7 @@ class Policy(_Table):
         default=100_000,
         ge=0,
         description="Most answers that one study is given, in all its runs, as the ledger counts them; one repeated "
-        "word for word counts once.",
+        "word for word counts once. It is what bounds a study's rounds: each has an answer or more.",
     )
     private_epsilon: float | None = Field(
         default=None,

@@ -16,6 +16,7 @@ from tests.docs.reader import Reader
 CLOCKS = ("clock-behind", "hub-clock-ahead")
 KINDS = (
     *("kill serverapp", "kill clientapp", "kill executor", "kill whole-hub", "cut", "slow", "reply-duplicated"),
+    *("site-disk-full", "reply-corrupted"),
     *CLOCKS,
 )
 
@@ -42,7 +43,9 @@ def test_a_short_campaign_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
     possible = [kind for kind in KINDS if kind not in told["skipped"]]
     assert {fault["kind"] for fault in told["faults"]} == set(possible)
     assert all(fault["survived"] for fault in told["faults"])
-    assert told["runs"] and all(run["same"] and not run["resumed"] for run in told["runs"]), "no run needed a person"
+    assert told["runs"] and all(run["same"] for run in told["runs"])
+    spoilt = sum(fault["kind"] == "reply-corrupted" for fault in told["faults"])
+    assert sum(run["resumed"] for run in told["runs"]) <= spoilt, "no run needed a person but after a spoilt answer"
     assert not told["left"] and not told["broken"]
     assert all(lines > 0 for lines in told["ledgers"].values())
     wrong = [line for log in logs for line in log.splitlines() if "FEDMVI-778" in line]
