@@ -30,8 +30,11 @@ LOOK_SECONDS = 1.0
 SPREAD_SECONDS = 8.0
 """Faults come within so many seconds after the deployment has recovered from the one before."""
 
-DECLARED = frozenset({501, 504, 505})
-"""How a run ends when a site's answer was spoilt on the way: it stops, and goes on when a person resumes it."""
+DECLARED = frozenset({419, 501, 504, 505})
+"""How a run ends when a site's answer was spoilt on the way: it stops, and goes on when a person resumes it.
+
+419 is what the other sites say of the signature with which a run is opened.
+"""
 
 Progress = Callable[[str], None]
 
