@@ -82,6 +82,11 @@ class FollowedLog:
         return "\n".join(self._lines[-_TAIL_LINES:])
 
 
+RAY_AS_OTHERS = {"RAY_worker_niceness": "0"}
+"""Ray puts its workers, which are the hospitals, behind all other programs (niceness 15): on a busy machine they starve
+while the server waits for them."""
+
+
 def child_environment(
     home: Path,
     ray_folder: Path,
@@ -131,6 +136,7 @@ def _own_ray(ray_folder: Path) -> dict[str, str]:
         # Ray listens on all addresses of the machine, and who reaches it may run code: it asks for a secret.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        **RAY_AS_OTHERS,
     }
 
 

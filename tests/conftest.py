@@ -39,14 +39,9 @@ HERE = Path(__file__).parent
 
 
 def pytest_configure() -> None:
-    """Forget how wide the terminal of whoever runs the tests is, and let Ray's workers have their share.
-
-    A console keeps the width it is made with. Ray puts its workers behind all other programs (niceness 15), so that
-    beside two other workers of pytest a study over Flower takes three times as long.
-    """
+    """Forget how wide the terminal of whoever runs the tests is: a console keeps the width it is made with."""
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
-    os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

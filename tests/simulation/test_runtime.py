@@ -54,6 +54,7 @@ def where(message, context):
     facts["home"] = os.environ["FLWR_HOME"]
     facts["extra"] = os.environ["FEDMVI_TEST_EXTRA"]
     facts["ray_root"] = os.environ["RAY_TMPDIR"]
+    facts["niceness"] = os.nice(0)
     return Message(RecordDict({"facts": ConfigRecord(facts)}), reply_to=message)
 """
 
@@ -154,6 +155,7 @@ def test_a_run_reaches_every_site_with_the_code_of_the_bundle_and_leaves_nothing
     assert {client["extra"] for client in clients} == {"handed over"}
 
     (home,) = {client["home"] for client in clients}
+    assert {client["niceness"] for client in clients} == {os.nice(0)}, "hospitals have the server's share"
     (ray_folder,) = {client["ray_root"] for client in clients}
     assert Path(home).is_relative_to(workdir)
     assert result["engine"] == engine.__file__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import threading
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simulation.importers.folder import refuse_filled
+from simulation.processes import RAY_AS_OTHERS
 
 INSTALL_SECONDS = 900.0
 MARKER = "fedmvi-environment"
@@ -85,8 +87,8 @@ def run(
     name, said = Path(command[min(1, len(command) - 1)]).name, list[str]()
     try:
         process = subprocess.Popen(  # noqa: S603 - our own programs, no shell
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace",
+            command, cwd=folder, env={**(environment or os.environ), **RAY_AS_OTHERS}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
     except OSError as error:
         raise UnavailableError(f"{name}: {error}") from error
